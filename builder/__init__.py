@@ -1,0 +1,1 @@
+"""Builder: remote build execution, a sandboxed worker pool and a build client in one file."""

@@ -1,0 +1,1 @@
+"""From a target to REAPI messages and back: commands, input roots, results."""

@@ -1,0 +1,1 @@
+"""From settings to objects; the only room that knows both."""

@@ -1,0 +1,1 @@
+"""The ground floor: digests, errors, units, clocks, documents; no I/O."""

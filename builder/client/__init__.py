@@ -1,0 +1,1 @@
+"""The build client's program: a graph in, outputs out."""

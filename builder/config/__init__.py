@@ -1,0 +1,1 @@
+"""Settings: frozen dataclasses filled from a validated document."""

@@ -1,0 +1,1 @@
+"""This machine: what it is, what it can isolate and limit."""

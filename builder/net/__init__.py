@@ -1,0 +1,1 @@
+"""Trio outside, wire inside: gRPC servers and channels."""

@@ -1,0 +1,123 @@
+"""What an RPC is to those who serve one and to those who call one.
+
+Services and clients know this file only; `net.server` and `net.channel` perform it.
+
+A `Method` is unary or streaming. A unary handler takes the request's bytes and answers with the
+response's bytes at once, or with an awaitable of them when it has to wait: the first form is
+answered inside the receive loop, without a task, which is what makes small calls cheap. A
+streaming handler (server, client or both ways) is an async function of the `Call` alone.
+A handler that raises a `StatusError` ends the call with that status; any other exception is
+logged with its traceback and ends it with INTERNAL.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+Metadata = Mapping[str, str | bytes]  # keys in lower case; values of `-bin` keys are decoded bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: an address for logs, and the identity that TLS proved, if any."""
+
+    address: str
+    identity: str = ""
+
+
+class Context(Protocol):
+    """What every handler may know of its call."""
+
+    @property
+    def path(self) -> str:
+        """`/package.Service/Method`."""
+        ...
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    @property
+    def peer(self) -> Peer: ...
+
+    @property
+    def deadline(self) -> float | None:
+        """On trio's clock (`trio.current_time()`), or None. The call is cancelled when it passes."""
+        ...
+
+
+class Call(Context, Protocol):
+    """A streaming call on the server's side."""
+
+    async def receive(self) -> bytes | None:
+        """The next request message, or None after the last one."""
+        ...
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
+        """Send one response message, given whole or in pieces that are joined on the wire.
+
+        Waits while the peer's flow-control window is closed. Buffers may not change afterwards.
+        """
+        ...
+
+
+UnaryHandler = Callable[[bytes, Context], bytes | Awaitable[bytes]]
+StreamHandler = Callable[[Call], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service: its path and its handler, one of the two."""
+
+    path: str
+    unary: UnaryHandler | None = None
+    stream: StreamHandler | None = None
+    max_request_bytes: int = 4 * 1024 * 1024 + 64 * 1024
+
+
+class ClientCall(Protocol):
+    """A streaming call on the client's side."""
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None: ...
+
+    async def done_sending(self) -> None:
+        """Half-close: there are no more requests."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """The next response, or None after an OK status. Raises the StatusError otherwise."""
+        ...
+
+
+class Channel(Protocol):
+    """A client's way to one server; connects, reconnects and spreads calls by itself."""
+
+    async def unary(
+        self,
+        path: str,
+        request: Buffer,
+        *,
+        metadata: Metadata | None = None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """Raises a StatusError; UnavailableError when the server cannot be reached."""
+        ...
+
+    def stream(
+        self,
+        path: str,
+        *,
+        metadata: Metadata | None = None,
+        timeout_s: float | None = None,
+    ) -> AbstractAsyncContextManager[ClientCall]:
+        """A call in either or both directions; leaving the block early cancels it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A named set of methods, as it is registered with a server."""
+
+    name: str
+    methods: tuple[Method, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""The worker pool's program: keeps it at its size."""

@@ -1,0 +1,1 @@
+"""The Builderfile and its graph: what to build, in which order."""

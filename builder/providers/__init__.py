@@ -1,0 +1,1 @@
+"""Where workers come from: one interface, one module per way."""

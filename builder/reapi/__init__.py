@@ -1,0 +1,1 @@
+"""The vocabulary of the Remote Execution API: messages, services, resource names."""

@@ -1,0 +1,199 @@
+import datetime
+
+from builder.reapi.pb import remote_execution_pb2 as _remote_execution_pb2
+from builder.reapi.pb import duration_pb2 as _duration_pb2
+from builder.reapi.pb import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class FromWorker(_message.Message):
+    __slots__ = ("hello", "heartbeat", "progress", "finished", "returned", "draining")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    heartbeat: Heartbeat
+    progress: LeaseProgress
+    finished: LeaseFinished
+    returned: LeaseReturned
+    draining: Draining
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[LeaseProgress, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., returned: _Optional[_Union[LeaseReturned, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+
+class ToWorker(_message.Message):
+    __slots__ = ("welcome", "granted", "cancelled", "drain", "acknowledged")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    granted: LeaseGranted
+    cancelled: LeaseCancelled
+    drain: Drain
+    acknowledged: LeaseAcknowledged
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "pid", "host")
+    WORKER_NAME_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEES_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    worker_name: str
+    join_token: str
+    slots: int
+    platform: _remote_execution_pb2.Platform
+    guarantees: _containers.RepeatedScalarFieldContainer[str]
+    backend: str
+    running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    pid: int
+    host: str
+    def __init__(self, worker_name: _Optional[str] = ..., join_token: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., running_lease_ids: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("heartbeat_interval", "unknown_lease_ids")
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    heartbeat_interval: _duration_pb2.Duration
+    unknown_lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unknown_lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction")
+    RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    CPU_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    cpu_fraction: float
+    memory_fraction: float
+    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ...) -> None: ...
+
+class LeaseGranted(_message.Message):
+    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_METADATA_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    instance_name: str
+    digest_function: _remote_execution_pb2.DigestFunction.Value
+    action_digest: _remote_execution_pb2.Digest
+    action: _remote_execution_pb2.Action
+    queued_timestamp: _timestamp_pb2.Timestamp
+    request_metadata: _remote_execution_pb2.RequestMetadata
+    attempt: int
+    timeout: _duration_pb2.Duration
+    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class LeaseProgress(_message.Message):
+    __slots__ = ("lease_id", "stage", "metadata")
+    class Stage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[LeaseProgress.Stage]
+        FETCHING: _ClassVar[LeaseProgress.Stage]
+        EXECUTING: _ClassVar[LeaseProgress.Stage]
+        UPLOADING: _ClassVar[LeaseProgress.Stage]
+    UNKNOWN: LeaseProgress.Stage
+    FETCHING: LeaseProgress.Stage
+    EXECUTING: LeaseProgress.Stage
+    UPLOADING: LeaseProgress.Stage
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    stage: LeaseProgress.Stage
+    metadata: _remote_execution_pb2.ExecutedActionMetadata
+    def __init__(self, lease_id: _Optional[str] = ..., stage: _Optional[_Union[LeaseProgress.Stage, str]] = ..., metadata: _Optional[_Union[_remote_execution_pb2.ExecutedActionMetadata, _Mapping]] = ...) -> None: ...
+
+class LeaseFinished(_message.Message):
+    __slots__ = ("lease_id", "response", "infrastructure_failure")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    INFRASTRUCTURE_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    response: _remote_execution_pb2.ExecuteResponse
+    infrastructure_failure: bool
+    def __init__(self, lease_id: _Optional[str] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., infrastructure_failure: _Optional[bool] = ...) -> None: ...
+
+class LeaseReturned(_message.Message):
+    __slots__ = ("lease_id", "reason")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    reason: str
+    def __init__(self, lease_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LeaseCancelled(_message.Message):
+    __slots__ = ("lease_id", "reason")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    reason: str
+    def __init__(self, lease_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LeaseAcknowledged(_message.Message):
+    __slots__ = ("lease_id",)
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    def __init__(self, lease_id: _Optional[str] = ...) -> None: ...
+
+class Draining(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Drain(_message.Message):
+    __slots__ = ("grace", "reason")
+    GRACE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    grace: _duration_pb2.Duration
+    reason: str
+    def __init__(self, grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExecutionProof(_message.Message):
+    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt")
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    USER_CPU_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_CPU_FIELD_NUMBER: _ClassVar[int]
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    SETUP_FIELD_NUMBER: _ClassVar[int]
+    CLEANUP_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    backend: str
+    guarantees: _containers.RepeatedScalarFieldContainer[str]
+    limits: _containers.RepeatedScalarFieldContainer[str]
+    user_cpu: _duration_pb2.Duration
+    system_cpu: _duration_pb2.Duration
+    peak_memory_bytes: int
+    processes: int
+    setup: _duration_pb2.Duration
+    cleanup: _duration_pb2.Duration
+    outcome: str
+    attempt: int
+    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""Running one action in isolation: a spec in, an exit out."""

@@ -1,0 +1,140 @@
+"""What running one action in isolation is: a spec in, an exit out. Data only.
+
+The work tree that the action sees is the input tree, which it can never change, with a writable
+layer of its own above it. It always stands at the same path (`WORK_TREE`), on every worker and
+in every mode, so that what a compiler writes down is the same everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Protocol
+
+WORK_TREE = "/builder/work"
+
+
+class Network(Enum):
+    NONE = "none"  # a network namespace of its own; its loopback works
+    FULL = "full"  # the host's network
+
+
+class Outcome(Enum):
+    """How an action ended; each is a cause of its own, never folded into an exit code."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMED_OUT = "timed-out"
+    OUT_OF_MEMORY = "out-of-memory"
+    CANCELLED = "cancelled"
+    NOT_STARTED = "not-started"  # no such program, not executable: exit code 127 or 126
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None is no limit. Wall time counts from the program's start; after it SIGTERM, then,
+    `grace_s` later, everything is killed."""
+
+    wall_s: float | None = None
+    grace_s: float = 2.0
+    memory_bytes: int | None = None
+    cpu_cores: float | None = None
+    processes: int | None = 512
+    open_files: int | None = None
+    file_bytes: int | None = None
+    output_bytes: int = 64 * 1024 * 1024  # of stdout and of stderr, each
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """One action.
+
+    `input_root` is a host directory that is only ever read. `scratch` is an empty host directory
+    of the worker's own, on the disk that takes what the action writes; the sandbox may leave
+    anything in it and the worker removes it. Paths of `output_parents` and `working_directory`
+    are relative to the work tree; the former are made before the start.
+    """
+
+    argv: tuple[str, ...]
+    input_root: str
+    scratch: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    output_parents: tuple[str, ...] = ()
+    network: Network = Network.NONE
+    limits: Limits = field(default_factory=Limits)
+    required: frozenset[str] = frozenset()  # guarantees without which it must not run
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of all of the action's processes, as far as the host can tell (0 where it cannot)."""
+
+    wall_s: float = 0.0
+    user_s: float = 0.0
+    system_s: float = 0.0
+    peak_memory_bytes: int = 0
+    processes: int = 0
+    setup_s: float = 0.0
+    cleanup_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How it went. `exit_code` is the program's own, or 128 + signal when it was killed by one.
+
+    `stdout` and `stderr` are host files in the spec's scratch directory, kept in every outcome.
+    `limits` are sentences such as `memory=2GiB (cgroup)`.
+    """
+
+    outcome: Outcome
+    exit_code: int
+    stdout: str
+    stderr: str
+    backend: str
+    guarantees: tuple[str, ...]
+    limits: tuple[str, ...]
+    usage: Usage
+    message: str = ""
+    signal: int = 0
+
+
+class Finished(Protocol):
+    """A finished action whose work tree can still be read.
+
+    `root_fd` is a directory descriptor of the work tree as the action left it, inputs included.
+    It is hostile ground: open beneath it, follow no link, open regular files only.
+    """
+
+    @property
+    def exit(self) -> Exit: ...
+
+    @property
+    def root_fd(self) -> int: ...
+
+    async def __aenter__(self) -> "Finished": ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release the work tree, its mounts and cgroups."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Runs actions, several at once. Cancelling `run` kills the action and cleans up."""
+
+    @property
+    def backend(self) -> str:
+        """For people: `namespaces+cgroup`."""
+        ...
+
+    @property
+    def guarantees(self) -> tuple[str, ...]: ...
+
+    async def run(self, spec: SandboxSpec) -> Finished:
+        """Raises SandboxError (ours or the host's fault, never the action's)."""
+        ...

@@ -1,0 +1,1 @@
+"""The scheduler's pure machine: events in, effects out."""

@@ -1,0 +1,1 @@
+"""The coordinator's programs: services that own machines and stores."""

@@ -1,0 +1,1 @@
+"""Blob stores and action caches: one interface, many one-file ways."""

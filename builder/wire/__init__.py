@@ -1,0 +1,1 @@
+"""Bytes to values and back: sans-io HTTP/2 and gRPC framing."""

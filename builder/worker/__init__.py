@@ -1,0 +1,1 @@
+"""The worker's program: leases in, results out."""
