@@ -65,7 +65,7 @@ def relocate(text: str) -> str:
         return f"from builder.reapi.pb import {name} as "
 
     text = re.sub(
-        r"^from ((?:build|google|grpc|builder)\.[\w.]*|google\.protobuf|builder) import (\w+_pb2) as ",
+        r"^from ((?:build|google|grpc)\.[\w.]*|builder) import (\w+_pb2) as ",
         moved,
         text,
         flags=re.MULTILINE,

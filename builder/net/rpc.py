@@ -43,7 +43,7 @@ class Context(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """On trio's clock (`trio.current_time()`), or None. The call is cancelled when it passes."""
+        """On trio's clock (`trio.current_time()`), or None; the call is cancelled then."""
         ...
 
 
