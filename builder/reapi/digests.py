@@ -13,10 +13,10 @@ from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import remote_execution_pb2 as pb
 
 DEFAULT_FUNCTIONS = ("sha256", "blake3")
-NAMES: dict[pb.DigestFunction.Value, str] = {
+NAMES: dict[int, str] = {
     number: name.lower() for name, number in pb.DigestFunction.Value.items() if number
 }
-NUMBERS = {name: number for number, name in NAMES.items()}
+NUMBERS = {name: cast("pb.DigestFunction.Value", number) for number, name in NAMES.items()}
 # Their hashes are recognised by length, so names leave them out (REAPI v2, ByteStream names).
 UNNAMED = frozenset({"sha256", "sha1", "md5", "vso", "sha384", "sha512", "murmur3"})
 
@@ -24,7 +24,7 @@ UNNAMED = frozenset({"sha256", "sha1", "md5", "vso", "sha384", "sha512", "murmur
 def function_of(number: int, hash_: str = "", served: Sequence[str] = DEFAULT_FUNCTIONS) -> str:
     """The name of a request's digest function. Raises InvalidArgumentError if it is not served."""
     if number:
-        name = NAMES.get(cast("pb.DigestFunction.Value", number), f"number {number}")
+        name = NAMES.get(number, f"number {number}")
         if name in served:
             return name
         raise InvalidArgumentError(
