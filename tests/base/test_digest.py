@@ -1,6 +1,6 @@
 import pytest
 
-from builder.base.digest import EMPTY, Digest, checked, digest_of, is_empty
+from builder.base.digest import EMPTY, HASHERS, Digest, checked, digest_of, is_empty
 from builder.base.errors import BY_CODE, Code, InvalidArgumentError, UnknownError, from_status
 
 
@@ -15,12 +15,33 @@ def test_a_digest_is_the_hash_and_the_size_of_the_bytes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("function", "hash_"),
+    [
+        ("sha1", "a9993e364706816aba3e25717850c26c9cd0d89d"),
+        ("md5", "900150983cd24fb0d6963f7d28e17f72"),
+        ("gitsha1", "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"),
+        ("sha256tree", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    ],
+)
+def test_the_other_functions(function: str, hash_: str) -> None:
+    """RFC 3174 and RFC 1321 give the vectors of abc, `git hash-object` that of GITSHA1."""
+    assert digest_of(b"abc", function) == Digest(hash_, 3, function)
+
+
+@pytest.mark.parametrize("function", HASHERS)
+def test_each_function_has_its_length(function: str) -> None:
+    """What it makes passes the check of what a peer sends."""
+    digest = digest_of(b"x", function)
+    assert checked(digest.hash, 1, function) == digest
+
+
+@pytest.mark.parametrize(
     ("hash_", "size", "function", "says"),
     [
         ("ab", 1, "sha256", "64 lower-case hex digits"),
         ("A" * 64, 1, "sha256", "64 lower-case hex digits"),
         ("a" * 64, -1, "sha256", "negative size"),
-        ("a" * 64, 1, "md4", "use one of sha256, blake3"),
+        ("a" * 64, 1, "md4", "use one of sha256, blake3, sha1"),
     ],
 )
 def test_a_peer_s_digest_is_checked(hash_: str, size: int, function: str, says: str) -> None:
