@@ -225,14 +225,17 @@ def _refuse_abyss(text: str, source: str) -> None:
     if brackets < SAFE_DEPTH and max(map(len, text.splitlines()), default=0) < SAFE_DEPTH:
         return
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    events = _Loader(text)
+    while events.check_event():
+        event = events.get_event()
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
             message = f"nested deeper than {MAX_DEPTH} levels"
-            problem = Problem(_marked(event.start_mark), message, "flatten it")
+            mark = event.start_mark if event else None
+            problem = Problem(_marked(mark), message, "flatten it")
             raise DocumentError(source, text, [problem])
 
 
