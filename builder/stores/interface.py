@@ -1,14 +1,30 @@
 """What a blob store and an action cache are. Each way of storing is one module beside this one.
 
 Both speak of things that are there or not there; policy (who may write, which instance) is the
-services' business.
+services' business. `BlobStore` is the whole contract. `InlineStore` and `ResumableStore` are what
+a store on this machine can do besides; who uses them asks by isinstance and does without.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from builder.base.digest import Digest
 from builder.reapi.pb.remote_execution_pb2 import ActionResult
+
+PIECE = 1024 * 1024  # bytes of the largest piece that `read` yields
+
+
+class Named(Protocol):
+    """Hash and size: a Digest, or a REAPI Digest message as it came."""
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
 
 
 class BlobStore(Protocol):
@@ -20,10 +36,11 @@ class BlobStore(Protocol):
 
     def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The blob's bytes from `offset`, at most `limit`, in pieces of at most 1 MiB.
 
         Raises NotFoundError before the first piece, OutOfRangeError beyond the end.
+        Who may stop before the end wraps it in `contextlib.aclosing`.
         """
         ...
 
@@ -44,6 +61,58 @@ class BlobStore(Protocol):
         ...
 
 
+@runtime_checkable
+class InlineStore(Protocol):
+    """What a store can answer at once, inside the receive loop, without a task."""
+
+    def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
+        """Those that are not here, each once, as they were given; None: ask `find_missing`.
+
+        Renews those that are here. Digests need no check before: a malformed one is absent.
+        """
+        ...
+
+    def get_nowait(self, digest: Digest) -> bytes | None:
+        """The blob, or None when `get` has to be asked. Raises NotFoundError."""
+        ...
+
+    def put_nowait(self, digest: Digest, data: bytes) -> bool:
+        """Whether it is stored now; False: `put` has to be asked. Raises as `put` does."""
+        ...
+
+    def stamp(self) -> int:
+        """While this number is the same, whatever was renewed under it is still here."""
+        ...
+
+
+class Upload(Protocol):
+    """A write that its caller feeds; `offset` bytes have come so far."""
+
+    @property
+    def offset(self) -> int: ...
+
+    async def append(self, data: bytes) -> None:
+        """Raises InvalidArgumentError beyond the digest's size."""
+        ...
+
+    async def commit(self) -> None:
+        """The blob is there when this returns. Raises as `BlobStore.write`. Ends the upload."""
+        ...
+
+    def abort(self) -> None:
+        """Forget what has come. After commit or abort it does nothing."""
+        ...
+
+
+@runtime_checkable
+class ResumableStore(Protocol):
+    """A store whose writes may pause, for uploads that are resumed by another call."""
+
+    async def begin(self, digest: Digest) -> Upload:
+        """Raises ResourceExhaustedError when there is no room for that many bytes."""
+        ...
+
+
 class ActionCache(Protocol):
     """Results by action digest, per instance."""
 
@@ -51,4 +120,15 @@ class ActionCache(Protocol):
         """The result if it is here *and* every blob that it references is; renews all of them."""
         ...
 
-    async def store(self, instance: str, action: Digest, result: ActionResult) -> None: ...
+    async def store(self, instance: str, action: Digest, result: ActionResult) -> None:
+        """Keep a result. Raises FailedPreconditionError naming referenced blobs that are absent."""
+        ...
+
+
+@runtime_checkable
+class InlineActionCache(Protocol):
+    """An action cache that can often answer at once."""
+
+    def peek(self, instance: str, action: Digest) -> bytes | None:
+        """What `lookup` would give, serialized; None: not known without asking `lookup`."""
+        ...

@@ -1,0 +1,213 @@
+"""Which blobs a bounded store holds, how large they are, and until when each is promised.
+
+Theory of operation. Every promise (found, written, referenced by a result that was served) is for
+the same window, the lease. So the order of last use is also the order in which leases end, and
+one ordered dictionary answers existence, eviction and lease alike: the oldest entry is the first
+that may go, and if its lease has not ended, nothing may go, and a write that needs the room is
+refused.
+
+Time is cut into ticks of a sixteenth of the lease. An entry is moved to the end at its first use
+in a tick and left alone after that, so a hot existence check is one look-up and one comparison.
+A lease counts from the end of its tick: promises get longer by that, never shorter.
+
+An entry is one integer, `tick << SHIFT | size`. Pure: no I/O, time is an argument (seconds of any
+clock that goes on over restarts).
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from builder.base.digest import Digest
+from builder.base.errors import ResourceExhaustedError
+from builder.base.units import format_duration, format_size
+from builder.stores.interface import NamedT
+
+SHIFT = 48
+SIZE = (1 << SHIFT) - 1
+TICKS_PER_LEASE = 16
+
+
+def key_of(function: str, hash_: str) -> str:
+    """The hash, with the function before it unless that is SHA-256."""
+    return hash_ if function == "sha256" else f"{function}/{hash_}"
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """A view for status and metrics. Bytes count whole blocks, as the disk does."""
+
+    blobs: int
+    used_bytes: int
+    reserved_bytes: int
+    capacity_bytes: int
+    evicted_blobs: int
+    evicted_bytes: int
+    lost_blobs: int
+    refused_writes: int
+
+
+class Index:
+    """Entries in the order of last use. One owner; all methods are synchronous."""
+
+    def __init__(self, capacity_bytes: int, lease_s: float, block_bytes: int = 1) -> None:
+        self._capacity = capacity_bytes
+        self._lease = lease_s
+        self._tick_s = lease_s / TICKS_PER_LEASE or 1.0
+        self._block = block_bytes
+        self._held: OrderedDict[str, int] = OrderedDict()
+        self._used = 0
+        self._reserved = 0
+        self._evicted = 0
+        self._evicted_bytes = 0
+        self._lost = 0
+        self._refused = 0
+        self.renewed: list[tuple[str, int]] = []  # (key, size) whose tick changed; owner clears it
+
+    def stamp(self, now: float) -> int:
+        """Changes with each tick and each loss; see `InlineStore.stamp`."""
+        return int(now / self._tick_s) << 32 | self._lost
+
+    def size(self, key: str) -> int | None:
+        """The blob's size in bytes if it is held; renews nothing."""
+        entry = self._held.get(key)
+        return None if entry is None else entry & SIZE
+
+    def touch(self, digest: Digest, now: float) -> bool:
+        """Whether it is held; its lease begins again."""
+        return not self.absent(digest.function, (digest,), now)
+
+    def absent(self, function: str, digests: Sequence[NamedT], now: float) -> list[NamedT]:
+        """Those not held, each once, in order; the leases of the others begin again."""
+        held = self._held.get
+        prefix = "" if function == "sha256" else f"{function}/"
+        tick = int(now / self._tick_s)
+        missing: dict[tuple[str, int], NamedT] = {}
+        for digest in digests:
+            hash_ = digest.hash
+            entry = held(prefix + hash_ if prefix else hash_)
+            if entry is not None and entry & SIZE == digest.size_bytes:
+                if entry >> SHIFT < tick:
+                    self._renew(prefix + hash_, entry & SIZE, tick)
+            elif digest.size_bytes:
+                missing.setdefault((hash_, digest.size_bytes), digest)
+        return list(missing.values())
+
+    def add(self, key: str, size: int, now: float) -> None:
+        """Held from now on."""
+        self.drop(key)
+        self._held[key] = int(now / self._tick_s) << SHIFT | size
+        self._used += self._blocks(size)
+
+    def drop(self, key: str) -> None:
+        """Held no more, for whatever reason."""
+        entry = self._held.pop(key, None)
+        if entry is not None:
+            self._used -= self._blocks(entry & SIZE)
+
+    def lose(self, key: str) -> None:
+        """Promised, and gone or damaged: whatever was verified before has to be asked again."""
+        self.drop(key)
+        self._lost += 1
+
+    def fits(self, size: int) -> bool:
+        """Whether there is room without evicting anything."""
+        return self._used + self._reserved + self._blocks(size) <= self._capacity
+
+    def reserve(self, size: int, now: float) -> list[tuple[str, int]]:
+        """Keep room for a write; the keys and sizes that have to be evicted for it, at once.
+
+        Raises ResourceExhaustedError when leases forbid it; then nothing is evicted.
+        """
+        need = self._used + self._reserved + self._blocks(size) - self._capacity
+        victims: list[tuple[str, int]] = []
+        if need > 0:
+            victims = self._victims(need, now)
+            if sum(self._blocks(blob) for _, blob in victims) < need:
+                self._refused += 1
+                raise ResourceExhaustedError(self._refusal(size, now))
+        self._reserved += self._blocks(size)
+        self._evict(victims)
+        return victims
+
+    def release(self, size: int) -> None:
+        """The end of a reservation, after `add` or instead of it."""
+        self._reserved -= self._blocks(size)
+        assert self._reserved >= 0
+
+    def overflow(self, now: float) -> list[tuple[str, int]]:
+        """What has to be evicted to be within the capacity again, as far as leases allow."""
+        need = self._used + self._reserved - self._capacity
+        victims = self._victims(need, now) if need > 0 else []
+        self._evict(victims)
+        return victims
+
+    def recover(self, found: Iterable[tuple[float, str, int]], now: float) -> None:
+        """Take in what an earlier process left: (time of last use, key, size), oldest first.
+
+        What is held already was used by this process and stays younger.
+        """
+        own = self._held
+        self._held = OrderedDict()
+        latest = int(now / self._tick_s)
+        for used, key, size in found:
+            if key not in own and key not in self._held:
+                self._held[key] = min(int(used / self._tick_s), latest) << SHIFT | size
+                self._used += self._blocks(size)
+        self._held.update(own)
+
+    def snapshot(self) -> Occupancy:
+        return Occupancy(
+            blobs=len(self._held),
+            used_bytes=self._used,
+            reserved_bytes=self._reserved,
+            capacity_bytes=self._capacity,
+            evicted_blobs=self._evicted,
+            evicted_bytes=self._evicted_bytes,
+            lost_blobs=self._lost,
+            refused_writes=self._refused,
+        )
+
+    def check(self) -> None:
+        """Invariants: the sum is right, and the order is that of the ticks."""
+        assert self._used == sum(self._blocks(entry & SIZE) for entry in self._held.values())
+        ticks = [entry >> SHIFT for entry in self._held.values()]
+        assert ticks == sorted(ticks)
+        assert self._reserved >= 0
+
+    def _renew(self, key: str, size: int, tick: int) -> None:
+        self._held[key] = tick << SHIFT | size
+        self._held.move_to_end(key)
+        self.renewed.append((key, size))
+
+    def _blocks(self, size: int) -> int:
+        return -(-size // self._block) * self._block
+
+    def _free_at(self, entry: int) -> float:
+        return ((entry >> SHIFT) + 1) * self._tick_s + self._lease if self._lease else 0.0
+
+    def _victims(self, need: int, now: float) -> list[tuple[str, int]]:
+        victims = []
+        for key, entry in self._held.items():
+            if need <= 0 or self._free_at(entry) > now:
+                break
+            victims.append((key, entry & SIZE))
+            need -= self._blocks(entry & SIZE)
+        return victims
+
+    def _evict(self, victims: list[tuple[str, int]]) -> None:
+        for key, size in victims:
+            self.drop(key)
+            self._evicted += 1
+            self._evicted_bytes += size
+
+    def _refusal(self, size: int, now: float) -> str:
+        room = f"{format_size(self._used + self._reserved)} of {format_size(self._capacity)} used"
+        if self._blocks(size) > self._capacity:
+            return f"a blob of {format_size(size)} is larger than the whole store ({room})"
+        oldest = next(iter(self._held.values()), None)
+        until = "" if oldest is None else format_duration(max(0.0, self._free_at(oldest) - now))
+        return (
+            f"no room for {format_size(size)}: {room}, and what is stored is promised to clients"
+            f"{' for at least ' + until if until else ''}; enlarge the store or shorten its lease"
+        )
