@@ -1,0 +1,69 @@
+"""What an action may use, written as platform properties, which are part of its digest.
+
+REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
+declare: `max-memory` (`2GiB`), `max-cpu` (cores, `1.5`) and `network` (`none` or `full`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from builder.base.errors import InvalidArgumentError, UsageError
+from builder.base.units import parse_size
+
+MAX_MEMORY = "max-memory"
+MAX_CPU = "max-cpu"
+NETWORK = "network"
+LIMIT_PROPERTIES = frozenset({MAX_MEMORY, MAX_CPU, NETWORK})  # never used to choose a pool
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLimits:
+    """What the client asks for; None leaves it to the worker."""
+
+    memory_bytes: int | None = None
+    cpu_cores: float | None = None
+    network: bool | None = None
+
+    def properties(self) -> list[tuple[str, str]]:
+        """The same limits give the same text, however they were written down."""
+        pairs = []
+        if self.memory_bytes is not None:
+            pairs.append((MAX_MEMORY, str(self.memory_bytes)))
+        if self.cpu_cores is not None:
+            pairs.append((MAX_CPU, f"{self.cpu_cores:g}"))
+        if self.network is not None:
+            pairs.append((NETWORK, "full" if self.network else "none"))
+        return pairs
+
+
+def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
+    """Raises InvalidArgumentError that names the property and its right form."""
+    given = dict(properties)
+    network = given.get(NETWORK)
+    if network not in (None, "none", "full"):
+        raise InvalidArgumentError(f"property {NETWORK} is {network!r}: use none or full")
+    return ActionLimits(
+        _memory(given[MAX_MEMORY]) if MAX_MEMORY in given else None,
+        _cores(given[MAX_CPU]) if MAX_CPU in given else None,
+        None if network is None else network == "full",
+    )
+
+
+def _memory(text: str) -> int:
+    try:
+        size = parse_size(text)
+    except UsageError as error:
+        raise InvalidArgumentError(f"property {MAX_MEMORY}: {error}") from None
+    if size <= 0:
+        raise InvalidArgumentError(f"property {MAX_MEMORY} is {text!r}: nothing runs in no memory")
+    return size
+
+
+def _cores(text: str) -> float:
+    try:
+        cores = float(text)
+    except ValueError:
+        cores = 0.0
+    if not 0 < cores < 100_000:
+        raise InvalidArgumentError(f"property {MAX_CPU} is {text!r}: use cores, for example 1.5")
+    return cores
