@@ -1,0 +1,192 @@
+"""Input roots on disk: built once by hard links, kept, and shared by actions that only read them.
+
+    root digest --TreeLoader--> messages --ContentCache--> files --links--> trees/N
+
+Theory of operation. A tree is immutable: the sandbox mounts it as the lower layer beneath what
+the action writes, so any number of actions may use one at a time, and the next action with the
+same input root has nothing to fetch or to link (sandbox measurements: one link 10 us, a cached
+tree 10 us in all). A tree pins the files that it links to. When the cache is over its budget,
+files that no tree pins go first, then trees that no action uses, least recently used first; what
+is in use is never taken away, so the budget may be passed while it is.
+"""
+
+import errno
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from builder.base.digest import Digest
+from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.reapi.digests import from_proto, path_of
+from builder.reapi.status import missing as missing_error
+from builder.stores.interface import BlobStore
+from builder.worker.content import MTIME_NS, ContentCache, Key
+from builder.worker.together import each
+from builder.worker.tree import InputTree, TreeLoader
+
+# link(2) says so of a file with too many links, of another filesystem, of one without links.
+NO_LINK = {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}
+DIRECTORY_MODE = 0o755
+
+
+@dataclass(slots=True)
+class _Built:
+    path: str
+    tree: InputTree
+    pinned: list[Key]
+    users: int = 0
+    ready: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class InputRoot:
+    """A directory that may be read, and what is in it."""
+
+    path: str
+    tree: InputTree
+
+
+class InputCache:
+    """`directory` is this cache's alone and is emptied first."""
+
+    def __init__(self, directory: Path, max_bytes: int, max_trees: int = 256) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        self._trees_directory = directory / "trees"
+        self._trees_directory.mkdir(parents=True, mode=0o700)
+        self._content = ContentCache(directory / "files", max_bytes)
+        self._loader = TreeLoader()
+        self._max_trees = max_trees
+        self._trees: OrderedDict[Digest, _Built] = OrderedDict()
+        self._building: dict[Digest, trio.Event] = {}
+        self._count = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self._content.size_bytes
+
+    @asynccontextmanager
+    async def checkout(self, blobs: BlobStore, root: Digest) -> AsyncIterator[InputRoot]:
+        """The input root, there until the block ends.
+
+        Raises FailedPreconditionError that lists every missing blob, InvalidArgumentError for a
+        malformed tree.
+        """
+        while (building := self._building.get(root)) is not None:
+            await building.wait()  # then look again: it may have failed
+        built = self._trees.get(root)
+        if built is None:
+            self._building[root] = trio.Event()
+            try:
+                built = await self._build(blobs, root)
+                self._trees[root] = built
+            finally:
+                self._building.pop(root).set()
+        self._trees.move_to_end(root)
+        built.users += 1
+        try:
+            await self._trim()
+            yield InputRoot(built.path, built.tree)
+        finally:
+            built.users -= 1
+
+    async def _build(self, blobs: BlobStore, root: Digest) -> _Built:
+        tree, missing = await self._loader.load(blobs, root)
+        paths: dict[Key, str] = {}
+        absent: list[Digest] = []
+
+        async def fetch(key: Key) -> None:
+            try:
+                paths[key] = await self._content.pin(blobs, key)
+            except NotFoundError:
+                absent.append(key[0])
+
+        self._count += 1
+        target = str(self._trees_directory / f"{self._count:x}")
+        wanted = tree.files()
+        try:
+            await each(fetch, wanted)
+            if missing or absent:
+                order = [digest for digest, _ in wanted if digest in set(absent)]
+                raise missing_error([*missing, *order])
+            await trio.to_thread.run_sync(link_tree, target, tree, paths)
+        except BaseException as error:
+            for key in paths:
+                self._content.unpin(key)
+            await _remove(target)
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+                raise InvalidArgumentError(
+                    f"input root {path_of(root)} has a path longer than Linux takes"
+                ) from None
+            raise
+        return _Built(target, tree, list(paths))
+
+    async def _trim(self) -> None:
+        while self._content.over_budget or len(self._trees) > self._max_trees:
+            if self._content.over_budget and self._content.drop_one():
+                continue
+            idle = next((root for root, built in self._trees.items() if not built.users), None)
+            if idle is None:
+                return
+            built = self._trees.pop(idle)
+            for key in built.pinned:
+                self._content.unpin(key)
+            await _remove(built.path)
+
+
+def link_tree(target: str, tree: InputTree, paths: dict[Key, str]) -> None:
+    """Make the tree at `target` from hard links to the files of `paths`."""
+    function = tree.root.function
+    stack = [(target, tree.root)]
+    made: list[str] = []
+    while stack:
+        here, digest = stack.pop()
+        directory = tree.directories[digest]
+        os.mkdir(here)
+        os.chmod(here, DIRECTORY_MODE)
+        made.append(here)
+        for node in directory.files:
+            key = (from_proto(node.digest, function), node.is_executable)
+            _link(paths[key], f"{here}/{node.name}")
+        for link in directory.symlinks:
+            os.symlink(link.target, f"{here}/{link.name}")
+            os.utime(f"{here}/{link.name}", ns=(MTIME_NS, MTIME_NS), follow_symlinks=False)
+        stack += [(f"{here}/{name}", below) for name, below in tree.below(directory).items()]
+    for here in reversed(made):  # children first: each entry made touches its directory
+        os.utime(here, ns=(MTIME_NS, MTIME_NS))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+        shutil.copystat(source, target)
+
+
+async def _remove(path: str) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(remove_tree, path)
+
+
+def remove_tree(path: str) -> None:
+    """Remove it whatever modes an action gave its directories; absence is no error."""
+
+    def unlock(_function: object, failed: str, _info: object) -> None:
+        parent = os.path.dirname(failed)
+        os.chmod(parent, 0o700)
+        if os.path.isdir(failed) and not os.path.islink(failed):
+            os.chmod(failed, 0o700)
+            shutil.rmtree(failed, ignore_errors=True)
+        elif os.path.lexists(failed):
+            os.unlink(failed)
+
+    if os.path.lexists(path):
+        shutil.rmtree(path, onerror=unlock)

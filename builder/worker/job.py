@@ -1,0 +1,37 @@
+"""What a worker is asked to do, and how it tells of its progress."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from builder.base.digest import Digest
+from builder.reapi.pb import remote_execution_pb2 as pb
+
+
+class Stage(Enum):
+    FETCHING = "fetching"
+    EXECUTING = "executing"
+    UPLOADING = "uploading"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One action to run.
+
+    `action` is the message when the asker has it; otherwise it is read from the store.
+    `queued_ns` is the asker's wall clock, 0 when there was no queue. `timeout_s` is what holds
+    in the end (the action's own, the server's default or its maximum); None is no limit.
+    """
+
+    digest: Digest
+    action: pb.Action | None = None
+    queued_ns: int = 0
+    attempt: int = 1
+    timeout_s: float | None = None
+
+
+Report = Callable[[Stage, pb.ExecutedActionMetadata], None]
+
+
+def say_nothing(stage: Stage, metadata: pb.ExecutedActionMetadata) -> None:
+    """A `Report` for those who do not ask."""

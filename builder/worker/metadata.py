@@ -1,0 +1,79 @@
+"""When each stage of an action began and ended, and the proof of how it ran.
+
+Bazel takes a non-empty `worker` as proof that every timestamp is set, so all of them are filled
+at once when the metadata is made: a stage that was not reached lasted no time. The wall clock may
+step back and the queue's clock is another machine's, so the series is made monotone here.
+"""
+
+from builder.base.clock import Clock
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
+from builder.sandbox.interface import Exit, Usage
+
+# In the order of time (REAPI v2, ExecutedActionMetadata).
+STAMPS = (
+    "queued",
+    "worker_start",
+    "input_fetch_start",
+    "input_fetch_completed",
+    "execution_start",
+    "execution_completed",
+    "output_upload_start",
+    "output_upload_completed",
+    "worker_completed",
+)
+
+
+class Timeline:
+    """The stamps of one action on one worker, in nanoseconds since 1970."""
+
+    def __init__(self, clock: Clock, worker: str, queued_ns: int = 0) -> None:
+        self._clock = clock
+        self._worker = worker
+        self._stamps: dict[str, int] = {}
+        start = clock.wall_ns()
+        self._stamps["queued"] = min(queued_ns or start, start)
+        self._stamps["worker_start"] = start
+
+    def mark(self, stamp: str) -> None:
+        """The stamp is now, and never before the one before it."""
+        assert stamp in STAMPS, stamp
+        self._stamps[stamp] = max(self._clock.wall_ns(), *self._stamps.values())
+
+    def metadata(self) -> pb.ExecutedActionMetadata:
+        """Every stamp set and monotone; one not reached yet is equal to the last that was."""
+        message = pb.ExecutedActionMetadata(worker=self._worker)
+        last = 0
+        for stamp in STAMPS:
+            last = self._stamps.get(stamp, last)
+            getattr(message, f"{stamp}_timestamp").FromNanoseconds(last)
+        return message
+
+    def partial(self) -> pb.ExecutedActionMetadata:
+        """Only what has happened, for the progress that clients may watch."""
+        message = pb.ExecutedActionMetadata(worker=self._worker)
+        for stamp, at in self._stamps.items():
+            getattr(message, f"{stamp}_timestamp").FromNanoseconds(at)
+        return message
+
+
+def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
+    """What held while the action ran, as the sandbox that ran it says."""
+    message = workers_pb2.ExecutionProof(
+        backend=done.backend,
+        guarantees=done.guarantees,
+        limits=done.limits,
+        peak_memory_bytes=done.usage.peak_memory_bytes,
+        processes=done.usage.processes,
+        outcome=done.outcome.value,
+        attempt=attempt,
+    )
+    _durations(message, done.usage)
+    return message
+
+
+def _durations(message: workers_pb2.ExecutionProof, usage: Usage) -> None:
+    message.user_cpu.FromNanoseconds(round(usage.user_s * 1e9))
+    message.system_cpu.FromNanoseconds(round(usage.system_s * 1e9))
+    message.setup.FromNanoseconds(round(usage.setup_s * 1e9))
+    message.cleanup.FromNanoseconds(round(usage.cleanup_s * 1e9))
