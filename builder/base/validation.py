@@ -6,13 +6,13 @@ value ("a duration"), `examples` shows the right form, `writeOnly` marks secrets
 never quoted. The library is imported at the first use, because it costs a tenth of a second.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.base.document import Document, DocumentError, Path, Problem
+from builder.base.nearest import nearest
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -44,14 +44,6 @@ def require(document: Document, schema: Mapping[str, Any]) -> None:
     """Raises one DocumentError that tells every problem at once."""
     if problems := validate(document, schema):
         raise DocumentError(document.source, document.text, problems)
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """What was probably meant: the closest of the known names, if one is close at all."""
-    by_fold = {known_name.lower(): known_name for known_name in known}
-    folded = name.lower().replace("-", "_")
-    close = difflib.get_close_matches(folded, by_fold, n=1, cutoff=0.6)
-    return by_fold[close[0]] if close else None
 
 
 @dataclass(frozen=True, slots=True)
