@@ -11,7 +11,17 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol
 
+from builder.base.errors import FailedPreconditionError, UnavailableError
+
 WORK_TREE = "/builder/work"
+
+
+class SandboxError(UnavailableError):
+    """The sandbox or its host failed, not the action: it may be tried again, or elsewhere."""
+
+
+class SandboxRefusedError(FailedPreconditionError):
+    """This host cannot give a guarantee that the action requires; says which and how to get it."""
 
 
 class Network(Enum):
@@ -136,5 +146,6 @@ class Sandbox(Protocol):
     def guarantees(self) -> tuple[str, ...]: ...
 
     async def run(self, spec: SandboxSpec) -> Finished:
-        """Raises SandboxError (ours or the host's fault, never the action's)."""
+        """Raises SandboxError (ours or the host's fault, never the action's), or
+        SandboxRefusedError when `spec.required` names what this host cannot give."""
         ...
