@@ -1,0 +1,197 @@
+"""Which target needs which, and everything that can be wrong with that before a file is read.
+
+A target needs those it `depends` on, those whose outputs it names by label, and those that make
+a path it names. Globs find source files only, so they make no edge.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from builder.base.document import Path
+from builder.base.errors import UsageError
+from builder.project.loader import unknown_target
+from builder.project.model import Input, Output, Project, Target
+from builder.project.paths import parents
+
+DEFAULT_TARGET = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """`needs`: for each target, those directly needed, each once, in the order of the file.
+
+    `makers`: the target of each declared output's path.
+    """
+
+    project: Project
+    needs: Mapping[str, tuple[str, ...]]
+    makers: Mapping[str, str]
+
+    def closure(self, names: Iterable[str]) -> list[str]:
+        """These targets and all that they need, needed ones first."""
+        found: dict[str, None] = {}
+        for name in names:
+            for needed in _depth_first(self.needs, name):
+                found.setdefault(needed)
+        return list(found)
+
+    def maker(self, path: str) -> str | None:
+        """The target that makes this path, alone or within an output directory."""
+        return next((self.makers[p] for p in (path, *parents(path)) if p in self.makers), None)
+
+    def outputs(self, name: str) -> list[Output]:
+        """What a target's label stands for: its outputs; of a group, those of its members."""
+        targets = self.project.targets
+        found: dict[str, Output] = {}
+        waiting = [name]
+        seen: set[str] = set()
+        while waiting:
+            target = targets[waiting.pop()]
+            if target.arguments:
+                found.update((output.path, output) for output in target.outputs)
+            elif target.name not in seen:
+                seen.add(target.name)
+                waiting += [depend.target for depend in reversed(target.depends)]
+        return list(found.values())
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """The targets that were asked for; without names `default`, or else all of them.
+
+        Raises UsageError for an unknown name.
+        """
+        chosen = list(dict.fromkeys(name.removeprefix(":") for name in names))
+        for name in chosen:
+            if name not in self.project.targets:
+                message, hint = unknown_target(self.project, name)
+                raise UsageError(f"{message} in {self.project.source.source}; {hint}")
+        if chosen:
+            return chosen
+        every = self.project.targets
+        return [DEFAULT_TARGET] if DEFAULT_TARGET in every else list(every)
+
+
+def graph(project: Project) -> Graph:
+    """Raises UsageError with file, line and column."""
+    makers = _makers(project)
+    needs = {}
+    for target in project.targets.values():
+        edges = dict(_edges(project, target, makers))
+        needs[target.name] = tuple(edges)
+    _check_cycles(project, needs, makers)
+    return Graph(project, needs, makers)
+
+
+def _makers(project: Project) -> dict[str, str]:
+    """Raises for two outputs of which one is the other or lies in it."""
+    declared: dict[str, tuple[Target, Output]] = {}
+    for target in project.targets.values():
+        for output in target.outputs:
+            if output.path in declared:
+                other, _ = declared[output.path]
+                raise _overlap(project, target, output, other, output.path)
+            declared[output.path] = (target, output)
+    for path, (target, output) in declared.items():
+        for parent in parents(path):
+            if parent in declared:
+                raise _overlap(project, target, output, declared[parent][0], parent)
+    return {path: target.name for path, (target, _) in declared.items()}
+
+
+def _overlap(
+    project: Project, target: Target, output: Output, other: Target, path: str
+) -> UsageError:
+    position = "the same path" if output.path == path else f"beneath {path!r}"
+    whose = "of this target too" if other is target else f"an output of target {other.name!r}"
+    return project.source.error(
+        output.where,
+        f"output {output.path!r} of target {target.name!r} overlaps: {position} is {whose}",
+        "each path is made by one target: give each its own",
+    )
+
+
+def _edges(
+    project: Project, target: Target, makers: Mapping[str, str]
+) -> Iterator[tuple[str, Path]]:
+    """(needed target, where it is written). Raises for unknown names and for its own outputs."""
+    for depend in target.depends:
+        yield _known(project, target, depend.target, depend.where), depend.where
+    for item in target.inputs:
+        if item.target:
+            yield _known(project, target, item.target, item.where), item.where
+        elif item.pattern and not item.pattern.wild and not item.excluded:
+            path = item.pattern.text
+            maker = next((makers[p] for p in (path, *parents(path)) if p in makers), None)
+            if maker == target.name:
+                raise _own_output(project, target, item)
+            if maker:
+                yield maker, item.where
+
+
+def _known(project: Project, target: Target, name: str, where: Path) -> str:
+    if name not in project.targets:
+        message, hint = unknown_target(project, name)
+        raise project.source.error(where, message, hint)
+    if name == target.name:
+        raise project.source.error(
+            where, f"target {name!r} needs itself", "remove it: a target's own outputs are new"
+        )
+    return name
+
+
+def _own_output(project: Project, target: Target, item: Input) -> UsageError:
+    return project.source.error(
+        item.where,
+        f"input {item.text!r} is an output of the same target {target.name!r}",
+        "a command cannot read what it has yet to make: write to another path",
+    )
+
+
+def _check_cycles(
+    project: Project, needs: Mapping[str, tuple[str, ...]], makers: Mapping[str, str]
+) -> None:
+    state: dict[str, int] = {}  # 1: on the path, 2: done
+    for root in needs:
+        trail: list[str] = []
+        stack = [(root, iter(needs[root]))] if root not in state else []
+        while stack:
+            name, rest = stack[-1]
+            if name not in state:
+                state[name] = 1
+                trail.append(name)
+            for needed in rest:
+                if state.get(needed) == 1:
+                    cycle = [*trail[trail.index(needed) :], needed]
+                    raise _cycle(project, makers, cycle)
+                if needed not in state:
+                    stack.append((needed, iter(needs[needed])))
+                    break
+            else:
+                state[name] = 2
+                trail.pop()
+                stack.pop()
+
+
+def _cycle(project: Project, makers: Mapping[str, str], cycle: list[str]) -> UsageError:
+    target = project.targets[cycle[0]]
+    where = dict(_edges(project, target, makers))[cycle[1]]
+    return project.source.error(
+        where,
+        f"targets need each other: {' -> '.join(cycle)}",
+        "remove one of these needs",
+    )
+
+
+def _depth_first(needs: Mapping[str, tuple[str, ...]], root: str) -> Iterator[str]:
+    """Everything beneath `root` and itself, children first."""
+    seen = {root}
+    stack = [(root, iter(needs[root]))]
+    while stack:
+        name, rest = stack[-1]
+        for needed in rest:
+            if needed not in seen:
+                seen.add(needed)
+                stack.append((needed, iter(needs[needed])))
+                break
+        else:
+            stack.pop()
+            yield name

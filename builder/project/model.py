@@ -1,0 +1,108 @@
+"""What a Builderfile says, checked and in our own words.
+
+Paths are normalised and relative to the Builderfile. `where` of an item is its place in the
+document (keys and indexes), for messages that come up later, when files are looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from builder.base.document import Path, Plain
+from builder.base.errors import UsageError
+from builder.project.paths import Pattern
+
+FILE_NAMES = ("Builderfile", "Builderfile.yaml", "Builderfile.yml")
+TARGET_PREFIX = "target "
+
+
+class Source(Protocol):
+    """The document that a project came from: its value, and errors that point into its text."""
+
+    @property
+    def value(self) -> Plain: ...
+
+    @property
+    def source(self) -> str: ...
+
+    def error(
+        self, path: Sequence[str | int], message: str, hint: str = "", *, key: bool = False
+    ) -> UsageError: ...
+
+
+class Priority(IntEnum):
+    """Lower runs sooner, as in REAPI's ExecutionPolicy."""
+
+    CRITICAL = -100
+    HIGH = -50
+    NORMAL = 0
+    LOW = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One line of `inputs`: a glob or path, an exclusion (`!`), or a target's outputs (`:`)."""
+
+    text: str
+    where: Path
+    pattern: Pattern | None = None
+    excluded: bool = False
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    path: str
+    directory: bool
+    where: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Depend:
+    target: str
+    where: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Hermetic:
+    """None leaves it to the worker. No network unless asked for."""
+
+    max_memory_bytes: int | None = None
+    max_cpu_cores: float | None = None
+    timeout_s: float | None = None
+    network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`arguments` is the argv, shell included; empty for a group of other targets.
+
+    `parallelism`: at most so many of the targets that this one needs, itself included, run at
+    once; 0 is no limit of its own.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    depends: tuple[Depend, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    hermetic: Hermetic = Hermetic()
+    remote: bool = True
+    cache: bool = True
+    parallelism: int = 0
+    priority: Priority = Priority.NORMAL
+    description: str = ""
+
+    @property
+    def where(self) -> Path:
+        return (TARGET_PREFIX + self.name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Targets by name, in the order of the file."""
+
+    targets: Mapping[str, Target]
+    source: Source = field(compare=False, repr=False)
