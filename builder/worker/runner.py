@@ -1,0 +1,253 @@
+"""One action from its digest to its result.
+
+    fetch inputs -> sandbox.run(spec) -> collect outputs -> upload
+
+What an action did, or what is wrong with it, is an ExecuteResponse: its status is OK for every
+program that ended, whatever its exit code; DEADLINE_EXCEEDED when its time was over, with what it
+had written by then; FAILED_PRECONDITION and INVALID_ARGUMENT when it could not be run as it was
+asked for. What this worker, its host or the storage did wrong is raised as another StatusError,
+so that the action can be given to another worker without being charged for it.
+"""
+
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+from google.protobuf.message import DecodeError, Message
+
+from builder.base.clock import Clock
+from builder.base.digest import Digest
+from builder.base.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    StatusError,
+)
+from builder.base.units import format_duration
+from builder.reapi.digests import from_proto
+from builder.reapi.limits import action_limits
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.status import missing as missing_error
+from builder.reapi.status import to_status
+from builder.sandbox.interface import (
+    Exit,
+    Finished,
+    Limits,
+    Network,
+    Outcome,
+    Sandbox,
+    SandboxSpec,
+)
+from builder.stores.interface import BlobStore
+from builder.worker.command import Plan, parent_of, plan
+from builder.worker.inputs import InputCache, InputRoot, remove_tree
+from builder.worker.job import Job, Report, Stage
+from builder.worker.metadata import Timeline, proof
+from builder.worker.outputs import Collected, collect
+from builder.worker.streams import add_streams
+from builder.worker.tree import Found
+from builder.worker.upload import upload
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds where the action says nothing, and what it may not pass.
+
+    `limits.memory_bytes` and `limits.cpu_cores` are both the default and the most that an action
+    gets. `network` says whether actions that ask for the network get it.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    network: bool = True
+    required: frozenset[str] = frozenset()
+    max_output_bytes: int = 64 * 1024**3
+
+
+class ActionRunner:
+    """Runs actions, several at once. `scratch` is a directory of this runner's alone."""
+
+    def __init__(
+        self,
+        name: str,
+        blobs: BlobStore,
+        sandbox: Sandbox,
+        inputs: InputCache,
+        scratch: Path,
+        clock: Clock,
+        policy: Policy | None = None,
+    ) -> None:
+        self._name = name
+        self._blobs = blobs
+        self._sandbox = sandbox
+        self._inputs = inputs
+        self._scratch = scratch
+        self._clock = clock
+        self._policy = policy or Policy()
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def run(self, job: Job, report: Report) -> pb.ExecuteResponse:
+        """The answer, whatever the action did. Raises a StatusError for a fault that is not its.
+
+        Cancelling it kills the action and leaves nothing behind.
+        """
+        timeline = Timeline(self._clock, self._name, job.queued_ns)
+        try:
+            return await self._run(job, timeline, report)
+        except (InvalidArgumentError, FailedPreconditionError) as error:
+            return self._refusal(error)
+        except OSError as error:
+            raise ResourceExhaustedError(f"worker {self._name}: {error}") from error
+
+    async def _run(self, job: Job, timeline: Timeline, report: Report) -> pb.ExecuteResponse:
+        timeline.mark("input_fetch_start")
+        report(Stage.FETCHING, timeline.partial())
+        action, todo = await self._messages(job)
+        spec = self._spec(job, action, todo)
+        root = from_proto(action.input_root_digest, job.digest.function)
+        async with self._inputs.checkout(self._blobs, root) as inputs:
+            _check_places(todo, inputs)
+            scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
+            try:
+                spec = replace(spec, input_root=inputs.path, scratch=scratch)
+                timeline.mark("input_fetch_completed")
+                return await self._execute(job, todo, spec, timeline, report)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(remove_tree, scratch)
+
+    async def _execute(
+        self, job: Job, todo: Plan, spec: SandboxSpec, timeline: Timeline, report: Report
+    ) -> pb.ExecuteResponse:
+        timeline.mark("execution_start")
+        report(Stage.EXECUTING, timeline.partial())
+        async with await self._sandbox.run(spec) as finished:
+            timeline.mark("execution_completed")
+            if finished.exit.outcome is Outcome.CANCELLED:
+                raise CancelledError(f"the action was cancelled on worker {self._name}")
+            timeline.mark("output_upload_start")
+            report(Stage.UPLOADING, timeline.partial())
+            response = await self._bring_back(job, todo, finished)
+        timeline.mark("output_upload_completed")
+        timeline.mark("worker_completed")
+        return self._finish(response, job, spec, finished.exit, timeline)
+
+    async def _bring_back(self, job: Job, todo: Plan, finished: Finished) -> pb.ExecuteResponse:
+        """Outputs, stdout and stderr, stored. A refused output keeps the streams."""
+        function, done = job.digest.function, finished.exit
+        response = pb.ExecuteResponse()
+        collected = Collected()
+        try:
+            collected = await trio.to_thread.run_sync(
+                collect, finished.root_fd, todo, function, self._policy.max_output_bytes
+            )
+        except FailedPreconditionError as error:
+            response.status.CopyFrom(to_status(error))
+        await trio.to_thread.run_sync(add_streams, collected, done.stdout, done.stderr, function)
+        await upload(self._blobs, finished.root_fd, collected.blobs)
+        response.result.CopyFrom(collected.result)
+        return response
+
+    def _finish(
+        self,
+        response: pb.ExecuteResponse,
+        job: Job,
+        spec: SandboxSpec,
+        done: Exit,
+        timeline: Timeline,
+    ) -> pb.ExecuteResponse:
+        result = response.result
+        result.exit_code = _exit_code(done.outcome, done.exit_code)
+        result.execution_metadata.CopyFrom(timeline.metadata())
+        virtual = result.execution_metadata.virtual_execution_duration
+        virtual.FromNanoseconds(round(done.usage.wall_s * 1e9))
+        result.execution_metadata.auxiliary_metadata.add().Pack(proof(done, job.attempt))
+        kind = "hermetic" if spec.network is Network.NONE else "with the host's network"
+        response.message = f"{self._name} ({kind}: {done.backend})"
+        if done.outcome is Outcome.TIMED_OUT:
+            limit = format_duration(job.timeout_s or done.usage.wall_s)
+            error = DeadlineExceededError(f"execution timeout exceeded: {limit}")
+            response.status.CopyFrom(to_status(error))
+        elif done.outcome is not Outcome.EXITED:
+            response.message += f": {done.message or done.outcome.value}"
+        return response
+
+    async def _messages(self, job: Job) -> tuple[pb.Action, Plan]:
+        action = job.action
+        if action is None:
+            action = await self._get(pb.Action, job.digest, "action")
+        digest = from_proto(action.command_digest, job.digest.function)
+        return action, plan(await self._get(pb.Command, digest, "command"))
+
+    async def _get(self, kind: type[AnyMessage], digest: Digest, what: str) -> AnyMessage:
+        try:
+            data = await self._blobs.get(digest)
+        except NotFoundError:
+            raise missing_error([digest], what) from None
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            name = kind.DESCRIPTOR.name
+            raise InvalidArgumentError(f"{what} {digest} is not a {name} message") from None
+
+    def _spec(self, job: Job, action: pb.Action, todo: Plan) -> SandboxSpec:
+        asked = action_limits((p.name, p.value) for p in action.platform.properties)
+        if asked.network and not self._policy.network:
+            raise FailedPreconditionError(
+                f"the action asks for the network and worker {self._name} gives none: "
+                "remove the property network=full, or allow it in the worker's sandbox section"
+            )
+        limits = self._policy.limits
+        return SandboxSpec(
+            argv=todo.argv,
+            input_root="",
+            scratch="",
+            environment=todo.environment,
+            working_directory=todo.working_directory,
+            output_parents=todo.output_parents,
+            network=Network.FULL if asked.network else Network.NONE,
+            limits=replace(
+                limits,
+                wall_s=_least(job.timeout_s, limits.wall_s),
+                memory_bytes=_least(asked.memory_bytes, limits.memory_bytes),
+                cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
+            ),
+            required=self._policy.required,
+        )
+
+    def _refusal(self, error: StatusError) -> pb.ExecuteResponse:
+        return pb.ExecuteResponse(status=to_status(error), message=self._name)
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _least(asked: Number | None, allowed: Number | None) -> Number | None:
+    given = [value for value in (asked, allowed) if value]
+    return min(given) if given else None
+
+
+def _exit_code(outcome: Outcome, exit_code: int) -> int:
+    """Never 0 for what did not end by itself: a shell may exit 0 though its child was killed."""
+    if outcome is Outcome.EXITED or exit_code != 0:
+        return exit_code
+    return 137 if outcome is Outcome.OUT_OF_MEMORY else 1
+
+
+def _check_places(todo: Plan, inputs: InputRoot) -> None:
+    """Raises InvalidArgumentError for a working directory or output that cannot be there."""
+    where = todo.working_directory
+    if inputs.tree.look(where) in (Found.NOTHING, Found.FILE):
+        raise InvalidArgumentError(f"working directory {where!r} is no directory of the input root")
+    for output in todo.outputs:
+        parent = parent_of(output.path)
+        if parent and inputs.tree.look(parent) is Found.FILE:
+            raise InvalidArgumentError(
+                f"output {output.name!r}: a file of the input root stands in its way at {parent!r}"
+            )
