@@ -1,0 +1,98 @@
+"""What we say while we work: `[INFO] message key=value` for people, one JSON object a line for
+programs.
+
+Lines go to stderr and are flushed one by one. Levels: INFO for life cycle and scaling, DEBUG for
+scheduling and selection, WARNING for health and retries, ERROR for failures. Values that hold
+secrets never come here.
+"""
+
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Protocol, TextIO, cast
+
+import structlog
+from structlog.typing import Processor
+
+from builder.base.errors import UsageError
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FORMATS = ("human", "json")
+COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+RESET = "\x1b[0m"
+
+
+class Logger(Protocol):
+    """What modules get; `bind` gives one that adds its fields to every line."""
+
+    def debug(self, message: str, /, **fields: object) -> None: ...
+    def info(self, message: str, /, **fields: object) -> None: ...
+    def warning(self, message: str, /, **fields: object) -> None: ...
+    def error(self, message: str, /, **fields: object) -> None: ...
+    def exception(self, message: str, /, **fields: object) -> None:
+        """An error with the traceback of the exception that is being handled."""
+        ...
+
+    def bind(self, **fields: object) -> "Logger": ...
+
+
+def get_logger(**fields: object) -> Logger:
+    """May be called at import: the set-up is read when the first line is written."""
+    return cast("Logger", structlog.get_logger(**fields))
+
+
+def configure(level: str = "info", form: str = "human", stream: TextIO | None = None) -> None:
+    """Set up once, at the start of a program. Raises UsageError for an unknown level or form."""
+    if level not in LEVELS:
+        raise UsageError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
+    if form not in FORMATS:
+        raise UsageError(f"log format {form!r} is unknown: use one of {', '.join(FORMATS)}")
+    out = sys.stderr if stream is None else stream
+    structlog.configure(
+        processors=_json() if form == "json" else _human(out.isatty()),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _json() -> list[Processor]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(default=str),
+    ]
+
+
+def _human(colour: bool) -> list[Processor]:
+    def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+        return human_line(event, colour)
+
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        render,
+    ]
+
+
+def human_line(event: MutableMapping[str, Any], colour: bool = False) -> str:
+    """`[LEVEL] message key=value ...`, then a traceback on lines of its own if there is one."""
+    level = str(event.pop("level", "info"))
+    message = event.pop("event", "")
+    traceback = event.pop("exception", None)
+    fields = "".join(f" {key}={_value(value)}" for key, value in event.items())
+    tag = f"[{level.upper()}]"
+    if colour and level in COLOURS:
+        tag = f"{COLOURS[level]}{tag}{RESET}"
+    line = f"{tag} {message}{fields}"
+    return f"{line}\n{traceback}" if traceback else line
+
+
+def _value(value: object) -> str:
+    """Quoted where it would not read as one word; never breaks the line."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = str(value)
+    plain = text and text.isprintable() and not any(sign in text for sign in " \"'=")
+    return text if plain else repr(text)

@@ -1,0 +1,91 @@
+"""What log lines look like."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from builder.base.errors import UsageError
+from builder.telemetry.log import configure, get_logger
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_set_up() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def written(level: str = "info", form: str = "human") -> io.StringIO:
+    out = io.StringIO()
+    configure(level, form, out)
+    return out
+
+
+def test_people_read_level_message_and_fields() -> None:
+    """A line is `[LEVEL] message key=value`, in the order of the fields."""
+    out = written()
+    get_logger(worker="worker-1").info("Lease finished", lease="l1", seconds=0.12345)
+    assert out.getvalue() == "[INFO] Lease finished worker=worker-1 lease=l1 seconds=0.123\n"
+
+
+def test_values_never_break_the_line() -> None:
+    """A value with spaces or line breaks is quoted, so a name cannot forge a line."""
+    out = written()
+    get_logger().warning("x", target="a b", evil="1\n[INFO] forged", empty="")
+    assert out.getvalue() == "[WARNING] x target='a b' evil='1\\n[INFO] forged' empty=''\n"
+
+
+def test_indented_lines_keep_their_indent() -> None:
+    """The start-up lines of `serve` are indented under the first."""
+    out = written()
+    get_logger().info("  Coordinator: 127.0.0.1:9000")
+    assert out.getvalue() == "[INFO]   Coordinator: 127.0.0.1:9000\n"
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    out = written("warning")
+    get_logger().info("no")
+    get_logger().error("yes")
+    assert out.getvalue() == "[ERROR] yes\n"
+
+
+def test_colour_only_on_a_terminal() -> None:
+    """A terminal gets a coloured level, a file never an escape sequence."""
+    out = Terminal()
+    configure("info", "human", out)
+    get_logger().error("broken")
+    assert out.getvalue() == "\x1b[31m[ERROR]\x1b[0m broken\n"
+    plain = written()
+    get_logger().error("broken")
+    assert "\x1b" not in plain.getvalue()
+
+
+def test_programs_read_one_object_a_line() -> None:
+    out = written(form="json")
+    get_logger().info("Lease finished", lease="l1")
+    line = json.loads(out.getvalue())
+    assert (line["level"], line["message"], line["lease"]) == ("info", "Lease finished", "l1")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_exceptions_carry_their_traceback() -> None:
+    out = written()
+    try:
+        raise ValueError("here")
+    except ValueError:
+        get_logger().exception("It broke")
+    assert out.getvalue().startswith("[ERROR] It broke\nTraceback")
+    assert "ValueError: here" in out.getvalue()
+
+
+@pytest.mark.parametrize(("level", "form"), [("loud", "human"), ("info", "xml")])
+def test_unknown_settings_name_the_right_ones(level: str, form: str) -> None:
+    with pytest.raises(UsageError, match="use one of"):
+        configure(level, form)
