@@ -1,0 +1,200 @@
+"""All settings, as the rest of the program sees them.
+
+`schema/config.schema.json` describes every key for people and editors and states the same
+defaults; a test compares the two both ways. Durations are seconds and sizes are bytes here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from builder.config.kinds import (
+    ARTIFACTS,
+    COORDINATOR,
+    METRICS,
+    REAPI,
+    Address,
+    Bytes,
+    FilePath,
+    Seconds,
+    Secret,
+)
+from builder.config.providers import ProviderName, Providers
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+Role = Literal["all", "coordinator", "worker", "client"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    listen: Address = COORDINATOR
+    drain_grace: Seconds = 30.0
+    join_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    max_streams: int = 1000
+    max_header_size: Bytes = 64 * KIB
+    max_message_size: Bytes = 4 * MIB + 64 * KIB
+    stream_window: Bytes = MIB
+    connection_window: Bytes = 16 * MIB
+    rate_window: Seconds = 10.0
+    max_resets: int = 2000
+    max_control_frames: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Reapi:
+    listen: Address = REAPI
+    instances: tuple[str, ...] = ("",)
+    digest_functions: tuple[Literal["sha256", "blake3"], ...] = ("sha256", "blake3")
+    max_batch_size: Bytes = 4 * MIB
+    limits: WireLimits = field(default_factory=WireLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    kind: Literal["disk", "memory"] = "disk"
+    path: FilePath = "~/.cache/builder/store"
+    max_size: Bytes = 20 * GIB
+    fsync: Literal["always", "never"] = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    enabled: bool = False
+    listen: Address = ARTIFACTS
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    coordinator: Address = COORDINATOR
+    name: str | None = None
+    slots: int = 0
+    platform: Mapping[str, str] = field(default_factory=dict)
+    scratch: FilePath = "~/.cache/builder/worker"
+    cache_size: Bytes = 10 * GIB
+    join_token: Secret | None = None
+    drain_grace: Seconds = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    name: str = "default"
+    provider: ProviderName = "local"
+    min: int = 2
+    max: int = 20
+    target: int | None = None
+    autoscale: bool = False
+    scale_up_threshold: float = 0.75
+    scale_down_threshold: float = 0.25
+    scale_up_cooldown: Seconds = 30.0
+    scale_down_cooldown: Seconds = 120.0
+    alpha: float = 0.3
+    window: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    memory: Bytes | None = None
+    cpu_cores: float | None = None
+    processes: int = 512
+    open_files: int | None = None
+    file_size: Bytes | None = None
+    output_size: Bytes = 64 * MIB
+    grace: Seconds = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    isolation: Literal["required", "best-effort"] = "required"
+    required: tuple[str, ...] = ()
+    network: Literal["none", "full"] = "none"
+    read_only_paths: tuple[FilePath, ...] = ()
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    heartbeat_interval: Seconds = 5.0
+    heartbeat_timeout: Seconds = 15.0
+    reconnect_grace: Seconds = 5.0
+    abandon_grace: Seconds = 30.0
+    infrastructure_retries: int = 3
+    retry_delay: Seconds = 0.5
+    priority_min: int = -100
+    priority_max: int = 100
+    age_per_priority: Seconds = 10.0
+    default_timeout: Seconds = 3600.0
+    max_timeout: Seconds = 86400.0
+    unserved_timeout: Seconds = 300.0
+    keep_finished: Seconds = 3600.0
+    max_queued: int = 1_000_000
+    strict_platform: bool = False
+    work_stealing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    enabled: bool = True
+    listen: Address = METRICS
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["human", "json"] = "human"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    name: str
+    token: Secret
+    role: Literal["reader", "writer", "worker", "operator"] = "reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    mode: Literal["none", "token", "mtls"] = "none"
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    cert: FilePath | None = None
+    key: FilePath | None = None
+    client_ca: FilePath | None = None
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    coordinator: Address = COORDINATOR
+    remote: Literal[False, True, "local"] = False
+    targets: tuple[str, ...] = ()
+    instance: str = ""
+    jobs: int = 0
+    token: Secret | None = None
+    ca: FilePath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    role: Role = "all"
+    insecure: bool = False
+    coordinator: Coordinator = field(default_factory=Coordinator)
+    reapi: Reapi = field(default_factory=Reapi)
+    store: Store = field(default_factory=Store)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    worker: Worker = field(default_factory=Worker)
+    pool: Pool = field(default_factory=Pool)
+    providers: Providers = field(default_factory=Providers)
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    metrics: Metrics = field(default_factory=Metrics)
+    logging: Logging = field(default_factory=Logging)
+    auth: Auth = field(default_factory=Auth)
+    tls: Tls = field(default_factory=Tls)
+    client: Client = field(default_factory=Client)
