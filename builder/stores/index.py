@@ -26,6 +26,7 @@ from builder.stores.interface import NamedT
 SHIFT = 48
 SIZE = (1 << SHIFT) - 1
 TICKS_PER_LEASE = 16
+UNLEASED_TICK_S = 60.0  # how exact the order of use is where nothing is promised
 
 
 def key_of(function: str, hash_: str) -> str:
@@ -53,7 +54,7 @@ class Index:
     def __init__(self, capacity_bytes: int, lease_s: float, block_bytes: int = 1) -> None:
         self._capacity = capacity_bytes
         self._lease = lease_s
-        self._tick_s = lease_s / TICKS_PER_LEASE or 1.0
+        self._tick_s = lease_s / TICKS_PER_LEASE or UNLEASED_TICK_S
         self._block = block_bytes
         self._held: OrderedDict[str, int] = OrderedDict()
         self._used = 0
@@ -92,6 +93,15 @@ class Index:
             elif digest.size_bytes:
                 missing.setdefault((hash_, digest.size_bytes), digest)
         return list(missing.values())
+
+    def renew(self, key: str, size: int, now: float) -> bool:
+        """Held, used now; whether that is news in this tick."""
+        tick = int(now / self._tick_s)
+        entry = self._held.get(key)
+        if entry is not None and entry >> SHIFT >= tick:
+            return False
+        self.add(key, size, now)
+        return True
 
     def add(self, key: str, size: int, now: float) -> None:
         """Held from now on."""

@@ -1,0 +1,140 @@
+"""A directory that one process owns: locked, with room for temporaries, written atomically.
+
+A file becomes visible whole by rename, or not at all. `fsync` says what else is promised:
+`none` survives the death of the process, `data` also keeps a file's bytes over the loss of
+power, `full` its name too. Opening removes the temporaries that a killed process left.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from builder.base.errors import (
+    ResourceExhaustedError,
+    StatusError,
+    UnavailableError,
+    UsageError,
+)
+
+Fsync = Literal["none", "data", "full"]
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Folder:
+    """The directory `root`, held exclusively until `close`. Raises UsageError if it cannot be."""
+
+    def __init__(self, root: Path, fsync: Fsync = "none") -> None:
+        self.root = str(root)
+        self.fsync = fsync
+        self._temporaries = f"{self.root}/unfinished"
+        self._numbers = itertools.count()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(root / "lock")
+            os.makedirs(self._temporaries, exist_ok=True)
+            for left in os.scandir(self._temporaries):
+                os.unlink(left.path)
+        except OSError as error:
+            raise UsageError(
+                f"store directory {root}: {error.strerror}; give a directory that this user "
+                "can write"
+            ) from error
+
+    def close(self) -> None:
+        """Let another process have it. A second close does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def temporary(self) -> str:
+        """A path in the same file system that no file has."""
+        return f"{self._temporaries}/{next(self._numbers)}"
+
+    def create(self, path: str) -> int:
+        """A descriptor to write a new file, read-only for everybody else."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+
+    def sync_data(self, descriptor: int) -> None:
+        """Blocks for the disk, unless the policy is `none`."""
+        if self.fsync != "none":
+            os.fdatasync(descriptor)
+
+    def sync_name(self, path: str) -> None:
+        """Blocks for the disk, if the policy is `full`."""
+        if self.fsync == "full":
+            descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def write(self, path: str, data: bytes, used: float) -> None:
+        """A whole small file, last used at `used` (seconds since 1970); blocks for its bytes."""
+        temporary = self.temporary()
+        try:
+            descriptor = self.create(temporary)
+            try:
+                write_all(descriptor, data)
+                os.utime(descriptor, (used, used))
+                self.sync_data(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, path)
+            self.sync_name(path)
+        except OSError:
+            remove(temporary)
+            raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what the system says into what clients understand."""
+        try:
+            yield
+        except OSError as error:
+            raise self.converted(error) from error
+
+    def converted(self, error: OSError) -> StatusError:
+        if error.errno in FULL:
+            return ResourceExhaustedError(
+                f"the disk that holds {self.root} is full ({error.strerror}); free some space or "
+                "give the store a smaller size"
+            )
+        return UnavailableError(
+            f"the storage in {self.root} failed: {error.strerror}; look at its disk"
+        )
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All of it, however little the kernel takes at once."""
+    done = os.write(descriptor, data)
+    while done < len(data):
+        done += os.write(descriptor, memoryview(data)[done:])
+
+
+def remove(path: str) -> None:
+    """Unlink what may be gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise UsageError(
+            f"store directory {path.parent} is in use by process {owner or '?'}: stop it, or give "
+            "this one another directory"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

@@ -1,0 +1,163 @@
+"""Small opaque values by hash, kept as long as there is room: what an action cache is made of.
+
+Nothing is promised: a record that is gone is a cache miss. Spaces keep records of the same hash
+apart (instances, digest functions, foreign clients).
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+import trio
+from blake3 import blake3
+
+from builder.stores.folder import Folder, remove
+from builder.stores.index import Index, Occupancy
+
+CHECK = 16  # bytes of BLAKE3 before a record on the disk
+BLOCK = 4096
+LONGEST_SPACE = 200  # characters of a directory's name
+
+
+class Records(Protocol):
+    """`hash_` is lower-case hex, checked by the caller; `space` is any text."""
+
+    async def get(self, space: str, hash_: str) -> bytes | None: ...
+
+    async def put(self, space: str, hash_: str, data: bytes) -> None:
+        """Raises ResourceExhaustedError for a record that is larger than the whole room."""
+        ...
+
+
+class MemoryRecords:
+    """At most `capacity_bytes` of records; the least recently used go first."""
+
+    def __init__(self, capacity_bytes: int, now: Callable[[], float] = time.time) -> None:
+        self._index = Index(capacity_bytes, 0.0)
+        self._records: dict[str, bytes] = {}
+        self._now = now
+
+    async def get(self, space: str, hash_: str) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        key = f"{space}/{hash_}"
+        data = self._records.get(key)
+        if data is not None:
+            self._index.renew(key, len(data), self._now())
+        return data
+
+    async def put(self, space: str, hash_: str, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        key = f"{space}/{hash_}"
+        for victim, _ in self._index.reserve(len(data), self._now()):
+            del self._records[victim]
+        self._index.release(len(data))
+        self._index.add(key, len(data), self._now())
+        self._records[key] = data
+
+    def snapshot(self) -> Occupancy:
+        return self._index.snapshot()
+
+
+class DiskRecords:
+    """Files `{root}/{space}/{first two digits}/{hash}`; each begins with a check of its bytes.
+
+    Reading and writing is done in place: records are a few kilobytes.
+    """
+
+    def __init__(
+        self, root: Path, capacity_bytes: int, now: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = Folder(root)
+        self._index = Index(capacity_bytes, 0.0, BLOCK)
+        self._now = now
+        self._started = now()
+        self._loaded = False
+        self._loading = trio.Lock()
+
+    def close(self) -> None:
+        self._folder.close()
+
+    async def load(self) -> None:
+        """Learn what an earlier process left, and bring it down to the capacity. Idempotent."""
+        async with self._loading:
+            if not self._loaded:
+                found = await trio.to_thread.run_sync(_scan, self._folder.root)
+                self._index.recover(found, self._started)
+                self._loaded = True
+                self._remove(self._index.overflow(self._now()))
+
+    async def get(self, space: str, hash_: str) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        key = _key(space, hash_)
+        path = f"{self._folder.root}/{key}"
+        try:
+            with open(path, "rb") as file:  # noqa: ASYNC230 -- a few KB; a thread takes longer
+                stored = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._folder.converted(error) from error
+        if blake3(stored[CHECK:]).digest(CHECK) != stored[:CHECK]:
+            remove(path)
+            self._index.lose(key)
+            return None
+        self._used(key, path, len(stored))
+        return stored[CHECK:]
+
+    async def put(self, space: str, hash_: str, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        key = _key(space, hash_)
+        path = f"{self._folder.root}/{key}"
+        stored = blake3(data).digest(CHECK) + data
+        if not self._loaded and not self._index.fits(len(stored)):
+            await self.load()
+        victims = self._index.reserve(len(stored), self._now())
+        self._index.release(len(stored))
+        with self._folder.errors():
+            self._remove(victims)
+            try:
+                self._folder.write(path, stored, self._now())
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self._folder.write(path, stored, self._now())
+        self._index.add(key, len(stored), self._now())
+
+    def snapshot(self) -> Occupancy:
+        return self._index.snapshot()
+
+    def _used(self, key: str, path: str, size: int) -> None:
+        """Move it to the end, and let the next process know; once a tick."""
+        now = self._now()
+        if self._index.renew(key, size, now):
+            try:
+                os.utime(path, (now, now))
+            except OSError as error:
+                raise self._folder.converted(error) from error
+
+    def _remove(self, victims: list[tuple[str, int]]) -> None:
+        for key, _ in victims:
+            remove(f"{self._folder.root}/{key}")
+
+
+def _key(space: str, hash_: str) -> str:
+    name = quote(space, safe="")
+    if len(name) > LONGEST_SPACE:
+        name = blake3(space.encode()).hexdigest()
+    return f"={name}/{hash_[:2]}/{hash_}"
+
+
+def _scan(root: str) -> list[tuple[float, str, int]]:
+    """(seconds since 1970 of the last use, key, size) of every record, oldest first."""
+    found = []
+    spaces = [entry for entry in os.scandir(root) if entry.name.startswith("=")]
+    for shard in (shard for space in spaces for shard in os.scandir(space.path)):
+        for entry in os.scandir(shard.path):
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # gone since the directory was read
+                continue
+            found.append((status.st_mtime, entry.path[len(root) + 1 :], status.st_size))
+    return sorted(found)

@@ -1,0 +1,98 @@
+"""A write to the disk store that its caller feeds, so that it may pause and be resumed.
+
+Bytes are gathered to a megabyte; then one trip to a thread hashes and writes them (both without
+the interpreter's lock). What is visible in the end is whole and verified, or nothing is.
+"""
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from builder.base.digest import Digest, hasher
+from builder.base.errors import InvalidArgumentError
+from builder.stores.folder import Folder, remove, write_all
+
+GATHER = 1024 * 1024  # bytes that are worth the trip
+GATHER_PIECES = 4096
+
+
+class DiskUpload:
+    """`appear(digest, temporary)` ends it well and gives the path, `release(size)` otherwise."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        digest: Digest,
+        appear: Callable[[Digest, str], str],
+        release: Callable[[int], None],
+    ) -> None:
+        self._folder = folder
+        self._digest = digest
+        self._appear = appear
+        self._release = release
+        self._hasher = hasher(digest.function, digest.size_bytes)
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._offset = 0
+        self._temporary = folder.temporary()
+        with folder.errors():
+            self._descriptor = folder.create(self._temporary)
+        self._open = True
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    async def append(self, data: bytes) -> None:
+        if self._offset + len(data) > self._digest.size_bytes:
+            raise InvalidArgumentError(f"more bytes came than {self._digest} has")
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+        self._offset += len(data)
+        if self._gathered_bytes >= GATHER or len(self._gathered) >= GATHER_PIECES:
+            await self._flush()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def commit(self) -> None:
+        try:
+            await self._flush()
+            found = Digest(self._hasher.hexdigest(), self._offset, self._digest.function)
+            if found != self._digest:
+                raise InvalidArgumentError(
+                    f"the bytes are not those of {self._digest}: they are {found}; upload what "
+                    "the digest names"
+                )
+            with self._folder.errors():
+                await self._finish()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._descriptor)
+            remove(self._temporary)
+            self._release(self._digest.size_bytes)
+
+    async def _flush(self) -> None:
+        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+        self._gathered.clear()
+        self._gathered_bytes = 0
+        with self._folder.errors():
+            await trio.to_thread.run_sync(self._take, data)
+
+    def _take(self, data: bytes) -> None:
+        self._hasher.update(data)
+        if data:
+            write_all(self._descriptor, data)
+
+    async def _finish(self) -> None:
+        if self._folder.fsync != "none":
+            await trio.to_thread.run_sync(self._folder.sync_data, self._descriptor)
+        path = self._appear(self._digest, self._temporary)
+        self._open = False
+        os.close(self._descriptor)
+        if self._folder.fsync == "full":
+            await trio.to_thread.run_sync(self._folder.sync_name, path)
