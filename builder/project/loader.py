@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from builder.base.document import Document, Path
 from builder.base.errors import UsageError
+from builder.base.nearest import nearest
 from builder.base.units import parse_duration, parse_size
-from builder.base.validation import nearest, require
+from builder.base.validation import require
 from builder.project.model import (
     TARGET_PREFIX,
     Depend,

@@ -17,6 +17,7 @@ WAITING, READY or RUNNING; that is told once.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
 from typing import assert_never
 
 from builder.project.graph import Graph
@@ -32,6 +33,7 @@ class State(Enum):
 
 
 OVER = frozenset({State.DONE, State.FAILED, State.SKIPPED})
+NOT_OVER = tuple(state for state in State if state not in OVER)
 
 
 class TransitionError(Exception):
@@ -103,6 +105,9 @@ class Progress:
         self._order = graph.closure(names)
         self._needs = {name: graph.needs[name] for name in self._order}
         self._states = dict.fromkeys(self._order, State.WAITING)
+        self._by_state: dict[State, dict[str, None]] = {state: {} for state in State}
+        self._by_state[State.WAITING] = dict.fromkeys(self._order)
+        self._ready: list[tuple[tuple[float, float, int], str]] = []  # a heap
         self._needed_by: dict[str, list[str]] = {name: [] for name in self._order}
         for name, needs in self._needs.items():
             for needed in needs:
@@ -136,9 +141,10 @@ class Progress:
             case _:
                 assert_never(event)
         effects += self._start()
-        if self._ended is None and OVER.issuperset(self._states.values()):
+        if self._ended is None and not any(self._by_state[state] for state in NOT_OVER):
             self._ended = now
-            effects.append(EndBuild(self._in(State.FAILED), self._in(State.SKIPPED)))
+            failed, skipped = self._by_state[State.FAILED], self._by_state[State.SKIPPED]
+            effects.append(EndBuild(tuple(failed), tuple(skipped)))
         return effects
 
     def next_deadline(self) -> float | None:
@@ -150,10 +156,11 @@ class Progress:
 
     def check(self) -> None:
         """Raises AssertionError when a state contradicts the states around it."""
-        running = self._running()
+        running = self._by_state[State.RUNNING]
+        assert {n: s for s, names in self._by_state.items() for n in names} == self._states
         assert len(running) <= self._jobs
         for limit, members in self._groups:
-            assert len(members.intersection(running)) <= limit
+            assert len(members & running.keys()) <= limit
         for name, state in self._states.items():
             needs = [self._states[needed] for needed in self._needs[name]]
             done = all(need is State.DONE for need in needs)
@@ -189,6 +196,7 @@ class Progress:
             name = waiting.pop()
             if self._targets[name].arguments:
                 self._move(name, State.WAITING, State.READY)
+                heappush(self._ready, (self._rank[name], name))
             else:
                 self._move(name, State.WAITING, State.DONE)
                 waiting += self._freed(name)
@@ -206,21 +214,28 @@ class Progress:
         return freed
 
     def _start(self) -> list[Effect]:
-        ready = sorted(self._in(State.READY), key=self._rank.__getitem__)
-        running = set(self._running())
+        running = self._by_state[State.RUNNING]
         effects: list[Effect] = []
-        for name in ready:
-            if len(running) >= self._jobs:
-                break
-            if any(
-                name in members and len(members & running) >= limit
-                for limit, members in self._groups
-            ):
+        held = []
+        while self._ready and len(running) < self._jobs:
+            rank, name = heappop(self._ready)
+            if self._states[name] is not State.READY:
+                continue  # skipped meanwhile
+            if self._is_held(name):
+                held.append((rank, name))
                 continue
             self._move(name, State.READY, State.RUNNING)
-            running.add(name)
             effects.append(StartTarget(name))
+        for item in held:
+            heappush(self._ready, item)
         return effects
+
+    def _is_held(self, name: str) -> bool:
+        """By the `parallelism` of a target that needs it."""
+        running = self._by_state[State.RUNNING].keys()
+        return any(
+            name in members and len(members & running) >= limit for limit, members in self._groups
+        )
 
     def _skip_after(self, failed: str) -> list[Effect]:
         beneath = list(self._needed_by[failed])
@@ -231,18 +246,14 @@ class Progress:
         skipped: list[Effect] = []
         for name in beneath:
             if self._states[name] in (State.WAITING, State.READY):
-                self._states[name] = State.SKIPPED
+                self._move(name, self._states[name], State.SKIPPED)
                 skipped.append(SkipTarget(name, failed))
         return skipped
-
-    def _running(self) -> tuple[str, ...]:
-        return self._in(State.RUNNING)
-
-    def _in(self, state: State) -> tuple[str, ...]:
-        return tuple(name for name, here in self._states.items() if here is state)
 
     def _move(self, name: str, old: State, new: State) -> None:
         here = self._states.get(name)
         if here is not old:
             raise TransitionError(f"{name} is {here}, so it cannot go from {old} to {new}")
         self._states[name] = new
+        del self._by_state[old][name]
+        self._by_state[new][name] = None

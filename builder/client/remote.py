@@ -1,0 +1,168 @@
+"""Running actions on a coordinator: Execute, and WaitExecution when the stream breaks.
+
+An execution belongs to the server once it has a name: a broken connection is no reason to run it
+again, so the stream is taken up by WaitExecution, and only a server that no longer knows the name
+is asked to execute anew. Source: REAPI v2 `Execution`, google.longrunning `Operation`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import trio
+from google.protobuf.message import DecodeError
+
+from builder.base.errors import (
+    BuilderError,
+    DataLossError,
+    NotFoundError,
+    StatusError,
+    UnavailableError,
+    from_status,
+)
+from builder.client.executor import Ticket, Watch
+from builder.net.rpc import Channel
+from builder.reapi.digests import NUMBERS, to_proto
+from builder.reapi.pb import operations_pb2
+from builder.reapi.pb import remote_execution_pb2 as pb
+
+EXECUTION = "/build.bazel.remote.execution.v2.Execution/"
+CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+METADATA = "build.bazel.remote.execution.v2.requestmetadata-bin"
+FIRST_CONTACT_S = 5.0
+
+
+def delays() -> Iterator[float]:
+    """Seconds between tries: about a minute in all, long enough for a coordinator's restart."""
+    yield from (0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
+    yield from (5.0 for _ in range(11))
+
+
+class RemoteExecutor:
+    """Executions of one instance. `invocation` names this build in the server's logs."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        instance: str = "",
+        invocation: str = "",
+        pauses: Callable[[], Iterator[float]] = delays,
+    ) -> None:
+        self._channel = channel
+        self._instance = instance
+        self._invocation = invocation
+        self._pauses = pauses
+
+    async def execute(self, ticket: Ticket, watch: Watch) -> pb.ExecuteResponse:
+        name = ""
+        pauses = self._pauses()
+        while True:
+            follow = _Follow(watch)
+            try:
+                await self._follow(ticket, name, follow)
+            except NotFoundError:
+                if not name:
+                    raise
+                follow.name, name = "", ""  # the server has forgotten it: execute anew
+                if (pause := next(pauses, None)) is None:
+                    raise
+                await trio.sleep(pause)
+                continue
+            except UnavailableError as error:
+                broken: StatusError = error
+            else:
+                if follow.response is not None:
+                    return follow.response
+                broken = UnavailableError("the server ended the stream before the action's end")
+            name = follow.name or name
+            if follow.name:
+                pauses = self._pauses()  # it answered: this is a new breakage
+            if (pause := next(pauses, None)) is None:
+                raise broken
+            await trio.sleep(pause)
+
+    async def _follow(self, ticket: Ticket, name: str, follow: "_Follow") -> None:
+        if name:
+            method, request = (
+                "WaitExecution",
+                pb.WaitExecutionRequest(name=name).SerializeToString(),
+            )
+        else:
+            method, request = "Execute", self._request(ticket).SerializeToString()
+        metadata = pb.RequestMetadata(
+            tool_details=pb.ToolDetails(tool_name="bldr"),
+            action_id=ticket.action.hash,
+            tool_invocation_id=self._invocation,
+            target_id=ticket.target,
+        )
+        async with self._channel.stream(
+            EXECUTION + method, metadata={METADATA: metadata.SerializeToString()}
+        ) as call:
+            await call.send(request)
+            await call.done_sending()
+            while follow.response is None and (message := await call.receive()) is not None:
+                follow.take(message)
+
+    def _request(self, ticket: Ticket) -> pb.ExecuteRequest:
+        request = pb.ExecuteRequest(
+            instance_name=self._instance,
+            skip_cache_lookup=ticket.skip_cache_lookup,
+            action_digest=to_proto(ticket.action),
+            digest_function=NUMBERS[ticket.action.function],
+        )
+        if ticket.priority:
+            request.execution_policy.priority = ticket.priority
+        return request
+
+
+class _Follow:
+    """What one stream of Operations has said so far."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.name = ""
+        self.response: pb.ExecuteResponse | None = None
+
+    def take(self, message: bytes) -> None:
+        try:
+            operation = operations_pb2.Operation.FromString(message)
+        except DecodeError as error:
+            raise DataLossError(f"the server sent no Operation: {error}") from error
+        self.name = operation.name or self.name
+        metadata = pb.ExecuteOperationMetadata()
+        if operation.metadata.Unpack(metadata):
+            self._watch(metadata.partial_execution_metadata)
+        if not operation.done:
+            return
+        if operation.HasField("error"):
+            raise from_status(operation.error.code, operation.error.message)
+        response = pb.ExecuteResponse()
+        if not operation.response.Unpack(response):
+            raise DataLossError(f"operation {self.name} is done and has no ExecuteResponse")
+        self.response = response
+
+
+async def first_contact(channel: Channel, address: str, instance: str) -> pb.ServerCapabilities:
+    """What the server can do. Raises BuilderError that says how to get one when none answers."""
+    request = pb.GetCapabilitiesRequest(instance_name=instance).SerializeToString()
+    try:
+        with trio.fail_after(FIRST_CONTACT_S):
+            answer = await channel.unary(CAPABILITIES, request, timeout_s=FIRST_CONTACT_S)
+    except (StatusError, trio.TooSlowError) as error:
+        reason = error.message if isinstance(error, StatusError) else "no answer in 5s"
+        raise BuilderError(
+            f"no coordinator answers at {address}: {reason}; start one with 'builder serve', "
+            "name another with --coordinator HOST:PORT, or build here without --remote"
+        ) from error
+    capabilities = pb.ServerCapabilities.FromString(answer)
+    if not capabilities.execution_capabilities.exec_enabled:
+        raise BuilderError(
+            f"the server at {address} stores results but does not execute; "
+            "name a coordinator with --coordinator HOST:PORT, or build here without --remote"
+        )
+    return capabilities
+
+
+def served_priority(capabilities: pb.ServerCapabilities, wanted: int) -> int:
+    """The nearest priority that the server takes; 0 is always taken."""
+    ranges = capabilities.execution_capabilities.execution_priority_capabilities.priorities
+    candidates = [0] + [min(max(wanted, r.min_priority), r.max_priority) for r in ranges]
+    return min(candidates, key=lambda priority: abs(priority - wanted))
