@@ -1,1 +1,1 @@
-"""The scheduler's pure machine: events in, effects out."""
+"""Which action runs where and when: the scheduler's decisions, pure."""

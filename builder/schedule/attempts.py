@@ -1,0 +1,151 @@
+"""What comes of a task's attempts: results, losses, retries, endings.
+
+Every task ends once, by `kept`, `fail` or `stop`; every operation ends once, by `end_operation`.
+"""
+
+from builder.base.errors import Code
+from builder.schedule import reasons
+from builder.schedule.books import Books
+from builder.schedule.deadlines import Due
+from builder.schedule.dispatch import dequeue, enqueue
+from builder.schedule.effects import CancelLease, Explain, KeepResult, UpdateOperation
+from builder.schedule.fleet import Worker
+from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
+from builder.schedule.operation import Ending, Operation
+from builder.schedule.reasons import CODES, Reason, ReasonCode
+from builder.schedule.spec import Outcome
+from builder.schedule.task import Task, TaskInput, TaskState
+from builder.schedule.views import tell, view
+
+WAITING = frozenset({TaskState.QUEUED, TaskState.HELD, TaskState.DELAYED})
+
+
+def release(books: Books, lease: Lease, received: LeaseInput) -> None:
+    """Take the lease one step on and its slot back. Lost ones stay known, the others end."""
+    if lease.state in HELD:
+        books.fleet.release(books.fleet.workers[lease.worker], lease)
+    lease.step(received)
+    if lease.state is not LeaseState.LOST:
+        del books.leases[lease.id]
+
+
+def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
+    """The worker is gone, or does not know the lease."""
+    release(books, lease, LeaseInput.EXPIRE)
+    if lease.state is LeaseState.LOST:
+        books.counters.leases_lost += 1
+        task = books.tasks[lease.task]
+        task.lost[lease.id] = lease
+        retry(books, task, lease, reason, now)
+
+
+def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) -> None:
+    """Run it again, on another worker if there is one; or give up after so many times."""
+    task.lease = None
+    task.progress = b""
+    task.avoid = (*task.avoid, lease.worker)
+    task.faults = (*task.faults, f"{lease.worker}: {reason.sentence}")
+    books.effects.append(Explain(task.id, reason))
+    if len(task.faults) > books.policy.infrastructure_retries:
+        books.counters.gave_up += 1
+        fail(books, task, reasons.retries_exhausted(task.faults), now)
+    elif reason.code is ReasonCode.INFRASTRUCTURE_FAILURE:
+        delay_s = books.policy.retry_delay_s * 2 ** (len(task.faults) - 1)
+        task.step(TaskInput.DELAY)
+        books.deadlines.add(now + delay_s, Due.TASK, task)
+        tell(books, task)
+    else:
+        requeue(books, task, now)
+
+
+def requeue(books: Books, task: Task, now: float) -> None:
+    """Back to its old place in the order."""
+    task.lease = None
+    task.step(TaskInput.LOSE)
+    enqueue(books, task, now)
+    tell(books, task)
+
+
+def revive(books: Books, worker: Worker, lease: Lease, now: float) -> None:
+    """The worker runs a lease that was thought lost, and the task has no other."""
+    task = books.tasks[lease.task]
+    if task.state is TaskState.QUEUED:
+        dequeue(books, task)
+    task.step(TaskInput.REVIVE)
+    lease.step(LeaseInput.REPORT)
+    lease.seen_at = now
+    del task.lost[lease.id]
+    task.lease = lease
+    books.fleet.occupy(worker, lease)
+    tell(books, task)
+
+
+def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
+    """One of its leases, current or lost, has brought a result of the action's own."""
+    if task.state is TaskState.QUEUED:
+        dequeue(books, task)
+    _drop_leases(books, task, "another attempt has brought the result")
+    task.step(TaskInput.RESULT)
+    task.outcome = outcome
+    books.counters.execution_s += outcome.execution_s
+    if outcome.succeeded:
+        books.counters.succeeded += 1
+    else:
+        books.counters.failed += 1
+    if outcome.succeeded and not task.spec.do_not_cache:
+        books.effects.append(KeepResult(task.id, task.spec.key, outcome.response))
+    else:
+        kept(books, task, now)
+
+
+def kept(books: Books, task: Task, now: float) -> None:
+    assert task.outcome is not None
+    task.step(TaskInput.KEPT)
+    _close(books, task)
+    ending = Ending(reasons.FINISHED, Code.OK, task.outcome.response)
+    for operation in task.operations.values():
+        end_operation(books, operation, ending, now)
+
+
+def fail(books: Books, task: Task, reason: Reason, now: float) -> None:
+    """An end of our own making, with a status for everybody who waits."""
+    stop(books, task, reason.sentence)
+    ending = Ending(reason, CODES[reason.code])
+    for operation in task.operations.values():
+        end_operation(books, operation, ending, now)
+
+
+def stop(books: Books, task: Task, why: str) -> None:
+    """End it without a result; its operations are ended by the caller."""
+    if task.state is TaskState.QUEUED:
+        dequeue(books, task)
+    _drop_leases(books, task, why)
+    task.step(TaskInput.END)
+    _close(books, task)
+
+
+def end_operation(books: Books, operation: Operation, ending: Ending, now: float) -> None:
+    operation.ending = ending
+    operation.ended_at = now
+    books.effects.append(UpdateOperation(view(books, operation)))
+    for name in books.finished.add(operation):
+        del books.operations[name]
+
+
+def _close(books: Books, task: Task) -> None:
+    del books.tasks[task.id]
+    if books.in_flight.get(task.spec.key) is task:
+        del books.in_flight[task.spec.key]
+
+
+def _drop_leases(books: Books, task: Task, why: str) -> None:
+    """Nobody waits for them any more: the current one is cancelled, the lost ones forgotten."""
+    for lost in task.lost.values():
+        release(books, lost, LeaseInput.CANCEL)
+    task.lost.clear()
+    if task.lease is not None:
+        task.lease.step(LeaseInput.CANCEL)
+        session = books.fleet.workers[task.lease.worker].session
+        if session:
+            books.effects.append(CancelLease(session, task.lease.id, why))
+        task.lease = None

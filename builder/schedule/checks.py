@@ -1,0 +1,94 @@
+"""What must always be true of the books. Every test ends with it."""
+
+from builder.schedule.books import Books
+from builder.schedule.fleet import Worker
+from builder.schedule.lease import HELD, LeaseState
+from builder.schedule.task import Task, TaskState
+
+
+def check_books(books: Books) -> None:
+    """Raises AssertionError."""
+    for task in books.tasks.values():
+        _check_task(books, task)
+    for worker in books.fleet.workers.values():
+        _check_worker(books, worker)
+    _check_leases(books)
+    _check_lanes(books)
+    _check_operations(books)
+    for key, task in books.in_flight.items():
+        assert books.tasks[task.id] is task
+        assert task.spec.key == key
+        assert not task.spec.do_not_cache
+
+
+def _check_task(books: Books, task: Task) -> None:
+    assert task.state is not TaskState.DONE
+    assert (task.lease is not None) == (task.state is TaskState.EXECUTING)
+    assert (task.outcome is not None) == (task.state is TaskState.KEEPING)
+    assert (task.entry is not None) == (task.state is TaskState.QUEUED)
+    assert task.operations or task.state is TaskState.KEEPING, "an action for nobody"
+    attended = sum(operation.watchers > 0 for operation in task.operations.values())
+    assert task.attended == attended
+    assert attended or task.state is not TaskState.QUEUED, "a queued action for nobody"
+    if task.lease is not None:
+        assert task.lease.state in (LeaseState.OFFERED, LeaseState.RUNNING)
+        assert books.leases[task.lease.id] is task.lease
+    for operation in task.operations.values():
+        assert books.operations[operation.name] is operation
+        assert operation.ending is None
+        assert operation.task == task.id
+    assert len(task.faults) <= books.policy.infrastructure_retries
+
+
+def _check_worker(books: Books, worker: Worker) -> None:
+    for lease in worker.leases.values():
+        assert lease.state in HELD
+        assert lease.worker == worker.info.name
+        assert books.leases[lease.id] is lease
+    assert (worker.info.name in worker.kind.workers) == worker.takes_leases
+    free = worker.takes_leases and len(worker.leases) < worker.info.slots
+    assert (worker in list(worker.kind.free())) == free
+    assert bool(worker.session) == (books.fleet.sessions.get(worker.session) is worker)
+    assert books.fleet.classes[worker.kind.offer.properties] is worker.kind
+
+
+def _check_leases(books: Books) -> None:
+    for lease in books.leases.values():
+        if lease.state is LeaseState.LOST:
+            assert books.tasks[lease.task].lost[lease.id] is lease
+        else:
+            assert lease.state in HELD
+            assert books.fleet.workers[lease.worker].leases[lease.id] is lease
+        if lease.state in (LeaseState.OFFERED, LeaseState.RUNNING):
+            assert books.tasks[lease.task].lease is lease, "two attempts of one action"
+
+
+def _check_lanes(books: Books) -> None:
+    queued = 0
+    for lane in books.lanes:
+        waiting = list(lane.queue)
+        assert len(waiting) == len(lane.queue)
+        queued += len(waiting)
+        for task in waiting:
+            assert books.tasks[task.id] is task
+            assert task.requirement == lane.requirement
+        for kind in lane.classes:
+            assert kind.members
+            for worker in kind.free():
+                refused = all(
+                    worker.info.name in task.avoid and lane.others(task) for task in waiting
+                )
+                assert refused, "an action waits while a worker that suits is free"
+    assert queued == books.queued
+    assert queued == sum(task.state is TaskState.QUEUED for task in books.tasks.values())
+
+
+def _check_operations(books: Books) -> None:
+    ended = 0
+    for operation in books.operations.values():
+        if operation.ending is None:
+            assert operation.name in books.tasks[operation.task].operations
+        else:
+            ended += 1
+    assert ended == len(books.finished)
+    assert ended <= max(books.policy.finished_kept, 1)

@@ -1,0 +1,174 @@
+"""What clients do: ask, wait, go away, come back, cancel, forget."""
+
+from builder.schedule import reasons
+from builder.schedule.attempts import end_operation, stop
+from builder.schedule.books import Books
+from builder.schedule.deadlines import Due
+from builder.schedule.dispatch import dequeue, dispatch_lane, enqueue
+from builder.schedule.effects import RefuseOperation, UpdateOperation
+from builder.schedule.operation import Ending, Operation
+from builder.schedule.platform import mismatch
+from builder.schedule.reasons import CODES, Reason, ReasonCode
+from builder.schedule.spec import ActionSpec
+from builder.schedule.task import Task, TaskInput, TaskState
+from builder.schedule.views import view
+
+
+def submit(books: Books, name: str, spec: ActionSpec, now: float) -> None:
+    running = _joinable(books, spec)
+    refusal = _refusal(books, spec, running)
+    if refusal is not None:
+        books.counters.refused += 1
+        books.effects.append(RefuseOperation(name, CODES[refusal.code], refusal))
+        return
+    books.counters.submitted += 1
+    if running is not None:
+        _join(books, running, name, spec, now)
+    else:
+        _start(books, name, spec, now)
+
+
+def _joinable(books: Books, spec: ActionSpec) -> Task | None:
+    """The task in flight that this action may join.
+
+    A client that skips the cache wants a run that was not over when it asked: it may join one
+    that waits or executes, but not one whose result is there already. Every task that may be
+    joined writes the action cache, whoever asked first, so the others lose nothing either.
+    """
+    if spec.do_not_cache:
+        return None
+    running = books.in_flight.get(spec.key)
+    if running is not None and running.state is TaskState.KEEPING and spec.skip_cache:
+        return None
+    return running
+
+
+def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | None:
+    if books.shutting_down:
+        return reasons.SHUTTING_DOWN
+    low, high = books.policy.priorities
+    if not low <= spec.priority <= high:
+        return Reason(
+            ReasonCode.PRIORITY_OUT_OF_RANGE,
+            f"priority {spec.priority} is out of range: {low} (soonest) to {high}",
+        )
+    if running is not None:
+        return None
+    if books.queued >= books.policy.most_queued:
+        return Reason(
+            ReasonCode.QUEUE_FULL, f"{books.queued} actions wait already; try again later"
+        )
+    requirement, unknown = books.lanes.requirement(spec.properties)
+    unknown = unknown if books.policy.strict_platform else ()
+    offers = books.lanes.offers()
+    if unknown or (offers and not books.lanes.lane(requirement).served):
+        return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown))
+    return None
+
+
+def _start(books: Books, name: str, spec: ActionSpec, now: float) -> None:
+    requirement, _ = books.lanes.requirement(spec.properties)
+    books.sequence += 1
+    order_s = now + spec.priority * books.policy.age_s_per_priority
+    task = Task(name, spec, requirement, books.sequence, now, order_s, spec.priority)
+    books.tasks[task.id] = task
+    if not spec.do_not_cache:
+        books.in_flight[spec.key] = task
+    operation = _add_operation(books, task, name, now)
+    enqueue(books, task, now)
+    dispatch_lane(books, books.lanes.lane(requirement), now)
+    if task.state is TaskState.QUEUED:
+        books.effects.append(UpdateOperation(view(books, operation)))
+
+
+def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> None:
+    books.counters.merged += 1
+    operation = _add_operation(books, task, name, now)
+    if spec.priority < task.priority:
+        task.priority = spec.priority
+        task.order_s = task.queued_at + spec.priority * books.policy.age_s_per_priority
+        if task.state is TaskState.QUEUED:
+            books.lane_of(task).queue.push(task)
+    _attended(books, task, now)
+    books.effects.append(UpdateOperation(view(books, operation)))
+
+
+def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation:
+    operation = Operation(name, task.spec.key, task.id, now)
+    books.operations[name] = operation
+    task.operations[name] = operation
+    task.attended += 1
+    return operation
+
+
+def _attended(books: Books, task: Task, now: float) -> None:
+    """Somebody waits for it again."""
+    if task.state is TaskState.HELD:
+        task.step(TaskInput.COME_BACK)
+        enqueue(books, task, now)
+        dispatch_lane(books, books.lane_of(task), now)
+
+
+def attach(books: Books, name: str, now: float) -> None:
+    operation = books.operations.get(name)
+    if operation is None:
+        return
+    operation.watchers += 1
+    if operation.ending is None:
+        task = books.tasks[operation.task]
+        if operation.watchers == 1:
+            task.attended += 1
+        _attended(books, task, now)
+    books.effects.append(UpdateOperation(view(books, operation)))
+
+
+def detach(books: Books, name: str, now: float) -> None:
+    operation = books.operations.get(name)
+    if operation is None or not operation.watchers:
+        return
+    operation.watchers -= 1
+    if operation.watchers or operation.ending is not None:
+        return
+    _unattended(books, books.tasks[operation.task])
+    operation.abandon_at = now + books.policy.abandon_grace_s
+    books.deadlines.add(operation.abandon_at, Due.OPERATION, operation)
+
+
+def _unattended(books: Books, task: Task) -> None:
+    """One operation less that somebody waits for."""
+    task.attended -= 1
+    if not task.attended and task.state is TaskState.QUEUED:
+        dequeue(books, task)
+        task.step(TaskInput.LEAVE)
+
+
+def cancel(books: Books, name: str, now: float) -> None:
+    """A client's wish, for this operation alone; others that share its action are not touched."""
+    operation = books.operations.get(name)
+    if operation is not None and operation.ending is None:
+        _cancel(books, operation, reasons.CANCELLED, now)
+
+
+def abandon_if_due(books: Books, operation: Operation, now: float) -> None:
+    """Its time is over, unless somebody came back meanwhile."""
+    if operation.ending is None and not operation.watchers and operation.abandon_at <= now:
+        _cancel(books, operation, reasons.abandoned(books.policy.abandon_grace_s), now)
+
+
+def _cancel(books: Books, operation: Operation, reason: Reason, now: float) -> None:
+    task = books.tasks[operation.task]
+    del task.operations[operation.name]
+    if operation.watchers:
+        _unattended(books, task)
+    end_operation(books, operation, Ending(reason, CODES[reason.code]), now)
+    if not task.operations and task.state is not TaskState.KEEPING:
+        books.counters.cancelled += 1
+        stop(books, task, reason.sentence)
+
+
+def delete(books: Books, name: str) -> None:
+    """Forget a finished operation; one that is not finished stays."""
+    operation = books.operations.get(name)
+    if operation is not None and operation.ending is not None:
+        books.finished.remove(name)
+        del books.operations[name]

@@ -1,0 +1,22 @@
+"""What has happened since the start, in numbers that only grow."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    submitted: int = 0  # operations taken
+    merged: int = 0  # of them, those that joined an action in flight
+    refused: int = 0
+    granted: int = 0  # attempts
+    succeeded: int = 0  # actions with exit code 0
+    failed: int = 0  # actions with another result
+    gave_up: int = 0  # actions that ran out of retries, or of workers
+    cancelled: int = 0  # actions
+    workers_lost: int = 0
+    leases_lost: int = 0
+    leases_returned: int = 0
+    infrastructure_failures: int = 0
+    late_results: int = 0  # taken from leases that were thought lost
+    wait_s: float = 0.0  # from asking to the first attempt, summed
+    execution_s: float = 0.0  # of the action's own processes, summed over results

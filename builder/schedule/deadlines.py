@@ -1,0 +1,36 @@
+"""Times at which something is due. An entry is looked at when it comes up, and may be stale."""
+
+from enum import Enum, auto
+from heapq import heappop, heappush
+
+
+class Due(Enum):
+    WORKER = auto()  # it may have been silent for too long
+    OPERATION = auto()  # its clients may have been away for too long
+    TASK = auto()  # its delay may be over
+    LANE = auto()  # it may have been without a worker for too long
+
+
+class Deadlines:
+    __slots__ = ("_heap", "_sequence")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Due, object]] = []
+        self._sequence = 0
+
+    def add(self, at: float, kind: Due, subject: object) -> None:
+        self._sequence += 1
+        heappush(self._heap, (at, self._sequence, kind, subject))
+
+    def first(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self, now: float) -> tuple[Due, object] | None:
+        """The next one that is due, or None."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        _, _, kind, subject = heappop(self._heap)
+        return kind, subject
+
+    def __len__(self) -> int:
+        return len(self._heap)

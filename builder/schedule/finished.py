@@ -1,0 +1,61 @@
+"""Operations that have ended, kept so that clients that come back still get their answer."""
+
+from builder.schedule.operation import Operation
+
+
+class Finished:
+    """The oldest go when they are too old, too many or too large."""
+
+    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s")
+
+    def __init__(self, time_s: float, most: int, most_bytes: int) -> None:
+        self._time_s = time_s
+        self._most = most
+        self._most_bytes = most_bytes
+        self._kept: dict[str, Operation] = {}  # the oldest first
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
+    def add(self, operation: Operation) -> list[str]:
+        """Names of those that have to go for it."""
+        self._kept[operation.name] = operation
+        self._size_bytes += _size(operation)
+        gone = []
+        while len(self._kept) > self._most or (
+            self._size_bytes > self._most_bytes and len(self._kept) > 1
+        ):
+            name = next(iter(self._kept))
+            self.remove(name)
+            gone.append(name)
+        return gone
+
+    def remove(self, name: str) -> None:
+        operation = self._kept.pop(name)
+        self._size_bytes -= _size(operation)
+
+    def expire(self, now: float) -> list[str]:
+        """Names of those that are too old."""
+        gone = []
+        for name, operation in self._kept.items():
+            if operation.ended_at + self._time_s > now:
+                break
+            gone.append(name)
+        for name in gone:
+            self.remove(name)
+        return gone
+
+    def first_deadline(self) -> float | None:
+        for operation in self._kept.values():
+            return operation.ended_at + self._time_s
+        return None
+
+
+def _size(operation: Operation) -> int:
+    assert operation.ending is not None
+    return len(operation.ending.response) + 512  # the second is for the objects around it

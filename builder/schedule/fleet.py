@@ -1,0 +1,149 @@
+"""The workers that are here: who they are, what they hold, and which of them is free.
+
+Workers that offer the same properties form a class; within it they lie in buckets by the number
+of leases they hold, so that the least loaded one is found without looking at the others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from builder.schedule.lease import Lease
+from builder.schedule.platform import Offer, Properties
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What a worker says of itself. `identity` tells two programs of one name apart."""
+
+    name: str
+    slots: int
+    properties: Properties  # canonical
+    identity: str = ""
+    backend: str = ""
+    guarantees: tuple[str, ...] = ()
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+
+
+class WorkerClass:
+    """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first."""
+
+    __slots__ = ("_free", "members", "offer", "slots", "workers")
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self.workers: dict[str, Worker] = {}  # those that take leases, free or not
+        self.slots = 0  # theirs
+        self.members = 0  # with those that drain or are away for a moment
+        self._free: list[dict[str, Worker]] = []
+
+    def free(self) -> Iterator["Worker"]:
+        """The least loaded first."""
+        for bucket in self._free:
+            yield from bucket.values()
+
+    def put(self, worker: "Worker") -> None:
+        held = len(worker.leases)
+        if held >= worker.info.slots:
+            return
+        while len(self._free) <= held:
+            self._free.append({})
+        self._free[held][worker.info.name] = worker
+
+    def pull(self, worker: "Worker") -> None:
+        held = len(worker.leases)
+        if held < worker.info.slots:
+            del self._free[held][worker.info.name]
+
+
+@dataclass(slots=True)
+class Worker:
+    """`session` is empty while its stream is down."""
+
+    info: WorkerInfo
+    kind: WorkerClass
+    session: str
+    connected_at: float
+    seen_at: float
+    leases: dict[str, Lease] = field(default_factory=dict)
+    draining: str = ""  # why
+    drain_grace_s: float = 0.0
+    gone_at: float = 0.0
+    cpu_fraction: float = 0.0
+    memory_fraction: float = 0.0
+
+    @property
+    def takes_leases(self) -> bool:
+        return bool(self.session) and not self.draining
+
+
+class Fleet:
+    """Every change of a worker that matters for who is free goes through here."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.sessions: dict[str, Worker] = {}
+        self.classes: dict[frozenset[tuple[str, str]], WorkerClass] = {}
+
+    def enrol(self, info: WorkerInfo, session: str, now: float) -> tuple[Worker, bool]:
+        """A new worker, and whether it is the first of its class."""
+        properties = frozenset(info.properties)
+        kind = self.classes.get(properties)
+        first = kind is None
+        if kind is None:
+            kind = WorkerClass(Offer(f"worker {info.name}", properties))
+            self.classes[properties] = kind
+        kind.members += 1
+        worker = Worker(info, kind, session, now, now)
+        self.workers[info.name] = worker
+        self.sessions[session] = worker
+        self._enter(worker)
+        return worker, first
+
+    def remove(self, worker: Worker) -> bool:
+        """Whether it was the last of its class."""
+        self._leave(worker)
+        del self.workers[worker.info.name]
+        self.sessions.pop(worker.session, None)
+        worker.session = ""
+        worker.kind.members -= 1
+        if not worker.kind.members:
+            del self.classes[worker.kind.offer.properties]
+        return not worker.kind.members
+
+    def disconnect(self, worker: Worker, now: float) -> None:
+        self._leave(worker)
+        del self.sessions[worker.session]
+        worker.session = ""
+        worker.gone_at = now
+
+    def drain(self, worker: Worker, why: str) -> None:
+        self._leave(worker)
+        worker.draining = why
+
+    def occupy(self, worker: Worker, lease: Lease) -> None:
+        if worker.takes_leases:
+            worker.kind.pull(worker)
+        worker.leases[lease.id] = lease
+        if worker.takes_leases:
+            worker.kind.put(worker)
+
+    def release(self, worker: Worker, lease: Lease) -> None:
+        if worker.takes_leases:
+            worker.kind.pull(worker)
+        del worker.leases[lease.id]
+        if worker.takes_leases:
+            worker.kind.put(worker)
+
+    def _enter(self, worker: Worker) -> None:
+        if worker.takes_leases:
+            worker.kind.workers[worker.info.name] = worker
+            worker.kind.slots += worker.info.slots
+            worker.kind.put(worker)
+
+    def _leave(self, worker: Worker) -> None:
+        if worker.takes_leases:
+            worker.kind.pull(worker)
+            worker.kind.slots -= worker.info.slots
+            del worker.kind.workers[worker.info.name]

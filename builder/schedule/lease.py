@@ -1,0 +1,83 @@
+"""The life of a lease: one attempt of one action on one worker.
+
+    OFFERED --report--> RUNNING --finish--> FINISHED
+       |                   |------return--> RETURNED
+       |                   |------cancel--> CANCELLING --finish, return, expire--> CANCELLED
+       `-----expire--------+--> LOST --finish--> FINISHED
+                                 `---report--> RUNNING
+
+Theory of operation. A lease is OFFERED when the worker is told of it and RUNNING when the worker
+first reports it. It expires when the worker is gone or has not reported it for too long; then
+another attempt may start. LOST is not the end: the worker may come back over a new stream and
+still run it, or its result may have been on the wire. As long as the action has no result, either
+is welcome and saves the other attempt. A worker has to stop a CANCELLING lease, whose slot stays
+taken until it says that it has. Every other pair is a bug of ours, so it raises.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class LeaseState(Enum):
+    OFFERED = auto()
+    RUNNING = auto()
+    CANCELLING = auto()
+    LOST = auto()
+    FINISHED = auto()
+    RETURNED = auto()
+    CANCELLED = auto()
+
+
+class LeaseInput(Enum):
+    REPORT = auto()
+    FINISH = auto()
+    RETURN = auto()
+    EXPIRE = auto()
+    CANCEL = auto()
+
+
+S, I = LeaseState, LeaseInput  # noqa: E741 - the table reads as one
+TABLE = {
+    (S.OFFERED, I.REPORT): S.RUNNING,
+    (S.OFFERED, I.FINISH): S.FINISHED,
+    (S.OFFERED, I.RETURN): S.RETURNED,
+    (S.OFFERED, I.EXPIRE): S.LOST,
+    (S.OFFERED, I.CANCEL): S.CANCELLING,
+    (S.RUNNING, I.REPORT): S.RUNNING,
+    (S.RUNNING, I.FINISH): S.FINISHED,
+    (S.RUNNING, I.RETURN): S.RETURNED,
+    (S.RUNNING, I.EXPIRE): S.LOST,
+    (S.RUNNING, I.CANCEL): S.CANCELLING,
+    (S.CANCELLING, I.REPORT): S.CANCELLING,
+    (S.CANCELLING, I.FINISH): S.CANCELLED,
+    (S.CANCELLING, I.RETURN): S.CANCELLED,
+    (S.CANCELLING, I.EXPIRE): S.CANCELLED,
+    (S.LOST, I.REPORT): S.RUNNING,
+    (S.LOST, I.FINISH): S.FINISHED,
+    (S.LOST, I.RETURN): S.RETURNED,
+    (S.LOST, I.CANCEL): S.CANCELLED,
+}
+HELD = frozenset({S.OFFERED, S.RUNNING, S.CANCELLING})  # a slot of the worker is taken
+
+
+class TransitionError(Exception):
+    """A step that the table does not have: a bug of ours."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """`seen_at` is when the worker last reported it; seconds on the machine's clock."""
+
+    id: str
+    task: str
+    worker: str
+    attempt: int
+    granted_at: float
+    seen_at: float
+    state: LeaseState = LeaseState.OFFERED
+
+    def step(self, received: LeaseInput) -> None:
+        try:
+            self.state = TABLE[self.state, received]
+        except KeyError:
+            raise TransitionError(f"{self} got {received}") from None

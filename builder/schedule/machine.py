@@ -1,0 +1,205 @@
+"""The scheduler: events in, effects out. It owns no socket, no clock and no task of trio.
+
+Theory of operation. `handle` first does what has become due, then takes the event. All that it
+knows is in `Books`; the modules beside this one each change it in one way. An action is a `Task`
+with a life of its own (`task`), each attempt a `Lease` (`lease`), each client's request an
+`Operation` (`operation`). Nothing waits while a free worker could serve it (`dispatch`), nothing
+waits without a reason (`reasons`, `views`), and every operation ends exactly once (`attempts`).
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from builder.schedule import clients, workers
+from builder.schedule.attempts import fail, kept
+from builder.schedule.books import Books
+from builder.schedule.checks import check_books
+from builder.schedule.deadlines import Due
+from builder.schedule.dispatch import dispatch_lane, enqueue
+from builder.schedule.effects import Effect
+from builder.schedule.events import (
+    ActionSubmitted,
+    CancelRequested,
+    ClientAttached,
+    ClientDetached,
+    DrainRequested,
+    Event,
+    HeartbeatReceived,
+    LeaseFinished,
+    LeaseProgressed,
+    LeaseReturned,
+    OperationDeleted,
+    ResultKept,
+    ShutdownStarted,
+    TimePassed,
+    WorkerConnected,
+    WorkerDisconnected,
+    WorkerDraining,
+    WorkerVanished,
+)
+from builder.schedule.fleet import Worker
+from builder.schedule.lanes import Lane
+from builder.schedule.operation import Operation, OperationView
+from builder.schedule.platform import Offer, described
+from builder.schedule.policy import Policy
+from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.snapshot import Snapshot, snapshot_of
+from builder.schedule.task import Task, TaskInput, TaskState
+from builder.schedule.views import view
+
+
+class Machine:
+    """All times are seconds on one monotonic clock, which the caller reads."""
+
+    def __init__(self, policy: Policy | None = None, pools: Iterable[Offer] = ()) -> None:
+        self.policy = policy or Policy()
+        self._books = Books(self.policy, pools)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        books = self._books
+        books.effects = []
+        self._due(now)
+        match event:
+            case (
+                ActionSubmitted()
+                | ClientAttached()
+                | ClientDetached()
+                | CancelRequested()
+                | OperationDeleted()
+            ):
+                self._client(event, now)
+            case TimePassed():
+                pass
+            case ResultKept(task):
+                if task in books.tasks:
+                    kept(books, books.tasks[task], now)
+            case ShutdownStarted():
+                books.shutting_down = True
+            case _:
+                self._worker(event, now)
+        return books.effects
+
+    def next_deadline(self) -> float | None:
+        """When to send TimePassed at the latest."""
+        both = (self._books.deadlines.first(), self._books.finished.first_deadline())
+        return min((at for at in both if at is not None), default=None)
+
+    def check(self) -> None:
+        """Raises AssertionError when the books contradict themselves."""
+        check_books(self._books)
+
+    def snapshot(self, details: int = 0) -> Snapshot:
+        """A frozen view; of the unfinished actions only the first `details`."""
+        return snapshot_of(self._books, details)
+
+    def operation(self, name: str) -> OperationView | None:
+        """How it stands, or None for one that is not or no longer known."""
+        operation = self._books.operations.get(name)
+        return view(self._books, operation) if operation is not None else None
+
+    def operation_names(self) -> Iterable[str]:
+        """Of all that are known, the oldest first."""
+        return self._books.operations.keys()
+
+    def _client(
+        self,
+        event: ActionSubmitted
+        | ClientAttached
+        | ClientDetached
+        | CancelRequested
+        | OperationDeleted,
+        now: float,
+    ) -> None:
+        match event:
+            case ActionSubmitted(operation, spec):
+                clients.submit(self._books, operation, spec, now)
+            case ClientAttached(operation):
+                clients.attach(self._books, operation, now)
+            case ClientDetached(operation):
+                clients.detach(self._books, operation, now)
+            case CancelRequested(operation):
+                clients.cancel(self._books, operation, now)
+            case OperationDeleted(operation):
+                clients.delete(self._books, operation)
+            case _:
+                assert_never(event)
+
+    def _worker(
+        self,
+        event: WorkerConnected
+        | WorkerDisconnected
+        | WorkerVanished
+        | WorkerDraining
+        | DrainRequested
+        | HeartbeatReceived
+        | LeaseProgressed
+        | LeaseFinished
+        | LeaseReturned,
+        now: float,
+    ) -> None:
+        match event:
+            case LeaseFinished():
+                workers.finish(self._books, event, now)
+            case LeaseProgressed():
+                workers.progress(self._books, event, now)
+            case HeartbeatReceived():
+                workers.heartbeat(self._books, event, now)
+            case LeaseReturned():
+                workers.hand_back(self._books, event, now)
+            case WorkerConnected():
+                workers.connect(self._books, event, now)
+            case WorkerDisconnected(session):
+                workers.disconnect(self._books, session, now)
+            case WorkerVanished(worker, why):
+                workers.vanish(self._books, worker, why, now)
+            case WorkerDraining():
+                workers.draining(self._books, event, now)
+            case DrainRequested():
+                workers.drain(self._books, event, now)
+            case _:
+                assert_never(event)
+
+    def _due(self, now: float) -> None:
+        books = self._books
+        while (due := books.deadlines.pop(now)) is not None:
+            kind, subject = due
+            if kind is Due.WORKER:
+                assert isinstance(subject, Worker)
+                workers.remove_if_due(books, subject, now)
+            elif kind is Due.OPERATION:
+                assert isinstance(subject, Operation)
+                clients.abandon_if_due(books, subject, now)
+            elif kind is Due.TASK:
+                assert isinstance(subject, Task)
+                self._ready(subject, now)
+            else:
+                assert isinstance(subject, Lane)
+                self._unserved(subject, now)
+        for name in books.finished.expire(now):
+            del books.operations[name]
+
+    def _ready(self, task: Task, now: float) -> None:
+        """A delay is over, unless the task has moved on meanwhile."""
+        if task.state is TaskState.DELAYED:
+            task.step(TaskInput.READY)
+            enqueue(self._books, task, now)
+            dispatch_lane(self._books, self._books.lane_of(task), now)
+
+    def _unserved(self, lane: Lane, now: float) -> None:
+        """Tasks have waited long enough for a worker that nothing promises."""
+        since, limit_s = lane.unserved_at, self.policy.unserved_timeout_s
+        if since is None or lane.served:
+            lane.unserved_at = None
+            return
+        if since + limit_s > now:
+            self._books.deadlines.add(since + limit_s, Due.LANE, lane)
+            return
+        lane.unserved_at = None
+        reason = Reason(
+            ReasonCode.NO_MATCH,
+            f"no worker with {described(lane.requirement)} was connected for {limit_s:g} s, "
+            f"and no pool is configured that starts one",
+        )
+        for task in sorted(lane.queue, key=lambda task: task.sequence):
+            self._books.counters.gave_up += 1
+            fail(self._books, task, reason, now)

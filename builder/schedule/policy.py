@@ -1,0 +1,35 @@
+"""The numbers that the scheduler's decisions depend on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Plain values; the defaults suit a service for people who wait for their builds."""
+
+    # A worker that says nothing for so long is lost, and so are its leases.
+    heartbeat_timeout_s: float = 15.0
+    # A worker whose stream ended may come back within this time and keep its leases.
+    reconnect_grace_s: float = 5.0
+    # A client that went away may attach again (WaitExecution) within this time. Its running
+    # action runs on; its queued action keeps its place but is not started for nobody.
+    abandon_grace_s: float = 30.0
+    # How often one action may lose its worker or meet an infrastructure failure and run again.
+    infrastructure_retries: int = 3
+    # Before the first retry after an infrastructure failure; doubles with each one.
+    retry_delay_s: float = 0.5
+    # Lower runs sooner. One step of priority is worth this much waiting: an action of
+    # priority p stands in the queue as if it had come p times as many seconds later, so
+    # nothing starves and the order of two waiting actions never changes.
+    priorities: tuple[int, int] = (-100, 100)
+    age_s_per_priority: float = 10.0
+    # Finished operations that GetOperation and WaitExecution still know.
+    finished_kept_s: float = 3600.0
+    finished_kept: int = 10_000
+    finished_kept_bytes: int = 64 * 1024 * 1024
+    # How long an action waits when the last worker that could serve it left and no configured
+    # pool promises another.
+    unserved_timeout_s: float = 300.0
+    # Whether a property that no pool knows refuses the action; else it is ignored.
+    strict_platform: bool = False
+    most_queued: int = 1_000_000

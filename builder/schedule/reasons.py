@@ -1,0 +1,101 @@
+"""Why an action is where it is: a name for machines and a sentence for people.
+
+Nothing waits silently: whatever is queued, retried, refused or cancelled has one of these.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from builder.base.errors import Code
+
+
+class ReasonCode(Enum):
+    # waiting
+    ALL_BUSY = "all-busy"
+    NO_WORKER = "no-worker"
+    CLIENT_AWAY = "client-away"
+    RETRY_DELAY = "retry-delay"
+    # running
+    RUNNING = "running"
+    STORING_RESULT = "storing-result"
+    # run again
+    WORKER_LOST = "worker-lost"
+    LEASE_RETURNED = "lease-returned"
+    INFRASTRUCTURE_FAILURE = "infrastructure-failure"
+    # refused
+    NO_MATCH = "no-match"
+    PRIORITY_OUT_OF_RANGE = "priority-out-of-range"
+    QUEUE_FULL = "queue-full"
+    SHUTTING_DOWN = "shutting-down"
+    # ended
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+    RETRIES_EXHAUSTED = "retries-exhausted"
+
+
+CODES = {
+    ReasonCode.NO_MATCH: Code.FAILED_PRECONDITION,
+    ReasonCode.PRIORITY_OUT_OF_RANGE: Code.INVALID_ARGUMENT,
+    ReasonCode.QUEUE_FULL: Code.RESOURCE_EXHAUSTED,
+    ReasonCode.SHUTTING_DOWN: Code.UNAVAILABLE,
+    ReasonCode.CANCELLED: Code.CANCELLED,
+    ReasonCode.ABANDONED: Code.CANCELLED,
+    # Bazel runs UNAVAILABLE and ABORTED again by itself; this action has had its retries.
+    ReasonCode.RETRIES_EXHAUSTED: Code.INTERNAL,
+}
+
+
+class Reason(NamedTuple):
+    code: ReasonCode
+    sentence: str
+
+
+FINISHED = Reason(ReasonCode.FINISHED, "has its result")
+CANCELLED = Reason(ReasonCode.CANCELLED, "was cancelled by its client")
+CLIENT_AWAY = Reason(
+    ReasonCode.CLIENT_AWAY, "is not started while no client waits for it; one may attach again"
+)
+SHUTTING_DOWN = Reason(
+    ReasonCode.SHUTTING_DOWN, "the coordinator is shutting down; try again in a moment"
+)
+
+
+def abandoned(grace_s: float) -> Reason:
+    return Reason(ReasonCode.ABANDONED, f"was cancelled: its client went away {grace_s:.0f} s ago")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def no_worker(wanted: str, pools: tuple[str, ...]) -> Reason:
+    of = f" of pool {' or '.join(pools)}" if pools else ""
+    return Reason(ReasonCode.NO_WORKER, f"waits for a worker{of} with {wanted}: none is connected")
+
+
+def all_busy(wanted: str, workers: int, slots: int, waiting: int) -> Reason:
+    return Reason(
+        ReasonCode.ALL_BUSY,
+        f"waits for a free slot with {wanted}: {count(workers, 'worker')} with "
+        f"{count(slots, 'slot')}, {count(waiting, 'action')} waiting",
+    )
+
+
+def retry_delay(attempt: int, cause: str) -> Reason:
+    return Reason(ReasonCode.RETRY_DELAY, f"waits a moment before attempt {attempt}: {cause}")
+
+
+def running(worker: str, attempt: int, phase: str) -> Reason:
+    again = f", attempt {attempt}" if attempt > 1 else ""
+    return Reason(ReasonCode.RUNNING, f"{phase or 'starts'} on {worker}{again}")
+
+
+def retries_exhausted(faults: tuple[str, ...]) -> Reason:
+    return Reason(
+        ReasonCode.RETRIES_EXHAUSTED,
+        f"gave up after {count(len(faults), 'attempt')} that failed through no fault of the "
+        f"action itself: {'; '.join(faults)}. See the workers' logs; if the action brings its "
+        f"worker down, give it a memory limit",
+    )

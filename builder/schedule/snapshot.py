@@ -1,0 +1,127 @@
+"""A frozen view of everything, for status pages, metrics and the autoscaler."""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from builder.schedule.books import Books
+from builder.schedule.counters import Counters
+from builder.schedule.fleet import Worker, WorkerInfo
+from builder.schedule.lanes import Lane
+from builder.schedule.operation import Stage
+from builder.schedule.platform import Requirement
+from builder.schedule.reasons import Reason
+from builder.schedule.spec import ActionKey, Client
+from builder.schedule.task import Task
+from builder.schedule.views import STAGES, reason_of
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """`state` is idle, busy, draining or away (its stream is down for a moment)."""
+
+    info: WorkerInfo
+    state: str
+    held: int
+    connected_at: float
+    seen_at: float
+    cpu_fraction: float
+    memory_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """The queue of one platform; `slots` are those of the workers that serve it."""
+
+    requirement: Requirement
+    waiting: int
+    oldest_at: float | None
+    pools: tuple[str, ...]
+    workers: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionView:
+    operation: str
+    others: int  # operations that share its execution
+    key: ActionKey
+    stage: Stage
+    reason: Reason
+    worker: str
+    attempt: int
+    priority: int
+    queued_at: float
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    counters: Counters
+    queued: int
+    waiting: int  # for a client or for a retry; not in a queue
+    executing: int
+    finished_kept: int
+    workers: tuple[WorkerView, ...]
+    lanes: tuple[LaneView, ...]
+    actions: tuple[ActionView, ...]
+    shutting_down: bool
+
+
+def snapshot_of(books: Books, details: int) -> Snapshot:
+    executing = sum(task.lease is not None for task in books.tasks.values())
+    return Snapshot(
+        replace(books.counters),
+        books.queued,
+        len(books.tasks) - books.queued - executing,
+        executing,
+        len(books.finished),
+        tuple(map(_worker, books.fleet.workers.values())),
+        tuple(_lane(lane) for lane in books.lanes if lane.queue),
+        tuple(_action(books, task) for task in islice(books.tasks.values(), details)),
+        books.shutting_down,
+    )
+
+
+def _worker(worker: Worker) -> WorkerView:
+    if not worker.session:
+        state = "away"
+    elif worker.draining:
+        state = "draining"
+    else:
+        state = "busy" if worker.leases else "idle"
+    return WorkerView(
+        worker.info,
+        state,
+        len(worker.leases),
+        worker.connected_at,
+        worker.seen_at,
+        worker.cpu_fraction,
+        worker.memory_fraction,
+    )
+
+
+def _lane(lane: Lane) -> LaneView:
+    head = lane.queue.head()
+    return LaneView(
+        lane.requirement,
+        len(lane.queue),
+        head[3].queued_at if head is not None else None,
+        tuple(pool.name for pool in lane.pools),
+        sum(len(kind.workers) for kind in lane.classes),
+        sum(kind.slots for kind in lane.classes),
+    )
+
+
+def _action(books: Books, task: Task) -> ActionView:
+    return ActionView(
+        next(iter(task.operations), task.id),
+        max(len(task.operations) - 1, 0),
+        task.spec.key,
+        STAGES[task.state],
+        reason_of(books, task),
+        task.lease.worker if task.lease is not None else "",
+        task.attempt,
+        task.priority,
+        task.queued_at,
+        task.spec.client,
+    )

@@ -1,0 +1,52 @@
+"""What is to be run and what came of it, as the scheduler sees them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from builder.schedule.platform import Properties
+
+
+class ActionKey(NamedTuple):
+    """What makes two actions one. The instance is part of it: instances share nothing."""
+
+    instance: str
+    function: str
+    hash: str
+    size_bytes: int
+
+
+class Client(NamedTuple):
+    """Who asked and for what, from RequestMetadata; any of it may be empty."""
+
+    tool: str = ""
+    invocation: str = ""
+    correlated: str = ""
+    target: str = ""
+    mnemonic: str = ""
+
+
+NOBODY = Client()
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """An action as the scheduler sees it. `payload` is what a worker gets; never looked into."""
+
+    key: ActionKey
+    properties: Properties = ()
+    priority: int = 0
+    do_not_cache: bool = False
+    skip_cache: bool = False
+    client: Client = NOBODY
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A worker's result. `response` is the serialized ExecuteResponse; never looked into."""
+
+    response: bytes
+    succeeded: bool  # exit code 0 and status OK: fit for the action cache
+    infrastructure_failure: bool = False
+    message: str = ""
+    execution_s: float = 0.0

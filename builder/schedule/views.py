@@ -1,0 +1,70 @@
+"""What people and clients are told of one task or operation."""
+
+from builder.schedule import reasons
+from builder.schedule.books import Books
+from builder.schedule.effects import UpdateOperation
+from builder.schedule.operation import Operation, OperationView, Stage
+from builder.schedule.platform import described
+from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.task import Task, TaskState
+
+STAGES = {
+    TaskState.QUEUED: Stage.QUEUED,
+    TaskState.HELD: Stage.QUEUED,
+    TaskState.DELAYED: Stage.QUEUED,
+    TaskState.EXECUTING: Stage.EXECUTING,
+    TaskState.KEEPING: Stage.EXECUTING,
+}
+
+
+def reason_of(books: Books, task: Task) -> Reason:
+    """Why the task is where it is."""
+    match task.state:
+        case TaskState.EXECUTING:
+            assert task.lease is not None
+            return reasons.running(task.lease.worker, task.lease.attempt, task.phase)
+        case TaskState.QUEUED:
+            return _waiting(books, task)
+        case TaskState.HELD:
+            return reasons.CLIENT_AWAY
+        case TaskState.DELAYED:
+            return reasons.retry_delay(task.attempt + 1, task.faults[-1])
+        case _:
+            return Reason(ReasonCode.STORING_RESULT, "has its result; the action cache takes it")
+
+
+def _waiting(books: Books, task: Task) -> Reason:
+    lane = books.lane_of(task)
+    wanted = described(task.requirement)
+    workers = sum(len(kind.workers) for kind in lane.classes)
+    if not workers:
+        return reasons.no_worker(wanted, tuple(pool.name for pool in lane.pools))
+    slots = sum(kind.slots for kind in lane.classes)
+    return reasons.all_busy(wanted, workers, slots, len(lane.queue))
+
+
+def view(books: Books, operation: Operation) -> OperationView:
+    if operation.ending is not None:
+        return OperationView(
+            operation.name,
+            operation.key,
+            Stage.COMPLETED,
+            operation.ending.reason,
+            ending=operation.ending,
+        )
+    task = books.tasks[operation.task]
+    worker = task.lease.worker if task.lease is not None else ""
+    return OperationView(
+        operation.name,
+        operation.key,
+        STAGES[task.state],
+        reason_of(books, task),
+        worker,
+        task.progress,
+    )
+
+
+def tell(books: Books, task: Task) -> None:
+    """Tell everybody who waits for the task how it stands."""
+    for operation in task.operations.values():
+        books.effects.append(UpdateOperation(view(books, operation)))

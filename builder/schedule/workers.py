@@ -1,0 +1,280 @@
+"""What workers do: come, report, finish, hand back, drain, go away and come back."""
+
+from builder.schedule.attempts import WAITING, lose, release, requeue, result, retry, revive
+from builder.schedule.books import Books
+from builder.schedule.deadlines import Due
+from builder.schedule.dispatch import dispatch_lane, dispatch_worker, watch_unserved
+from builder.schedule.effects import (
+    AcknowledgeLease,
+    CancelLease,
+    CloseSession,
+    DrainWorker,
+    Explain,
+    RefuseWorker,
+    WelcomeWorker,
+)
+from builder.schedule.events import (
+    DrainRequested,
+    HeartbeatReceived,
+    LeaseFinished,
+    LeaseProgressed,
+    LeaseReturned,
+    WorkerConnected,
+    WorkerDraining,
+)
+from builder.schedule.fleet import Worker, WorkerInfo
+from builder.schedule.lease import Lease, LeaseInput, LeaseState
+from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.spec import Outcome
+
+
+def lost(sentence: str) -> Reason:
+    return Reason(ReasonCode.WORKER_LOST, sentence)
+
+
+def connect(books: Books, event: WorkerConnected, now: float) -> None:
+    old = books.fleet.workers.get(event.info.name)
+    if old is not None and _is_another(books, old, event.info, now):
+        why = (
+            f"a worker named {old.info.name} is connected already ({old.info.identity}); "
+            f"give this one another name"
+        )
+        books.effects.append(RefuseWorker(event.session, why))
+        return
+    worker = _come_back(books, old, event, now) if old else _enrol(books, event, now)
+    unknown = tuple(id_ for id_ in event.running if not _announced(books, worker, id_, now))
+    for lease in list(worker.leases.values()):
+        if lease.id not in event.running:
+            lose(books, lease, lost(f"{worker.info.name} came back without the action"), now)
+    interval_s = books.policy.heartbeat_timeout_s / 3
+    books.effects.append(WelcomeWorker(event.session, interval_s, unknown))
+    for lane in books.lanes.of_class(worker.kind):
+        lane.unserved_at = None
+        dispatch_lane(books, lane, now)
+
+
+def _is_another(books: Books, old: Worker, info: WorkerInfo, now: float) -> bool:
+    """Whether two live programs use one name; a lost stream of the same program is no rival."""
+    alive = bool(old.session) and now - old.seen_at < books.policy.heartbeat_timeout_s
+    return alive and old.info.identity != info.identity
+
+
+def _enrol(books: Books, event: WorkerConnected, now: float) -> Worker:
+    worker, first = books.fleet.enrol(event.info, event.session, now)
+    if first:
+        books.lanes.add_class(worker.kind)
+    books.deadlines.add(now + books.policy.heartbeat_timeout_s, Due.WORKER, worker)
+    return worker
+
+
+def _come_back(books: Books, old: Worker, event: WorkerConnected, now: float) -> Worker:
+    """The same worker over a new stream; what it holds goes with it."""
+    if old.session:
+        books.effects.append(CloseSession(old.session, "the worker has connected again"))
+    leases = list(old.leases.values())
+    for lease in leases:
+        books.fleet.release(old, lease)
+    _discharge(books, old, now)
+    worker = _enrol(books, event, now)
+    for lease in leases:
+        books.fleet.occupy(worker, lease)
+    if old.draining and old.info.identity == event.info.identity:
+        drain(books, DrainRequested(worker.info.name, old.drain_grace_s, old.draining), now)
+    return worker
+
+
+def _discharge(books: Books, worker: Worker, now: float) -> None:
+    """Out of the fleet, and its class too if it was the last."""
+    lanes = list(books.lanes.of_class(worker.kind))
+    if books.fleet.remove(worker):
+        books.lanes.remove_class(worker.kind)
+    for lane in lanes:
+        watch_unserved(books, lane, now)
+
+
+def _announced(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
+    """A lease of a Hello; false if the worker has to drop it."""
+    lease = worker.leases.get(lease_id)
+    if lease is not None and lease.state is LeaseState.CANCELLING:
+        release(books, lease, LeaseInput.RETURN)
+        return False
+    return _reported(books, worker, lease_id, now)
+
+
+def _reported(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
+    """A lease that the worker says it runs; false if nobody wants it."""
+    lease = worker.leases.get(lease_id)
+    if lease is not None:
+        lease.step(LeaseInput.REPORT)
+        lease.seen_at = now
+        return True
+    lease = books.leases.get(lease_id)
+    if lease is None or lease.worker != worker.info.name:
+        return False
+    task = books.tasks[lease.task]
+    if task.state in WAITING:
+        revive(books, worker, lease, now)
+        return True
+    del task.lost[lease.id]
+    release(books, lease, LeaseInput.CANCEL)
+    return False
+
+
+def disconnect(books: Books, session: str, now: float) -> None:
+    worker = books.fleet.sessions.get(session)
+    if worker is None:
+        return
+    books.fleet.disconnect(worker, now)
+    if worker.leases:
+        books.deadlines.add(now + books.policy.reconnect_grace_s, Due.WORKER, worker)
+    else:
+        _discharge(books, worker, now)
+
+
+def vanish(books: Books, name: str, why: str, now: float) -> None:
+    worker = books.fleet.workers.get(name)
+    if worker is not None:
+        _remove(books, worker, why, now)
+
+
+def remove_if_due(books: Books, worker: Worker, now: float) -> None:
+    """It may have been silent, or away, for too long."""
+    if books.fleet.workers.get(worker.info.name) is not worker:
+        return
+    if worker.session:
+        limit_s, since, what = books.policy.heartbeat_timeout_s, worker.seen_at, "said nothing"
+    else:
+        limit_s, since, what = books.policy.reconnect_grace_s, worker.gone_at, "was disconnected"
+    if since + limit_s > now:
+        books.deadlines.add(since + limit_s, Due.WORKER, worker)
+    else:
+        _remove(books, worker, f"{what} for {limit_s:g} s", now)
+
+
+def _remove(books: Books, worker: Worker, why: str, now: float) -> None:
+    reason = lost(f"{worker.info.name} {why}")
+    books.counters.workers_lost += 1
+    books.effects.append(Explain(worker.info.name, reason))
+    if worker.session:
+        books.effects.append(CloseSession(worker.session, reason.sentence))
+        books.fleet.disconnect(worker, now)
+    for lease in list(worker.leases.values()):
+        lose(books, lease, reason, now)
+    lanes = list(books.lanes.of_class(worker.kind))
+    _discharge(books, worker, now)
+    for lane in lanes:
+        dispatch_lane(books, lane, now)
+
+
+def draining(books: Books, event: WorkerDraining, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
+    if worker is not None:
+        _drain(books, worker, event.why, now)
+
+
+def drain(books: Books, event: DrainRequested, now: float) -> None:
+    worker = books.fleet.workers.get(event.worker)
+    if worker is None:
+        return
+    if worker.session:
+        books.effects.append(DrainWorker(worker.session, event.grace_s, event.why))
+    worker.drain_grace_s = event.grace_s
+    _drain(books, worker, event.why, now)
+
+
+def _drain(books: Books, worker: Worker, why: str, now: float) -> None:
+    books.fleet.drain(worker, why or "asked to")
+    for lane in books.lanes.of_class(worker.kind):
+        dispatch_lane(books, lane, now)  # what avoids others may have to make do with them now
+
+
+def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
+    if worker is None:
+        return
+    worker.seen_at = now
+    worker.cpu_fraction, worker.memory_fraction = event.cpu_fraction, event.memory_fraction
+    for lease_id in event.running:
+        if not _reported(books, worker, lease_id, now):
+            books.effects.append(
+                CancelLease(event.session, lease_id, "nobody waits for it any more")
+            )
+    expired = now - books.policy.heartbeat_timeout_s
+    for lease in [lease for lease in worker.leases.values() if lease.seen_at <= expired]:
+        lose(books, lease, lost(f"{worker.info.name} does not know of it any more"), now)
+    dispatch_worker(books, worker, now)
+
+
+def progress(books: Books, event: LeaseProgressed, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
+    if worker is None:
+        return
+    worker.seen_at = now
+    if not _reported(books, worker, event.lease, now):
+        books.effects.append(
+            CancelLease(event.session, event.lease, "nobody waits for it any more")
+        )
+        return
+    task = books.tasks.get(worker.leases[event.lease].task)
+    if task is not None:
+        task.phase = event.phase
+        task.progress = event.progress or task.progress
+
+
+def finish(books: Books, event: LeaseFinished, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
+    if worker is None:
+        return
+    worker.seen_at = now
+    books.effects.append(AcknowledgeLease(event.session, event.lease))
+    lease = books.leases.get(event.lease)
+    if lease is not None and lease.worker == worker.info.name:
+        _finished(books, lease, event.outcome, now)
+        dispatch_worker(books, worker, now)
+
+
+def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
+    late = lease.state is LeaseState.LOST
+    release(books, lease, LeaseInput.FINISH)
+    if lease.state is LeaseState.CANCELLED:
+        return
+    task = books.tasks[lease.task]
+    if late:
+        del task.lost[lease.id]
+    else:
+        task.lease = None
+    if not outcome.infrastructure_failure:
+        books.counters.late_results += late
+        result(books, task, outcome, now)
+    elif not late:
+        books.counters.infrastructure_failures += 1
+        reason = Reason(ReasonCode.INFRASTRUCTURE_FAILURE, outcome.message or "no reason given")
+        retry(books, task, lease, reason, now)
+
+
+def hand_back(books: Books, event: LeaseReturned, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
+    lease = books.leases.get(event.lease)
+    if worker is None or lease is None or lease.worker != worker.info.name:
+        return
+    worker.seen_at = now
+    late = lease.state is LeaseState.LOST
+    release(books, lease, LeaseInput.RETURN)
+    if late:
+        del books.tasks[lease.task].lost[lease.id]
+    elif lease.state is LeaseState.RETURNED:
+        _returned(books, worker, lease, event.why, now)
+    dispatch_worker(books, worker, now)
+
+
+def _returned(books: Books, worker: Worker, lease: Lease, why: str, now: float) -> None:
+    """A drained worker may hand back freely; any other one counts as having failed the action."""
+    books.counters.leases_returned += 1
+    task = books.tasks[lease.task]
+    reason = Reason(ReasonCode.LEASE_RETURNED, f"handed it back: {why or 'no reason given'}")
+    if worker.draining:
+        books.effects.append(Explain(task.id, reason))
+        requeue(books, task, now)
+    else:
+        retry(books, task, lease, reason, now)
+    dispatch_lane(books, books.lanes.lane(task.requirement), now)
