@@ -1,0 +1,178 @@
+"""ContentAddressableStorage: find, batches of small blobs, trees.
+
+Answers come at once where the store can give them at once; a batch that takes longer than a few
+milliseconds of work becomes a task, so that it does not hold up the connection's other calls.
+Measured by `python -m tests.bench wire`: FindMissingBlobs is one loop in the store's index.
+"""
+
+from collections.abc import Awaitable, Sequence
+
+import trio
+
+from builder.base.digest import Digest
+from builder.base.errors import InvalidArgumentError, StatusError
+from builder.net.rpc import Context, Method, Service
+from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.status import to_status
+from builder.server.instances import Instances
+from builder.server.messages import parse
+from builder.server.tree import TreeReader
+from builder.stores.interface import BlobStore, InlineStore
+
+NAME = "build.bazel.remote.execution.v2.ContentAddressableStorage"
+MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
+INLINE_BLOBS = 64  # of a batch: about 3 ms of small files
+FIND_REQUEST_BYTES = 64 * 1024 * 1024  # clients send 10,000 digests and more, 75 bytes each
+
+
+class CasService:
+    """Blobs for clients; `max_batch_bytes` is what capabilities announce."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        instances: Instances,
+        functions: Sequence[str] = DEFAULT_FUNCTIONS,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
+    ) -> None:
+        self._blobs = blobs
+        self._inline = blobs if isinstance(blobs, InlineStore) else None
+        self._instances = instances
+        self._functions = functions
+        self._max_batch = max_batch_bytes
+        self._trees = TreeReader(blobs, instances, functions)
+
+    def service(self) -> Service:
+        limit = self._max_batch + 1024 * 1024  # digests and frames around the data
+        return Service(
+            NAME,
+            (
+                Method(
+                    f"/{NAME}/FindMissingBlobs",
+                    unary=self.find_missing,
+                    max_request_bytes=FIND_REQUEST_BYTES,
+                ),
+                Method(
+                    f"/{NAME}/BatchUpdateBlobs", unary=self.batch_update, max_request_bytes=limit
+                ),
+                Method(f"/{NAME}/BatchReadBlobs", unary=self.batch_read),
+                Method(f"/{NAME}/GetTree", stream=self._trees.get_tree),
+            ),
+        )
+
+    def find_missing(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        request = parse(pb.FindMissingBlobsRequest, data)
+        self._instances.check(request.instance_name)
+        digests = request.blob_digests
+        if not digests:
+            return b""
+        function = function_of(request.digest_function, digests[0].hash, self._functions)
+        if self._inline is not None:
+            missing = self._inline.absent_nowait(function, digests)
+            if missing is not None:
+                for digest in missing:  # one that is present is well-formed
+                    from_proto(digest, function)
+                return pb.FindMissingBlobsResponse(missing_blob_digests=missing).SerializeToString()
+        return self._find_missing([from_proto(digest, function) for digest in digests])
+
+    def batch_update(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        request = parse(pb.BatchUpdateBlobsRequest, data)
+        self._instances.check(request.instance_name)
+        self._check_total(sum(len(one.data) for one in request.requests))
+        if not request.requests:
+            return b""
+        number, hash_ = request.digest_function, request.requests[0].digest.hash
+        function = function_of(number, hash_, self._functions)
+        response = pb.BatchUpdateBlobsResponse()
+        waiting: list[tuple[pb.BatchUpdateBlobsResponse.Response, pb.Digest, bytes]] = []
+        for count, one in enumerate(request.requests):
+            answer = response.responses.add(digest=one.digest)
+            try:
+                _only_identity(one.compressor)
+                if count >= INLINE_BLOBS or not self._put_now(one.digest, function, one.data):
+                    waiting.append((answer, one.digest, one.data))
+            except StatusError as error:
+                answer.status.CopyFrom(to_status(error))
+        if waiting:
+            return self._batch_update(response, waiting, function)
+        return response.SerializeToString()
+
+    def batch_read(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        request = parse(pb.BatchReadBlobsRequest, data)
+        self._instances.check(request.instance_name)
+        self._check_total(sum(digest.size_bytes for digest in request.digests))
+        if not request.digests:
+            return b""
+        function = function_of(request.digest_function, request.digests[0].hash, self._functions)
+        response = pb.BatchReadBlobsResponse()
+        waiting: list[tuple[pb.BatchReadBlobsResponse.Response, pb.Digest]] = []
+        for count, digest in enumerate(request.digests):
+            answer = response.responses.add(digest=digest)
+            try:
+                found = None if count >= INLINE_BLOBS else self._get_now(digest, function)
+                if found is None:
+                    waiting.append((answer, digest))
+                else:
+                    answer.data = found
+            except StatusError as error:
+                answer.status.CopyFrom(to_status(error))
+        if waiting:
+            return self._batch_read(response, waiting, function)
+        return response.SerializeToString()
+
+    async def _find_missing(self, digests: list[Digest]) -> bytes:
+        missing = await self._blobs.find_missing(digests)
+        response = pb.FindMissingBlobsResponse()
+        for digest in missing:
+            response.missing_blob_digests.add(hash=digest.hash, size_bytes=digest.size_bytes)
+        return response.SerializeToString()
+
+    async def _batch_update(
+        self,
+        response: pb.BatchUpdateBlobsResponse,
+        waiting: list[tuple[pb.BatchUpdateBlobsResponse.Response, pb.Digest, bytes]],
+        function: str,
+    ) -> bytes:
+        for answer, digest, data in waiting:
+            try:
+                await self._blobs.put(from_proto(digest, function), data)
+            except StatusError as error:
+                answer.status.CopyFrom(to_status(error))
+        return response.SerializeToString()
+
+    async def _batch_read(
+        self,
+        response: pb.BatchReadBlobsResponse,
+        waiting: list[tuple[pb.BatchReadBlobsResponse.Response, pb.Digest]],
+        function: str,
+    ) -> bytes:
+        for answer, digest in waiting:
+            try:
+                answer.data = await self._blobs.get(from_proto(digest, function))
+            except StatusError as error:
+                answer.status.CopyFrom(to_status(error))
+        await trio.lowlevel.checkpoint()
+        return response.SerializeToString()
+
+    def _put_now(self, digest: pb.Digest, function: str, data: bytes) -> bool:
+        checked = from_proto(digest, function)
+        return self._inline is not None and self._inline.put_nowait(checked, data)
+
+    def _get_now(self, digest: pb.Digest, function: str) -> bytes | None:
+        checked = from_proto(digest, function)
+        return None if self._inline is None else self._inline.get_nowait(checked)
+
+    def _check_total(self, total: int) -> None:
+        if total > self._max_batch:
+            raise InvalidArgumentError(
+                f"the batch has {total} bytes and {self._max_batch} are allowed "
+                "(max_batch_total_size_bytes); send large blobs by ByteStream"
+            )
+
+
+def _only_identity(compressor: int) -> None:
+    if compressor != pb.Compressor.IDENTITY:
+        raise InvalidArgumentError(
+            f"compressor {compressor} is not served in batches; send the blob uncompressed"
+        )

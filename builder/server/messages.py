@@ -1,0 +1,44 @@
+"""Requests as they come: parsed, or refused."""
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from builder.base.errors import InvalidArgumentError
+from builder.net.rpc import Call
+
+M = TypeVar("M", bound=Message)
+
+
+def parse(kind: type[M], data: bytes) -> M:
+    """Raises InvalidArgumentError for bytes that are no such message."""
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise InvalidArgumentError(
+            f"the request's {len(data)} bytes are no {kind.DESCRIPTOR.full_name} message"
+        ) from None
+    return message
+
+
+async def only(kind: type[M], call: Call) -> M:
+    """The one request of a server-streaming call. Raises InvalidArgumentError when none came."""
+    data = await call.receive()
+    if data is None:
+        raise InvalidArgumentError(f"{call.path} wants one {kind.DESCRIPTOR.full_name} message")
+    return parse(kind, data)
+
+
+def bytes_field(number: int, size: int) -> bytes:
+    """What comes before a bytes field's data on the wire: tag and length, as varints."""
+    return _varint(number << 3 | 2) + _varint(size)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
