@@ -80,9 +80,9 @@ class K8s:
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    launch: tuple[str, ...] = ()
-    terminate: tuple[str, ...] = ()
-    list: tuple[str, ...] = ()
+    launch: tuple[str, ...] | None = None
+    terminate: tuple[str, ...] | None = None
+    list: tuple[str, ...] | None = None
     entry_point: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout: Seconds = 60.0

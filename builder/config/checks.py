@@ -1,0 +1,152 @@
+"""What a schema cannot say: settings that must fit each other."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from builder.base.document import Path
+from builder.base.errors import InvalidArgumentError
+from builder.config.filling import Finding
+from builder.config.kinds import Address
+from builder.config.settings import Settings
+from builder.reapi.names import check_instance
+
+BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Everything that does not fit, in no particular order."""
+    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth)
+    return [finding for rule in rules for finding in rule(settings)]
+
+
+def listeners(settings: Settings) -> dict[Path, Address]:
+    """What this role listens on, by the setting that says so."""
+    if settings.role not in ("all", "coordinator"):
+        return {}
+    found: dict[Path, Address] = {
+        ("coordinator", "listen"): settings.coordinator.listen,
+        ("reapi", "listen"): settings.reapi.listen,
+    }
+    if settings.artifacts.enabled:
+        found["artifacts", "listen"] = settings.artifacts.listen
+    if settings.metrics.enabled:
+        found["metrics", "listen"] = settings.metrics.listen
+    return found
+
+
+def exposed(settings: Settings) -> dict[Path, Address]:
+    """The listeners that other machines reach and that no TLS or no authentication guards."""
+    if settings.tls.cert is not None and settings.auth.mode != "none":
+        return {}
+    return {path: a for path, a in listeners(settings).items() if not a.is_loopback}
+
+
+def _pool(settings: Settings) -> Iterator[Finding]:
+    pool = settings.pool
+    if pool.min > pool.max:
+        yield Finding(("pool", "min"), f"'pool.min' is {pool.min}, above 'pool.max' {pool.max}")
+    elif pool.target is not None and not pool.min <= pool.target <= pool.max:
+        message = f"'pool.target' is {pool.target}, outside of {pool.min} to {pool.max}"
+        yield Finding(("pool", "target"), message, "it lies between 'pool.min' and 'pool.max'")
+    if pool.scale_down_threshold >= pool.scale_up_threshold:
+        message = (
+            f"'pool.scale_down_threshold' {pool.scale_down_threshold:g} is not below "
+            f"'pool.scale_up_threshold' {pool.scale_up_threshold:g}"
+        )
+        yield Finding(("pool", "scale_down_threshold"), message)
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    providers, name = settings.providers, settings.pool.provider
+    if getattr(providers, name) is None:
+        message = f"'pool.provider' is {name}, but 'providers.{name}' is not set"
+        yield Finding(("pool", "provider"), message)
+    if (aws := providers.aws) and aws.spot_max_price is not None and not aws.spot:
+        path = ("providers", "aws", "spot_max_price")
+        yield Finding(path, "a spot price is set, but spot instances are not", "set spot: true")
+    if (gcp := providers.gcp) and gcp.template is None and gcp.image is None:
+        yield Finding(("providers", "gcp"), "'providers.gcp' needs a template or an image")
+    if (k8s := providers.k8s) and k8s.template is None and k8s.image is None:
+        yield Finding(("providers", "k8s"), "'providers.k8s' needs a template or an image")
+    if custom := providers.custom:
+        commands = [custom.launch, custom.terminate, custom.list]
+        if (None in commands) == (custom.entry_point is None):
+            message = "'providers.custom' needs launch, terminate and list, or an entry_point"
+            yield Finding(("providers", "custom"), message)
+
+
+def _scheduler(settings: Settings) -> Iterator[Finding]:
+    scheduler = settings.scheduler
+    if scheduler.heartbeat_timeout < 2 * scheduler.heartbeat_interval:
+        yield Finding(
+            ("scheduler", "heartbeat_timeout"),
+            "'scheduler.heartbeat_timeout' is less than two heartbeat intervals",
+            "one late heartbeat must not lose a worker",
+        )
+    if scheduler.default_timeout > scheduler.max_timeout:
+        message = "'scheduler.default_timeout' is above 'scheduler.max_timeout'"
+        yield Finding(("scheduler", "default_timeout"), message)
+
+
+def _reapi(settings: Settings) -> Iterator[Finding]:
+    reapi = settings.reapi
+    for index, name in enumerate(reapi.instances):
+        try:
+            check_instance(name)
+        except InvalidArgumentError as error:
+            yield Finding(("reapi", "instances", index), str(error))
+    if reapi.max_batch_size + BATCH_OVERHEAD > reapi.limits.max_message_size:
+        message = "a batch of 'reapi.max_batch_size' does not fit a message of at most 'reapi."
+        hint = f"leave {BATCH_OVERHEAD // 1024}KiB for what stands around the blobs"
+        yield Finding(("reapi", "max_batch_size"), f"{message}limits.max_message_size'", hint)
+    if reapi.limits.stream_window > reapi.limits.connection_window:
+        message = "'reapi.limits.stream_window' is above 'reapi.limits.connection_window'"
+        yield Finding(("reapi", "limits", "stream_window"), message)
+
+
+def _listeners(settings: Settings) -> Iterator[Finding]:
+    found = {path: address for path, address in listeners(settings).items() if address.port}
+    taken = Counter(found.values())
+    first: dict[Address, Path] = {}
+    for path, address in found.items():
+        if taken[address] > 1 and address in first:
+            other = ".".join(map(str, first[address]))
+            yield Finding(path, f"{address} is taken by '{other}' already", "choose another port")
+        first.setdefault(address, path)
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    if settings.insecure:
+        return
+    lacking = "TLS" if settings.tls.cert is None else "authentication"
+    for path, address in exposed(settings).items():
+        name = ".".join(map(str, path))
+        message = f"'{name}' {address} can be reached by other machines, without {lacking}"
+        hint = "listen on 127.0.0.1, set up 'tls' and 'auth', or accept it with insecure: true"
+        yield Finding(path, message, hint)
+
+
+def _tls(settings: Settings) -> Iterator[Finding]:
+    tls = settings.tls
+    if (tls.cert is None) != (tls.key is None):
+        there, missing = ("key", "cert") if tls.cert is None else ("cert", "key")
+        yield Finding(("tls", there), f"'tls.{there}' is set, but 'tls.{missing}' is not")
+    if tls.client_ca is not None and tls.cert is None:
+        yield Finding(("tls", "client_ca"), "'tls.client_ca' is set, but 'tls.cert' is not")
+
+
+def _auth(settings: Settings) -> Iterator[Finding]:
+    auth = settings.auth
+    if auth.mode == "token" and not auth.tokens:
+        yield Finding(("auth", "mode"), "'auth.mode' is token, but 'auth.tokens' has none")
+    if auth.mode != "token" and auth.tokens:
+        message = f"'auth.tokens' are set, but 'auth.mode' is {auth.mode}"
+        yield Finding(("auth", "tokens"), message, "set mode: token")
+    if auth.mode == "mtls" and settings.tls.client_ca is None:
+        yield Finding(("auth", "mode"), "'auth.mode' is mtls, but 'tls.client_ca' is not set")
+    seen: set[str] = set()
+    for index, token in enumerate(auth.tokens):
+        if token.name in seen:
+            message = f"there are two tokens of the name {token.name!r}"
+            yield Finding(("auth", "tokens", index, "name"), message)
+        seen.add(token.name)

@@ -1,0 +1,86 @@
+"""What can be configured but is not served by this version yet.
+
+This is the one list of it. Who begins to serve a setting takes its line out; until then a file
+that sets it is refused with a sentence, never half obeyed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from builder.base.document import Path
+from builder.config.filling import Finding
+from builder.config.settings import Settings
+
+
+class Unserved(NamedTuple):
+    """A setting, whether it is set, and what to do without it."""
+
+    path: Path
+    is_set: Callable[[Settings], bool]
+    instead: str
+
+
+UNSERVED = (
+    Unserved(
+        ("pool", "provider"),
+        lambda s: s.pool.provider != "local",
+        "use the local provider, or start workers elsewhere with `builder worker`",
+    ),
+    Unserved(
+        ("providers", "aws"),
+        lambda s: s.providers.aws is not None,
+        "start `builder worker` on the machines",
+    ),
+    Unserved(
+        ("providers", "gcp"),
+        lambda s: s.providers.gcp is not None,
+        "start `builder worker` on the machines",
+    ),
+    Unserved(
+        ("providers", "k8s"),
+        lambda s: s.providers.k8s is not None,
+        "run `builder worker` in pods of a deployment",
+    ),
+    Unserved(
+        ("providers", "custom"),
+        lambda s: s.providers.custom is not None,
+        "start `builder worker` on the machines",
+    ),
+    Unserved(
+        ("scheduler", "work_stealing"),
+        lambda s: s.scheduler.work_stealing,
+        "leave it false; the scheduler gives work to free slots only",
+    ),
+    Unserved(
+        ("artifacts", "enabled"),
+        lambda s: s.artifacts.enabled,
+        "use the gRPC cache on the reapi port",
+    ),
+    Unserved(
+        ("auth", "mode"),
+        lambda s: s.auth.mode != "none",
+        "listen on loopback, or behind a proxy that authenticates",
+    ),
+    Unserved(
+        ("tls",),
+        lambda s: s.tls.cert is not None,
+        "listen on loopback, or behind a proxy that speaks TLS",
+    ),
+    Unserved(
+        ("client", "token"),
+        lambda s: s.client.token is not None,
+        "connect without a token",
+    ),
+    Unserved(("client", "ca"), lambda s: s.client.ca is not None, "connect without TLS"),
+    Unserved(("client", "coordinator"), lambda s: s.client.coordinator.tls, "connect with grpc://"),
+    Unserved(("worker", "coordinator"), lambda s: s.worker.coordinator.tls, "connect with grpc://"),
+)
+
+
+def unserved(settings: Settings) -> list[Finding]:
+    """What is set and not served, each with what to do instead."""
+    return [
+        Finding(path, f"'{'.'.join(map(str, path))}' is not served by this version yet", instead)
+        for path, is_set, instead in UNSERVED
+        if is_set(settings)
+    ]
