@@ -7,6 +7,7 @@ is made under `.build/`. The same sources give the same bytes in any folder: ver
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -213,8 +214,10 @@ def main() -> int:
     os.umask(0o022)
     began = time.monotonic()
     WORK.mkdir(exist_ok=True)
-    python = build_environment()
-    assemble(python, [dependencies(python), program(python)])
+    with (WORK / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would tread on each other's folders
+        python = build_environment()
+        assemble(python, [dependencies(python), program(python)])
     data = TARGET.read_bytes()
     say(f"dist/builder.pyz  {len(data) / 1e6:.1f} MB  sha256 {hashlib.sha256(data).hexdigest()}")
     say(f"built in {time.monotonic() - began:.1f}s; start it with ./dist/builder.pyz --help")

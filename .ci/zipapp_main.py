@@ -48,6 +48,7 @@ def start():
         import _bootstrap
 
         _bootstrap.bootstrap()
+        return
     sys.path[0] = packages
     from builder.cli.main import main
 

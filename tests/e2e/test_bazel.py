@@ -1,0 +1,124 @@
+"""An unmodified Bazel builds and tests a C++ workspace on our workers."""
+
+import hashlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bazel.workspace import LIBRARIES, LISTING, SLOW, want
+from tests.e2e.bazel import Bazel, remote
+from tests.e2e.service import Service
+
+pytestmark = pytest.mark.slow
+TESTS = LIBRARIES // 2 + 1  # one for every second library, and the one of the data files
+
+
+def contents(folder: Path) -> dict[str, tuple[str, bool]]:
+    """Hash and executable bit of every file that the build left, without Bazel's own notes."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and not name.endswith((".runfiles_manifest", "MANIFEST")):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = (digest, os.access(path, os.X_OK))
+    return found
+
+
+def test_everything_is_built_and_tested_on_our_workers_and_then_comes_from_the_cache(
+    bazel: Bazel, service: Service
+) -> None:
+    """The first build is all remote, the second all cache hits, and both leave the same files."""
+    options = remote(service.reapi, "everything")
+    before = service.status().executions
+    first = bazel.run("test", "//...", *options)
+    assert first.code == 0, first.text
+    assert first.ways.keys() == {"internal", "remote"}, first.ways
+    assert first.ways["remote"] >= 60
+    assert f"{TESTS} tests pass" in first.text
+    after = service.status().executions
+    assert after.succeeded - before.succeeded >= first.ways["remote"]
+    made = contents(bazel.output(""))
+    check_products(bazel)
+
+    assert bazel.run("clean").code == 0
+    second = bazel.run("test", "//...", *options)
+    assert second.code == 0, second.text
+    assert second.ways.keys() == {"internal", "remote cache hit"}, second.ways
+    assert second.ways["remote cache hit"] == first.ways["remote"]
+    assert service.status().executions.succeeded == after.succeeded
+    assert contents(bazel.output("")) == made
+
+
+def check_products(bazel: Bazel) -> None:
+    """The programs run, the tree artifact is whole, and links and executable bits are kept."""
+    for n in (0, 4, LIBRARIES - 2):
+        out = subprocess.run([bazel.output(f"lib/main_{n}")], stdout=subprocess.PIPE, check=True)
+        per_x = sum(10 + below for below in range(n + 1))  # each library adds 10 + n terms
+        assert int(out.stdout) == want(n) + per_x * (n * n - 1)
+    assert bazel.output("tree/folder_listing.txt").read_text() == LISTING
+    tree = bazel.output("tree/folder")
+    assert os.access(tree / "tool.sh", os.X_OK)
+    assert (tree / "deep" / "er" / "plain.txt").is_file()
+    assert (tree / "link.txt").read_text() == "plain\n"
+    assert (tree / "empty").is_dir()
+    assert bazel.output("gen/hello.txt").read_text() == "hello from a generated script\n"
+    assert bazel.output("gen/c.txt").read_text() == "a\n"
+
+
+def test_a_broken_source_shows_what_the_compiler_said(bazel: Bazel, service: Service) -> None:
+    """The compiler's own sentence, with file and line, is in Bazel's output."""
+    answer = bazel.run("build", "//broken:broken", *remote(service.reapi, "broken"))
+    assert answer.code == 1, answer.text
+    assert "broken/broken.cc:1:23: error: 'undeclared_name' was not declared" in answer.text
+    again = bazel.run("build", "//broken:broken", *remote(service.reapi, "broken"))
+    assert again.code == 1, "a failed action is not taken from the cache"
+
+
+def test_a_failing_test_runs_remotely_and_brings_its_log(bazel: Bazel, service: Service) -> None:
+    """Exit code 3 is Bazel's for failed tests; the log comes back."""
+    answer = bazel.run("test", "//broken:failing_test", *remote(service.reapi, "failing"))
+    assert answer.code == 3, answer.text
+    assert answer.ways.keys() <= {"internal", "remote"}, answer.ways
+    log = bazel.workspace / "bazel-testlogs" / "broken" / "failing_test" / "test.log"
+    assert "the log of the failing test" in log.read_text()
+
+
+def test_a_test_that_reads_its_data_keeps_undeclared_outputs(
+    bazel: Bazel, service: Service
+) -> None:
+    """Data files, a link and an executable reach the test, and what it wrote comes back."""
+    answer = bazel.run("test", "//data:data_test", *remote(service.reapi, "data"))
+    assert answer.code == 0, answer.text
+    kept = bazel.workspace / "bazel-testlogs" / "data" / "data_test" / "test.outputs"
+    assert list(kept.iterdir()), "no undeclared outputs"
+
+
+def test_a_build_without_the_bytes_leaves_them_on_the_server(
+    bazel: Bazel, service: Service
+) -> None:
+    """With --remote_download_minimal nothing is fetched, and later actions still find inputs."""
+    minimal = remote(service.reapi, "minimal", "--remote_download_minimal")
+    answer = bazel.run("test", "//lib/...", "//tree/...", *minimal)
+    assert answer.code == 0, answer.text
+    assert answer.ways.keys() == {"internal", "remote"}, answer.ways
+    assert not bazel.output("lib/main_4").exists()
+    fetched = bazel.run("build", "//lib:main_4", *remote(service.reapi, "minimal"))
+    assert fetched.code == 0, fetched.text
+    assert subprocess.run([bazel.output("lib/main_4")]).returncode == 0
+
+
+def test_a_killed_worker_costs_time_but_not_the_build(bazel: Bazel, service: Service) -> None:
+    """kill -9 of a worker in the middle of an action: the action runs again elsewhere."""
+    with bazel.start("build", "//slow:slow", *remote(service.reapi, "killed")) as build:
+        status = service.until("an action runs", lambda s: s.queue.executing > 0)
+        busy = next(worker for worker in status.worker if worker.slots_busy)
+        os.kill(busy.pid, signal.SIGKILL)
+        text, _ = build.communicate(timeout=200)
+    assert build.returncode == 0, text
+    assert f"{SLOW} remote" in text
+    for n in range(SLOW):
+        assert bazel.output(f"slow/slow_{n}.txt").read_text() == f"{n}\n"
+    service.until("the pool has two workers again", lambda s: s.workers.total == 2)
