@@ -1,0 +1,78 @@
+"""ActionCache: results of actions, complete or not at all.
+
+The digest is never taken apart: some clients use digests that are of no Action. A hit without
+inline hints is answered in place, from one dictionary look-up (see stores.action_cache).
+"""
+
+from collections.abc import Awaitable, Sequence
+
+from builder.base.digest import Digest
+from builder.base.errors import NotFoundError
+from builder.net.rpc import Context, Method, Service
+from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.inlining import Hints, inlined
+from builder.server.instances import Instances
+from builder.server.messages import parse
+from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
+
+NAME = "build.bazel.remote.execution.v2.ActionCache"
+
+
+class ActionCacheService:
+    """Results of `cache`; `blobs` for those that are wanted inline."""
+
+    def __init__(
+        self,
+        cache: ActionCache,
+        blobs: BlobStore,
+        instances: Instances,
+        functions: Sequence[str] = DEFAULT_FUNCTIONS,
+    ) -> None:
+        self._cache = cache
+        self._inline = cache if isinstance(cache, InlineActionCache) else None
+        self._blobs = blobs
+        self._instances = instances
+        self._functions = functions
+
+    def service(self) -> Service:
+        return Service(
+            NAME,
+            (
+                Method(f"/{NAME}/GetActionResult", unary=self.get),
+                Method(f"/{NAME}/UpdateActionResult", unary=self.update),
+            ),
+        )
+
+    def get(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        request = parse(pb.GetActionResultRequest, data)
+        instance = self._instances.check(request.instance_name)
+        action = self._digest(request.digest_function, request.action_digest)
+        hints = Hints(
+            request.inline_stdout, request.inline_stderr, frozenset(request.inline_output_files)
+        )
+        if self._inline is not None and not any(hints):
+            found = self._inline.peek(instance, action)
+            if found is not None:
+                return found
+        return self._get(instance, action, hints)
+
+    def update(self, data: bytes, _context: Context) -> Awaitable[bytes]:
+        request = parse(pb.UpdateActionResultRequest, data)
+        instance = self._instances.check(request.instance_name)
+        action = self._digest(request.digest_function, request.action_digest)
+        return self._update(instance, action, request.action_result)
+
+    async def _get(self, instance: str, action: Digest, hints: Hints) -> bytes:
+        result = await self._cache.lookup(instance, action)
+        if result is None:
+            raise NotFoundError(f"no complete result of action {action} is here; execute it")
+        await inlined(self._blobs, result, hints, action.function)
+        return result.SerializeToString()
+
+    async def _update(self, instance: str, action: Digest, result: pb.ActionResult) -> bytes:
+        await self._cache.store(instance, action, result)
+        return result.SerializeToString()
+
+    def _digest(self, number: int, message: pb.Digest) -> Digest:
+        return from_proto(message, function_of(number, message.hash, self._functions))

@@ -1,0 +1,112 @@
+"""ByteStream: blobs of any size, read from any offset, written resumably.
+
+Reads and writes of small blobs are the common case (clients send every blob this way), so they
+touch the store once and send once. Source: google.bytestream, REAPI v2 resource names.
+"""
+
+from collections.abc import Awaitable, Sequence
+from contextlib import aclosing
+
+from builder.base.digest import Digest, is_empty
+from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
+from builder.net.rpc import Call, Context, Method, Service
+from builder.reapi.digests import DEFAULT_FUNCTIONS
+from builder.reapi.names import BlobName, parse_read, parse_write
+from builder.reapi.pb import bytestream_pb2 as bs
+from builder.server.instances import Instances
+from builder.server.messages import bytes_field, only, parse
+from builder.server.uploads import Uploads
+from builder.stores.interface import BlobStore, InlineStore
+
+NAME = "google.bytestream.ByteStream"
+DATA = 10  # the field of ReadResponse and WriteRequest
+MAX_CHUNK_BYTES = 16 * 1024 * 1024  # of one WriteRequest
+
+
+class ByteStreamService:
+    """Blobs of a store as resources; `uploads` holds those that are on their way."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        uploads: Uploads,
+        instances: Instances,
+        functions: Sequence[str] = DEFAULT_FUNCTIONS,
+    ) -> None:
+        self._blobs = blobs
+        self._inline = blobs if isinstance(blobs, InlineStore) else None
+        self._uploads = uploads
+        self._instances = instances
+        self._functions = functions
+
+    def service(self) -> Service:
+        return Service(
+            NAME,
+            (
+                Method(f"/{NAME}/Read", stream=self.read),
+                Method(f"/{NAME}/Write", stream=self.write, max_request_bytes=MAX_CHUNK_BYTES),
+                Method(f"/{NAME}/QueryWriteStatus", unary=self.query_write_status),
+            ),
+        )
+
+    async def read(self, call: Call) -> None:
+        request = await only(bs.ReadRequest, call)
+        name = self._plain(parse_read(request.resource_name, self._functions))
+        digest, offset = name.digest, request.read_offset
+        if request.read_limit < 0:
+            raise InvalidArgumentError(f"read_limit is {request.read_limit}; 0 means no limit")
+        if not 0 <= offset <= digest.size_bytes:
+            raise OutOfRangeError(f"read_offset {offset} is outside of {digest}")
+        data = None if self._inline is None else self._inline.get_nowait(digest)
+        if data is not None:
+            end = offset + request.read_limit if request.read_limit else None
+            if piece := memoryview(data)[offset:end]:
+                await call.send([bytes_field(DATA, len(piece)), piece])
+            return
+        pieces = self._blobs.read(digest, offset, request.read_limit or None)
+        async with aclosing(pieces):
+            async for chunk in pieces:
+                await call.send([bytes_field(DATA, len(chunk)), chunk])
+
+    async def write(self, call: Call) -> None:
+        first = await only(bs.WriteRequest, call)
+        name = self._plain(parse_write(first.resource_name, self._functions))
+        if await self._present(name.digest):
+            committed = name.digest.size_bytes  # early end: the rest of the upload is not wanted
+        elif first.finish_write and not first.write_offset:
+            await self._blobs.put(name.digest, first.data)
+            committed = name.digest.size_bytes
+        else:
+            committed = await self._uploads.receive(first, name.digest, call)
+        await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
+
+    def query_write_status(self, data: bytes, _context: Context) -> Awaitable[bytes]:
+        request = parse(bs.QueryWriteStatusRequest, data)
+        name = self._plain(parse_write(request.resource_name, self._functions))
+        return self._query(request.resource_name, name.digest)
+
+    async def _query(self, resource: str, digest: Digest) -> bytes:
+        if await self._present(digest):
+            answer = bs.QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
+            return answer.SerializeToString()
+        offset = self._uploads.offset(resource)
+        if offset is None:
+            raise NotFoundError(f"there is no upload {resource[:300]!r}; start at offset 0")
+        return bs.QueryWriteStatusResponse(committed_size=offset).SerializeToString()
+
+    async def _present(self, digest: Digest) -> bool:
+        if is_empty(digest):
+            return False  # nothing to save, and its hash is still to be checked
+        if self._inline is not None:
+            missing = self._inline.absent_nowait(digest.function, (digest,))
+            if missing is not None:
+                return not missing
+        return not await self._blobs.find_missing([digest])
+
+    def _plain(self, name: BlobName) -> BlobName:
+        self._instances.check(name.instance)
+        if name.compressor != "identity":
+            raise InvalidArgumentError(
+                f"compressor {name.compressor} is not served here; send and read blobs plainly"
+            )
+        return name

@@ -1,0 +1,164 @@
+"""Uploads on their way: by resource name, so that a cut connection loses nothing.
+
+Theory of operation. An upload belongs to the call that fed it last. When that call ends without
+finishing, what has come stays, and another call with the same name goes on at its offset. A new
+call takes an upload over even while the old one still seems alive, because clients notice a dead
+connection before servers do; the old call then ends with ABORTED. Uploads that nobody goes on
+with are forgotten after a while, the oldest first when there are too many.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import trio
+
+from builder.base.digest import Digest
+from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
+from builder.net.rpc import Call
+from builder.reapi.pb import bytestream_pb2 as bs
+from builder.server.messages import parse
+from builder.stores.interface import BlobStore, ResumableStore, Upload
+
+IDLE_S = 600.0  # how long an unfinished upload waits for its client
+MOST_UPLOADS = 10_000
+
+
+class _Partial:
+    __slots__ = ("lock", "owner", "upload", "used")
+
+    def __init__(self, upload: Upload, owner: Call, used: float) -> None:
+        self.upload = upload
+        self.owner: Call | None = owner
+        self.used = used
+        self.lock = trio.Lock()
+
+
+class Uploads:
+    """Unfinished writes into `blobs`; without a resumable store they end with their call."""
+
+    def __init__(self, blobs: BlobStore, now: Callable[[], float] = trio.current_time) -> None:
+        self._blobs = blobs
+        self._resumable = blobs if isinstance(blobs, ResumableStore) else None
+        self._now = now
+        self._partials: dict[str, _Partial] = {}  # in the order of last use
+
+    def offset(self, resource: str) -> int | None:
+        """How much of an unfinished upload has come; None if there is no such upload."""
+        partial = self._partials.get(resource)
+        return None if partial is None else partial.upload.offset
+
+    async def receive(self, first: bs.WriteRequest, digest: Digest, call: Call) -> int:
+        """Take a call's requests, the first one given, to the end; the committed size.
+
+        Raises InvalidArgumentError for wrong offsets, names and bytes.
+        """
+        if self._resumable is None:
+            if first.write_offset:
+                raise InvalidArgumentError("this storage cannot resume; start at offset 0")
+            chunks = _chunks(first, call)
+            async with aclosing(chunks):
+                await self._blobs.write(digest, chunks)
+            return digest.size_bytes
+        partial = await self._open(self._resumable, first, digest, call)
+        try:
+            return await self._feed(partial, first, call)
+        finally:
+            if partial.owner is call:
+                partial.owner = None
+                partial.used = self._now()
+
+    def close(self) -> None:
+        """Forget all of them."""
+        for partial in self._partials.values():
+            partial.upload.abort()
+        self._partials.clear()
+
+    async def _open(
+        self, store: ResumableStore, first: bs.WriteRequest, digest: Digest, call: Call
+    ) -> _Partial:
+        name = first.resource_name
+        partial = self._partials.get(name)
+        if partial is not None:
+            partial.owner = call
+            async with partial.lock:  # what the call before it had in hand is in the file now
+                _check_owner(partial, call)
+            if first.write_offset:
+                self._partials[name] = self._partials.pop(name, partial)
+                return partial
+            self._forget(name)
+        if first.write_offset:
+            raise InvalidArgumentError(
+                f"write_offset is {first.write_offset} and nothing of this upload is here; "
+                "start at offset 0"
+            )
+        self._expire()
+        partial = _Partial(await store.begin(digest), call, self._now())
+        self._forget(name)  # another call with this name may have come meanwhile
+        self._partials[name] = partial
+        return partial
+
+    async def _feed(self, partial: _Partial, first: bs.WriteRequest, call: Call) -> int:
+        name = first.resource_name
+        request: bs.WriteRequest | None = first
+        while request is not None:
+            async with partial.lock:
+                _check_owner(partial, call)
+                try:
+                    _check_request(request, name, partial.upload.offset)
+                    if request.data:
+                        await partial.upload.append(request.data)
+                    if request.finish_write:
+                        await partial.upload.commit()
+                        self._forget(name)
+                        return partial.upload.offset
+                except StatusError:
+                    self._forget(name)
+                    raise
+            data = await call.receive()
+            request = None if data is None else parse(bs.WriteRequest, data)
+        return partial.upload.offset
+
+    def _forget(self, name: str) -> None:
+        partial = self._partials.pop(name, None)
+        if partial is not None:
+            partial.owner = None
+            partial.upload.abort()
+
+    def _expire(self) -> None:
+        now = self._now()
+        idle = [name for name, one in self._partials.items() if one.owner is None]
+        for count, name in enumerate(idle):
+            if now - self._partials[name].used > IDLE_S or len(idle) - count > MOST_UPLOADS:
+                self._forget(name)
+
+
+def _check_owner(partial: _Partial, call: Call) -> None:
+    if partial.owner is not call:
+        raise AbortedError("another call has taken this upload over")
+
+
+def _check_request(request: bs.WriteRequest, name: str, offset: int) -> None:
+    if request.resource_name not in ("", name):
+        raise InvalidArgumentError(
+            f"resource_name changed to {request.resource_name[:300]!r} within one write"
+        )
+    if request.write_offset != offset:
+        raise InvalidArgumentError(
+            f"write_offset is {request.write_offset} and {offset} bytes are here; ask "
+            "QueryWriteStatus where to go on"
+        )
+
+
+async def _chunks(first: bs.WriteRequest, call: Call) -> AsyncGenerator[bytes, None]:
+    offset = 0
+    request = first
+    while True:
+        _check_request(request, first.resource_name, offset)
+        offset += len(request.data)
+        yield request.data
+        if request.finish_write:
+            return
+        data = await call.receive()
+        if data is None:
+            raise InvalidArgumentError("the write ended without finish_write")
+        request = parse(bs.WriteRequest, data)
