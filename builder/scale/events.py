@@ -1,0 +1,95 @@
+"""What the autoscaler may be told, and what it asks for."""
+
+from dataclasses import dataclass
+
+from builder.scale.load import Load
+
+
+@dataclass(frozen=True, slots=True)
+class LoadObserved:
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The provider took the launch and names its instances."""
+
+    token: str
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRefused:
+    """The provider refused it: a quota, no capacity, a fault. It may be asked again later."""
+
+    token: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReady:
+    """Its worker has joined."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceBusy:
+    """How many of its slots are taken, whenever that changes."""
+
+    instance: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceGone:
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeHeld:
+    """An operator fixes the size, or gives it back (None)."""
+
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing but the time: `next_deadline` has come."""
+
+
+Event = (
+    LoadObserved
+    | Launched
+    | LaunchRefused
+    | InstanceReady
+    | InstanceBusy
+    | InstanceGone
+    | SizeHeld
+    | TimePassed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Ask the provider for workers; asking again with the same token is the same launch."""
+
+    token: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Drain these, then end them."""
+
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """For the log and the status: what was decided and why, as a sentence."""
+
+    sentence: str
+
+
+Effect = Launch | Retire | Decided

@@ -1,0 +1,74 @@
+"""How much work there is: samples of it, smoothed, with their trend.
+
+Smoothing is exponential, `s = alpha * x + (1 - alpha) * s`; the trend is the slope of the least
+squares line through the last samples, in units per sample.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the scheduler counts for one pool. Totals only grow, since its start.
+
+    `queued` actions wait for a slot, `running` hold one; `service_s` is the sum of the seconds
+    that finished actions held theirs.
+    """
+
+    queued: int = 0
+    running: int = 0
+    arrived: int = 0
+    finished: int = 0
+    service_s: float = 0.0
+
+
+def slope(samples: Sequence[float]) -> float:
+    """The slope of the least squares line, per sample; 0 for fewer than two."""
+    count = len(samples)
+    if count < 2:
+        return 0.0
+    middle = (count - 1) / 2
+    mean = sum(samples) / count
+    over = sum((n - middle) * (value - mean) for n, value in enumerate(samples))
+    return over / sum((n - middle) ** 2 for n in range(count))
+
+
+class Series:
+    """The last samples of one quantity, and their exponentially smoothed value."""
+
+    def __init__(self, alpha: float, window: int) -> None:
+        self._alpha = alpha
+        self._samples: deque[float] = deque(maxlen=window)
+        self.smoothed = 0.0
+
+    def add(self, value: float) -> None:
+        first = not self._samples
+        self.smoothed = value if first else self.smoothed + self._alpha * (value - self.smoothed)
+        self._samples.append(value)
+
+    @property
+    def trend(self) -> float:
+        return slope(self._samples)
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        return tuple(self._samples)
+
+
+class Learned:
+    """A running mean of observed durations, recent ones heavier; starts at a guess."""
+
+    def __init__(self, guess_s: float, alpha: float = 0.3) -> None:
+        self.value_s = guess_s
+        self._alpha = alpha
+        self._seen = 0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """`count` observations whose mean is `seconds`."""
+        if count < 1:
+            return
+        keep = (1 - self._alpha) ** min(count, 50) if self._seen else 0.0
+        self.value_s = keep * self.value_s + (1 - keep) * seconds
+        self._seen += count

@@ -1,0 +1,154 @@
+"""How many workers a load wants: one function each, from a view to a wish with its reason.
+
+A wish is not yet a decision: the autoscaler clamps it to the pool's bounds, waits out cooldowns
+and counts what is already starting.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, floor
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy may look at. Utilisations are fractions of the ready slots."""
+
+    now: float
+    workers: int  # ready and starting
+    ready: int
+    slots: int  # per worker
+    queued: int
+    running: int
+    utilisation: float  # (running + queued) / ready slots, this moment
+    smoothed: float  # the same, smoothed
+    trend: float  # of the same, per sample
+    samples: tuple[float, ...]  # running + queued at the last samples, the newest last
+    arrival_rate: float  # actions per second, smoothed
+    service_s: float  # an action holds its slot so long, learned
+    start_up_s: float  # from launch to ready, learned
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    workers: int
+    why: str
+    urgent: bool = False  # somebody waits and nothing on its way will serve them: no cooldown
+
+
+Policy = Callable[[View], Wish]
+
+
+def specification(up: float = 0.75, down: float = 0.25) -> Policy:
+    """Smoothed load plus its trend against two thresholds; the pool grows or shrinks by a factor.
+
+    The factor never turns negative: a rising trend below the threshold asks for nothing.
+    """
+
+    def wish(view: View) -> Wish:
+        predicted = max(0.0, view.smoothed + view.trend)
+        text = f"predicted load {predicted:.0%} (trend {view.trend:+.2f})"
+        if predicted > up:
+            factor = max(0.0, (predicted - up) / up)
+            grown = max(view.workers + 1, ceil(view.workers * (1 + factor)))
+            return Wish(grown, f"{text} is above {up:.0%}")
+        if predicted < down and view.trend <= 0:
+            factor = min(1.0, (down - predicted) / down)
+            return Wish(floor(view.workers * (1 - factor / 2)), f"{text} is below {down:.0%}")
+        return Wish(view.workers, f"{text} is within {down:.0%} and {up:.0%}")
+
+    return wish
+
+
+def threshold(up: float = 0.75, down: float = 0.25, step: float = 0.5) -> Policy:
+    """A plain rule: half as many again above one threshold, a quarter less below the other."""
+
+    def wish(view: View) -> Wish:
+        text = f"load {view.utilisation:.0%}"
+        if view.utilisation > up or (view.queued and not view.workers):
+            grown = view.workers + max(1, ceil(view.workers * step))
+            return Wish(grown, f"{text} is above {up:.0%}")
+        if view.utilisation < down:
+            fewer = view.workers - max(1, floor(view.workers * step / 2))
+            return Wish(fewer, f"{text} is below {down:.0%}")
+        return Wish(view.workers, f"{text} is within {down:.0%} and {up:.0%}")
+
+    return wish
+
+
+def horizontal_pod(target: float = 0.75, tolerance: float = 0.1) -> Policy:
+    """The Kubernetes HorizontalPodAutoscaler: `ceil(current * metric / target)`.
+
+    Ratios within the tolerance change nothing. It cannot start from zero by itself.
+    """
+
+    def wish(view: View) -> Wish:
+        ratio = view.utilisation / target
+        text = f"load {view.utilisation:.0%} against the target {target:.0%}"
+        if abs(ratio - 1) <= tolerance or not view.ready:
+            return Wish(max(1, view.workers), f"{text} is within its tolerance")
+        return Wish(max(1, ceil(view.ready * ratio)), text)
+
+    return wish
+
+
+def every(period_s: float, policy: Policy) -> Policy:
+    """The policy asked at most that often, as one that polls; in between its last wish stands."""
+    last: list[tuple[float, Wish]] = []
+
+    def wish(view: View) -> Wish:
+        if not last or view.now >= last[0][0] + period_s:
+            last[:] = [(view.now, policy(view))]
+        return last[0][1]
+
+    return wish
+
+
+def percentile(of: float = 0.95) -> Policy:
+    """As many as served the given part of the window's samples."""
+
+    def wish(view: View) -> Wish:
+        if not view.samples:
+            return Wish(view.workers, "no samples yet")
+        ordered = sorted(view.samples)
+        wanted = ordered[min(len(ordered) - 1, int(of * len(ordered)))]
+        return Wish(ceil(wanted / view.slots), f"p{of * 100:.0f} of the window is {wanted:.0f}")
+
+    return wish
+
+
+def static(workers: int) -> Policy:
+    """Always the same."""
+
+    def wish(_: View) -> Wish:
+        return Wish(workers, f"the pool is fixed at {workers}")
+
+    return wish
+
+
+def predictive(headroom: float = 0.75, wait_s: float = 10.0) -> Policy:
+    """Little's law for what comes, and the queue for what is there.
+
+    What comes needs `arrival rate * service time` slots, filled to `headroom`. What waits needs
+    as many more as drain it within `wait_s` of the moment when a worker launched now is ready;
+    what the ready and starting workers drain by then needs none, for a launch could not help it.
+    """
+
+    def wish(view: View) -> Wish:
+        slots = max(1, view.slots)
+        flow = view.arrival_rate * view.service_s / headroom
+        in_use = view.running
+        backlog_s = view.queued * view.service_s
+        drained_s = view.workers * slots * view.start_up_s
+        left_s = max(0.0, backlog_s - max(0.0, drained_s - in_use * view.service_s))
+        backlog = left_s / max(wait_s, view.service_s)
+        held = in_use + min(view.queued, max(0, view.workers * slots - in_use))
+        wanted = ceil(max(flow, held + backlog if left_s else float(held)) / slots)
+        if view.queued and not view.workers:
+            wanted = max(1, wanted)
+        why = (
+            f"{view.arrival_rate:.1f} actions/s of {view.service_s:.1f} s, "
+            f"{view.running} running, {view.queued} waiting"
+        )
+        return Wish(wanted, why, urgent=bool(view.queued) and wanted > view.workers)
+
+    return wish
