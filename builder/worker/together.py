@@ -1,6 +1,6 @@
-"""The same thing done for many items at once, but not for too many."""
+"""Many things at once, but not too many, and what went wrong with them."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import trio
@@ -39,3 +39,12 @@ async def each(
             nursery.start_soon(work, nursery.cancel_scope)
     if failed:
         raise failed[0]
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    """The errors of a group and of the groups in it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

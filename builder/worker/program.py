@@ -1,0 +1,280 @@
+"""The worker's side of the stream to its coordinator.
+
+Theory of operation. The worker dials out and says Hello; the coordinator's Welcome says which of
+the worker's leases it no longer wants. Leases then come one by one, each becomes a task, and its
+result goes back on the stream. When the stream breaks the tasks go on; the worker dials again,
+names in its Hello everything that it holds, and sends the results that were not acknowledged.
+To drain is to take no more, to finish what runs within the grace, to hand back the rest, to wait
+until the results are taken, and to end the stream from this side.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from builder.base.backoff import Backoff
+from builder.base.errors import InternalError, StatusError, UnavailableError
+from builder.net.rpc import Channel, ClientCall
+from builder.reapi.digests import from_proto, function_of
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
+from builder.reapi.status import to_status
+from builder.telemetry.log import get_logger
+from builder.worker.job import Job, Report, Stage
+from builder.worker.leases import Held, Leases
+from builder.worker.together import leaves
+
+CONNECT = "/builder.workers.Workers/Connect"
+GOODBYE_S = 5.0  # to hand back, to have results taken and to end the stream, after the grace
+WELCOME_S = 20.0
+BACKOFF = Backoff()
+STAGES = {
+    Stage.FETCHING: workers_pb2.LeaseProgress.FETCHING,
+    Stage.EXECUTING: workers_pb2.LeaseProgress.EXECUTING,
+    Stage.UPLOADING: workers_pb2.LeaseProgress.UPLOADING,
+}
+RunJob = Callable[[str, Job, Report], Awaitable[pb.ExecuteResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a worker says of itself."""
+
+    name: str
+    slots: int
+    platform: Mapping[str, str]
+    backend: str
+    guarantees: tuple[str, ...]
+    version: str = ""
+    host: str = ""
+    pid: int = 0
+    join_token: str = ""
+
+
+class WorkerProgram:
+    """`run_job(instance, job, report)` runs one action; `load` tells the fractions of CPU and
+    memory that are in use; `chance` gives numbers in [0, 1) for the back-off."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        channel: Channel,
+        run_job: RunJob,
+        load: Callable[[], tuple[float, float]],
+        chance: Callable[[], float],
+    ) -> None:
+        self._identity = identity
+        self._channel = channel
+        self._run_job = run_job
+        self._load = load
+        self._chance = chance
+        self._failures = 0
+        self._leases = Leases()
+        self._outbox: trio.MemorySendChannel[workers_pb2.FromWorker | None] | None = None
+        self._drain_grace_s: float | None = None
+        self._drain_wanted = trio.Event()
+        self._log = get_logger(worker=identity.name)
+        self.connected = trio.Event()
+
+    def drain(self, why: str, grace_s: float) -> None:
+        """Take no more, finish within the grace, hand back the rest, leave: `run` returns then."""
+        if self._drain_grace_s is None:
+            self._log.info("Worker draining", reason=why, grace_s=grace_s)
+            self._drain_grace_s = grace_s
+            self._say(workers_pb2.FromWorker(draining=workers_pb2.Draining(reason=why)))
+            self._drain_wanted.set()
+
+    async def run(self) -> None:
+        """Serve until drained. Cancelling kills what runs."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stay_connected, nursery)
+            await self._drain_wanted.wait()
+            await self._finish_and_leave()
+            nursery.cancel_scope.cancel()
+
+    async def _finish_and_leave(self) -> None:
+        assert self._drain_grace_s is not None
+        with trio.move_on_after(self._drain_grace_s):
+            await self._leases.wait_nothing_runs()
+        for held in self._leases.running():
+            held.stop("the worker was drained and its grace is over")
+        with trio.move_on_after(GOODBYE_S):
+            await self._leases.wait_empty()
+            if self._outbox is not None:
+                self._outbox.send_nowait(None)
+                await trio.sleep_forever()  # until the coordinator ends the stream
+
+    async def _stay_connected(self, jobs: trio.Nursery) -> None:
+        while True:
+            try:
+                await self._session(jobs)
+                why = "the coordinator ended the stream"
+            except* StatusError as group:
+                why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
+            finally:
+                self._outbox = None
+            if self._drain_wanted.is_set() and not self._leases.ids:
+                jobs.cancel_scope.cancel()
+                return
+            self._failures += 1
+            pause_s = BACKOFF.delay(self._failures, self._chance)
+            self._log.debug("Not connected", reason=why, retry_in_s=pause_s)
+            await trio.sleep(pause_s)
+
+    async def _session(self, jobs: trio.Nursery) -> None:
+        """One stream, from Hello to its end. Raises a StatusError, in a group or bare."""
+        async with self._channel.stream(CONNECT) as call:
+            await call.send(self._hello().SerializeToString())
+            welcome = await _welcome(call)
+            for lease_id in welcome.unknown_lease_ids:
+                self._drop(lease_id, "the coordinator does not know it")
+            outbox, mail = trio.open_memory_channel[workers_pb2.FromWorker | None](math.inf)
+            for result in self._leases.unacknowledged():
+                outbox.send_nowait(workers_pb2.FromWorker(finished=result))
+            self._outbox = outbox
+            if self._drain_wanted.is_set():
+                self._say(workers_pb2.FromWorker(draining=workers_pb2.Draining(reason="drained")))
+            self._failures = 0
+            self.connected.set()
+            self._log.debug("Connected to the coordinator")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_send_all, call, mail)
+                nursery.start_soon(self._heartbeats, welcome.heartbeat_interval.ToNanoseconds())
+                while (data := await call.receive()) is not None:
+                    self._take(workers_pb2.ToWorker.FromString(data), jobs)
+                nursery.cancel_scope.cancel()
+
+    def _hello(self) -> workers_pb2.FromWorker:
+        me = self._identity
+        hello = workers_pb2.Hello(
+            worker_name=me.name,
+            join_token=me.join_token,
+            slots=me.slots,
+            guarantees=me.guarantees,
+            backend=me.backend,
+            running_lease_ids=self._leases.ids,
+            version=me.version,
+            pid=me.pid,
+            host=me.host,
+        )
+        for name, value in sorted(me.platform.items()):
+            hello.platform.properties.add(name=name, value=value)
+        return workers_pb2.FromWorker(hello=hello)
+
+    async def _heartbeats(self, interval_ns: int) -> None:
+        interval_s = interval_ns / 1e9 or 5.0
+        while True:
+            cpu, memory = self._load()
+            beat = workers_pb2.Heartbeat(
+                running_lease_ids=self._leases.ids, cpu_fraction=cpu, memory_fraction=memory
+            )
+            self._say(workers_pb2.FromWorker(heartbeat=beat))
+            await trio.sleep(interval_s)
+
+    def _say(self, message: workers_pb2.FromWorker) -> None:
+        """Send it if there is a stream; what must not be lost is said again by the next one."""
+        if self._outbox is not None:
+            self._outbox.send_nowait(message)
+
+    def _take(self, message: workers_pb2.ToWorker, jobs: trio.Nursery) -> None:
+        match message.WhichOneof("kind"):
+            case "granted":
+                self._grant(message.granted, jobs)
+            case "cancelled":
+                self._drop(message.cancelled.lease_id, message.cancelled.reason or "cancelled")
+            case "acknowledged":
+                self._leases.forget(message.acknowledged.lease_id)
+            case "drain":
+                grace_s = message.drain.grace.ToNanoseconds() / 1e9
+                self.drain(message.drain.reason or "the coordinator asks for it", grace_s)
+            case _:  # of a newer coordinator
+                self._log.debug("Message not understood", kind=message.WhichOneof("kind"))
+
+    def _grant(self, granted: workers_pb2.LeaseGranted, jobs: trio.Nursery) -> None:
+        if self._drain_wanted.is_set():
+            self._hand_back(granted.lease_id, "the worker is draining")
+        elif (held := self._leases.take(granted.lease_id)) is not None:
+            jobs.start_soon(self._work, held, granted)
+
+    def _drop(self, lease_id: str, why: str) -> None:
+        held = self._leases.get(lease_id)
+        if held is None:
+            self._hand_back(lease_id, "it is not held here")
+        elif held.result is None:
+            held.stop(why)  # its task hands it back when the action is dead
+        else:
+            self._leases.forget(lease_id)
+
+    def _hand_back(self, lease_id: str, why: str) -> None:
+        returned = workers_pb2.LeaseReturned(lease_id=lease_id, reason=why)
+        self._say(workers_pb2.FromWorker(returned=returned))
+
+    async def _work(self, held: Held, granted: workers_pb2.LeaseGranted) -> None:
+        result = None
+        with held.scope:
+            result = await self._attempt(granted)
+        if result is None:
+            self._leases.forget(held.id)
+            self._hand_back(held.id, held.why_stopped)
+            return
+        self._leases.finish(held.id, result)
+        self._say(workers_pb2.FromWorker(finished=result))
+
+    async def _attempt(self, granted: workers_pb2.LeaseGranted) -> workers_pb2.LeaseFinished:
+        result = workers_pb2.LeaseFinished(lease_id=granted.lease_id)
+
+        def report(stage: Stage, metadata: pb.ExecutedActionMetadata) -> None:
+            progress = workers_pb2.LeaseProgress(
+                lease_id=granted.lease_id, stage=STAGES[stage], metadata=metadata
+            )
+            self._say(workers_pb2.FromWorker(progress=progress))
+
+        try:
+            job = _job(granted)
+            response = await self._run_job(granted.instance_name, job, report)
+            result.response.CopyFrom(response)
+        except StatusError as error:
+            self._log.warning("Lease failed on this side", lease=granted.lease_id, why=str(error))
+            result.infrastructure_failure = True
+            result.response.status.CopyFrom(to_status(error))
+        except Exception as error:
+            self._log.exception("Lease failed by a bug of ours", lease=granted.lease_id)
+            result.infrastructure_failure = True
+            status = to_status(InternalError(f"worker {self._identity.name}: {error!r}"))
+            result.response.status.CopyFrom(status)
+        return result
+
+
+def _job(granted: workers_pb2.LeaseGranted) -> Job:
+    function = function_of(granted.digest_function, granted.action_digest.hash)
+    timeout_ns = granted.timeout.ToNanoseconds()
+    return Job(
+        digest=from_proto(granted.action_digest, function),
+        action=granted.action if granted.HasField("action") else None,
+        queued_ns=granted.queued_timestamp.ToNanoseconds(),
+        attempt=granted.attempt,
+        timeout_s=timeout_ns / 1e9 if timeout_ns else None,
+    )
+
+
+async def _welcome(call: ClientCall) -> workers_pb2.Welcome:
+    with trio.move_on_after(WELCOME_S):
+        data = await call.receive()
+        message = workers_pb2.ToWorker.FromString(data or b"")
+        if message.WhichOneof("kind") == "welcome":
+            return message.welcome
+        raise UnavailableError("the coordinator did not answer the Hello with a Welcome")
+    raise UnavailableError(f"no Welcome from the coordinator within {WELCOME_S:g} s")
+
+
+async def _send_all(
+    call: ClientCall, mail: trio.MemoryReceiveChannel[workers_pb2.FromWorker | None]
+) -> None:
+    """Messages in their order; None ends this side of the stream."""
+    async for message in mail:
+        if message is None:
+            await call.done_sending()
+            return
+        await call.send(message.SerializeToString())
