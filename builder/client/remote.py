@@ -5,8 +5,6 @@ again, so the stream is taken up by WaitExecution, and only a server that no lon
 is asked to execute anew. Source: REAPI v2 `Execution`, google.longrunning `Operation`.
 """
 
-from collections.abc import Callable, Iterator
-
 import trio
 from google.protobuf.message import DecodeError
 
@@ -19,6 +17,7 @@ from builder.base.errors import (
     from_status,
 )
 from builder.client.executor import Ticket, Watch
+from builder.client.retry import Pauses, pauses
 from builder.net.rpc import Channel
 from builder.reapi.digests import NUMBERS, to_proto
 from builder.reapi.pb import operations_pb2
@@ -30,12 +29,6 @@ METADATA = "build.bazel.remote.execution.v2.requestmetadata-bin"
 FIRST_CONTACT_S = 5.0
 
 
-def delays() -> Iterator[float]:
-    """Seconds between tries: about a minute in all, long enough for a coordinator's restart."""
-    yield from (0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
-    yield from (5.0 for _ in range(11))
-
-
 class RemoteExecutor:
     """Executions of one instance. `invocation` names this build in the server's logs."""
 
@@ -44,7 +37,7 @@ class RemoteExecutor:
         channel: Channel,
         instance: str = "",
         invocation: str = "",
-        pauses: Callable[[], Iterator[float]] = delays,
+        pauses: Pauses = pauses,
     ) -> None:
         self._channel = channel
         self._instance = instance
@@ -53,7 +46,7 @@ class RemoteExecutor:
 
     async def execute(self, ticket: Ticket, watch: Watch) -> pb.ExecuteResponse:
         name = ""
-        pauses = self._pauses()
+        waits = self._pauses()
         while True:
             follow = _Follow(watch)
             try:
@@ -62,7 +55,7 @@ class RemoteExecutor:
                 if not name:
                     raise
                 follow.name, name = "", ""  # the server has forgotten it: execute anew
-                if (pause := next(pauses, None)) is None:
+                if (pause := next(waits, None)) is None:
                     raise
                 await trio.sleep(pause)
                 continue
@@ -74,8 +67,8 @@ class RemoteExecutor:
                 broken = UnavailableError("the server ended the stream before the action's end")
             name = follow.name or name
             if follow.name:
-                pauses = self._pauses()  # it answered: this is a new breakage
-            if (pause := next(pauses, None)) is None:
+                waits = self._pauses()  # it answered: this is a new breakage
+            if (pause := next(waits, None)) is None:
                 raise broken
             await trio.sleep(pause)
 

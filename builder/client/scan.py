@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from builder.action.tree import Entry, File, Link
+from builder.action.tree import Entry, Link
+from builder.base.document import Path as DocumentPath
 from builder.base.errors import BuilderError, UsageError
 from builder.client.filestate import FileStates
 from builder.project.graph import Graph
@@ -29,10 +30,18 @@ class Scanner:
         self._files = files
         self._listed: dict[str, list[tuple[str, bool]]] = {}
         self._entries: dict[str, Entry] = {}
+        self._found: dict[DocumentPath, list[str]] = {}
+
+    def check(self, target: Target) -> None:
+        """Raises what `inputs` would raise for source files, before anything is built."""
+        for item in target.inputs:
+            if item.pattern and not item.excluded:
+                if not item.pattern.wild and self._graph.maker(item.pattern.text):
+                    continue
+                self._sources(target, item, item.pattern)
 
     def inputs(self, target: Target, made: Made) -> dict[str, Entry]:
         """Raises UsageError, with its place in the Builderfile, for an input that is not there."""
-        excluded = [item.pattern for item in target.inputs if item.excluded and item.pattern]
         found: dict[str, Entry] = {}
         for depend in target.depends:
             found.update(self._outputs(depend.target, made))
@@ -40,7 +49,7 @@ class Scanner:
             if item.target:
                 found.update(self._outputs(item.target, made))
             elif item.pattern and not item.excluded:
-                found.update(self._matches(target, item, item.pattern, excluded, made))
+                found.update(self._matches(target, item, item.pattern, made))
         return found
 
     def _outputs(self, name: str, made: Made) -> dict[str, Entry]:
@@ -52,7 +61,7 @@ class Scanner:
         return entries
 
     def _matches(
-        self, target: Target, item: Input, pattern: Pattern, excluded: list[Pattern], made: Made
+        self, target: Target, item: Input, pattern: Pattern, made: Made
     ) -> dict[str, Entry]:
         maker = None if pattern.wild else self._graph.maker(pattern.text)
         if maker is not None:
@@ -61,14 +70,21 @@ class Scanner:
                 message = f"target {maker!r} was to make {pattern.text!r}, and did not"
                 raise self._error(item, message, f"look at what {maker!r} writes")
             return entries
-        paths = [
-            path
-            for path in self._expand(target, item, pattern)
-            if not any(exclusion.matches(path) for exclusion in excluded)
-        ]
-        if not paths:
-            raise self._nothing(item, pattern, bool(excluded))
-        return {path: self._entry(item, path) for path in paths}
+        return {path: self._entry(item, path) for path in self._sources(target, item, pattern)}
+
+    def _sources(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
+        paths = self._found.get(item.where)
+        if paths is None:
+            excluded = [one.pattern for one in target.inputs if one.excluded and one.pattern]
+            paths = [
+                path
+                for path in self._expand(target, item, pattern)
+                if not any(exclusion.matches(path) for exclusion in excluded)
+            ]
+            if not paths:
+                raise self._nothing(item, pattern, bool(excluded))
+            self._found[item.where] = paths
+        return paths
 
     def _expand(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
         if pattern.wild:
@@ -179,8 +195,3 @@ def _prefixes(path: str) -> Iterator[str]:
     parts = path.split("/") if path else []
     for count in range(1, len(parts) + 1):
         yield "/".join(parts[:count])
-
-
-def sources_of(entries: Mapping[str, Entry]) -> dict[str, File]:
-    """The files among the entries, by path."""
-    return {path: entry for path, entry in entries.items() if isinstance(entry, File)}

@@ -1,0 +1,121 @@
+"""A whole build: the progress machine, and the tasks that do what it says.
+
+One task owns the machine. A target is built by a task of its own, which sends what became of it
+as an event; cancelling the build cancels them all.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import trio
+
+from builder.action.tree import Entry
+from builder.base.errors import BuilderError
+from builder.client.console import Console
+from builder.client.target import Built, TargetBuilder, TargetError, explain
+from builder.client.workspace import Workspace
+from builder.project.graph import Graph
+from builder.project.model import Target
+from builder.project.progress import (
+    BuildStarted,
+    Effect,
+    EndBuild,
+    Event,
+    Progress,
+    SkipTarget,
+    StartTarget,
+    TargetFailed,
+    TargetSucceeded,
+)
+
+BuilderOf = Callable[[Target], TargetBuilder]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """By target; `failed` and `skipped` are empty when all is well."""
+
+    built: dict[str, Built]
+    failed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Build:
+    """`builder_of` says where a target is built. Run it once."""
+
+    graph: Graph
+    workspace: Workspace
+    console: Console
+    builder_of: BuilderOf
+    jobs: int
+    keep_going: bool = False
+    started: float = field(default_factory=time.monotonic)
+    _made: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    _built: dict[str, Built] = field(default_factory=dict)
+    _times: dict[str, float] = field(default_factory=dict)
+
+    async def run(self, names: Iterable[str]) -> Summary:
+        """Raises UsageError for inputs that are not there; nothing has been built then."""
+        chosen = list(names)
+        targets = self.graph.project.targets
+        plan = [targets[name] for name in self.graph.closure(chosen)]
+        await trio.to_thread.run_sync(self.workspace.check, plan)
+        self._times = self.workspace.state.times()
+        progress = Progress(
+            self.graph,
+            chosen,
+            jobs=self.jobs,
+            keep_going=self.keep_going,
+            expected_s=self._times,
+        )
+        try:
+            end = await self._drive(progress)
+        finally:
+            self.workspace.save()
+            self.workspace.state.save_times(self._times)
+        seconds = time.monotonic() - self.started
+        if end.failed:
+            self.console.not_completed(seconds, len(end.failed), len(end.skipped))
+        else:
+            self.console.completed(seconds)
+        return Summary(self._built, end.failed, end.skipped)
+
+    async def _drive(self, progress: Progress) -> EndBuild:
+        send, receive = trio.open_memory_channel[Event](len(self.graph.project.targets) + 1)
+        send.send_nowait(BuildStarted())
+        async with trio.open_nursery() as nursery:
+            async for event in receive:
+                for effect in progress.handle(event, time.monotonic()):
+                    if isinstance(effect, EndBuild):
+                        return effect
+                    self._perform(effect, nursery, send)
+        raise AssertionError("a build ends with EndBuild")
+
+    def _perform(
+        self, effect: Effect, nursery: trio.Nursery, send: trio.MemorySendChannel[Event]
+    ) -> None:
+        if isinstance(effect, StartTarget):
+            nursery.start_soon(self._build, effect.name, send)
+        else:
+            assert isinstance(effect, SkipTarget)  # the summary counts them
+
+    async def _build(self, name: str, send: trio.MemorySendChannel[Event]) -> None:
+        target = self.graph.project.targets[name]
+        started = time.monotonic()
+        try:
+            built = await self.builder_of(target).build(target, self._made)
+        except TargetError as error:
+            self.console.failed(name, error.reason, error.proof, error.streams)
+            send.send_nowait(TargetFailed(name))
+            return
+        except BuilderError as error:
+            self.console.failed(name, explain(error))
+            send.send_nowait(TargetFailed(name))
+            return
+        self._made[name] = dict(built.entries)
+        self._built[name] = built
+        if not built.cached:
+            self._times[name] = time.monotonic() - started
+        send.send_nowait(TargetSucceeded(name))

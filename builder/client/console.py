@@ -1,0 +1,126 @@
+"""What a build says, line by line.
+
+A build of one target speaks in whole sentences about the build; one of several puts the target's
+name first. Lines go to `out`, what went wrong to `err`, a command's own output to where it wrote
+it.
+"""
+
+from dataclasses import dataclass
+from typing import TextIO
+
+from builder.base.units import format_duration, format_size
+
+NO_PROOF = "a worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What a command wrote."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    def __bool__(self) -> bool:
+        return bool(self.stdout or self.stderr)
+
+
+NOTHING = Streams()
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of targets. `stored`: built and kept for the next time."""
+
+    hits: int = 0
+    built: int = 0
+    stored: int = 0
+
+
+class Console:
+    def __init__(self, out: TextIO, err: TextIO, *, several: bool) -> None:
+        self._out = out
+        self._err = err
+        self._several = several
+        self._greeted: set[str] = set()
+        self.counts = Counts()
+
+    def greet(self, greeting: str) -> None:
+        """Where targets are built, once for each place."""
+        if greeting and greeting not in self._greeted:
+            self._greeted.add(greeting)
+            self._info(greeting)
+
+    def uploading(self, target: str, size_bytes: int) -> None:
+        self._of(target, f"Uploading inputs... ({format_size(size_bytes)})")
+
+    def executing(self, target: str, proof: str) -> None:
+        self._of(target, f"Executing on {proof or NO_PROOF}")
+
+    def hit(self, target: str, age_s: float | None) -> None:
+        self.counts.hits += 1
+        stored = "" if age_s is None else f" (stored {ago(age_s)} ago)"
+        self._info(f"Cache hit: {target}{stored}")
+
+    def built(self, target: str, seconds: float, *, stored: bool) -> None:
+        self.counts.built += 1
+        self.counts.stored += stored
+        if self._several:
+            self._of(target, f"Built in {format_duration(seconds)}")
+
+    def wrote(self, target: str, streams: Streams) -> None:
+        """A successful command's own output: warnings, or a test's report."""
+        if not streams:
+            return
+        if self._several:
+            self._of(target, "The command wrote:")
+        _text(self._out, streams.stdout)
+        _text(self._err, streams.stderr)
+
+    def failed(self, target: str, reason: str, proof: str = "", streams: Streams = NOTHING) -> None:
+        """`reason` may have several lines; then it shows a place in the Builderfile."""
+        _text(self._err, streams.stdout)
+        _text(self._err, streams.stderr)
+        where = f" on {proof}" if proof else ""
+        print(f"[ERROR] Target {target} failed{where}: {reason}", file=self._err, flush=True)
+
+    def completed(self, seconds: float) -> None:
+        self._info(f"Build completed in {format_duration(seconds)}")
+        counts = self.counts
+        if self._several:
+            total = counts.hits + counts.built
+            parts = [f"{counts.hits} from the cache", f"{counts.built} built"]
+            if counts.stored:
+                parts[1] += f" → {counts.stored} stored for reuse"
+            self._info(f"{total} targets: {', '.join(parts)}")
+        elif counts.stored:
+            self._info("Cache miss → stored for reuse")
+
+    def not_completed(self, seconds: float, failed: int, skipped: int) -> None:
+        parts = [f"{failed} failed" if self._several else ""]
+        parts.append(f"{skipped} not built" if skipped else "")
+        rest = ", ".join(part for part in parts if part)
+        text = f"Build failed in {format_duration(seconds)}" + (f": {rest}" if rest else "")
+        print(f"[ERROR] {text}", file=self._err, flush=True)
+
+    def _of(self, target: str, text: str) -> None:
+        self._info(f"{target}: {text}" if self._several else text)
+
+    def _info(self, text: str) -> None:
+        print(f"[INFO] {text}", file=self._out, flush=True)
+
+
+def ago(seconds: float) -> str:
+    """One unit is enough: `12s`, `2m`, `3h`, `4d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def _text(stream: TextIO, data: bytes) -> None:
+    """A command's bytes as they are, as far as the terminal's encoding can show them."""
+    if not data:
+        return
+    text = data.decode(errors="replace")
+    stream.write(text if text.endswith("\n") else text + "\n")
+    stream.flush()

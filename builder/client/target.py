@@ -1,0 +1,268 @@
+"""Building one target: look it up, else upload, execute and bring back.
+
+    inputs -> action -> cache --hit--------------------------> land
+                          `--miss--> upload -> execute --ok--> land
+                                       ^          |
+                                       `-MISSING--'
+
+A failure of the command, and everything else that stops a target, is a TargetError; the console
+has told of it by then.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.action.encode import Prepared, Step, prepare
+from builder.action.result import Outputs, inline_contents, missing_outputs, outputs_of, trees_of
+from builder.action.tree import Entry, Folder
+from builder.base.digest import Digest
+from builder.base.errors import (
+    BuilderError,
+    Code,
+    FailedPreconditionError,
+    NotFoundError,
+    StatusError,
+)
+from builder.client.console import Console, Streams
+from builder.client.executor import Place, Ticket, proof_of
+from builder.client.retry import patient
+from builder.client.scan import Made
+from builder.client.upload import Uploader, missing_of
+from builder.client.workspace import Workspace
+from builder.project.model import Target
+from builder.reapi.digests import from_proto
+from builder.reapi.limits import ActionLimits
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.status import to_error
+
+UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execution
+
+
+class TargetError(BuilderError):
+    """One target could not be built."""
+
+    def __init__(self, reason: str, proof: str = "", streams: Streams | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.proof = proof
+        self.streams = streams or Streams()
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`action` is its digest, `entries` what it made, by path."""
+
+    action: Digest
+    entries: Mapping[str, Entry]
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Of the whole build. `platform` says what kind of machine its results are for."""
+
+    platform: tuple[tuple[str, str], ...] = ()
+    use_cache: bool = True
+    function: str = "sha256"
+
+
+def step_of(target: Target, platform: tuple[tuple[str, str], ...]) -> Step:
+    """What REAPI has a field for, and what goes into properties (`reapi.limits`)."""
+    hermetic = target.hermetic
+    limits = ActionLimits(
+        hermetic.max_memory_bytes, hermetic.max_cpu_cores, True if hermetic.network else None
+    )
+    return Step(
+        arguments=target.arguments,
+        output_paths=tuple(output.path for output in target.outputs),
+        environment=target.environment,
+        platform=(*platform, *limits.properties()),
+        timeout_s=hermetic.timeout_s,
+        cacheable=target.cache,
+    )
+
+
+@dataclass(slots=True)
+class TargetBuilder:
+    """Builds targets in one place, several at once."""
+
+    place: Place
+    workspace: Workspace
+    console: Console
+    choices: Choices
+    _uploader: Uploader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._uploader = Uploader(self.place.blobs)
+
+    async def build(self, target: Target, made: Made) -> Built:
+        """Raises TargetError, or another BuilderError for what is not the command's fault."""
+        inputs = await self.workspace.inputs(target, made)
+        step = step_of(target, self.choices.platform)
+        prepared = prepare(step, inputs, self.choices.function)
+        built = await self._from_cache(target, prepared)
+        if built is not None:
+            return built
+        return await self._execute(target, prepared, inputs)
+
+    async def _from_cache(self, target: Target, prepared: Prepared) -> Built | None:
+        if not (target.cache and self.choices.use_cache):
+            return None
+        place = self.place
+        result = await patient(lambda: place.results.lookup(place.instance, prepared.action))
+        if result is None or result.exit_code != 0:
+            return None
+        try:
+            built = await self._land(target, prepared, result, cached=True)
+            streams = await self._streams(result)
+        except NotFoundError:
+            return None  # a blob of it is gone since: as if it had not been there
+        self.console.hit(target.name, _age_s(result.execution_metadata))
+        self.console.wrote(target.name, streams)
+        return built
+
+    async def _execute(
+        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
+    ) -> Built:
+        started = time.monotonic()
+        self.console.greet(self.place.greeting)
+        watcher = _Watcher(self.console, target.name)
+        response = await self._respond(target, prepared, inputs, watcher)
+        result = response.result
+        proof = response.message or str(proof_of(result.execution_metadata))
+        if response.cached_result and result.exit_code == 0:
+            self.console.hit(target.name, _age_s(result.execution_metadata))
+        else:
+            watcher.say(proof)
+        streams = await self._streams(result)
+        if reason := _failure(response):
+            raise TargetError(reason, proof, streams)
+        self.console.wrote(target.name, streams)
+        built = await self._land(target, prepared, result, cached=response.cached_result)
+        if not response.cached_result:
+            seconds = time.monotonic() - started
+            self.console.built(target.name, seconds, stored=target.cache)
+        return built
+
+    async def _respond(
+        self,
+        target: Target,
+        prepared: Prepared,
+        inputs: Mapping[str, Entry],
+        watcher: "_Watcher",
+    ) -> pb.ExecuteResponse:
+        ticket = Ticket(
+            action=prepared.action,
+            target=target.name,
+            priority=int(target.priority),
+            skip_cache_lookup=not self.choices.use_cache,
+        )
+        tries = 0
+        while True:
+            await self._upload(target.name, prepared, inputs)
+            tries += 1
+            try:
+                response = await self.place.executor.execute(ticket, watcher.hear)
+                if response.status.code == Code.FAILED_PRECONDITION:
+                    raise to_error(response.status)
+            except FailedPreconditionError as error:
+                lost = missing_of(error)
+                if not lost or tries == UPLOAD_TRIES:
+                    raise
+                self._uploader.forget(lost)
+            else:
+                return response
+
+    async def _upload(self, name: str, prepared: Prepared, inputs: Mapping[str, Entry]) -> None:
+        missing = await patient(lambda: self._uploader.missing(prepared.digests))
+        if not missing:
+            return
+        if self.place.remote:
+            self.console.uploading(name, sum(digest.size_bytes for digest in missing))
+        files = self.workspace.paths(inputs)
+        await patient(lambda: self._uploader.send(missing, prepared.blobs, files))
+
+    async def _land(
+        self, target: Target, prepared: Prepared, result: pb.ActionResult, *, cached: bool
+    ) -> Built:
+        function = self.choices.function
+        blobs = self.place.blobs
+        trees = {digest: await blobs.get(digest) for digest in trees_of(result, function)}
+        outputs = outputs_of(result, trees, function)
+        _check_outputs(target, outputs)
+        await self.workspace.land(outputs, blobs, inline_contents(result, function))
+        return Built(prepared.action, outputs.entries, cached)
+
+    async def _streams(self, result: pb.ActionResult) -> Streams:
+        return Streams(
+            await self._stream(result.stdout_raw, result.stdout_digest),
+            await self._stream(result.stderr_raw, result.stderr_digest),
+        )
+
+    async def _stream(self, raw: bytes, digest: pb.Digest) -> bytes:
+        if raw or not digest.size_bytes:
+            return raw
+        return await self.place.blobs.get(from_proto(digest, self.choices.function))
+
+
+class _Watcher:
+    """Tells once where a target runs, as soon as that is known."""
+
+    def __init__(self, console: Console, target: str) -> None:
+        self._console = console
+        self._target = target
+        self._said = False
+
+    def hear(self, metadata: pb.ExecutedActionMetadata) -> None:
+        proof = proof_of(metadata)
+        if proof.worker and proof.backend:
+            self.say(str(proof))
+
+    def say(self, proof: str) -> None:
+        if not self._said:
+            self._said = True
+            self._console.executing(self._target, proof)
+
+
+def _failure(response: pb.ExecuteResponse) -> str:
+    """Why it is no success; empty for one."""
+    status, result = response.status, response.result
+    if status.code == Code.DEADLINE_EXCEEDED:
+        return f"{status.message}; raise 'timeout' in 'hermetic', or make it faster"
+    if status.code:
+        error = to_error(status)
+        return f"{error.message} ({error.code.name})"
+    if result.exit_code > 128:
+        return f"exit code {result.exit_code} (128 + signal {result.exit_code - 128})"
+    return f"exit code {result.exit_code}" if result.exit_code else ""
+
+
+def _check_outputs(target: Target, outputs: Outputs) -> None:
+    """Raises TargetError when the command made other things than it was to make."""
+    missing = missing_outputs((output.path for output in target.outputs), outputs)
+    if missing:
+        raise TargetError(
+            f"the command succeeded without making {', '.join(missing)}; "
+            "correct 'outputs', or what the command writes"
+        )
+    for output in target.outputs:
+        if output.directory != isinstance(outputs.roots[output.path], Folder):
+            made, right = (
+                ("a file", output.path) if output.directory else ("a directory", output.path + "/")
+            )
+            raise TargetError(f"output {output.path!r} is {made}; write {right!r} in 'outputs'")
+
+
+def _age_s(metadata: pb.ExecutedActionMetadata) -> float | None:
+    """Seconds since the result was made; None when the server does not say."""
+    if not metadata.HasField("worker_completed_timestamp"):
+        return None
+    return max(0.0, time.time() - metadata.worker_completed_timestamp.ToNanoseconds() / 1e9)
+
+
+def explain(error: BuilderError) -> str:
+    """One reason for a person: of a gRPC status also its name."""
+    if isinstance(error, StatusError):
+        return f"{error.message} ({error.code.name})"
+    return str(error)

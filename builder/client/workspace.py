@@ -1,0 +1,54 @@
+"""The project's directory as a build uses it: files in, outputs back."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import trio
+
+from builder.action.result import Outputs
+from builder.action.tree import Entry, File
+from builder.base.digest import Digest
+from builder.client.filestate import FileStates
+from builder.client.land import Lander
+from builder.client.scan import Made, Scanner
+from builder.client.state import StateDirectory
+from builder.project.graph import Graph
+from builder.project.model import Target
+from builder.stores.interface import BlobStore
+
+
+class Workspace:
+    """One per build. Looking at files happens in a thread, one target at a time."""
+
+    def __init__(self, root: Path, graph: Graph, function: str = "sha256") -> None:
+        self.root = root
+        self.state = StateDirectory(root)
+        self._files = FileStates(root, self.state.files, function)
+        self._lock = trio.Lock()
+        self._scanner = Scanner(graph, root, self._files)
+        self._lander = Lander(root, self.state, self._files, self._lock)
+
+    def check(self, targets: Iterable[Target]) -> None:
+        """Raises UsageError for inputs that are not there, before anything is built."""
+        for target in targets:
+            self._scanner.check(target)
+
+    async def inputs(self, target: Target, made: Made) -> dict[str, Entry]:
+        """Raises UsageError with its place in the Builderfile."""
+        async with self._lock:
+            return await trio.to_thread.run_sync(self._scanner.inputs, target, made)
+
+    def paths(self, entries: Mapping[str, Entry]) -> dict[Digest, Path]:
+        """Where each file's bytes can be read."""
+        return {
+            entry.digest: self.root / path
+            for path, entry in entries.items()
+            if isinstance(entry, File)
+        }
+
+    async def land(self, outputs: Outputs, blobs: BlobStore, inline: Mapping[Digest, bytes]) -> int:
+        """Bytes fetched. Raises as `Lander.land` does."""
+        return await self._lander.land(outputs, blobs, inline)
+
+    def save(self) -> None:
+        self._files.save()
