@@ -61,10 +61,24 @@ def read_settings(
     config_path: str | None, overrides: Mapping[str, Plain], environ: Mapping[str, str]
 ) -> Loaded:
     """As `load_settings`, without asking whether all that is set is served."""
+    return _load(
+        config_path, overrides, Surroundings(environ, path_resolver(config_path), read_secret)
+    )
+
+
+def read_shape(
+    config_path: str | None, overrides: Mapping[str, Plain], environ: Mapping[str, str]
+) -> Loaded:
+    """As `read_settings` for a file of another machine: secrets' files are not read."""
+    return _load(config_path, overrides, Surroundings(environ, path_resolver(config_path), str))
+
+
+def _load(
+    config_path: str | None, overrides: Mapping[str, Plain], surroundings: Surroundings
+) -> Loaded:
     document = None if config_path is None else read_document(config_path)
     given = {key: value for key, value in overrides.items() if value is not None}
-    layers = [*environment_layers(environ), Layer(COMMAND_LINE, given)]
-    surroundings = Surroundings(environ, path_resolver(config_path), read_secret)
+    layers = [*environment_layers(surroundings.environ), Layer(COMMAND_LINE, given)]
     return load(document, layers, schema(SCHEMA), surroundings)
 
 

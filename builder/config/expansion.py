@@ -20,7 +20,8 @@ class _UnsetError(Exception):
 def expand(
     document: Document, schema: Schema, environ: Mapping[str, str]
 ) -> tuple[Plain, list[Problem]]:
-    """The document's value with every variable replaced, and what is wrong.
+    """The document's value with every variable replaced, and what is wrong. Empty sections are
+    empty blocks.
 
     Where the schema wants a number or a flag, a value that came from a variable becomes one.
     """
@@ -29,6 +30,8 @@ def expand(
     def walk(value: Plain, path: Path) -> Plain:
         if isinstance(value, dict):
             return {key: walk(inner, (*path, key)) for key, inner in value.items()}
+        if value is None and "properties" in subschema(schema, path):
+            return {}  # a section with nothing in it, or with comments only
         if isinstance(value, list):
             return [walk(inner, (*path, index)) for index, inner in enumerate(value)]
         if not isinstance(value, str) or "${" not in value:

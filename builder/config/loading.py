@@ -118,7 +118,7 @@ def _in_file(document: Document | None, origins: Origins, path: Path) -> bool:
 def _from_file(
     document: Document | None, schema: Schema, environ: Mapping[str, str]
 ) -> tuple[dict[str, Plain], dict[str, str]]:
-    if document is None or document.value is None:
+    if document is None:
         return {}, {}
     value, problems = expand(document, schema, environ)
     problems += validate(replace(document, value=value), schema)
