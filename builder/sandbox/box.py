@@ -1,0 +1,187 @@
+"""One sandbox as the broker sees it.
+
+    MAKING --ready--> READY --begin--> RUNNING --report--> ENDING --gone--> GONE
+
+From every state the death of its init leads to GONE: the kernel ends every process of a PID
+namespace with its init, and `pidfd` becomes readable only when the last one has left.
+"""
+
+import os
+import resource
+import struct
+import time
+
+from builder.sandbox import link, report
+from builder.sandbox.kernel import identity, mounts, signals
+from builder.sandbox.kernel.groups import Group, Groups
+from builder.sandbox.kernel.worktree import WorkTrees
+from builder.sandbox.plan import WORK_TREE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Mapping
+    from typing import Any
+
+MAKING, READY, RUNNING, ENDING, GONE = "making", "ready", "running", "ending", "gone"
+END = b"K"
+BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
+DEFAULT_OPEN_FILES = 16384
+GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
+
+
+class Host:
+    """What all boxes of a broker share."""
+
+    def __init__(self, groups: Groups, trees: WorkTrees) -> None:
+        self.groups = groups
+        self.trees = trees
+        self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self.cpus = sorted(os.sched_getaffinity(0))
+        self.next_cpu = 0
+
+
+def pid_of(pidfd: int) -> int:
+    """The process's number in our own PID namespace."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        return next(int(line[4:]) for line in info if line.startswith("Pid:"))
+
+
+class Box:
+    """`sock` and, when ready, `pidfd` and `oom_event` are what the broker's loop watches."""
+
+    def __init__(self, host: Host, number: int, network: str) -> None:
+        self._host = host
+        self.number = number
+        self.network = network
+        self.sock, self.far_end = link.pair()
+        self.state = MAKING
+        self.pidfd = self._view = self.oom_event = -1
+        self._group: Group | None = None
+        self.run_id = -1
+        self.enforced: dict[str, str] = {}
+        self.tree_kind = ""
+        self.root = -1
+        self.deadline: float | None = None
+        self.overdue = False
+        self.setup_us = 0
+        self.outcome: report.Report | None = None
+
+    def made(self, fds: list[int]) -> None:
+        """The init has prepared itself; put it under control groups. Raises OSError."""
+        self.pidfd, self._view = fds
+        self._group = Group(self._host.groups, self.number, pid_of(self.pidfd))
+        self.state = READY
+
+    def begin(self, run_id: int, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
+        """Give it its action. Raises OSError; the box must then be destroyed."""
+        started = time.monotonic()
+        self.run_id = run_id
+        self._limit(wish, job)
+        tree, self.tree_kind = self._host.trees.make(wish["inputs"], wish["scratch"])
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self.root = os.open(".", flags, dir_fd=tree)
+            self._attach(tree)
+        finally:
+            os.close(tree)
+        outputs: list[int] = []
+        try:
+            for name in ("stdout", "stderr"):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                outputs.append(os.open(os.path.join(wish["scratch"], name), flags, 0o600))
+            link.send(self.sock, job, tuple(outputs))
+        finally:
+            for fd in outputs:
+                os.close(fd)
+        self.state = RUNNING
+        now = time.monotonic()
+        self.setup_us = int((now - started) * 1e6)
+        if job["wall_s"] is not None:
+            self.deadline = now + job["wall_s"] + job["grace_s"] + BACKSTOP_S
+
+    def _attach(self, tree: int) -> None:
+        identity.set_namespace(self._view, identity.CLONE_NEWNS)
+        try:
+            mounts.attach(tree, WORK_TREE)
+        finally:
+            identity.set_namespace(self._host.own_view, identity.CLONE_NEWNS)
+
+    def _limit(self, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
+        """By control group where there is one, else by what the process itself can bear."""
+        assert self._group is not None
+        has, enforced = self._host.groups.has, self.enforced
+        self._group.limit(wish["memory"], wish["processes"], wish["cores"])
+        rlimits = [(resource.RLIMIT_CORE, 0)]
+        rlimits.append((resource.RLIMIT_NOFILE, wish["open_files"] or DEFAULT_OPEN_FILES))
+        if wish["file_bytes"] is not None:
+            rlimits.append((resource.RLIMIT_FSIZE, wish["file_bytes"]))
+        if wish["memory"] is not None:
+            enforced["memory"] = GROUP if has("memory") else RLIMIT
+            if has("memory"):
+                self.oom_event = self._group.watch_oom()
+            else:
+                rlimits.append((resource.RLIMIT_DATA, wish["memory"]))
+        if wish["processes"] is not None:
+            enforced["processes"] = GROUP if has("pids") else RLIMIT
+            if not has("pids"):
+                rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + 1))
+        job["cpus"] = []
+        if wish["cores"] is not None:
+            enforced["cpu"] = GROUP if has("cpu") else AFFINITY
+            if not has("cpu"):
+                job["cpus"] = self._some_cpus(wish["cores"])
+        job["rlimits"] = rlimits
+
+    def _some_cpus(self, cores: float) -> list[int]:
+        """Whole processors, rounded up, taken in turn."""
+        cpus, count = self._host.cpus, max(1, -int(-cores // 1))
+        first = self._host.next_cpu
+        self._host.next_cpu = (first + count) % len(cpus)
+        return sorted({cpus[(first + i) % len(cpus)] for i in range(min(count, len(cpus)))})
+
+    def reported(self, packet: bytes) -> None:
+        """The init's last word; it is then made to go."""
+        try:
+            self.outcome = report.unpack(packet)
+        except struct.error:
+            self.outcome = None
+        self.state = ENDING
+        self.kill()
+
+    def end_for_memory(self) -> None:
+        """An event of the memory group: when it was a kill, the whole action ends."""
+        os.eventfd_read(self.oom_event)
+        if self.state == RUNNING and self.oom_kills():
+            try:
+                link.send_packet(self.sock, END)
+            except OSError:
+                self.kill()
+
+    def kill(self) -> None:
+        """The init, and with it everything."""
+        try:
+            signals.pidfd_send_signal(self.pidfd, signals.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def oom_kills(self) -> int:
+        return self._group.oom_kills() if self._group else 0
+
+    def usage(self) -> "Mapping[str, int]":
+        return self._group.usage() if self._group else {}
+
+    def descriptors(self) -> list[int]:
+        """What the loop watches."""
+        return [fd for fd in (self.sock.fileno(), self.pidfd, self.oom_event) if fd >= 0]
+
+    def destroy(self) -> None:
+        """Let go of everything; its processes must have gone. Raises OSError from the groups."""
+        self.state = GONE
+        self.sock.close()
+        self.far_end.close()
+        for name in ("pidfd", "_view", "oom_event", "root"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+        if self._group is not None:
+            self._group.remove()

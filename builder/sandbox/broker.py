@@ -1,0 +1,347 @@
+"""The broker: holds the privileges, keeps sandboxes ready, gives each action its own.
+
+    service --run, kill--> broker --make--> zygote --fork--> init (ready) --action--> init
+            <-finished, gone-     <--ready, report--
+
+Started as a file by a bare interpreter (`python -I -S -B broker.py`, its link as stdin), it never forks after
+its start and imports only the core, so neither its own memory nor the service's is ever copied.
+One thread, one loop; it lives as long as the service holds the other end of its link.
+"""
+
+import sys
+
+if __name__ == "__main__":  # started by path: find the package without running its __init__
+    root = __file__.rpartition("/builder/sandbox/")[0]
+    for package in ("builder", "builder.sandbox", "builder.sandbox.kernel", "builder.host"):
+        module = type(sys)(package)
+        module.__path__ = [root + "/" + package.replace(".", "/")]
+        sys.modules[package] = module
+
+import _socket
+import os
+import select
+import time
+
+from builder.sandbox import inside, link, zygote
+from builder.sandbox.box import Box, Host
+from builder.sandbox.kernel import identity, mounts
+from builder.sandbox.kernel.groups import Groups
+from builder.sandbox.kernel.perform import SetupError
+from builder.sandbox.kernel.worktree import WorkTrees
+from builder.sandbox.plan import USER_ID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from typing import Any
+
+FIRST_OWN_FD = 3
+ROOT = 0
+FULL, NONE = "full", "none"
+NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
+
+
+class StartError(Exception):
+    """This host lets no sandbox start; the sentence says why and what to do."""
+
+
+def enter_own_view() -> None:
+    """A private mount namespace; as an ordinary user, in a user namespace where that is allowed."""
+    uid, gid = os.getuid(), os.getgid()
+    if uid == ROOT:
+        identity.unshare(identity.CLONE_NEWNS)
+        mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_SLAVE)
+        return
+    identity.unshare(NEW_VIEW)
+    identity.map_ids("self", USER_ID, uid, gid)
+
+
+def owner_map(uid: int) -> int:
+    """A user namespace in which root's files belong to `uid`, as a descriptor."""
+    ours, theirs = link.pair()
+    child = os.fork()
+    if child == 0:
+        try:
+            ours.close()
+            identity.unshare(identity.CLONE_NEWUSER)
+            link.send_packet(theirs, b"U")
+            link.receive_packet(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    try:
+        if not link.receive_packet(ours)[0]:
+            raise StartError("a child of the broker could not make a user namespace")
+        identity.write_file(f"/proc/{child}/uid_map", f"0 {uid} 1")
+        identity.write_file(f"/proc/{child}/gid_map", f"0 {uid} 1")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        ours.close()
+        os.waitpid(child, 0)
+
+
+def start_zygote(service: "_socket.socket", config: "dict[str, Any]") -> "_socket.socket":
+    """The link to a zygote that is up. Raises StartError."""
+    ours, theirs = link.pair()
+    uid = config["uid"] if os.getuid() == ROOT else None
+    child = os.fork()
+    if child == 0:
+        service.close()
+        ours.close()
+        zygote.start(theirs, config["read_only"], uid)
+    theirs.close()
+    answer, _ = link.receive_packet(ours)
+    if answer != zygote.UP:
+        os.waitpid(child, 0)
+        raise StartError(answer[1:].decode(errors="replace") or "the zygote died at its start")
+    return ours
+
+
+class Broker:
+    """The loop. `ready` sandboxes are kept in number; `waiting` runs take the next ones."""
+
+    def __init__(
+        self, service: "_socket.socket", forks: "_socket.socket", host: Host, keep: int
+    ) -> None:
+        self._service, self._forks, self._host, self._keep = service, forks, host, keep
+        self._poll = select.epoll()
+        self._boxes: dict[int, Box] = {}
+        self._by_fd: dict[int, Box] = {}
+        self._by_run: dict[int, Box] = {}
+        self._waiting: list[tuple[int, dict[str, Any], dict[str, Any]]] = []
+        self._number = 0
+
+    def run(self) -> None:
+        """Until the service has gone."""
+        self._poll.register(self._service, select.EPOLLIN)
+        self._poll.register(self._forks, select.EPOLLIN)
+        self._refill()
+        while True:
+            for fd, _ in self._poll.poll(self._patience()):
+                if fd == self._service.fileno():
+                    request, _ = link.receive(self._service)
+                    if request is None:
+                        return
+                    self._requested(request)
+                elif fd == self._forks.fileno():
+                    raise StartError("the zygote has died")
+                elif fd in self._by_fd:
+                    self._happened(self._by_fd[fd], fd)
+            self._kill_overdue()
+
+    def _patience(self) -> float:
+        deadlines = [box.deadline for box in self._boxes.values() if box.deadline is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else -1
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for box in self._boxes.values():
+            if box.deadline is not None and now >= box.deadline:
+                box.deadline, box.overdue = None, True
+                box.kill()
+
+    def _tell(self, value: object, fds: "tuple[int, ...]" = ()) -> None:
+        try:
+            link.send(self._service, value, fds)
+        except OSError:
+            pass  # it has gone: the loop will read the end of its link next
+
+    def _requested(self, request: "tuple[Any, ...]") -> None:
+        kind, run_id, *rest = request
+        if kind == "kill":
+            if run_id in self._by_run:
+                self._by_run[run_id].kill()
+            else:
+                self._waiting = [wanted for wanted in self._waiting if wanted[0] != run_id]
+                self._tell(("gone", run_id))
+            return
+        self._waiting.append((run_id, rest[0], rest[1]))
+        self._match()
+
+    def _match(self) -> None:
+        """Give ready sandboxes to waiting runs, oldest first, and have the missing ones made."""
+        for wanted in list(self._waiting):
+            box = self._ready(wanted[1]["network"])
+            if box is not None:
+                self._waiting.remove(wanted)
+                self._begin(box, *wanted)
+        self._refill()
+
+    def _ready(self, network: str) -> Box | None:
+        boxes = self._boxes.values()
+        return next((b for b in boxes if b.state == "ready" and b.network == network), None)
+
+    def _refill(self) -> None:
+        for network, keep in ((NONE, self._keep), (FULL, 0)):
+            wanted = sum(w[1]["network"] == network for w in self._waiting) + keep
+            coming = sum(
+                b.state in ("making", "ready") and b.network == network
+                for b in self._boxes.values()
+            )
+            for _ in range(wanted - coming):
+                self._make(network)
+
+    def _make(self, network: str) -> None:
+        self._number += 1
+        box = Box(self._host, self._number, network)
+        order = zygote.FULL_NETWORK if network == FULL else b"N"
+        link.send_packet(self._forks, order, (box.far_end.fileno(),))
+        box.far_end.close()
+        self._boxes[box.number] = box
+        self._watch(box)
+
+    def _watch(self, box: Box) -> None:
+        for fd in box.descriptors():
+            if fd not in self._by_fd:
+                self._by_fd[fd] = box
+                self._poll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self._by_fd.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def _begin(self, box: Box, run_id: int, wish: "dict[str, Any]", job: "dict[str, Any]") -> None:
+        self._by_run[run_id] = box
+        try:
+            box.begin(run_id, wish, job)
+        except OSError as error:
+            self._tell(("error", run_id, f"setting up the sandbox: {error}"))
+            box.state = "ending"
+            box.kill()
+        self._watch(box)
+
+    def _happened(self, box: Box, fd: int) -> None:
+        if fd == box.pidfd:
+            self._gone(box)
+        elif fd == box.oom_event:
+            box.end_for_memory()
+        else:
+            packet, fds = link.receive_packet(box.sock)
+            self._heard(box, packet, fds)
+
+    def _heard(self, box: Box, packet: bytes, fds: list[int]) -> None:
+        kind = packet[:1]
+        if kind == inside.READY and box.state == "making" and len(fds) == 2:
+            try:
+                box.made(fds)
+            except OSError as error:
+                self._failed(box, f"control groups: {error}")
+                return
+            self._watch(box)
+            self._match()
+            return
+        for fd in fds:
+            os.close(fd)
+        self._unwatch(box.sock.fileno())
+        if kind == inside.REPORT and box.state == "running":
+            box.reported(packet[1:])
+            self._finish(box)
+        elif box.state in ("making", "running"):
+            self._failed(box, packet[1:].decode(errors="replace") or "the sandbox's init died")
+
+    def _failed(self, box: Box, message: str) -> None:
+        """It could not be made, or broke down: whoever waits for it gets the error."""
+        if box.state == "making":
+            if self._waiting:
+                run_id = self._waiting.pop(0)[0]
+                self._tell(("error", run_id, message))
+                self._tell(("gone", run_id))
+        elif box.overdue or box.oom_kills():
+            self._finish(box)  # ended by the kernel, or by us: that is an answer
+        else:
+            self._tell(("error", box.run_id, message))
+        if box.pidfd >= 0:
+            box.state = "ending"
+            box.kill()
+        else:
+            self._gone(box)
+
+    def _finish(self, box: Box) -> None:
+        told = box.outcome
+        facts = {
+            "report": None if told is None else told.pack(),
+            "oom_kills": box.oom_kills(),
+            "overdue": box.overdue,
+            "usage": dict(box.usage()),
+            "enforced": box.enforced,
+            "tree": box.tree_kind,
+            "setup_us": box.setup_us,
+        }
+        self._tell(("finished", box.run_id, facts), (box.root,))
+
+    def _gone(self, box: Box) -> None:
+        """Every process of it has ended."""
+        if box.state == "running":  # its last words may be waiting behind the news of its death
+            box.sock.setblocking(False)
+            try:
+                packet, fds = link.receive_packet(box.sock)
+            except BlockingIOError:
+                packet, fds = b"", []
+            self._heard(box, packet, fds)
+            if box.state == "gone":
+                return
+        for fd in box.descriptors():
+            self._unwatch(fd)
+        run_id = box.run_id
+        del self._boxes[box.number]
+        self._by_run.pop(run_id, None)
+        box.destroy()
+        if run_id >= 0:
+            self._tell(("gone", run_id))
+        self._match()
+
+
+def link_to_service() -> "_socket.socket":
+    """Its end came as stdin, which becomes /dev/null."""
+    service = _socket.socket(fileno=os.dup(0))
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+    return service
+
+
+def main() -> int:
+    """Serve until the service goes, then leave nothing behind."""
+    identity.close_on_exec_from(FIRST_OWN_FD)
+    os.umask(0o022)
+    identity.set_name("bldr-broker")
+    service = link_to_service()
+    config, _ = link.receive(service)
+    if config is None:
+        return 0
+    groups = Groups()
+    forks: _socket.socket | None = None
+    try:
+        enter_own_view()
+        owner = config["uid"] if os.getuid() == ROOT else None
+        trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
+        forks = start_zygote(service, config)
+        broker = Broker(service, forks, Host(groups, trees), config["ready"])
+        link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))
+        broker.run()
+    except (OSError, SetupError, StartError) as error:
+        tell_end(service, str(error))
+    finally:
+        if forks is not None:
+            forks.close()
+        clean(groups)
+    return 0
+
+
+def tell_end(service: "_socket.socket", reason: str) -> None:
+    try:
+        link.send(service, ("down", reason))
+    except OSError:
+        print(f"sandbox broker: {reason}", file=sys.stderr)  # noqa: T201 - nobody else listens
+
+
+def clean(groups: Groups) -> None:
+    """The zygote's death, which follows from its link's end, takes every sandbox along."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        groups.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

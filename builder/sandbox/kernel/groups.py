@@ -1,0 +1,230 @@
+"""Control groups of sandboxes: made below our own group, limited, read, removed.
+
+One group for each sandbox in each tree (`builder.host.cgroups` says which trees there are):
+`<own group>/builder-<pid>-<start>/<number>`. The start time in the name tells the groups of a
+dead broker from those of another process with the same number; a new broker removes the former.
+
+Version 2 kills the whole group when it runs out of memory; version 1 kills one process, so the
+broker watches the counter and ends the rest.
+"""
+
+import errno
+import os
+import time
+
+from builder.host.cgroups import V2, Place, own_places, read_text
+from builder.sandbox.kernel.identity import write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Mapping
+
+PERIOD_US = 100_000
+PREFIX = "builder-"
+REMOVE_PATIENCE_S = 0.5
+
+
+def start_time(pid: int) -> str:
+    """In clock ticks since boot: field 22 of /proc/<pid>/stat. Raises OSError when it is gone."""
+    return read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]
+
+
+def belongs_to_the_dead(name: str) -> bool:
+    """Whether a group's name says that its broker lives no more."""
+    parts = name[len(PREFIX) :].split("-")
+    if not name.startswith(PREFIX) or len(parts) != 2 or not parts[0].isdigit():
+        return False
+    try:
+        return start_time(int(parts[0])) != parts[1]
+    except OSError:
+        return True
+
+
+def remove_tree(path: str) -> None:
+    """Remove a group and its children; processes that are just ending get a moment."""
+    try:
+        children = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+    except FileNotFoundError:
+        return
+    for child in children:
+        remove_tree(child)
+    remove_group(path)
+
+
+def remove_group(path: str) -> None:
+    deadline = time.monotonic() + REMOVE_PATIENCE_S
+    while True:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)  # the kernel tells nobody when a zombie has left its group
+        else:
+            return
+
+
+class Groups:
+    """The groups of one broker. `problems` are sentences about what could not be had."""
+
+    def __init__(self) -> None:
+        self.name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+        self.problems: list[str] = []
+        self.trees: list[Place] = []
+        self.at: dict[str, Place] = {}  # controller -> our group in its tree
+        for place in own_places():
+            try:
+                self._take(place)
+            except OSError as error:
+                names = ",".join(place.controllers) or "version 2"
+                self.problems.append(f"{names}: {error.strerror}: {error.filename or place.path}")
+
+    def _take(self, place: Place) -> None:
+        if not place.controllers:
+            return
+        for entry in os.scandir(place.path):
+            if entry.is_dir() and belongs_to_the_dead(entry.name):
+                remove_tree(entry.path)
+        controllers = tuple(name for name in place.controllers if name not in self.at)
+        if place.version == V2:
+            enable(place.path, controllers)
+        ours = Place(place.version, os.path.join(place.path, self.name), controllers)
+        os.mkdir(ours.path, 0o755)
+        if place.version == V2:
+            enable(ours.path, controllers)
+        self.trees.append(ours)
+        for controller in controllers:
+            self.at[controller] = ours
+
+    def has(self, controller: str) -> bool:
+        return controller in self.at
+
+    def close(self) -> None:
+        """Remove everything; no process may be left in it."""
+        for tree in self.trees:
+            remove_tree(tree.path)
+
+
+def enable(path: str, controllers: tuple[str, ...]) -> None:
+    """Give controllers to the children of a version 2 group."""
+    have = read_text(path + "/cgroup.subtree_control").split()
+    missing = [f"+{name}" for name in controllers if name not in have]
+    if missing:
+        write_file(path + "/cgroup.subtree_control", " ".join(missing))
+
+
+class Group:
+    """The groups of one sandbox, one in each tree."""
+
+    def __init__(self, groups: Groups, number: int, pid: int) -> None:
+        self._paths: list[str] = []
+        self._at: dict[str, tuple[int, str]] = {}
+        try:
+            for tree in groups.trees:
+                path = os.path.join(tree.path, str(number))
+                os.mkdir(path, 0o755)
+                self._paths.append(path)
+                for controller in tree.controllers:
+                    self._at[controller] = (tree.version, path)
+                write_file(path + "/cgroup.procs", str(pid))
+        except OSError:
+            self.remove()
+            raise
+
+    def limit(self, memory: int | None, processes: int | None, cores: float | None) -> None:
+        """Write the limits that have a controller here."""
+        if memory is not None and "memory" in self._at:
+            version, path = self._at["memory"]
+            if version == V2:
+                write_file(path + "/memory.oom.group", "1")
+                write_file(path + "/memory.max", str(memory))
+                if os.path.exists(path + "/memory.swap.max"):
+                    write_file(path + "/memory.swap.max", "0")
+            else:
+                write_file(path + "/memory.limit_in_bytes", str(memory))
+                if os.path.exists(path + "/memory.memsw.limit_in_bytes"):
+                    write_file(path + "/memory.memsw.limit_in_bytes", str(memory))
+        if processes is not None and "pids" in self._at:
+            # the sandbox's init is one of them
+            write_file(self._at["pids"][1] + "/pids.max", str(processes + 1))
+        if cores is not None and "cpu" in self._at:
+            version, path = self._at["cpu"]
+            quota = max(1000, int(cores * PERIOD_US))
+            if version == V2:
+                write_file(path + "/cpu.max", f"{quota} {PERIOD_US}")
+            else:
+                write_file(path + "/cpu.cfs_period_us", str(PERIOD_US))
+                write_file(path + "/cpu.cfs_quota_us", str(quota))
+
+    def oom_kills(self) -> int:
+        """How many processes of this group the kernel has killed for memory."""
+        if "memory" not in self._at:
+            return 0
+        version, path = self._at["memory"]
+        name = "memory.events" if version == V2 else "memory.oom_control"
+        return self._keyed(path, name).get("oom_kill", 0)
+
+    def watch_oom(self) -> int:
+        """A descriptor that becomes readable when version 1 runs out of memory; -1 for version 2,
+        which ends the group by itself."""
+        version, path = self._at["memory"]
+        if version == V2:
+            return -1
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        control = os.open(path + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            write_file(path + "/cgroup.event_control", f"{event} {control}")
+        except OSError:
+            os.close(event)
+            raise
+        finally:
+            os.close(control)
+        return event
+
+    def usage(self) -> "Mapping[str, int]":
+        """`peak_memory_bytes`, `processes`, `user_us` and `system_us`, those that there are."""
+        found: dict[str, int] = {}
+        if "memory" in self._at:
+            version, path = self._at["memory"]
+            name = "memory.peak" if version == V2 else "memory.max_usage_in_bytes"
+            found["peak_memory_bytes"] = self._number(path, name)
+        if "pids" in self._at:  # less the init
+            found["processes"] = max(0, self._number(self._at["pids"][1], "pids.peak") - 1)
+        if "cpuacct" in self._at:
+            path = self._at["cpuacct"][1]
+            found["user_us"] = self._number(path, "cpuacct.usage_user") // 1000
+            found["system_us"] = self._number(path, "cpuacct.usage_sys") // 1000
+        elif "cpu" in self._at and self._at["cpu"][0] == V2:
+            numbers = self._keyed(self._at["cpu"][1], "cpu.stat")
+            found["user_us"] = numbers.get("user_usec", 0)
+            found["system_us"] = numbers.get("system_usec", 0)
+        return found
+
+    def _number(self, path: str, name: str) -> int:
+        try:
+            return int(read_text(f"{path}/{name}"))
+        except (FileNotFoundError, ValueError):  # older kernels lack some of the counters
+            return 0
+
+    def _keyed(self, path: str, name: str) -> "dict[str, int]":
+        try:
+            lines = read_text(f"{path}/{name}").splitlines()
+        except FileNotFoundError:
+            return {}
+        return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
+
+    def remove(self) -> None:
+        """After the last process has gone."""
+        for path in self._paths:
+            remove_group(path)
+        self._paths.clear()
+
+
+def sweep_dead_groups() -> None:
+    """Remove what brokers that were killed have left below our own groups."""
+    for place in own_places():
+        for entry in os.scandir(place.path):
+            if entry.is_dir() and belongs_to_the_dead(entry.name):
+                remove_tree(entry.path)

@@ -1,0 +1,94 @@
+"""Mounts: the classic call where it is enough, the descriptor interface elsewhere.
+
+A detached mount is a descriptor: it has no place yet and disappears with its last descriptor,
+so a broker can build one in its own view and attach it in another mount namespace.
+See mount(2), open_tree(2), move_mount(2), fsopen(2), mount_setattr(2).
+"""
+
+import os
+
+from builder.sandbox.kernel.syscalls import call
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 32, 4096, 16384, 1 << 18, 1 << 19
+MNT_DETACH = 2
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 4
+
+FSOPEN_CLOEXEC = 1
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_FD, FSCONFIG_CMD_CREATE = 0, 1, 5, 6
+FSMOUNT_CLOEXEC = 1
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC, ATTR_IDMAP = 1, 2, 4, 8, 0x100000
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    call(
+        "mount",
+        os.fsencode(source) or None,
+        os.fsencode(target),
+        kind.encode() or None,
+        flags,
+        data.encode() or None,
+    )
+
+
+def unmount_lazily(target: str) -> None:
+    """umount2(2) with MNT_DETACH."""
+    call("umount2", os.fsencode(target), MNT_DETACH)
+
+
+def pivot_into(new_root: str) -> None:
+    """Make `new_root` (a mount) the root of this mount namespace and drop the old one.
+
+    The old root is stacked under the new one at "/" and detached from there, so no directory
+    to put it in is needed (pivot_root(2), "pivot_root(".", ".")").
+    """
+    os.chdir(new_root)
+    call("pivot_root", b".", b".")
+    unmount_lazily(".")
+    os.chdir("/")
+
+
+def detached_tree(path: str, *, recursive: bool = True) -> int:
+    """A detached clone of the mount tree at `path`."""
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    return call("open_tree", AT_FDCWD, os.fsencode(path), flags)
+
+
+def set_attributes(fd: int, attributes: int, *, userns_fd: int = 0, recursive: bool = True) -> None:
+    """Add mount attributes; with `userns_fd`, also map owners through that user namespace."""
+    words = (attributes | (ATTR_IDMAP if userns_fd else 0), 0, 0, userns_fd)
+    packed = b"".join(word.to_bytes(8, "little") for word in words)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    call("mount_setattr", fd, b"", flags, packed, len(packed))
+
+
+def attach(fd: int, target: str) -> None:
+    """Attach a detached mount at `target` of the current mount namespace."""
+    call("move_mount", fd, b"", AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def new_filesystem(
+    kind: str, options: "list[tuple[str, str | int | None]]", attributes: int
+) -> int:
+    """A detached mount of a new file system. Options are strings, descriptors or flags (None)."""
+    context = call("fsopen", kind.encode(), FSOPEN_CLOEXEC)
+    try:
+        for key, value in options:
+            if value is None:
+                call("fsconfig", context, FSCONFIG_SET_FLAG, key.encode(), None, 0)
+            elif isinstance(value, int):
+                call("fsconfig", context, FSCONFIG_SET_FD, key.encode(), None, value)
+            else:
+                text = os.fsencode(value) + b"\0"
+                call("fsconfig", context, FSCONFIG_SET_STRING, key.encode(), text, 0)
+        call("fsconfig", context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return call("fsmount", context, FSMOUNT_CLOEXEC, attributes)
+    finally:
+        os.close(context)

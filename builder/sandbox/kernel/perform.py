@@ -1,0 +1,153 @@
+"""The one loop that performs set-up operations (`builder.sandbox.plan` says what they are)."""
+
+import _socket
+import fcntl
+import os
+
+from builder.sandbox.kernel import mounts
+from builder.sandbox.kernel.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from builder.sandbox.kernel.syscalls import call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Callable
+    from collections.abc import Mapping
+
+SEALED = MS_RDONLY | MS_NOSUID
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+class SetupError(Exception):
+    """An operation that failed, in words: which one, and what the kernel said."""
+
+    def __init__(self, operation: "tuple[str, ...]", error: OSError) -> None:
+        super().__init__(f"{' '.join(operation[:2])}: {error}")
+        self.errno = error.errno or 0
+
+
+def make_parents(path: str) -> None:
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+
+
+def make_target(path: str, like: int) -> None:
+    """An empty file or directory, whichever can carry a mount of the tree `like`."""
+    make_parents(path)
+    if os.path.isdir(f"/proc/self/fd/{like}"):
+        os.makedirs(path, 0o755, exist_ok=True)
+    else:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+
+
+def write_new(path: str, text: str) -> None:
+    make_parents(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def link(path: str, target: str) -> None:
+    make_parents(path)
+    os.symlink(target, path)
+
+
+def seal(path: str) -> None:
+    """Make the mount at `path` read-only."""
+    mounts.mount("", path, "", mounts.MS_REMOUNT | MS_BIND | SEALED | MS_NODEV)
+
+
+def bind_read_only(path: str) -> None:
+    mounts.mount(path, path, "", MS_BIND)
+    flags = mounts.MS_REMOUNT | MS_BIND | SEALED | MS_NODEV | MS_NOEXEC
+    mounts.mount("", path, "", flags)
+
+
+def raise_loopback() -> None:
+    """`ip link set lo up`."""
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        request = b"lo".ljust(16, b"\0") + bytes(24)
+        answer = fcntl.ioctl(probe.fileno(), SIOCGIFFLAGS, request)
+        flags = int.from_bytes(answer[16:18], "little") | IFF_UP
+        request = b"lo".ljust(16, b"\0") + flags.to_bytes(2, "little") + bytes(22)
+        fcntl.ioctl(probe.fileno(), SIOCSIFFLAGS, request)
+    finally:
+        probe.close()
+
+
+def no_device_tmpfs(path: str, options: str) -> None:
+    mounts.mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def new_proc(path: str) -> None:
+    mounts.mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def new_devpts(path: str) -> None:
+    options = "newinstance,ptmxmode=0666,mode=0620"
+    mounts.mount("devpts", path, "devpts", MS_NOSUID | MS_NOEXEC, options)
+
+
+def empty(path: str) -> None:
+    mounts.mount("tmpfs", path, "tmpfs", SEALED | MS_NODEV | MS_NOEXEC, "size=4k,mode=0755")
+
+
+def mask(path: str) -> None:
+    mounts.mount("/dev/null", path, "", MS_BIND)
+
+
+def set_host_name(name: str) -> None:
+    call("sethostname", name.encode(), len(name.encode()))
+
+
+PERFORMERS: "dict[str, Callable[..., None]]" = {
+    "directory": lambda path: os.makedirs(path, 0o755, exist_ok=True),
+    "file": write_new,
+    "symlink": link,
+    "proc": new_proc,
+    "seal": seal,
+    "tmpfs": no_device_tmpfs,
+    "devpts": new_devpts,
+    "mask": mask,
+    "empty": empty,
+    "read-only": bind_read_only,
+    "hostname": set_host_name,
+    "loopback": raise_loopback,
+}
+PLACELESS = ("hostname", "loopback")
+
+
+def perform(
+    plan: "list[tuple[str, ...]]", prefix: str = "", trees: "Mapping[str, int] | None" = None
+) -> None:
+    """Perform the operations in order, below `prefix`. `trees` are the host paths to show, as
+    detached mounts. Raises SetupError."""
+    for operation in plan:
+        kind, *arguments = operation
+        try:
+            if kind in ("system", "device"):
+                tree = (trees or {})[arguments[0]]
+                make_target(prefix + arguments[1], tree)
+                mounts.attach(tree, prefix + arguments[1])
+            elif kind in PLACELESS:
+                PERFORMERS[kind](*arguments)
+            else:
+                PERFORMERS[kind](prefix + arguments[0], *arguments[1:])
+        except OSError as error:
+            raise SetupError(operation, error) from None
+
+
+def open_trees(plan: "list[tuple[str, ...]]") -> "dict[str, int]":
+    """Detached, sealed mounts of all host paths that a plan shows. Raises SetupError."""
+    trees: dict[str, int] = {}
+    for operation in plan:
+        if operation[0] in ("system", "device") and operation[1] not in trees:
+            device = operation[0] == "device"
+            attributes = mounts.ATTR_NOSUID
+            attributes |= mounts.ATTR_NOEXEC if device else mounts.ATTR_RDONLY | mounts.ATTR_NODEV
+            try:
+                tree = mounts.detached_tree(operation[1])
+                mounts.set_attributes(tree, attributes)
+            except OSError as error:
+                raise SetupError(operation, error) from None
+            trees[operation[1]] = tree
+    return trees

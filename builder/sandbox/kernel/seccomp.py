@@ -1,0 +1,137 @@
+"""The system calls that no action needs and every escape starts with, as a classic BPF filter.
+
+The filter is data (a list of instructions) until `install`. Its shape: a foreign architecture
+kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
+falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
+foreign socket families and terminal injection are refused by argument; the deny list answers
+EPERM; everything else passes.
+
+AF_VSOCK is the important family: no network namespace confines it.
+See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rst.
+"""
+
+import ctypes
+
+from builder.sandbox.kernel.syscalls import MACHINE, call
+
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+NR, ARCH, ARG0, ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data (low halves)
+NEW_NAMESPACES = 0x7E020080
+FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+INJECTIONS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+SET_MODE_FILTER = 1
+X32_BIT = 0x40000000
+
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+COMMON = {  # the same numbers everywhere since 5.1
+    "pidfd_getfd": 438, "process_madvise": 440, "open_tree": 428, "move_mount": 429,
+    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442,
+    "quotactl_fd": 443, "process_mrelease": 448, "io_uring_setup": 425, "io_uring_enter": 426,
+    "io_uring_register": 427, "statmount": 457, "listmount": 458, "open_tree_attr": 467,
+}  # fmt: skip
+DENIED = {
+    "x86_64": {
+        **COMMON,
+        "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "unshare": 272,
+        "setns": 308, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
+        "kcmp": 312, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "keyctl": 250,
+        "add_key": 248, "request_key": 249, "init_module": 175, "finit_module": 313,
+        "delete_module": 176, "create_module": 174, "query_module": 178, "get_kernel_syms": 177,
+        "kexec_load": 246, "kexec_file_load": 320, "reboot": 169, "swapon": 167, "swapoff": 168,
+        "acct": 163, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
+        "clock_adjtime": 305, "iopl": 172, "ioperm": 173, "open_by_handle_at": 304,
+        "name_to_handle_at": 303, "quotactl": 179, "vhangup": 153, "nfsservctl": 180,
+        "remap_file_pages": 216, "fanotify_init": 300, "fanotify_mark": 301, "syslog": 103,
+        "sethostname": 170, "setdomainname": 171, "lookup_dcookie": 212, "uselib": 134,
+        "_sysctl": 156, "modify_ldt": 154,
+    },
+    "aarch64": {
+        **COMMON,
+        "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "unshare": 97, "setns": 268,
+        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
+        "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "keyctl": 219, "add_key": 217,
+        "request_key": 218, "init_module": 105, "finit_module": 273, "delete_module": 106,
+        "kexec_load": 104, "kexec_file_load": 294, "reboot": 142, "swapon": 224, "swapoff": 225,
+        "acct": 89, "settimeofday": 170, "clock_settime": 112, "adjtimex": 171,
+        "clock_adjtime": 266, "open_by_handle_at": 265, "name_to_handle_at": 264, "quotactl": 60,
+        "vhangup": 58, "nfsservctl": 42, "remap_file_pages": 234, "fanotify_init": 262,
+        "fanotify_mark": 263, "syslog": 116, "sethostname": 161, "setdomainname": 162,
+        "lookup_dcookie": 18,
+    },
+}  # fmt: skip
+INSPECTED = {  # calls whose arguments decide
+    "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16},
+    "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29},
+}
+
+
+def refuse(code: int) -> int:
+    """The filter's answer that makes a call fail with this error."""
+    return ERRNO | code
+
+
+def program(machine: str) -> list[tuple[int, int, int, int]]:
+    """The filter for a machine as (code, jump if true, jump if false, operand).
+
+    Raises KeyError for a machine without tables.
+    """
+    calls = INSPECTED[machine]
+    out = [
+        (LOAD, 0, 0, ARCH),
+        (EQUAL, 1, 0, AUDIT_ARCH[machine]),
+        (RETURN, 0, 0, KILL_PROCESS),
+        (LOAD, 0, 0, NR),
+    ]
+    if machine == "x86_64":
+        out += [(AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, refuse(ENOSYS))]
+    out += [(EQUAL, 0, 1, calls["clone3"]), (RETURN, 0, 0, refuse(ENOSYS))]
+    out += [
+        (EQUAL, 0, 4, calls["clone"]),
+        (LOAD, 0, 0, ARG0),
+        (ANY_BIT, 0, 1, NEW_NAMESPACES),
+        (RETURN, 0, 0, refuse(EPERM)),
+        (RETURN, 0, 0, ALLOW),
+    ]
+    for name in ("socket", "socketpair"):
+        out += [(EQUAL, 0, 3 + len(FAMILIES), calls[name]), (LOAD, 0, 0, ARG0)]
+        left = len(FAMILIES)
+        for family in FAMILIES:
+            out.append((EQUAL, left, 0, family))
+            left -= 1
+        out += [(RETURN, 0, 0, refuse(EAFNOSUPPORT)), (RETURN, 0, 0, ALLOW)]
+    out += [
+        (EQUAL, 0, 5, calls["ioctl"]),
+        (LOAD, 0, 0, ARG1),
+        (EQUAL, 1, 0, INJECTIONS[0]),
+        (EQUAL, 0, 1, INJECTIONS[1]),
+        (RETURN, 0, 0, refuse(EPERM)),
+        (RETURN, 0, 0, ALLOW),
+    ]
+    numbers = sorted(DENIED[machine].values())
+    for index, number in enumerate(numbers):
+        out.append((EQUAL, len(numbers) - index, 0, number))
+    return [*out, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, refuse(EPERM))]
+
+
+def encoded(instructions: list[tuple[int, int, int, int]]) -> bytes:
+    """The instructions as an array of struct sock_filter."""
+    return b"".join(
+        code.to_bytes(2, "little") + bytes((true, false)) + operand.to_bytes(4, "little")
+        for code, true, false, operand in instructions
+    )
+
+
+class Filter:
+    """A filter in memory, ready to be installed by any process forked from here."""
+
+    def __init__(self, machine: str = MACHINE) -> None:
+        code = encoded(program(machine))
+        self._code = ctypes.create_string_buffer(code, len(code))
+        head = (len(code) // 8).to_bytes(8, "little")
+        self._fprog = head + ctypes.addressof(self._code).to_bytes(8, "little")
+
+    def install(self) -> None:
+        """Put it on this process and all its children, for good. Needs no_new_privs."""
+        call("seccomp", SET_MODE_FILTER, 0, self._fprog)

@@ -1,0 +1,146 @@
+"""The work tree of one action: its inputs, which it cannot change, under a layer of its own.
+
+An overlay whose lower layer is the input tree. As root the lower layer is mounted with its
+owners mapped (root's files look like the action's own), so that the action can create and
+replace beside its inputs although it is another user; the files themselves stay as they are.
+
+Kernels before 6.13 take no layers by descriptor: there the mapped tree gets a place in the
+broker's private mount namespace for the moment of the mount. Where the file system cannot carry
+an overlay at all, the inputs are copied.
+"""
+
+import os
+
+from builder.sandbox.kernel import mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Callable
+
+ATTRIBUTES = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
+LOWER = ATTRIBUTES | mounts.ATTR_RDONLY
+COPY_CHUNK = 1 << 20
+
+
+def escaped(path: str) -> str:
+    """A path in a list of lower layers."""
+    return "".join("\\" + char if char in "\\:" else char for char in path)
+
+
+class WorkTrees:
+    """Makes work trees in one of three ways, the best that this kernel and disk can do.
+
+    `owner` is the kernel's user id of actions where it is not the broker's own, and `owners` the
+    user namespace that maps the broker's files to it; else None and 0.
+    """
+
+    def __init__(self, owner: int | None, owners: int) -> None:
+        self._owner, self._owners = owner, owners
+        self._ways: list[tuple[str, Callable[[str, str], int]]] = [
+            ("overlay", self._by_descriptor),
+            ("overlay", self._by_path),
+            ("copy", self._by_copy),
+        ]
+
+    def make(self, inputs: str, scratch: str) -> "tuple[int, str]":
+        """A detached mount and how it was made: "overlay" or "copy". Raises OSError."""
+        upper = os.path.join(scratch, "upper")
+        os.mkdir(upper, 0o755)
+        os.mkdir(os.path.join(scratch, "layer"), 0o700)
+        if self._owner is not None:
+            os.chown(upper, self._owner, self._owner)
+        for index, (name, way) in enumerate(self._ways):
+            try:
+                tree = way(inputs, scratch)
+            except OSError:
+                if not os.path.isdir(inputs) or index == len(self._ways) - 1:
+                    raise
+                continue
+            if name == "overlay":
+                del self._ways[:index]  # this kernel will never take the earlier ways
+            return tree, name
+        raise AssertionError("one way returns or raises")
+
+    def _lower(self, inputs: str) -> int:
+        tree = mounts.detached_tree(inputs, recursive=False)
+        try:
+            mounts.set_attributes(tree, LOWER, userns_fd=self._owners, recursive=False)
+        except OSError:
+            os.close(tree)
+            raise
+        return tree
+
+    def _options(self) -> "list[tuple[str, str | int | None]]":
+        # volatile: the layer is scratch, so its unmount need not flush the disk.
+        ours: list[tuple[str, str | int | None]] = [("volatile", None)]
+        return ours if self._owner is not None else [*ours, ("userxattr", None)]
+
+    def _by_descriptor(self, inputs: str, scratch: str) -> int:
+        opened = [self._lower(inputs)]
+        try:
+            for name in ("upper", "layer"):
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                opened.append(os.open(os.path.join(scratch, name), flags))
+            names = ("lowerdir+", "upperdir", "workdir")
+            layers: list[tuple[str, str | int | None]] = list(zip(names, opened, strict=True))
+            return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _by_path(self, inputs: str, scratch: str) -> int:
+        place = os.path.join(scratch, "lower")
+        os.mkdir(place, 0o755)
+        tree = self._lower(inputs)
+        try:
+            mounts.attach(tree, place)
+        finally:
+            os.close(tree)
+        try:
+            layers: list[tuple[str, str | int | None]] = [
+                ("lowerdir", escaped(place)),
+                ("upperdir", os.path.join(scratch, "upper")),
+                ("workdir", os.path.join(scratch, "layer")),
+            ]
+            return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
+        finally:
+            mounts.unmount_lazily(place)
+            os.rmdir(place)
+
+    def _by_copy(self, inputs: str, scratch: str) -> int:
+        upper = os.path.join(scratch, "upper")
+        copy_tree(inputs, upper, self._owner)
+        tree = mounts.detached_tree(upper, recursive=False)
+        mounts.set_attributes(tree, ATTRIBUTES, recursive=False)
+        return tree
+
+
+def copy_tree(source: str, target: str, owner: int | None) -> None:
+    """Copy what is in `source` into the existing directory `target`; links stay links."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            place = os.path.join(target, entry.name)
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), place)
+            elif entry.is_dir():
+                os.mkdir(place, 0o755)
+                copy_tree(entry.path, place, owner)
+            else:
+                copy_file(entry.path, place)
+            if owner is not None:
+                os.chown(place, owner, owner, follow_symlinks=False)
+
+
+def copy_file(source: str, target: str) -> None:
+    """The bytes and the permission bits."""
+    read = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(read).st_mode & 0o777
+        write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            while os.sendfile(write, read, None, COPY_CHUNK):
+                pass
+        finally:
+            os.close(write)
+    finally:
+        os.close(read)

@@ -1,0 +1,79 @@
+"""Messages between the sandbox's processes: marshalled values and descriptors on SEQPACKET.
+
+A packet is a tag byte and a body. `D` carries the body itself; `M` says that the first
+descriptor is a memory file which holds it, for bodies larger than a packet may be (a command
+line alone may take 2 MiB). Values are what `marshal` takes: both ends are our own code of the
+same version. What comes out of a sandbox is never unmarshalled (see `inside`).
+
+Imports only the core: it is used on both sides.
+"""
+
+import _socket
+import marshal
+import os
+
+DIRECT, IN_MEMORY = b"D", b"M"
+PACKET_BYTES = 96 * 1024
+MAX_FDS = 16
+CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from typing import Any
+
+
+def pair() -> "tuple[_socket.socket, _socket.socket]":
+    """Two ends of a new link; neither is inherited."""
+    one, two = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return one, two
+
+
+def send_packet(sock: "_socket.socket", packet: bytes, fds: "tuple[int, ...]" = ()) -> None:
+    """One packet with descriptors. Raises OSError when the other end is gone."""
+    rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
+    control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+    sock.sendmsg([packet], control)
+
+
+def receive_packet(sock: "_socket.socket") -> "tuple[bytes, list[int]]":
+    """The next packet and its descriptors; empty bytes when the other end is gone."""
+    try:
+        packet, control, _, _ = sock.recvmsg(PACKET_BYTES, _socket.CMSG_SPACE(4 * MAX_FDS), CLOEXEC)
+    except ConnectionResetError:
+        return b"", []
+    fds: list[int] = []
+    for level, kind, data in control:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+    return packet, fds
+
+
+def send(sock: "_socket.socket", value: "Any", fds: "tuple[int, ...]" = ()) -> None:
+    """One value with descriptors."""
+    body = marshal.dumps(value)
+    if len(body) < PACKET_BYTES:
+        send_packet(sock, DIRECT + body, fds)
+        return
+    memory = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(memory, view) :]
+        send_packet(sock, IN_MEMORY, (memory, *fds))
+    finally:
+        os.close(memory)
+
+
+def receive(sock: "_socket.socket") -> "tuple[Any, list[int]]":
+    """The next value and its descriptors; None when the other end is gone."""
+    packet, fds = receive_packet(sock)
+    if not packet:
+        return None, fds
+    if packet[:1] == DIRECT:
+        return marshal.loads(memoryview(packet)[1:]), fds
+    memory = fds.pop(0)
+    try:
+        size = os.fstat(memory).st_size
+        return marshal.loads(os.pread(memory, size, 0)), fds
+    finally:
+        os.close(memory)

@@ -1,0 +1,316 @@
+"""Actions in namespaces of their own, without any program but this interpreter.
+
+The trio side: it talks to the broker, which does everything that has to do with the kernel (see
+`broker.py` for the processes and who talks to whom). When the broker dies, what ran in it ends
+with SandboxError and the next action starts a new one.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import trio
+
+from builder.sandbox import link, outcome
+from builder.sandbox.interface import (
+    Exit,
+    Network,
+    Sandbox,
+    SandboxError,
+    SandboxRefusedError,
+    SandboxSpec,
+)
+from builder.sandbox.kernel.groups import sweep_dead_groups
+
+BROKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "broker.py")
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+PATIENCE_S = 30.0
+BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`read_only` are host paths that actions may read, beyond the system's own directories;
+    `ready` is how many sandboxes wait ready-made; `action_uid` is the kernel's user id of
+    actions when this process is root: one that nobody else has."""
+
+    read_only: tuple[str, ...] = ()
+    ready: int = 2
+    action_uid: int = 60999
+
+
+class Run:
+    """One action on its way."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.gone = trio.Event()
+        self.facts: dict[str, Any] | None = None
+        self.root_fd = -1
+        self.error: str | None = None
+
+    def fail(self, message: str) -> None:
+        if self.facts is None and self.error is None:
+            self.error = message
+        self.answered.set()
+        self.gone.set()
+
+
+class Broker:
+    """A broker process and the link to it; all of `runs` are known to it."""
+
+    def __init__(self, options: Options) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", BROKER],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                cwd="/",
+            )
+        ours.setblocking(False)
+        self.pid = self._process.pid
+        self.runs: dict[int, Run] = {}
+        self.alive = True
+        self.controllers: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        self.reason = "the sandbox's broker died"
+        self._ending, self._ended = False, trio.Event()
+        link.send(ours, {
+            "read_only": list(options.read_only),
+            "ready": options.ready,
+            "uid": options.action_uid,
+        })  # fmt: skip
+
+    async def send(self, value: object) -> None:
+        while True:
+            try:
+                return link.send(self._sock, value)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+            except OSError as error:
+                raise SandboxError(f"{self.reason} ({error.strerror})") from None
+
+    async def receive(self) -> tuple[Any, list[int]]:
+        while True:
+            try:
+                return link.receive(self._sock)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+
+    async def come_up(self) -> None:
+        """Raises SandboxError with the reason why it does not."""
+        with trio.move_on_after(PATIENCE_S):
+            answer, _ = await self.receive()
+            if answer is not None and answer[0] == "up":
+                self.controllers = tuple(answer[1]["controllers"])
+                self.problems = tuple(answer[1]["problems"])
+                return
+            reason = answer[1] if answer is not None else "its broker died at the start"
+            await self.end()
+            raise SandboxError(f"the sandbox cannot start: {reason}")
+        await self.end()
+        raise SandboxError(f"the sandbox did not start within {PATIENCE_S:g} s")
+
+    async def listen(self) -> None:
+        """Hand out what it tells, until it is gone; then fail what still runs."""
+        with contextlib.suppress(trio.ClosedResourceError):  # closed by `end`
+            while True:
+                value, fds = await self.receive()
+                if value is None:
+                    break
+                self._told(value, fds)
+        self.alive = False
+        for run in self.runs.values():
+            run.fail(self.reason)
+        self.runs.clear()
+        await self.end()
+
+    def _told(self, value: tuple[Any, ...], fds: list[int]) -> None:
+        if value[0] == "down":
+            self.reason = f"the sandbox's broker ended: {value[1]}"
+            return
+        kind, run_id, *rest = value
+        run = self.runs.get(run_id)
+        if run is None:
+            for fd in fds:
+                os.close(fd)
+        elif kind == "finished":
+            run.facts, run.root_fd = rest[0], fds[0]
+            run.answered.set()
+        elif kind == "error":
+            run.error = rest[0]
+            run.answered.set()
+        else:
+            run.fail("the action was ended before it began")
+            del self.runs[run_id]
+
+    async def end(self) -> None:
+        """Close the link, which ends the broker and everything below it; then tidy up."""
+        self.alive = False
+        with trio.CancelScope(shield=True):
+            if self._ending:
+                await self._ended.wait()
+                return
+            self._ending = True
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            with trio.move_on_after(PATIENCE_S):
+                await wait_for(self._process.pid)
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            if self._process.returncode != 0:  # else it has left nothing
+                await trio.to_thread.run_sync(sweep_dead_groups)
+            self._ended.set()
+
+
+async def wait_for(pid: int) -> None:
+    """Until a child of ours has ended; it stays to be reaped."""
+    fd = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
+
+
+class FinishedAction:
+    """An action that has ended, with its work tree (`interface.Finished`)."""
+
+    def __init__(self, done: Exit, root_fd: int, gone: trio.Event) -> None:
+        self._exit, self._root_fd, self._gone = done, root_fd, gone
+
+    @property
+    def exit(self) -> Exit:
+        return self._exit
+
+    @property
+    def root_fd(self) -> int:
+        return self._root_fd
+
+    async def __aenter__(self) -> "FinishedAction":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
+            await self._gone.wait()
+
+
+class NativeSandbox:
+    """See `interface.Sandbox`. Make it by `open_sandbox`."""
+
+    def __init__(self, options: Options, nursery: trio.Nursery) -> None:
+        self._options, self._nursery = options, nursery
+        self._broker: Broker | None = None
+        self._starting = trio.Lock()
+        self._number = 0
+        self.controllers: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> str:
+        return WITH_GROUPS if "memory" in self.controllers else BACKEND
+
+    @property
+    def guarantees(self) -> tuple[str, ...]:
+        return outcome.guarantees(self.controllers, Network.NONE)
+
+    @property
+    def broker_pid(self) -> int:
+        """For operators and tests; 0 when none runs."""
+        return self._broker.pid if self._broker is not None and self._broker.alive else 0
+
+    async def start(self) -> Broker:
+        """The live broker, started if need be. Raises SandboxError."""
+        async with self._starting:
+            if self._broker is None or not self._broker.alive:
+                broker = Broker(self._options)
+                await broker.come_up()
+                self._broker = broker
+                self.controllers, self.problems = broker.controllers, broker.problems
+                self._nursery.start_soon(broker.listen)
+            return self._broker
+
+    async def close(self) -> None:
+        """End everything that runs and wait until it is gone."""
+        if self._broker is not None and self._broker.alive:
+            await self._broker.end()
+
+    async def run(self, spec: SandboxSpec) -> FinishedAction:
+        """See `interface.Sandbox.run`."""
+        wish, job = outcome.wish(spec), outcome.job(spec)
+        broker = await self.start()
+        held = outcome.guarantees(broker.controllers, spec.network)
+        refuse_missing(spec, held, broker.problems)
+        self._number += 1
+        run_id, run = self._number, Run()
+        broker.runs[run_id] = run
+        try:
+            await broker.send(("run", run_id, wish, job))
+            await run.answered.wait()
+        except BaseException:
+            await abandon(broker, run_id, run)
+            raise
+        if run.facts is None:
+            raise SandboxError(run.error or "the sandbox gave no answer")
+        return FinishedAction(
+            outcome.conclude(spec, run.facts, self.backend, held), run.root_fd, run.gone
+        )
+
+
+async def abandon(broker: Broker, run_id: int, run: Run) -> None:
+    """Kill a run that nobody waits for any more and see it gone."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
+        if broker.alive:
+            with contextlib.suppress(SandboxError):
+                await broker.send(("kill", run_id))
+            await run.gone.wait()
+    if run.root_fd >= 0:
+        os.close(run.root_fd)
+
+
+def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:
+    """Raises SandboxRefusedError when a required guarantee does not hold."""
+    missing = sorted(spec.required - set(held))
+    if missing:
+        why = f" ({'; '.join(problems)})" if problems else ""
+        raise SandboxRefusedError(
+            f"this host does not give {', '.join(missing)}{why}; "
+            "`builder doctor` says how to enable it"
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_sandbox(
+    *, read_only: Sequence[str] = (), ready: int = 2, action_uid: int = 60999
+) -> AsyncIterator[Sandbox]:
+    """A sandbox for as long as the context lasts. Raises SandboxError when this host has none."""
+    try:
+        async with trio.open_nursery() as nursery:
+            sandbox = NativeSandbox(Options(tuple(read_only), ready, action_uid), nursery)
+            try:
+                await sandbox.start()
+                yield sandbox
+            finally:
+                await sandbox.close()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:  # the body's own error, as it was raised
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise

@@ -1,0 +1,198 @@
+"""From a spec to what the helpers are told, and from what they report to an Exit. Pure."""
+
+import os
+from typing import Any
+
+from builder.base.errors import InvalidArgumentError
+from builder.sandbox import report
+from builder.sandbox.interface import Exit, Limits, Network, Outcome, SandboxSpec, Usage
+
+SIGNAL_BASE = 128
+SIGTERM, SIGKILL = 15, 9
+STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+ALWAYS = (
+    "user-namespace",
+    "mount-namespace",
+    "pid-namespace",
+    "ipc-namespace",
+    "uts-namespace",
+    "cgroup-namespace",
+    "read-only-system",
+    "read-only-inputs",
+    "private-tmp",
+    "masked-proc",
+    "unprivileged-user",
+    "no-capabilities",
+    "no-new-privileges",
+    "seccomp",
+)
+NETWORK = "network-namespace"
+BY_CONTROLLER = {"memory": "memory-cgroup", "pids": "processes-cgroup", "cpu": "cpu-cgroup"}
+
+
+def size(size_bytes: int) -> str:
+    """Exact: `2GiB`, `64MiB`, `1000`."""
+    for unit, step in STEPS:
+        if size_bytes and size_bytes % step == 0:
+            return f"{size_bytes // step}{unit}"
+    return str(size_bytes)
+
+
+def guarantees(controllers: tuple[str, ...], network: Network) -> tuple[str, ...]:
+    """What holds for an action on a host with these cgroup controllers."""
+    isolated = (*ALWAYS, NETWORK) if network is Network.NONE else ALWAYS
+    return (*isolated, *(name for key, name in BY_CONTROLLER.items() if key in controllers))
+
+
+def relative(path: str, what: str) -> bytes:
+    """A path below the work tree. Raises InvalidArgumentError."""
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts or "\0" in path:
+        raise InvalidArgumentError(
+            f"{what} {path!r} leaves the work tree; give a relative path without '..'"
+        )
+    return os.fsencode(path)
+
+
+def wish(spec: SandboxSpec) -> dict[str, Any]:
+    """What the broker sets up. Raises InvalidArgumentError."""
+    limits = spec.limits
+    for name, value in (("memory", limits.memory_bytes), ("processes", limits.processes)):
+        if value is not None and value <= 0:
+            raise InvalidArgumentError(f"the {name} limit is {value}; it must be positive")
+    if limits.cpu_cores is not None and limits.cpu_cores <= 0:
+        raise InvalidArgumentError(f"the cpu limit is {limits.cpu_cores}; it must be positive")
+    return {
+        "inputs": os.path.abspath(spec.input_root),
+        "scratch": os.path.abspath(spec.scratch),
+        "network": spec.network.value,
+        "memory": limits.memory_bytes,
+        "processes": limits.processes,
+        "cores": limits.cpu_cores,
+        "open_files": limits.open_files,
+        "file_bytes": limits.file_bytes,
+    }
+
+
+def job(spec: SandboxSpec) -> dict[str, Any]:
+    """What the sandbox's init runs. Raises InvalidArgumentError."""
+    if not spec.argv or not spec.argv[0]:
+        raise InvalidArgumentError("the command has no program: argv must not be empty")
+    argv = [os.fsencode(argument) for argument in spec.argv]
+    pairs = [(os.fsencode(k), os.fsencode(v)) for k, v in sorted(spec.environment.items())]
+    if any(b"\0" in part for part in argv) or any(b"\0" in k + v for k, v in pairs):
+        raise InvalidArgumentError("the command or its environment holds a NUL byte")
+    for key, _ in pairs:
+        if not key or b"=" in key:
+            raise InvalidArgumentError(f"{key!r} cannot name an environment variable")
+    return {
+        "argv": argv,
+        "environment": pairs,
+        "directory": relative(spec.working_directory, "working directory"),
+        "parents": [relative(path, "output directory") for path in spec.output_parents],
+        "wall_s": spec.limits.wall_s,
+        "grace_s": spec.limits.grace_s,
+        "output_bytes": spec.limits.output_bytes,
+    }
+
+
+def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]:
+    """Each limit that was enforced, with what enforced it."""
+    found = []
+    by = dict(enforced)
+    if limits.memory_bytes is not None:
+        each = " for each process" if by["memory"] == "rlimit" else ""
+        found.append(f"memory={size(limits.memory_bytes)} ({by['memory']}{each})")
+    if limits.processes is not None:
+        found.append(f"processes={limits.processes} ({by['processes']})")
+    if limits.cpu_cores is not None:
+        found.append(f"cpu={limits.cpu_cores:g} ({by['cpu']})")
+    if limits.wall_s is not None:
+        found.append(f"wall={limits.wall_s:g}s (timer)")
+    if limits.open_files is not None:
+        found.append(f"open-files={limits.open_files} (rlimit)")
+    if limits.file_bytes is not None:
+        found.append(f"file={size(limits.file_bytes)} (rlimit)")
+    found.append(f"output={size(limits.output_bytes)} (pipe)")
+    return tuple(found)
+
+
+def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
+    """The init's own count where it came to report, the groups' otherwise."""
+    counted = facts["usage"]
+    if told is None:
+        user_us, system_us = counted.get("user_us", 0), counted.get("system_us", 0)
+        return Usage(
+            user_s=user_us / 1e6,
+            system_s=system_us / 1e6,
+            peak_memory_bytes=counted.get("peak_memory_bytes", 0),
+            processes=counted.get("processes", 0),
+            setup_s=facts["setup_us"] / 1e6,
+        )
+    return Usage(
+        wall_s=told.wall_us / 1e6,
+        user_s=told.user_us / 1e6,
+        system_s=told.system_us / 1e6,
+        peak_memory_bytes=counted.get("peak_memory_bytes") or told.max_rss_kib * 1024,
+        processes=counted.get("processes", 0),
+        setup_s=facts["setup_us"] / 1e6,
+        cleanup_s=told.sweep_us / 1e6,
+    )
+
+
+def ending(
+    told: report.Report | None, facts: dict[str, Any], limits: Limits
+) -> tuple[Outcome, int, int, str]:
+    """(outcome, exit code, signal, message). Memory comes first: it explains all the others."""
+    code, signal = SIGNAL_BASE + SIGKILL, SIGKILL
+    if told is not None:
+        killed = told.status == report.SIGNALLED
+        signal = told.code if killed else 0
+        code = SIGNAL_BASE + told.code if killed else told.code
+    if facts["oom_kills"]:
+        limit = "all memory" if limits.memory_bytes is None else size(limits.memory_bytes)
+        return Outcome.OUT_OF_MEMORY, code, signal, f"out of memory: it used more than {limit}"
+    if facts["overdue"] or (told is not None and told.timed_out):
+        return Outcome.TIMED_OUT, code, signal, f"timed out after {limits.wall_s:g} s"
+    if told is None:
+        return Outcome.SIGNALLED, code, signal, "the sandbox was killed from outside"
+    if told.status == report.NOT_STARTED:
+        return Outcome.NOT_STARTED, code, 0, f"could not be started: {told.message}"
+    if told.status == report.SIGNALLED:
+        return Outcome.SIGNALLED, code, signal, f"killed by signal {signal}"
+    return Outcome.EXITED, code, 0, ""
+
+
+def cut_sentences(told: report.Report | None, limits: Limits) -> list[str]:
+    """What was not kept of the output."""
+    if told is None:
+        return []
+    found = [
+        f"{name} was cut after {limits.output_bytes} of {total} bytes"
+        for name, total in (("stdout", told.stdout_bytes), ("stderr", told.stderr_bytes))
+        if total > limits.output_bytes
+    ]
+    if told.output_errno:
+        found.append(f"output was lost: {os.strerror(told.output_errno)}")
+    return found
+
+
+def conclude(spec: SandboxSpec, facts: dict[str, Any], backend: str, held: tuple[str, ...]) -> Exit:
+    """The Exit of an action from what the broker tells of it."""
+    packed = facts["report"]
+    told = None if packed is None else report.unpack(packed)
+    outcome, code, signal, message = ending(told, facts, spec.limits)
+    sentences = [message, *cut_sentences(told, spec.limits)]
+    return Exit(
+        outcome=outcome,
+        exit_code=code,
+        stdout=os.path.join(spec.scratch, "stdout"),
+        stderr=os.path.join(spec.scratch, "stderr"),
+        backend=backend,
+        guarantees=held,
+        limits=limit_sentences(spec.limits, facts["enforced"]),
+        usage=usage(told, facts),
+        message="; ".join(sentence for sentence in sentences if sentence),
+        signal=signal,
+    )

@@ -1,0 +1,125 @@
+"""What is set up, as a flat list of operations: data that can be printed and compared.
+
+An operation is a tuple, its kind first. `perform` in `kernel/perform.py` is the loop that does
+them. Two lists make a sandbox: the template, built once by the zygote, and what each sandbox
+adds to its own copy of it.
+"""
+
+import glob
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Sequence
+
+Operation = tuple[str, ...]
+
+USER = "builder"
+USER_ID = 1000
+HOST_NAME = "builder"
+WORK_TREE = "/builder/work"
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# Only what programs need to find their libraries, interpreters and certificates; never all of it.
+CONFIGURATION = (
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/debian_version",
+    "/etc/java-*",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/mime.types",
+    "/etc/os-release",
+    "/etc/perl",
+    "/etc/pki/tls/certs",
+    "/etc/protocols",
+    "/etc/python3*",
+    "/etc/rpc",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+)
+FULL_NETWORK = ("/etc/resolv.conf",)
+DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
+PROC_MASKED = (
+    *("kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpageflags", "timer_list"),
+    *("slabinfo", "sched_debug", "latency_stats", "config.gz", "vmallocinfo"),
+)
+PROC_EMPTY = ("acpi", "scsi", "driver")
+
+PASSWD = f"root:x:0:0:root:/:/usr/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}:{USER}:/tmp:/bin/sh\n"
+PASSWD += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+GROUP = f"root:x:0:\n{USER}:x:{USER_ID}:\nnogroup:x:65534:\n"
+HOSTS = f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n"
+NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
+NSSWITCH += "protocols: files\nrpc: files\n"
+
+
+def system_entry(path: str) -> list[Operation]:
+    """How a top-level directory of the host appears: as itself, read-only, or as its link."""
+    if os.path.islink(path):
+        return [("symlink", path, os.readlink(path))]
+    return [("system", path, path)] if os.path.isdir(path) else []
+
+
+def shown_paths(patterns: "Sequence[str]") -> list[str]:
+    """The existing host paths of these patterns, sorted."""
+    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
+
+
+def shown(path: str) -> list[Operation]:
+    """A host file or directory at its own path, read-only; a symbolic link stays one."""
+    if os.path.islink(path):
+        return [("symlink", path, os.readlink(path))]
+    return [("system", path, path)]
+
+
+def template(read_only: "Sequence[str]" = ()) -> list[Operation]:
+    """The root that all sandboxes start from. `read_only` are further host paths to show."""
+    plan: list[Operation] = []
+    for path in SYSTEM:
+        plan += system_entry(path)
+    for path in [*shown_paths(CONFIGURATION), *shown_paths(FULL_NETWORK), *read_only]:
+        plan += shown(path)
+    plan += [
+        ("file", "/etc/passwd", PASSWD),
+        ("file", "/etc/group", GROUP),
+        ("file", "/etc/hosts", HOSTS),
+        ("file", "/etc/nsswitch.conf", NSSWITCH),
+    ]
+    plan += [("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
+    plan += [("symlink", f"/dev/{name}", target) for name, target in DEVICE_LINKS.items()]
+    for path in ("/dev/shm", "/dev/pts", "/proc", "/tmp", "/run", "/var", WORK_TREE):
+        plan.append(("directory", path))
+    plan += [("symlink", "/var/tmp", "/tmp"), ("symlink", "/var/run", "/run")]
+    plan += [("proc", "/proc"), ("seal", "/")]
+    return plan
+
+
+def sources(plan: list[Operation]) -> list[str]:
+    """The host paths that a plan shows, each once, in order."""
+    return list(dict.fromkeys(op[1] for op in plan if op[0] in ("system", "device")))
+
+
+def sandbox() -> list[Operation]:
+    """What each sandbox adds for itself. To be made where /proc can be seen."""
+    plan: list[Operation] = [("proc", "/proc")]
+    plan += [("empty", f"/proc/{n}") for n in PROC_EMPTY if os.path.isdir(f"/proc/{n}")]
+    plan += [("mask", f"/proc/{n}") for n in PROC_MASKED if os.path.exists(f"/proc/{n}")]
+    plan += [("read-only", f"/proc/{n}") for n in PROC_READ_ONLY if os.path.exists(f"/proc/{n}")]
+    return [
+        *plan,
+        ("tmpfs", "/tmp", "mode=1777"),
+        ("tmpfs", "/dev/shm", "mode=1777"),
+        ("devpts", "/dev/pts"),
+        ("hostname", HOST_NAME),
+    ]

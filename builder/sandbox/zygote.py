@@ -1,0 +1,115 @@
+"""The zygote: a small process, already in the template root, that forks ready sandboxes.
+
+Broker -> keeper -> zygote. The keeper exists because a process enters a new PID namespace only
+by being born in it; it waits and dies with the broker. The zygote is PID 1 of that outer
+namespace, so whatever ends it ends every sandbox. It keeps capabilities over its user namespace
+and never leaves it; the sandboxes it forks lose theirs before they see a spec.
+"""
+
+import _socket
+import os
+
+from builder.sandbox import inside, link, plan
+from builder.sandbox.kernel import identity, mounts, signals
+from builder.sandbox.kernel.perform import SetupError, open_trees, perform
+from builder.sandbox.kernel.seccomp import Filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Sequence
+
+PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
+UP, DOWN = b"U", b"X"
+FULL_NETWORK = b"F"
+NEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS | identity.CLONE_NEWPID
+
+
+def become_unprivileged(uid: int) -> None:
+    """From root to `uid`, in a user namespace of its own where it is the action's user."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    identity.prctl(identity.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root
+    identity.unshare(NEW)
+    identity.map_ids("self", plan.USER_ID, uid, uid)
+
+
+def start(channel: "_socket.socket", read_only: "Sequence[str]", uid: int | None) -> None:
+    """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
+
+    `uid` is the kernel's user id for actions when this is root, else None.
+    """
+    code = 1
+    try:
+        root = plan.template(read_only)
+        trees = open_trees(root)
+        if uid is None:
+            identity.unshare(identity.CLONE_NEWNS | identity.CLONE_NEWPID)
+        else:
+            become_unprivileged(uid)
+        child = os.fork()
+        if child:
+            code = keep(channel, trees, child)
+        else:
+            code = serve(channel, root, trees)
+    except (OSError, SetupError) as error:
+        link.send_packet(channel, DOWN + str(error).encode())
+    finally:
+        os._exit(code)
+
+
+def keep(channel: "_socket.socket", trees: "dict[str, int]", child: int) -> int:
+    identity.die_with_parent()
+    identity.set_name("bldr-keeper")
+    channel.close()
+    for tree in trees.values():
+        os.close(tree)
+    os.waitpid(child, 0)
+    return 0
+
+
+def enter_template(root: "list[plan.Operation]", trees: "dict[str, int]") -> None:
+    """Build the template and make it this process's root."""
+    mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+    place = next(path for path in PLACES if os.path.isdir(path))
+    mounts.mount("tmpfs", place, "tmpfs", mounts.MS_NOSUID, "mode=0755,size=16m")
+    perform(root, place, trees)
+    for tree in trees.values():
+        os.close(tree)
+    mounts.pivot_into(place)
+
+
+def serve(channel: "_socket.socket", root: "list[plan.Operation]", trees: "dict[str, int]") -> int:
+    """As PID 1: fork one sandbox for each request, until the broker goes."""
+    enter_template(root, trees)
+    identity.die_with_parent()
+    identity.set_name("bldr-zygote")
+    identity.drop_bounding_set()
+    signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    kit = inside.Kit(plan.sandbox(), Filter())
+    link.send_packet(channel, UP)
+    while True:
+        request, fds = link.receive_packet(channel)
+        if not request:
+            return 0
+        fork_sandbox(channel, own, fds, kit, request == FULL_NETWORK)
+
+
+def fork_sandbox(
+    channel: "_socket.socket", own: int, fds: list[int], kit: inside.Kit, full_network: bool
+) -> None:
+    """One sandbox as PID 1 of a namespace of its own; `fds[0]` is its link to the broker."""
+    try:
+        identity.unshare(identity.CLONE_NEWPID)
+        if os.fork() == 0:
+            channel.close()
+            os.close(own)
+            inside.main(_socket.socket(fileno=fds[0]), kit, full_network)
+        identity.set_namespace(own, identity.CLONE_NEWPID)
+    except OSError as error:
+        broken = _socket.socket(fileno=os.dup(fds[0]))
+        link.send_packet(broken, DOWN + f"the zygote cannot fork: {error}".encode())
+        broken.close()
+    finally:
+        os.close(fds[0])
