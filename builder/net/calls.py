@@ -1,0 +1,145 @@
+"""A call on the server's side, as its handler sees it."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+
+from builder.net.link import Link
+from builder.net.rpc import Buffer, Metadata, Peer
+from builder.wire.heads import RequestHead
+from builder.wire.server import ServerConnection
+from builder.wire.stream import Stream
+
+YIELD_EVERY = 256 * 1024  # octets that one handler may send before others get their turn
+
+
+class CallContext:
+    """What every handler may know of its call (`rpc.Context`)."""
+
+    __slots__ = ("deadline", "metadata", "path", "peer")
+
+    def __init__(self, head: RequestHead, peer: Peer, deadline: float | None) -> None:
+        self.path: str = head.path
+        self.metadata: Metadata = head.metadata
+        self.peer = peer
+        self.deadline = deadline
+
+
+class ServerCall:
+    """A call with a task of its own (`rpc.Call`)."""
+
+    __slots__ = (
+        "_context",
+        "_event",
+        "_inbox",
+        "_link",
+        "_sent",
+        "_wire",
+        "ended",
+        "scope",
+        "stream",
+    )
+
+    def __init__(
+        self, context: CallContext, stream: Stream, link: Link, wire: ServerConnection
+    ) -> None:
+        self._context = context
+        self._link = link
+        self._wire = wire
+        self._inbox: deque[bytes] = deque()
+        self._event: trio.Event | None = None
+        self._sent = 0
+        self.stream = stream
+        self.ended = False
+        deadline = context.deadline
+        self.scope = trio.CancelScope(deadline=float("inf") if deadline is None else deadline)
+
+    @property
+    def path(self) -> str:
+        return self._context.path
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._context.metadata
+
+    @property
+    def peer(self) -> Peer:
+        return self._context.peer
+
+    @property
+    def deadline(self) -> float | None:
+        return self._context.deadline
+
+    # ---- for the handler
+
+    async def receive(self) -> bytes | None:
+        """The next request message, or None after the last one."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._inbox:
+            if self.ended:
+                return None
+            await self._wait()
+        message = self._inbox.popleft()
+        self._wire.consumed(self.stream, len(message))
+        if self._wire.sender.out:
+            self._link.flush()
+        return message
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
+        """Send one response message; waits while the peer does not take it."""
+        wire, stream = self._wire, self.stream
+        wire.send_headers(stream)
+        writable = wire.send_message(stream, message)
+        before = stream.queued
+        self._link.flush()
+        self._sent += before
+        if self._sent >= YIELD_EVERY:
+            self._sent = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        if not writable:
+            while stream.waiting and not stream.closed:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._event = trio.Event()
+        try:
+            await self._event.wait()
+        finally:
+            self._event = None
+
+    # ---- for the connection
+
+    def deliver(self, message: bytes) -> None:
+        self._inbox.append(message)
+        self.wake()
+
+    def end(self) -> None:
+        """The client sends no more."""
+        self.ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+    def cancel(self) -> None:
+        """The stream is gone: nobody is there to be answered."""
+        self.scope.cancel()
+
+
+class AwaitedCall:
+    """A unary call whose handler has to wait: all that is left to do to it is to cancel it."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self, deadline: float | None) -> None:
+        self.scope = trio.CancelScope(deadline=float("inf") if deadline is None else deadline)
+
+    def wake(self) -> None:
+        """Nothing waits for its stream: the answer is queued whole."""
+
+    def cancel(self) -> None:
+        self.scope.cancel()

@@ -1,0 +1,174 @@
+"""A gRPC server: listeners, connections, and the graceful end of both.
+
+listeners = await open_listeners("127.0.0.1:9000")
+server = await nursery.start(partial(serve, services, listeners))
+...
+await server.drain()
+"""
+
+import errno
+import logging
+import math
+import socket
+import ssl
+from collections.abc import Sequence
+
+import trio
+
+from builder.net.listeners import Listener, join_address
+from builder.net.rpc import Method, Peer, Service
+from builder.net.serving import Hooks, ServerLink
+from builder.net.transport import SocketTransport, TlsTransport, Transport
+from builder.wire.heads import Route
+from builder.wire.limits import Limits
+from builder.wire.server import ServerConnection
+
+log = logging.getLogger("builder.net")
+
+HANDSHAKE_S = 10.0
+DRAIN_ANSWER_S = 1.0  # how long a client may take to answer the first GOAWAY's PING
+OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_HOOKS = Hooks()
+
+
+def routes_of(services: Sequence[Service]) -> dict[str, Route]:
+    """Every served path, and what the wire must know of it. Raises ValueError for a clash."""
+    routes: dict[str, Route] = {}
+    for service in services:
+        for method in service.methods:
+            if method.path in routes:
+                raise ValueError(f"{method.path} is served twice")
+            routes[method.path] = _route(method)
+    return routes
+
+
+def _route(method: Method) -> Route:
+    if (method.unary is None) == (method.stream is None):
+        raise ValueError(f"{method.path} needs one handler: unary or stream")
+    return Route(method.unary is not None, method.max_request_bytes, method)
+
+
+class Server:
+    """Serves until it is cancelled or drained."""
+
+    def __init__(
+        self, services: Sequence[Service], *, limits: Limits | None = None, hooks: Hooks = NO_HOOKS
+    ) -> None:
+        self._routes = routes_of(services)
+        self._limits = limits or Limits()
+        self._hooks = hooks
+        self._links: dict[ServerLink, None] = {}
+        self._accepting = trio.CancelScope()
+        self._empty = trio.Event()
+        self.addresses: tuple[str, ...] = ()
+
+    @property
+    def connections(self) -> int:
+        return len(self._links)
+
+    async def serve(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and serve; returns when draining is complete. Closes the listeners."""
+        self.addresses = tuple(listener.address for listener in listeners)
+        try:
+            async with trio.open_nursery() as connections:
+                with self._accepting:
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(self._accept, listener, connections)
+                        task_status.started(self)
+                for listener in listeners:
+                    listener.close()
+        finally:
+            for listener in listeners:
+                listener.close()
+            self._empty.set()
+
+    async def drain(self, grace_s: float = math.inf) -> None:
+        """Take no more calls, let open ones end for at most `grace_s` seconds, then close."""
+        self._accepting.cancel()
+        with trio.move_on_after(grace_s) as scope:
+            for link in list(self._links):
+                link.start_drain()
+            with trio.move_on_after(DRAIN_ANSWER_S):
+                await self._empty.wait()
+            for link in list(self._links):
+                link.finish_drain()
+            await self._empty.wait()
+        if scope.cancelled_caught:
+            for link in list(self._links):
+                link.close()
+            await self._empty.wait()
+
+    # ---- connections
+
+    async def _accept(self, listener: Listener, connections: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener.sock)
+            try:
+                sock, address = listener.sock.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    log.error("cannot accept on %s: %s", listener.address, error.strerror)
+                    await trio.sleep(0.1)  # until some connection has ended
+                continue
+            connections.start_soon(self._connection, sock, _peer_of(address), listener.tls)
+
+    async def _connection(
+        self, sock: socket.socket, address: str, tls: ssl.SSLContext | None
+    ) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw = SocketTransport(sock)
+        try:
+            transport, identity = await _secure(raw, tls)
+            link = ServerLink(
+                ServerConnection(self._limits, self._routes), Peer(address, identity), self._hooks
+            )
+            self._links[link] = None
+            try:
+                await link.run(transport)
+            finally:
+                del self._links[link]
+        except (OSError, trio.TooSlowError) as error:
+            log.info("%s: %s", address, error or "TLS handshake took too long")
+        except Exception:
+            log.exception("the connection of %s failed by our fault", address)
+        finally:
+            raw.close()
+
+
+async def _secure(raw: SocketTransport, tls: ssl.SSLContext | None) -> tuple[Transport, str]:
+    if tls is None:
+        return raw, ""
+    transport = TlsTransport(raw, tls, None)
+    with trio.fail_after(HANDSHAKE_S):
+        await transport.handshake()
+    if transport.tls.selected_alpn_protocol() not in ("h2", None):
+        raise ConnectionAbortedError("the client does not speak h2 (ALPN)")
+    return transport, transport.identity()
+
+
+def _peer_of(address: object) -> str:
+    if isinstance(address, tuple):
+        return join_address(str(address[0]), int(address[1]))
+    return "unix"
+
+
+async def serve(
+    services: Sequence[Service],
+    listeners: Sequence[Listener],
+    *,
+    limits: Limits | None = None,
+    hooks: Hooks = NO_HOOKS,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve these services; `await nursery.start(...)` gives the Server, to be drained."""
+    await Server(services, limits=limits, hooks=hooks).serve(listeners, task_status=task_status)

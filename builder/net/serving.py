@@ -1,0 +1,270 @@
+"""Hot: one connection of a server: events of the wire become calls of handlers.
+
+A unary handler that answers at once is answered inside the receive loop, and everything that one
+receive brought is answered by one send. `python -m tests.bench wire`, figures.gar_per_s.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+import trio
+
+from builder.base.errors import Code, StatusError
+from builder.net.calls import AwaitedCall, CallContext, ServerCall
+from builder.net.link import Link
+from builder.net.rpc import Context, Method, Peer
+from builder.net.transport import Transport
+from builder.wire.events import (
+    ConnectionEnded,
+    Event,
+    MessageReceived,
+    PingAcknowledged,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
+from builder.wire.heads import RequestHead
+from builder.wire.server import ServerConnection
+from builder.wire.stream import Stream
+
+log = logging.getLogger("builder.net")
+
+DRAIN_PING = b"draining"
+STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
+
+Authorize = Callable[[Context], None]
+Observe = Callable[[str, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the server calls for each call, if set.
+
+    `authorize` raises a StatusError to refuse it. `observe` gets the path, the gRPC code and the
+    seconds that it took.
+    """
+
+    authorize: Authorize | None = None
+    observe: Observe | None = None
+
+
+class ServerLink:
+    """One client's connection."""
+
+    def __init__(self, wire: ServerConnection, peer: Peer, hooks: Hooks) -> None:
+        self.wire = wire
+        self.peer = peer
+        self._authorize = hooks.authorize
+        self._observe = hooks.observe
+        self._link: Link | None = None
+        self._nursery: trio.Nursery | None = None
+        self._drain_started = False
+
+    async def run(self, transport: Transport) -> None:
+        """Serve until the peer leaves, breaks the protocol, or draining is complete."""
+        wire = self.wire
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._link = link = Link(wire, transport, nursery, self._flushed)
+            link.flush()
+            while not link.broken and not wire.ended:
+                data = await transport.receive()
+                if not data:
+                    break
+                events = wire.receive(data, trio.current_time())
+                if events:
+                    self._handle(events)
+                link.flush()
+                if link.writing and len(wire.sender.out) > STALLED:
+                    await link.drained()
+            if wire.ended:
+                with trio.move_on_after(1):
+                    await link.drained()
+            nursery.cancel_scope.cancel()
+
+    # ---- events
+
+    def _handle(self, events: list[Event]) -> None:
+        reply = self.wire.reply
+        authorize, observe = self._authorize, self._observe
+        started = 0.0
+        for event in events:
+            if type(event) is not tuple:
+                self._other(event)
+                continue
+            stream_id, head, message = event
+            context = head.context or self._context(head)
+            if observe is not None:
+                started = time.perf_counter()
+            try:
+                if authorize is not None:
+                    authorize(context)
+                answer = head.route.target.unary(message, context)  # type: ignore[union-attr]  # a called path has a route
+            except Exception as error:
+                self._failed(stream_id, context.path, error, started)
+                continue
+            if type(answer) is not bytes:
+                self._wait_for(stream_id, head, context, answer)
+                continue
+            reply(stream_id, answer)
+            if observe is not None:
+                observe(context.path, 0, time.perf_counter() - started)
+
+    def _context(self, head: RequestHead) -> CallContext:
+        """One for all calls that look alike; calls with a deadline have their own."""
+        if head.timeout_s is not None:
+            return CallContext(head, self.peer, trio.current_time() + head.timeout_s)
+        context = CallContext(head, self.peer, None)
+        head.context = context
+        return context
+
+    def _other(self, event: Event) -> None:
+        match event:
+            case StreamOpened(stream, head):
+                self._start(stream, head)
+            case MessageReceived(stream, message):
+                if isinstance(stream.owner, ServerCall):
+                    stream.owner.deliver(message)
+            case StreamEnded(stream):
+                if isinstance(stream.owner, ServerCall):
+                    stream.owner.end()
+            case StreamReset(stream):
+                if isinstance(stream.owner, ServerCall | AwaitedCall):
+                    stream.owner.cancel()
+            case PingAcknowledged(opaque):
+                if opaque == DRAIN_PING:
+                    self.finish_drain()
+            case ConnectionEnded(code, text):
+                log.info("%s was sent away: %s (%s)", self.peer.address, text, code)
+            case _:
+                pass
+
+    # ---- calls with a task
+
+    def _start(self, stream: Stream, head: RequestHead) -> None:
+        assert self._link is not None
+        assert self._nursery is not None
+        assert head.route is not None
+        context = self._context(head)
+        stream.owner = call = ServerCall(context, stream, self._link, self.wire)
+        method: Method = head.route.target
+        self._nursery.start_soon(self._stream, call, context, method)
+
+    async def _stream(self, call: ServerCall, context: CallContext, method: Method) -> None:
+        assert method.stream is not None
+        started = time.perf_counter()
+        stream = call.stream
+        code = Code.CANCELLED
+        try:
+            with call.scope:
+                try:
+                    if self._authorize is not None:
+                        self._authorize(context)
+                    await method.stream(call)
+                    self.wire.send_headers(stream)
+                    self.wire.finish(stream, Code.OK)
+                    code = Code.OK
+                except Exception as error:
+                    code = self._fail_stream(stream, context.path, error)
+            if call.scope.cancelled_caught:
+                code = self._cancelled(stream)
+        finally:
+            self._done(stream, context.path, code, started)
+
+    def _wait_for(
+        self, stream_id: int, head: RequestHead, context: CallContext, answer: object
+    ) -> None:
+        assert self._nursery is not None
+        if isinstance(answer, bytearray | memoryview):
+            self.wire.reply(stream_id, bytes(answer))
+            return
+        stream = self.wire.adopt(stream_id, head)
+        stream.owner = call = AwaitedCall(context.deadline)
+        self._nursery.start_soon(
+            self._unary, call, stream, context.path, cast("Awaitable[bytes]", answer)
+        )
+
+    async def _unary(
+        self, call: AwaitedCall, stream: Stream, path: str, answer: Awaitable[bytes]
+    ) -> None:
+        started = time.perf_counter()
+        code = Code.CANCELLED
+        try:
+            with call.scope:
+                try:
+                    message = await answer
+                    if not stream.closed:
+                        self.wire.reply(stream.id, message)
+                        code = Code.OK
+                except Exception as error:
+                    code = self._fail_stream(stream, path, error)
+            if call.scope.cancelled_caught:
+                code = self._cancelled(stream)
+        finally:
+            self._done(stream, path, code, started)
+
+    def _cancelled(self, stream: Stream) -> Code:
+        """The client left, or the deadline passed: then it is told so, if it still listens."""
+        if stream.closed:
+            return Code.CANCELLED
+        self.wire.sender.drop(stream)
+        self.wire.finish(stream, Code.DEADLINE_EXCEEDED, "the call's deadline passed")
+        return Code.DEADLINE_EXCEEDED
+
+    def _done(self, stream: Stream, path: str, code: Code, started: float) -> None:
+        assert self._link is not None
+        stream.owner = None
+        stream.ignored = True
+        self._link.flush()
+        if self._observe is not None:
+            self._observe(path, code, time.perf_counter() - started)
+
+    # ---- failures
+
+    def _failed(self, stream_id: int, path: str, error: Exception, started: float) -> None:
+        code = self._fail(stream_id, path, error)
+        if self._observe is not None:
+            self._observe(path, code, time.perf_counter() - started)
+
+    def _fail_stream(self, stream: Stream, path: str, error: Exception) -> Code:
+        if stream.closed and isinstance(error, StatusError):
+            return error.code
+        return self._fail(stream.id, path, error)
+
+    def _fail(self, stream_id: int, path: str, error: Exception) -> Code:
+        if isinstance(error, StatusError):
+            self.wire.fail(stream_id, error.code, error.message, error.details)
+            return error.code
+        log.error("%s of %s failed", path, self.peer.address, exc_info=error)
+        self.wire.fail(stream_id, Code.INTERNAL, f"{type(error).__name__} in {path}; see the log")
+        return Code.INTERNAL
+
+    # ---- draining
+
+    def start_drain(self) -> None:
+        """GOAWAY twice: calls that are on their way while we speak are still served."""
+        if self._drain_started or self._link is None:
+            return
+        self._drain_started = True
+        self.wire.announce_drain()
+        self.wire.ping(DRAIN_PING)
+        self._link.flush()
+
+    def finish_drain(self) -> None:
+        """Second GOAWAY; the connection closes when its last stream has ended."""
+        if self._link is not None and not self.wire.draining:
+            self.wire.drain()
+            self._link.flush()
+
+    def close(self) -> None:
+        """End the connection and every call on it, now."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    def _flushed(self) -> None:
+        """Everything is sent: a connection that is drained may close."""
+        if self.wire.draining and not self.wire.streams:
+            self.close()

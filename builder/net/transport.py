@@ -1,0 +1,215 @@
+"""Hot: a byte stream over a socket, made for a connection that answers inside its receive loop.
+
+Receiving waits; writing never does: `write` hands to the kernel what it takes and keeps the rest
+for `flush`, so that all answers of one receive leave in one system call and blobs leave by
+`sendmsg` without a copy. One in flight costs one epoll round and two system calls
+(`python -m tests.bench wire`, figures.one_in_flight_us).
+
+trio's own socket class is not used below: its checkpoints around each call cost more than the
+calls. Fairness is kept: every receive passes through the scheduler once.
+"""
+
+import socket
+import ssl
+from typing import Any, Final, Protocol
+
+import trio
+
+from builder.net.rpc import Buffer
+
+SMALL_READ: Final = 64 * 1024
+LARGE_READ: Final = 512 * 1024
+MAX_VECTORS: Final = 1024  # IOV_MAX of Linux and of macOS
+NAME_KINDS: Final = ("URI", "DNS")
+JOIN_BELOW: Final = 32 * 1024  # joining costs less than a vector for each piece
+
+
+class Transport(Protocol):
+    """What a link needs of its socket."""
+
+    async def receive(self) -> bytes:
+        """What has arrived, or b"" when the peer is gone."""
+        ...
+
+    def write(self, buffers: list[Buffer]) -> bool:
+        """Send what the kernel takes now; True when that was all. Raises OSError."""
+        ...
+
+    def flush(self) -> bool:
+        """Send more of what is left; True when nothing is left. Raises OSError."""
+        ...
+
+    async def wait_writable(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SocketTransport:
+    """A plain socket, which must not block."""
+
+    __slots__ = ("_read_size", "_rest", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._rest: list[Buffer] = []
+        self._read_size = SMALL_READ
+
+    async def receive(self) -> bytes:
+        while True:
+            if self._read_size == SMALL_READ:
+                await trio.lowlevel.wait_readable(self.sock)
+            else:
+                await trio.lowlevel.checkpoint()
+            size = self._read_size
+            try:
+                data = self.sock.recv(size)
+            except BlockingIOError:
+                self._read_size = SMALL_READ
+                continue
+            except OSError:
+                return b""
+            self._read_size = LARGE_READ if len(data) >= SMALL_READ else SMALL_READ
+            return data
+
+    def write(self, buffers: list[Buffer]) -> bool:
+        if self._rest:
+            self._rest += buffers
+            return False
+        self._rest = buffers
+        return self.flush()
+
+    def flush(self) -> bool:
+        try:
+            while self._rest:
+                self._send_some()
+        except BlockingIOError:
+            return False
+        return True
+
+    def _send_some(self) -> None:
+        rest = self._rest
+        if len(rest) > 1 and sum(map(len, rest)) <= JOIN_BELOW:
+            rest[:] = [b"".join(rest)]
+        single = len(rest) == 1
+        sent = self.sock.send(rest[0]) if single else self.sock.sendmsg(rest[:MAX_VECTORS])
+        done = 0
+        for buffer in rest:
+            if sent < len(buffer):
+                break
+            sent -= len(buffer)
+            done += 1
+        del rest[:done]
+        if sent:
+            rest[0] = memoryview(rest[0])[sent:]
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.wait_writable(self.sock)
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.sock)
+            self.sock.close()
+
+
+class TlsTransport:
+    """TLS over a plain transport, by memory buffers: encryption needs no waiting of its own."""
+
+    __slots__ = ("_in", "_out", "_raw", "tls")
+
+    def __init__(
+        self, raw: SocketTransport, context: ssl.SSLContext, server_hostname: str | None
+    ) -> None:
+        self._raw = raw
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(
+            self._in,
+            self._out,
+            server_side=server_hostname is None,
+            server_hostname=server_hostname,
+        )
+
+    async def handshake(self) -> None:
+        """Raises ssl.SSLError, and OSError when the peer leaves."""
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._push()
+                if not await self._pull():
+                    raise ConnectionResetError("the peer left during the TLS handshake") from None
+            except ssl.SSLError:
+                await self._push()  # the alert that tells the peer why
+                raise
+            else:
+                await self._push()
+                return
+
+    def identity(self) -> str:
+        """Who the peer's certificate says it is: its first URI or DNS name, else its subject."""
+        certificate: dict[str, Any] = self.tls.getpeercert() or {}
+        names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in NAME_KINDS]
+        names += [
+            value
+            for group in certificate.get("subject", ())
+            for key, value in group
+            if key == "commonName"
+        ]
+        return names[0] if names else ""
+
+    async def _push(self) -> None:
+        done = self._raw.write([self._out.read()]) if self._out.pending else self._raw.flush()
+        while not done:
+            await self._raw.wait_writable()
+            done = self._raw.flush()
+
+    async def _pull(self) -> bool:
+        data = await self._raw.receive()
+        if not data:
+            self._in.write_eof()
+            return False
+        self._in.write(data)
+        return True
+
+    async def receive(self) -> bytes:
+        while True:
+            parts: list[bytes] = []
+            try:
+                while True:
+                    part = self.tls.read(SMALL_READ)
+                    if not part:
+                        return b"".join(parts)
+                    parts.append(part)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                return b""
+            if self._out.pending:
+                self._raw.write([self._out.read()])
+            if parts:
+                return b"".join(parts)
+            if not await self._pull():
+                return b""
+
+    def write(self, buffers: list[Buffer]) -> bool:
+        try:
+            for buffer in buffers if len(buffers) == 1 else _merged(buffers):
+                self.tls.write(buffer)
+        except ssl.SSLError as error:
+            raise ConnectionResetError(f"TLS: {error}") from None
+        return self._raw.write([self._out.read()]) if self._out.pending else self._raw.flush()
+
+    def flush(self) -> bool:
+        return self._raw.flush()
+
+    async def wait_writable(self) -> None:
+        await self._raw.wait_writable()
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def _merged(buffers: list[Buffer]) -> list[Buffer]:
+    """One buffer, so that small frames share TLS records; empty ones would be an error."""
+    whole = b"".join(buffers)
+    return [whole] if whole else []

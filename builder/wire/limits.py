@@ -1,0 +1,27 @@
+"""What one connection may cost us. Every number is enforced in this room."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one connection, with defaults that real clients never meet.
+
+    Sizes are bytes. Rates are events per `rate_window_s` seconds on one connection; a peer that
+    exceeds one is sent away with GOAWAY(ENHANCE_YOUR_CALM). Header list size counts as RFC 9113,
+    6.5.2 does: 32 octets more for each field.
+    """
+
+    max_streams: int = 1000
+    max_header_list: int = 64 * 1024
+    max_message: int = 4 * 1024 * 1024 + 64 * 1024
+    stream_window: int = 1024 * 1024
+    connection_window: int = 16 * 1024 * 1024
+    max_frame: int = 64 * 1024
+    send_queue: int = 64 * 1024  # a stream that has more than this queued is not writable
+    max_backlog: int = 64 * 1024 * 1024  # with more than this queued, new streams are refused
+    rate_window_s: float = 10.0
+    max_resets: int = 2000
+    max_control: int = 10_000  # PING, SETTINGS, PRIORITY, empty and unknown frames
+    max_tiny_data: int = 20_000  # DATA frames below 64 octets that do not end a stream
+    max_continuations: int = 64  # frames of one header block

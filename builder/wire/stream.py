@@ -1,0 +1,151 @@
+"""One stream: its two half-closes, its two windows, the message coming in, the bytes going out.
+
+         peer ends                      we end
+  OPEN ------------> half-closed remote --------> CLOSED
+    `-----we end---> half-closed local  --peer ends--^      (a reset closes from anywhere)
+
+A closed stream is not in the connection's table; its owner may still hold the object.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from builder.base.errors import Code
+
+if TYPE_CHECKING:
+    from builder.wire.heads import RequestHead
+
+Buffer = bytes | bytearray | memoryview
+
+PREFIX_OCTETS = 5
+MANY_PIECES = 128
+
+
+class Owner(Protocol):
+    """The call that a stream belongs to, outside of this room."""
+
+    def wake(self) -> None:
+        """The stream became writable, or closed."""
+        ...
+
+
+class MessageFaultError(Exception):
+    """A message of the peer that ends its call with this status."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Stream:
+    """State of one stream. The connection changes it; `owner` belongs to the caller."""
+
+    __slots__ = (
+        "body_octets",
+        "closed",
+        "ended",
+        "ending",
+        "final_block",
+        "first_message",
+        "half_closed",
+        "head",
+        "headers_done",
+        "id",
+        "ignored",
+        "max_message",
+        "need",
+        "owner",
+        "pieces",
+        "queue",
+        "queued",
+        "received",
+        "recv_credit",
+        "recv_due",
+        "send_window",
+        "waiting",
+    )
+
+    def __init__(self, id_: int, send_window: int, recv_credit: int, max_message: int) -> None:
+        self.id = id_
+        self.head: RequestHead | None = None
+        self.owner: Owner | None = None
+        self.max_message = max_message
+        self.half_closed = False  # the peer sends no more
+        self.ended = False  # we sent our END_STREAM
+        self.closed = False
+        self.ignored = False  # a fault was answered; what still comes is thrown away
+        self.headers_done = False  # server: response headers sent; client: received
+        self.body_octets = 0
+        self.first_message: bytes | None = None  # of a unary call that came in many frames
+        # receiving
+        self.recv_credit = recv_credit  # octets that the peer may still send
+        self.recv_due = 0  # octets taken, not yet given back by WINDOW_UPDATE
+        self.pieces: list[Buffer] = []
+        self.need = -1  # size of the message that is coming in, -1 while its prefix is incomplete
+        self.received = 0  # octets of it in pieces
+        # sending
+        self.send_window = send_window
+        self.queue: deque[Buffer] = deque()
+        self.queued = 0  # octets in queue
+        self.ending = False  # after the queue: END_STREAM on the last DATA, or final_block
+        self.final_block = b""
+        self.waiting = False  # somebody wants to know when it is writable
+
+    def take_messages(self, data: Buffer) -> list[bytes]:
+        """The whole messages that end in these octets of a body; keeps the rest.
+
+        Raises MessageFaultError for a compressed or too large message.
+        """
+        messages: list[bytes] = []
+        while len(data):
+            if self.need < 0:
+                if self.pieces:  # a part of a prefix
+                    data = b"".join((*self.pieces, data))
+                    self.pieces.clear()
+                if len(data) < PREFIX_OCTETS:
+                    self.pieces.append(data)
+                    break
+                self.need = self._size(data)
+                data = data[PREFIX_OCTETS:]
+            missing = self.need - self.received
+            if len(data) < missing:
+                self._keep(data)
+                break
+            messages.append(self._finish(data[:missing]))
+            data = data[missing:]
+        else:
+            if self.need == 0:
+                messages.append(self._finish(b""))
+        return messages
+
+    def _size(self, data: Buffer) -> int:
+        """The size in a message's prefix, checked."""
+        if data[0]:
+            raise MessageFaultError(
+                Code.INTERNAL, "a message is marked as compressed, but no grpc-encoding is in force"
+            )
+        size = int.from_bytes(data[1:PREFIX_OCTETS], "big")
+        if size > self.max_message:
+            raise MessageFaultError(
+                Code.RESOURCE_EXHAUSTED,
+                f"a message of {size} bytes is larger than the limit of {self.max_message}",
+            )
+        return size
+
+    def _keep(self, data: Buffer) -> None:
+        self.pieces.append(data)
+        self.received += len(data)
+        if len(self.pieces) >= MANY_PIECES:  # tiny frames must not cost an object each
+            self.pieces = [b"".join(self.pieces)]
+
+    def _finish(self, data: Buffer) -> bytes:
+        if self.pieces:
+            self.pieces.append(data)
+            message = b"".join(self.pieces)
+            self.pieces.clear()
+        else:
+            message = bytes(data)
+        self.need = -1
+        self.received = 0
+        return message

@@ -1,0 +1,99 @@
+"""The service that tests call: one method of each kind, on plain bytes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from builder.base.errors import NotFoundError
+from builder.net.listeners import open_listeners
+from builder.net.rpc import Call, Context, Method, Service
+from builder.net.server import Server, serve
+
+
+def echo(request: bytes, context: Context) -> bytes:
+    return request
+
+
+async def _later(request: bytes) -> bytes:
+    await trio.lowlevel.checkpoint()
+    return request
+
+
+def slow_echo(request: bytes, context: Context):
+    return _later(request)
+
+
+def missing(request: bytes, context: Context) -> bytes:
+    raise NotFoundError("kein Blob: äöü € 100%", b"\x08\x05")
+
+
+def broken(request: bytes, context: Context) -> bytes:
+    raise RuntimeError("a bug")
+
+
+def metadata(request: bytes, context: Context) -> bytes:
+    value = context.metadata.get(request.decode(), "")
+    return value.encode() if isinstance(value, str) else value
+
+
+async def both(call: Call) -> None:
+    while (message := await call.receive()) is not None:
+        await call.send(message)
+
+
+async def down(call: Call) -> None:
+    """`count size`: that many messages of that many bytes."""
+    request = await call.receive()
+    assert request is not None
+    count, size = map(int, request.split())
+    for number in range(count):
+        await call.send(bytes([number % 256]) * size)
+
+
+async def up(call: Call) -> None:
+    total = 0
+    while (message := await call.receive()) is not None:
+        total += len(message)
+    await call.send(str(total).encode())
+
+
+async def hang(call: Call) -> None:
+    await trio.sleep_forever()
+
+
+async def hang_unary_task() -> bytes:
+    await trio.sleep_forever()
+    return b""
+
+
+def hang_unary(request: bytes, context: Context):
+    return hang_unary_task()
+
+
+ECHO = Service(
+    "test.Echo",
+    (
+        Method("/test.Echo/Echo", unary=echo),
+        Method("/test.Echo/SlowEcho", unary=slow_echo),
+        Method("/test.Echo/Missing", unary=missing),
+        Method("/test.Echo/Broken", unary=broken),
+        Method("/test.Echo/Metadata", unary=metadata),
+        Method("/test.Echo/HangUnary", unary=hang_unary),
+        Method("/test.Echo/Both", stream=both),
+        Method("/test.Echo/Down", stream=down),
+        Method("/test.Echo/Up", stream=up),
+        Method("/test.Echo/Hang", stream=hang),
+    ),
+)
+
+
+@asynccontextmanager
+async def serving(*services: Service, **options: object) -> AsyncIterator[Server]:
+    """A server on a free loopback port, until the block ends."""
+    listeners = await open_listeners("127.0.0.1:0")
+    async with trio.open_nursery() as nursery:
+        run = partial(serve, services or (ECHO,), listeners, **options)
+        yield await nursery.start(run)
+        nursery.cancel_scope.cancel()
