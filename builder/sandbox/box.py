@@ -6,6 +6,8 @@ From every state the death of its init leads to GONE: the kernel ends every proc
 namespace with its init, and `pidfd` becomes readable only when the last one has left.
 """
 
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
 import os
 import resource
 import struct

@@ -3,10 +3,13 @@
     service --run, kill--> broker --make--> zygote --fork--> init (ready) --action--> init
             <-finished, gone-     <--ready, report--
 
-Started as a file by a bare interpreter (`python -I -S -B broker.py`, its link as stdin), it never forks after
-its start and imports only the core, so neither its own memory nor the service's is ever copied.
-One thread, one loop; it lives as long as the service holds the other end of its link.
+Started as a file by a bare interpreter (`python -I -S -B broker.py`, its link as stdin). It
+never forks after its start and imports only the core, so neither its own memory nor the
+service's is ever copied. One thread, one loop; it lives as long as the service holds the other
+end of its link.
 """
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
 import sys
 

@@ -9,9 +9,10 @@ Order of giving up privileges: mounts and loopback need those of the zygote's us
 nested user namespace, which owns nothing, then replaces them; its capabilities are dropped last.
 """
 
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
 import _socket
 import errno
-import marshal
 import os
 import resource
 import select
@@ -53,7 +54,7 @@ def main(sock: "_socket.socket", kit: Kit, full_network: bool) -> None:
         prepare(sock, kit, full_network)
         packet, fds = link.receive_packet(sock)
         if packet:
-            Action(sock, received(packet, fds), fds).run()
+            Action(sock, link.value_of(packet, fds), fds).run()
     except (OSError, SetupError, ValueError, KeyError) as error:
         tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
     finally:
@@ -94,19 +95,8 @@ def warm_up() -> None:
         os.posix_spawn(b"/nonexistent", [b"x"], {}, setsigdef=RESET)
     except OSError:
         pass
-    marshal.loads(marshal.dumps(({b"a": b"b"}, ["x"], 1.0)))
+    link.value_of(link.packed(({b"a": b"b"}, ["x"], 1.0)), [])
     resource.getrusage(resource.RUSAGE_CHILDREN)
-
-
-def received(packet: bytes, fds: list[int]) -> "dict[str, Any]":
-    value: dict[str, Any]
-    if packet[:1] == link.DIRECT:
-        value = marshal.loads(packet[1:])
-        return value
-    memory = fds.pop(0)
-    value = marshal.loads(os.pread(memory, os.fstat(memory).st_size, 0))
-    os.close(memory)
-    return value
 
 
 class Stream:

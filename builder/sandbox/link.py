@@ -48,15 +48,32 @@ def receive_packet(sock: "_socket.socket") -> "tuple[bytes, list[int]]":
     return packet, fds
 
 
+def packed(value: "Any") -> bytes:
+    """The packet that carries this value directly."""
+    return DIRECT + marshal.dumps(value)
+
+
+def value_of(packet: bytes, fds: list[int]) -> "Any":
+    """What a packet carries; a memory file is taken from the descriptors and closed."""
+    if packet[:1] == DIRECT:
+        return marshal.loads(memoryview(packet)[1:])  # noqa: S302 - from our own process
+    memory = fds.pop(0)
+    try:
+        size = os.fstat(memory).st_size
+        return marshal.loads(os.pread(memory, size, 0))  # noqa: S302 - from our own process
+    finally:
+        os.close(memory)
+
+
 def send(sock: "_socket.socket", value: "Any", fds: "tuple[int, ...]" = ()) -> None:
     """One value with descriptors."""
-    body = marshal.dumps(value)
-    if len(body) < PACKET_BYTES:
-        send_packet(sock, DIRECT + body, fds)
+    packet = packed(value)
+    if len(packet) <= PACKET_BYTES:
+        send_packet(sock, packet, fds)
         return
     memory = os.memfd_create("message", os.MFD_CLOEXEC)
     try:
-        view = memoryview(body)
+        view = memoryview(packet)[1:]
         while view:
             view = view[os.write(memory, view) :]
         send_packet(sock, IN_MEMORY, (memory, *fds))
@@ -67,13 +84,4 @@ def send(sock: "_socket.socket", value: "Any", fds: "tuple[int, ...]" = ()) -> N
 def receive(sock: "_socket.socket") -> "tuple[Any, list[int]]":
     """The next value and its descriptors; None when the other end is gone."""
     packet, fds = receive_packet(sock)
-    if not packet:
-        return None, fds
-    if packet[:1] == DIRECT:
-        return marshal.loads(memoryview(packet)[1:]), fds
-    memory = fds.pop(0)
-    try:
-        size = os.fstat(memory).st_size
-        return marshal.loads(os.pread(memory, size, 0)), fds
-    finally:
-        os.close(memory)
+    return (value_of(packet, fds) if packet else None), fds

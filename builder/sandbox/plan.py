@@ -5,6 +5,8 @@ them. Two lists make a sandbox: the template, built once by the zygote, and what
 adds to its own copy of it.
 """
 
+# ruff: noqa: S108 - these are places in the sandbox's own root, empty and its own
+
 import glob
 import os
 

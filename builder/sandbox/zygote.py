@@ -48,10 +48,7 @@ def start(channel: "_socket.socket", read_only: "Sequence[str]", uid: int | None
         else:
             become_unprivileged(uid)
         child = os.fork()
-        if child:
-            code = keep(channel, trees, child)
-        else:
-            code = serve(channel, root, trees)
+        code = keep(channel, trees, child) if child else serve(channel, root, trees)
     except (OSError, SetupError) as error:
         link.send_packet(channel, DOWN + str(error).encode())
     finally:

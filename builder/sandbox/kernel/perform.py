@@ -10,8 +10,7 @@ from builder.sandbox.kernel.syscalls import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Callable
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SEALED = MS_RDONLY | MS_NOSUID
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
