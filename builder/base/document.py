@@ -9,13 +9,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.resolver import BaseResolver
 
-from builder.base.errors import UsageError
+from builder.base.problems import DocumentError, Position, Problem
 
 try:
     from yaml.cyaml import CParser as Parser  # type: ignore[attr-defined]  # its stub hides it
@@ -39,8 +39,6 @@ Path: TypeAlias = tuple[str | int, ...]
 MAX_DEPTH = 64
 SAFE_DEPTH = 2_000  # what libyaml's recursion certainly survives
 MAX_VALUES = 1_000_000  # after the expansion of aliases
-SHOWN_PROBLEMS = 20
-SHOWN_WIDTH = 110  # columns of a source line
 TAG = "tag:yaml.org,2002:"
 MERGE = "<<"
 
@@ -70,54 +68,6 @@ WORDS = (
     ("undefined alias", HERE, "this alias has no anchor above it", "quote it if '*' is text"),
     ("another document", HERE, "a second document starts here", "keep one document in a file"),
 )
-
-
-class Position(NamedTuple):
-    """A place in a text; both count from 1, columns in characters."""
-
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong. `hint` says what to do; a secret's line is never shown."""
-
-    position: Position
-    message: str
-    hint: str = ""
-    secret: bool = False
-
-
-class DocumentError(UsageError):
-    """What is wrong in a document: per problem `source:line:column: message`, the line, a caret."""
-
-    def __init__(self, source: str, text: str, problems: Sequence[Problem]) -> None:
-        lines = text.splitlines()
-        shown = [_show(source, lines, problem) for problem in problems[:SHOWN_PROBLEMS]]
-        if len(problems) > SHOWN_PROBLEMS:
-            shown.append(f"{source}: and {len(problems) - SHOWN_PROBLEMS} more problems")
-        super().__init__("\n".join(shown))
-        self.source = source
-        self.problems = tuple(problems)
-
-
-def _show(source: str, lines: Sequence[str], problem: Problem) -> str:
-    line, column = problem.position
-    shown = [f"{source}:{line}:{column}: {problem.message}"]
-    if line <= len(lines) and not problem.secret:
-        start = max(0, column - SHOWN_WIDTH + 20)
-        visible = lines[line - 1][start : start + SHOWN_WIDTH].rstrip()
-        visible = "".join(char if char.isprintable() else " " for char in visible)
-        margin = f"{line:>5} | "
-        shown.append(f"{margin}{visible}")
-        shown.append(f"{' ' * (len(margin) - 2)}| {' ' * (column - 1 - start)}^")
-    if problem.hint:
-        shown.append(f"        {problem.hint}")
-    return "\n".join(shown)
 
 
 @dataclass(frozen=True, slots=True)

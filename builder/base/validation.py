@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.base.document import Document, DocumentError, Path, Problem
+from builder.base.document import Document, Path
 from builder.base.nearest import nearest
+from builder.base.problems import DocumentError, Problem
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

@@ -7,7 +7,8 @@ as in a shell. `$${` is a literal `${`. Keys are never expanded.
 import re
 from collections.abc import Mapping
 
-from builder.base.document import Document, Path, Plain, Problem
+from builder.base.document import Document, Path, Plain
+from builder.base.problems import Problem
 from builder.config.schema import Schema, coerced, subschema
 
 VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")

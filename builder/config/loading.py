@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from builder.base.document import Document, DocumentError, Path, Plain, Problem
+from builder.base.document import Document, Path, Plain
 from builder.base.errors import UsageError
+from builder.base.problems import DocumentError, Problem
 from builder.base.validation import validate
 from builder.config.checks import check
 from builder.config.expansion import expand

@@ -24,6 +24,9 @@ from builder.config.providers import ProviderName, Providers
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 Role = Literal["all", "coordinator", "worker", "client"]
+DigestFunction = Literal[
+    "sha256", "blake3", "sha1", "sha384", "sha512", "md5", "sha256tree", "gitsha1"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class WireLimits:
 @dataclass(frozen=True, slots=True)
 class Reapi:
     listen: Address = REAPI
-    instances: tuple[str, ...] = ("",)
-    digest_functions: tuple[Literal["sha256", "blake3"], ...] = ("sha256", "blake3")
+    instances: tuple[str, ...] = ()
+    digest_functions: tuple[DigestFunction, ...] = ("sha256", "blake3")
     max_batch_size: Bytes = 4 * MIB
     limits: WireLimits = field(default_factory=WireLimits)
 
@@ -59,7 +62,9 @@ class Store:
     kind: Literal["disk", "memory"] = "disk"
     path: FilePath = "~/.cache/builder/store"
     max_size: Bytes = 20 * GIB
-    fsync: Literal["always", "never"] = "never"
+    max_results_size: Bytes = GIB
+    lease: Seconds = 3 * 3600.0
+    fsync: Literal["none", "data", "full"] = "none"
 
 
 @dataclass(frozen=True, slots=True)

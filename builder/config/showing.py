@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
-from builder.base.document import DocumentError, Path, parse
+from builder.base.document import Path, parse
+from builder.base.problems import DocumentError
 from builder.config.filling import kind_of, plain_hint
 from builder.config.kinds import HIDDEN, Address, Kind, Secret
 from builder.config.loading import Origins, dotted, origin_of
