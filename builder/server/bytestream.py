@@ -16,7 +16,7 @@ from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.instances import Instances
 from builder.server.messages import bytes_field, only, parse
 from builder.server.uploads import Uploads
-from builder.stores.interface import BlobStore, InlineStore
+from builder.stores.interface import PIECE, BlobStore, InlineStore
 
 NAME = "google.bytestream.ByteStream"
 DATA = 10  # the field of ReadResponse and WriteRequest
@@ -57,7 +57,9 @@ class ByteStreamService:
             raise InvalidArgumentError(f"read_limit is {request.read_limit}; 0 means no limit")
         if not 0 <= offset <= digest.size_bytes:
             raise OutOfRangeError(f"read_offset {offset} is outside of {digest}")
-        data = None if self._inline is None else self._inline.get_nowait(digest)
+        data = None
+        if self._inline is not None and digest.size_bytes <= PIECE:
+            data = self._inline.get_nowait(digest)
         if data is not None:
             end = offset + request.read_limit if request.read_limit else None
             if piece := memoryview(data)[offset:end]:

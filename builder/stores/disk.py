@@ -51,7 +51,7 @@ class DiskBlobStore:
         self._started = now()
         self._loaded = False
         self._loading = trio.Lock()
-        self._ready: set[str] = set()  # functions whose directories are there
+        self._shards: set[str] = set()  # directories that are there
 
     def close(self) -> None:
         self.folder.close()
@@ -187,10 +187,10 @@ class DiskBlobStore:
 
     def place(self, digest: Digest) -> str:
         """Where a new file goes; its directory is there."""
-        if digest.function not in self._ready:
-            for number in range(256):
-                os.makedirs(f"{self.folder.root}/{digest.function}/{number:02x}", exist_ok=True)
-            self._ready.add(digest.function)
+        shard = f"{digest.function}/{digest.hash[:2]}"
+        if shard not in self._shards:
+            os.makedirs(f"{self.folder.root}/{shard}", exist_ok=True)
+            self._shards.add(shard)
         return self._path(digest.function, digest.hash, digest.size_bytes)
 
     def appear(self, digest: Digest, temporary: str) -> str:

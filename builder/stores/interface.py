@@ -49,6 +49,7 @@ class BlobStore(Protocol):
 
         Raises InvalidArgumentError when the bytes are not those that the digest names,
         ResourceExhaustedError when there is no room. Writing what is present is no error.
+        A generator of chunks stays its caller's to close (`contextlib.aclosing`).
         """
         ...
 

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Iterable,
     Sequence,
 )
+from contextlib import aclosing
 
 from builder.base.digest import Digest, hasher, is_empty
 from builder.base.errors import (
@@ -121,7 +121,8 @@ class RemoteBlobStore:
         if len(data) <= self._small:
             await self._puts.ask((digest, data))
             return
-        await self._stream_write(digest, _pieces(data))
+        async with aclosing(_pieces(data)) as pieces:
+            await self._stream_write(digest, pieces)
 
     async def _find_missing(self, function: str, digests: Sequence[Digest]) -> set[Digest]:
         request = pb.FindMissingBlobsRequest(
@@ -238,7 +239,7 @@ async def _joined(chunks: AsyncIterable[bytes], digest: Digest) -> bytes:
     return bytes(data)
 
 
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+async def _pieces(data: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(data), PIECE):
         yield data[start : start + PIECE]
 

@@ -1,0 +1,122 @@
+"""A way to services without a wire between: the client's `Channel` straight onto handlers."""
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from builder.base.errors import StatusError, UnimplementedError
+from builder.net.rpc import Buffer, Metadata, Method, Peer, Service
+
+
+def joined(message: Buffer | Sequence[Buffer]) -> bytes:
+    if isinstance(message, bytes | bytearray | memoryview):
+        return bytes(message)
+    return b"".join(bytes(part) for part in message)
+
+
+class DirectContext:
+    """A call of one test."""
+
+    def __init__(self, path: str, metadata: Metadata | None = None) -> None:
+        self.path = path
+        self.metadata: Metadata = metadata or {}
+        self.peer = Peer("test")
+        self.deadline: float | None = None
+
+
+class DirectCall(DirectContext):
+    """Both ends of one streaming call."""
+
+    def __init__(self, path: str, metadata: Metadata | None = None) -> None:
+        super().__init__(path, metadata)
+        self.requests_in, self.requests_out = trio.open_memory_channel[bytes](4)
+        self.responses_in, self.responses_out = trio.open_memory_channel[bytes](4)
+        self.ended = trio.Event()
+        self.error: StatusError | None = None
+
+    async def receive(self) -> bytes | None:
+        try:
+            return await self.requests_out.receive()
+        except trio.EndOfChannel:
+            return None
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
+        await self.responses_in.send(joined(message))
+
+    async def handle(self, method: Method) -> None:
+        try:
+            assert method.stream
+            await method.stream(self)
+        except StatusError as error:
+            self.error = error
+        finally:
+            self.requests_out.close()
+            self.responses_in.close()
+
+
+class DirectClientCall:
+    def __init__(self, call: DirectCall) -> None:
+        self._call = call
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
+        try:
+            await self._call.requests_in.send(joined(message))
+        except trio.BrokenResourceError:
+            raise self._call.error or StatusError("the call has ended") from None
+
+    async def done_sending(self) -> None:
+        await self._call.requests_in.aclose()
+
+    async def receive(self) -> bytes | None:
+        try:
+            return await self._call.responses_out.receive()
+        except trio.EndOfChannel:
+            if self._call.error is not None:
+                raise self._call.error from None
+            return None
+
+
+class DirectChannel:
+    """A `Channel` onto these services; counts calls by path."""
+
+    def __init__(self, *services: Service) -> None:
+        self._methods = {m.path: m for service in services for m in service.methods}
+        self.calls: dict[str, int] = {}
+
+    async def unary(
+        self,
+        path: str,
+        request: Buffer,
+        *,
+        metadata: Metadata | None = None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        await trio.lowlevel.checkpoint()
+        method = self._find(path)
+        assert method.unary
+        answer = method.unary(bytes(request), DirectContext(path, metadata))
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, metadata: Metadata | None = None, timeout_s: float | None = None
+    ) -> AsyncIterator[DirectClientCall]:
+        method = self._find(path)
+        call = DirectCall(path, metadata)
+        failed: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call.handle, method)
+            try:
+                yield DirectClientCall(call)
+            except (Exception, GeneratorExit) as error:  # outside of the nursery, which would wrap it in a group
+                failed = error
+            nursery.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+
+    def _find(self, path: str) -> Method:
+        self.calls[path] = self.calls.get(path, 0) + 1
+        if path not in self._methods:
+            raise UnimplementedError(f"{path} is not served")
+        return self._methods[path]
