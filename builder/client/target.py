@@ -170,7 +170,8 @@ class TargetBuilder:
                 lost = missing_of(error)
                 if not lost or tries == UPLOAD_TRIES:
                     raise
-                self._uploader.forget(lost)
+                # The server names what it has come across; ask about everything again.
+                self._uploader.forget(prepared.digests)
             else:
                 return response
 

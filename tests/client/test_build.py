@@ -1,0 +1,374 @@
+"""Whole builds on a store in memory, with an executor of our own."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import trio
+
+from builder.base.errors import FailedPreconditionError, UsageError
+from builder.client.executor import Ticket
+from builder.client.target import Choices
+from tests.client.fakes import World
+
+ONE = """\
+target app:
+  inputs: ["src/**", "!src/**/*.bak"]
+  outputs: [out/app]
+  command: [cat, out/app, src/a, src/d/b]
+"""
+FILES: dict[str, str | bytes] = {"src/a": "A", "src/d/b": "B", "src/c.bak": "C"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def times_out(lines: str) -> str:
+    """Lines with their durations and sizes as `T` and `S`."""
+    lines = re.sub(r"\d+(\.\d)?(ms|s)\b", "T", lines)
+    return re.sub(r"\(\d+ K?B\)", "(S)", lines)
+
+
+async def test_a_miss_and_then_a_hit(world: World) -> None:
+    """The first build uploads, executes and lands; the second only asks; both say so exactly."""
+    world.write({"Builderfile": ONE, **FILES})
+    summary = await world.build("app")
+    assert world.text("out/app") == "AB"
+    assert not summary.failed
+    assert world.executor.sandboxes["app"].keys() == {"src/a", "src/d/b"}
+    assert times_out(world.lines) == (
+        "[INFO] Using remote execution (coordinator: 127.0.0.1:9000)\n"
+        "[INFO] Uploading inputs... (S)\n"
+        "[INFO] Executing on worker-1 (hermetic: namespaces+cgroup)\n"
+        "[INFO] Build completed in T\n"
+        "[INFO] Cache miss → stored for reuse\n"
+    )
+    summary = await world.build("app")
+    assert summary.built["app"].cached
+    assert world.executor.ran == []
+    assert times_out(world.lines) == (
+        "[INFO] Cache hit: app (stored 2m ago)\n[INFO] Build completed in T\n"
+    )
+
+
+async def test_a_hit_brings_back_what_is_gone_or_changed(world: World) -> None:
+    """Outputs are what the result says, whatever has become of them since."""
+    world.write({"Builderfile": ONE, **FILES})
+    await world.build("app")
+    inode = os.stat(world.root / "out/app").st_ino
+    await world.build("app")
+    assert os.stat(world.root / "out/app").st_ino == inode  # left alone
+    world.write({"out/app": "tampered"})
+    await world.build("app")
+    assert world.text("out/app") == "AB"
+    (world.root / "out/app").unlink()
+    (world.root / "out/app").mkdir()
+    await world.build("app")
+    assert world.text("out/app") == "AB"
+    assert world.executor.ran == []
+
+
+async def test_what_changes_an_action(world: World) -> None:
+    """Contents count; times do not; files outside of the inputs do not."""
+    world.write({"Builderfile": ONE, **FILES})
+    await world.build("app")
+    os.utime(world.root / "src/a", ns=(1, 1))
+    world.write({"unrelated": "x", "src/c.bak": "D"})
+    await world.build("app")
+    assert world.executor.ran == []
+    world.write({"src/a": "a"})
+    await world.build("app")
+    assert world.executor.ran == ["app"]
+    assert world.text("out/app") == "aB"
+    world.write({"src/a": "A"})
+    await world.build("app")
+    assert world.executor.ran == []
+    assert world.text("out/app") == "AB"
+
+
+async def test_two_checkouts_give_the_same_digests(tmp_path: Path) -> None:
+    """Where a checkout lies is not in its actions."""
+    actions = []
+    for place in ("one", "another/place with spaces"):
+        world = World(tmp_path / place)
+        world.write({"Builderfile": ONE, **FILES})
+        actions.append((await world.build()).built["app"].action)
+    assert actions[0] == actions[1]
+
+
+CHAIN = """\
+target gen: {command: [cat, gen/x, seed], inputs: [seed], outputs: [gen/x]}
+target dir: {command: [tree, tree, one, two.sh], outputs: [tree/]}
+target use: {command: [cat, used, gen/x, tree/one], inputs: [":gen", tree/one], outputs: [used]}
+target all: {command: [cat, all, used, tree/two.sh], depends: [use, dir], outputs: [all]}
+"""
+
+
+async def test_outputs_are_inputs_of_others(world: World) -> None:
+    """By label, by path within a directory, by depends; a tree lands with its link and bits."""
+    world.write({"Builderfile": CHAIN, "seed": "S"})
+    await world.build("all")
+    assert world.text("all") == "Sonetwo.sh"
+    assert world.executor.sandboxes["use"] == {"gen/x": b"S", "tree/one": b"one"}
+    assert world.executor.sandboxes["all"].keys() == {
+        "used",
+        "tree/one",
+        "tree/two.sh",
+        "tree/link",
+    }
+    assert sorted(p.name for p in (world.root / "tree").iterdir()) == [
+        "empty",
+        "link",
+        "one",
+        "two.sh",
+    ]
+    assert os.readlink(world.root / "tree/link") == "one"
+    assert os.access(world.root / "tree/two.sh", os.X_OK)
+    assert not os.access(world.root / "tree/one", os.X_OK)
+    assert "[INFO] use: Executing on worker-1" in world.lines
+    assert world.lines.endswith(
+        "[INFO] 4 targets: 0 from the cache, 4 built → 4 stored for reuse\n"
+    )
+    await world.build("all")
+    assert world.lines.endswith("[INFO] 4 targets: 4 from the cache, 0 built\n")
+
+
+async def test_a_changed_tree_is_put_right(world: World) -> None:
+    """A file too many, a missing link: the directory is replaced as a whole."""
+    world.write({"Builderfile": CHAIN, "seed": "S"})
+    await world.build("dir")
+    world.write({"tree/extra": "x"})
+    (world.root / "tree/link").unlink()
+    await world.build("dir")
+    assert not (world.root / "tree/extra").exists()
+    assert os.readlink(world.root / "tree/link") == "one"
+    assert list((world.root / ".builder/tmp").iterdir()) == []
+
+
+async def test_an_unchanged_output_stops_the_change(world: World) -> None:
+    """A changed input whose output stays the same leaves everything after it a hit."""
+    world.write({"Builderfile": CHAIN.replace("[seed]", "[seed, note]"), "seed": "S", "note": "1"})
+    await world.build("all")
+    world.write({"note": "2"})
+    await world.build("all")
+    assert world.executor.ran == ["gen"]
+
+
+FAILING = """\
+target bad: {command: [fail, "3", "boom: a.c:1"], outputs: [bad]}
+target after: {command: [cat, after, bad], depends: [bad], outputs: [after]}
+target fine: {command: [cat, fine], outputs: [fine]}
+"""
+
+
+async def test_a_failure_shows_everything(world: World) -> None:
+    """The command's own words, target, worker and exit code; nothing is stored, nothing lands."""
+    world.write({"Builderfile": FAILING})
+    summary = await world.build("bad")
+    assert summary.failed == ("bad",)
+    assert times_out(world.errors) == (
+        "some output\nboom: a.c:1\n"
+        "[ERROR] Target bad failed on worker-1 (hermetic: namespaces+cgroup): exit code 3\n"
+        "[ERROR] Build failed in T\n"
+    )
+    assert "stored" not in world.lines
+    assert not (world.root / "bad").exists()
+    await world.build("bad")
+    assert world.executor.ran == ["bad"]  # a failure is never a hit
+
+
+async def test_stopping_and_keeping_going(world: World) -> None:
+    """The first failure stops the build; with keep_going the rest is built."""
+    world.write({"Builderfile": FAILING})
+    summary = await world.build(jobs=1)
+    assert (summary.failed, set(summary.skipped)) == (("bad",), {"after", "fine"})
+    summary = await world.build(jobs=1, keep_going=True)
+    assert (summary.failed, summary.skipped) == (("bad",), ("after",))
+    assert world.text("fine") == ""
+    assert "1 failed, 1 not built" in world.errors
+
+
+async def test_a_missing_output_is_told(world: World) -> None:
+    """A command that makes nothing fails, and the old output stays."""
+    text = "target t: {command: [lazy, x], outputs: [x, y/]}\n"
+    world.write({"Builderfile": text, "x": "old"})
+    summary = await world.build()
+    assert summary.failed == ("t",)
+    assert "the command succeeded without making x, y; correct 'outputs'" in world.errors
+    assert world.text("x") == "old"
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "said"),
+    [("[cat, o]", "o/", "output 'o' is a file; write 'o'"), ("[tree, o, x]", "o", "write 'o/'")],
+)
+async def test_the_wrong_kind_of_output(world: World, command: str, output: str, said: str) -> None:
+    """A directory declared as a file, or the other way round, is told with what to write."""
+    world.write({"Builderfile": f"target t: {{command: {command}, outputs: [{output}]}}\n"})
+    assert (await world.build()).failed == ("t",)
+    assert said in world.errors
+
+
+MISSING = {
+    "no match": (
+        "target t:\n  command: [x]\n  inputs: [src/*.c, lib/*.c]\n",
+        "Builderfile:3:21: input 'lib/*.c' matches no file\n",
+    ),
+    "no file": (
+        "target t:\n  command: [x]\n  inputs: [src/b.c]\n",
+        "Builderfile:3:12: input 'src/b.c' does not exist\n",
+    ),
+    "all excluded": (
+        "target t:\n  command: [x]\n  inputs: [src/*.c, '!src/**']\n",
+        "Builderfile:3:12: input 'src/*.c' matches no file that is not excluded\n",
+    ),
+    "a directory": (
+        "target t:\n  command: [x]\n  inputs: [src]\n",
+        "Builderfile:3:12: input 'src' of target 't' is a directory\n",
+    ),
+    "outputs only": (
+        "target o: {command: [x], outputs: [o/a]}\ntarget t:\n  command: [x]\n  inputs: ['o/*']\n",
+        "Builderfile:4:12: input 'o/*' matches outputs only, and globs find source files\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+async def test_inputs_that_are_not_there(world: World, case: str) -> None:
+    """They are told with their place before anything is built."""
+    text, said = MISSING[case]
+    world.write({"Builderfile": text, "src/a.c": ""})
+    with pytest.raises(UsageError) as caught:
+        await world.build("t")
+    assert str(caught.value).removeprefix(f"{world.root}/").startswith(said)
+    assert world.executor.ran == []
+
+
+async def test_globs_never_see_outputs(world: World) -> None:
+    """What an earlier build left in the tree is not an input, so the second build is a hit."""
+    text = 'target t: {command: [cat, deep/out, a], inputs: ["**"], outputs: [deep/out]}\n'
+    world.write({"Builderfile": text, "a": "1"})
+    await world.build()
+    assert set(world.executor.sandboxes["t"]) == {"Builderfile", "a"}
+    await world.build()
+    assert world.executor.ran == []
+
+
+async def test_symlinks(world: World) -> None:
+    """One within the project stays a link; one that leads out is taken as the file."""
+    world.write({"Builderfile": 'target t: {command: [cat, o], inputs: ["in/*"], outputs: [o]}\n'})
+    world.write({"in/real": "R"})
+    outside = world.root.parent / f"{world.root.name}-outside"
+    outside.write_text("OUT")
+    (world.root / "in/near").symlink_to("real")
+    (world.root / "in/up").symlink_to("../in/real")
+    (world.root / "in/far").symlink_to(outside)
+    (world.root / "in/rel").symlink_to(f"../../{outside.name}")
+    await world.build()
+    assert world.executor.sandboxes["t"] == {
+        "in/real": b"R",
+        "in/near": b"-> real",
+        "in/up": b"-> ../in/real",
+        "in/far": b"OUT",
+        "in/rel": b"OUT",
+    }
+
+
+async def test_blobs_that_vanish_are_uploaded_again(world: World) -> None:
+    """MISSING on execution leads to an upload of just those and another try."""
+    world.write({"Builderfile": ONE, **FILES})
+    tries: list[str] = []
+
+    def forget(ticket: Ticket) -> None:
+        tries.append(ticket.target)
+        if len(tries) == 1:
+            world.executor.blobs.__init__(1 << 30)  # type: ignore[misc]  # emptied in place
+
+    world.executor.before = forget
+    summary = await world.build()
+    assert not summary.failed, world.errors
+    assert tries == ["app", "app"]
+    assert world.text("out/app") == "AB"
+
+
+async def test_a_precondition_that_no_upload_helps(world: World) -> None:
+    """FAILED_PRECONDITION of another kind is a failure at once."""
+    world.write({"Builderfile": ONE, **FILES})
+
+    def refuse(ticket: Ticket) -> None:
+        raise FailedPreconditionError("no pool for OSFamily=plan9; the nearest is default")
+
+    world.executor.before = refuse
+    assert (await world.build()).failed == ("app",)
+    assert "no pool for OSFamily=plan9; the nearest is default (FAILED_PRECONDITION)" in (
+        world.errors
+    )
+
+
+async def test_a_lost_result_is_built_again(world: World) -> None:
+    """A hit whose blob is gone is a miss."""
+    world.write({"Builderfile": ONE, **FILES})
+    await world.build()
+    (world.root / "out/app").unlink()
+    fresh = World(world.root, results=world.results)
+    await fresh.build()
+    assert fresh.executor.ran == ["app"]
+    assert world.text("out/app") == "AB"
+
+
+async def test_no_cache(world: World) -> None:
+    """`--no-cache` runs again; `cache: false` is never stored and never looked up."""
+    world.write({"Builderfile": ONE, **FILES})
+    await world.build()
+    world.choices = Choices(use_cache=False)
+    await world.build()
+    assert world.executor.ran == ["app"]
+    world.choices = Choices()
+    world.write({"Builderfile": ONE + "  cache: false\n"})
+    for _ in range(2):
+        await world.build()
+        assert world.executor.ran == ["app"]
+        assert "stored" not in world.lines
+
+
+async def test_jobs_and_parallelism(world: World) -> None:
+    """-j holds for the build, `parallelism` for what a target needs."""
+    text = "".join(
+        f"target t{n}: {{command: [cat, o{n}, a], inputs: [a], outputs: [o{n}]}}\n"
+        for n in range(6)
+    )
+    world.write({"Builderfile": text, "a": "1"})
+    await world.build(jobs=3)
+    assert world.executor.most == 3
+    group = "target g: {depends: [t0, t1, t2, t3, t4, t5], parallelism: 2}\n"
+    world.write({"Builderfile": text + group, "a": "2"})
+    world.executor.most = 0
+    await world.build("g", jobs=6)
+    assert world.executor.most == 2
+
+
+async def test_cancelling_leaves_nothing(world: World) -> None:
+    """A build that is cancelled in mid-action has neither outputs nor temporary files."""
+    world.write({"Builderfile": ONE, **FILES, "out/app": "old"})
+    world.executor.gate = trio.Event()
+    with trio.move_on_after(5) as scope:
+
+        def cancel(ticket: Ticket) -> None:
+            trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
+
+        world.executor.before = cancel
+        await world.build()
+    assert scope.cancelled_caught
+    assert world.executor.running == 0
+    assert world.text("out/app") == "old"
+    assert list((world.root / ".builder/tmp").iterdir()) == []
+
+
+async def test_an_output_that_cannot_be_written(world: World) -> None:
+    """A file where a directory has to be is told; the build fails without a traceback."""
+    world.write({"Builderfile": ONE, **FILES, "out": "a file"})
+    assert (await world.build()).failed == ("app",)
+    assert "cannot write output" in world.errors
