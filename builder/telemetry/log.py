@@ -6,6 +6,8 @@ scheduling and selection, WARNING for health and retries, ERROR for failures. Va
 secrets never come here.
 """
 
+import contextlib
+import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Protocol, TextIO, cast
@@ -19,6 +21,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FORMATS = ("human", "json")
 COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 RESET = "\x1b[0m"
+BRIDGED = ("builder", "hypercorn.error")
 
 
 class Logger(Protocol):
@@ -50,9 +53,42 @@ def configure(level: str = "info", form: str = "human", stream: TextIO | None = 
     structlog.configure(
         processors=_json() if form == "json" else _human(out.isatty()),
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Enduring(out))),
         cache_logger_on_first_use=False,
     )
+    _bridge(level)
+
+
+class _Enduring:
+    """A stream whose reader may go away: that must not end what is being told about."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed file
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+class _Bridge(logging.Handler):
+    """Lines of modules that use the standard library's logging, in our form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        getattr(get_logger(), level)(record.getMessage(), **fields)
+
+
+def _bridge(level: str) -> None:
+    for name in BRIDGED:
+        logger = logging.getLogger(name)
+        logger.handlers = [_Bridge()]
+        logger.propagate = False
+        logger.setLevel(LEVELS[level])
 
 
 def _json() -> list[Processor]:

@@ -1,7 +1,10 @@
 """What log lines look like."""
 
+import contextlib
 import io
 import json
+import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -89,3 +92,21 @@ def test_exceptions_carry_their_traceback() -> None:
 def test_unknown_settings_name_the_right_ones(level: str, form: str) -> None:
     with pytest.raises(UsageError, match="use one of"):
         configure(level, form)
+
+
+def test_lines_of_the_standard_library_look_the_same() -> None:
+    """Modules that log by `logging` (hypercorn does) write lines of our form."""
+    out = written()
+    logging.getLogger("builder.net").warning("cannot accept on %s", "x")
+    logging.getLogger("builder.net").info("seen")
+    logging.getLogger("builder.net").debug("not seen")
+    assert out.getvalue() == "[WARNING] cannot accept on x\n[INFO] seen\n"
+
+
+def test_a_reader_that_went_away_breaks_nothing() -> None:
+    """A service whose log is piped into something that ends goes on."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with contextlib.suppress(OSError), os.fdopen(write_end, "w") as stream:
+        configure("info", "human", stream)
+        get_logger().info("nobody reads this")
