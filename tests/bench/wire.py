@@ -1,0 +1,80 @@
+"""The wire against its peers: GetActionResult with the same handler on ours, h2, and grpcio.
+
+One run, interleaved rounds; the server is pinned to one core, the load to the other. Each figure
+is the best round: what disturbs a round on a shared machine only makes it slower.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from tests.bench import wire_load_parts as generator
+
+SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
+ROUNDS = 4
+SECONDS = 1.0
+KINDS = ("ours", "h2", "grpcio")
+
+
+@contextmanager
+def server(kind: str) -> Iterator[tuple[int, psutil.Process]]:
+    command = [sys.executable, "-m", "tests.bench.wire_servers_parts", kind, str(SERVER_CORE)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline()), psutil.Process(process.pid)
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def measured(
+    port: int, process: psutil.Process, connections: int, depth: int
+) -> tuple[float, float]:
+    """Calls per second, and server CPU seconds per call."""
+    before = cpu(process)
+    done, elapsed = generator.load(port, connections, depth, SECONDS)
+    return done / elapsed, (cpu(process) - before) / done
+
+
+def run() -> tuple[dict[str, float], dict[str, float]]:
+    os.sched_setaffinity(0, {LOAD_CORE})
+    best = dict.fromkeys(KINDS, 0.0)
+    cost = dict.fromkeys(KINDS, 1.0)
+    single = dict.fromkeys(KINDS, 1.0)
+    with server("ours") as ours, server("h2") as h2, server("grpcio") as grpcio:
+        for _ in range(ROUNDS):
+            for kind, (port, process) in zip(KINDS, (ours, h2, grpcio), strict=True):
+                rate, seconds = measured(port, process, connections=4, depth=64)
+                best[kind] = max(best[kind], rate)
+                cost[kind] = min(cost[kind], seconds)
+                print(f"{kind:7} {rate:10.0f}/s  {seconds * 1e6:7.1f} us of CPU", file=sys.stderr)
+        for kind, (port, process) in zip(KINDS, (ours, h2, grpcio), strict=True):
+            single[kind] = measured(port, process, connections=1, depth=1)[1]
+    figures = {
+        "gar_per_s": round(best["ours"]),
+        "gar_per_s_h2": round(best["h2"]),
+        "gar_per_s_grpcio": round(best["grpcio"]),
+        "gar_cpu_us": round(cost["ours"] * 1e6, 2),
+        "one_in_flight_cpu_us": round(single["ours"] * 1e6, 1),
+        "one_in_flight_cpu_us_h2": round(single["h2"] * 1e6, 1),
+        "one_in_flight_cpu_us_grpcio": round(single["grpcio"] * 1e6, 1),
+    }
+    ratios = {
+        "gar_vs_h2": round(best["ours"] / best["h2"], 2),
+        "gar_vs_grpcio": round(best["ours"] / best["grpcio"], 2),
+        "gar_cpu_vs_h2": round(cost["h2"] / cost["ours"], 2),
+        "gar_cpu_vs_grpcio": round(cost["grpcio"] / cost["ours"], 2),
+    }
+    return figures, ratios

@@ -1,0 +1,145 @@
+"""A lean load generator: pre-encoded frames, one thread, no client library.
+
+It keeps a fixed number of calls in flight on each connection. Blocks are those of a client with
+a dynamic table: the second and all later calls are a dozen indexed octets.
+"""
+
+import selectors
+import socket
+import time
+from struct import Struct
+
+from hpack import Encoder
+
+from builder.reapi.pb import remote_execution_pb2 as re_pb
+from builder.wire import frames
+from tests.bench.wire_servers_parts import ENTRIES, PATH, digest
+
+FULL = 2**31 - 1
+unpack = frames.FRAME_HEADER.unpack_from
+
+
+def headers_of(path: str, port: int) -> list[tuple[str, str]]:
+    return [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", f"127.0.0.1:{port}"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("user-agent", "grpc-java-netty/1.66.0"),
+        ("grpc-accept-encoding", "gzip"),
+    ]
+
+
+def bodies() -> list[bytes]:
+    found = []
+    for number in range(ENTRIES):
+        request = re_pb.GetActionResultRequest()
+        request.action_digest.hash = digest(number)
+        request.action_digest.size_bytes = 140 + number % 60
+        raw = request.SerializeToString()
+        found.append(b"\0" + len(raw).to_bytes(4, "big") + raw)
+    return found
+
+
+class Connection:
+    """One connection with `depth` calls in flight."""
+
+    def __init__(self, port: int, depth: int, requests: list[bytes]) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        encoder = Encoder()
+        first = encoder.encode(headers_of(PATH, port))
+        again = encoder.encode(headers_of(PATH, port))
+        self.first = frames.headers(1, first, False, 16384)
+        self.pack = Struct(f">IBI{len(again)}sIBI").pack
+        self.again = again
+        self.requests = requests
+        self.depth = depth
+        self.next_id = 1
+        self.done = 0
+        self.received = 0
+        self.tail = b""
+        self.out: list[bytes] = []
+        start = frames.settings({frames.INITIAL_WINDOW_SIZE: FULL, frames.ENABLE_PUSH: 0})
+        self.sock.sendall(frames.PREFACE + start + frames.window_update(0, FULL - 65535))
+
+    def call(self, count: int) -> None:
+        out, requests, pack, again = self.out, self.requests, self.pack, self.again
+        stream_id = self.next_id
+        word = len(again) << 8 | 1
+        for _ in range(count):
+            body = requests[(stream_id >> 1) % ENTRIES]
+            if stream_id == 1:
+                out += (self.first, frames.pack_header(len(body) << 8, 1, 1), body)
+            else:
+                out += (pack(word, 4, stream_id, again, len(body) << 8, 1, stream_id), body)
+            stream_id += 2
+        self.next_id = stream_id
+
+    def flush(self) -> None:
+        if self.out:
+            self.sock.sendall(b"".join(self.out))
+            self.out.clear()
+
+    def receive(self) -> int:
+        """Handle what came; returns how many calls ended."""
+        data = self.sock.recv(262144)
+        assert data, "the server closed the connection"
+        self.received += len(data)
+        if self.received > 1 << 28:
+            self.out.append(frames.window_update(0, self.received))
+            self.received = 0
+        if self.tail:
+            data = self.tail + data
+        at, end, ended = 0, len(data), 0
+        while end - at >= 9:
+            word, flags, _ = unpack(data, at)
+            stop = at + 9 + (word >> 8)
+            if stop > end:
+                break
+            kind = word & 0xFF
+            if kind == 1:
+                ended += flags & 1
+            elif kind:
+                self.control(kind, flags, data[at + 9 : stop])
+            at = stop
+        self.tail = data[at:]
+        self.done += ended
+        return ended
+
+    def control(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == frames.SETTINGS and not flags:
+            self.out.append(frames.SETTINGS_ACK)
+        elif kind == frames.PING and not flags:
+            self.out.append(frames.ping(payload, 1))
+        assert kind not in (frames.RST_STREAM, frames.GOAWAY), (kind, payload)
+
+
+def load(port: int, connections: int, depth: int, seconds: float) -> tuple[int, float]:
+    """Calls that ended and the seconds that they took."""
+    requests = bodies()
+    selector = selectors.DefaultSelector()
+    peers = [Connection(port, depth, requests) for _ in range(connections)]
+    for peer in peers:
+        selector.register(peer.sock, selectors.EVENT_READ, peer)
+        peer.call(1)
+        peer.flush()
+        while peer.done == 0:  # the dynamic table is filled before others use it
+            peer.receive()
+        peer.call(depth)
+        peer.flush()
+    started = time.perf_counter()
+    until = started + seconds
+    before = sum(peer.done for peer in peers)
+    while time.perf_counter() < until:
+        for key, _ in selector.select(1):
+            peer = key.data
+            peer.call(peer.receive())
+            peer.flush()
+    elapsed = time.perf_counter() - started
+    done = sum(peer.done for peer in peers) - before
+    for peer in peers:
+        peer.sock.close()
+    return done, elapsed
