@@ -120,7 +120,8 @@ class WorkerProgram:
                 return
             self._failures += 1
             pause_s = BACKOFF.delay(self._failures, self._chance)
-            self._log.debug("Not connected", reason=why, retry_in_s=pause_s)
+            tell = self._log.warning if self._failures == 1 else self._log.debug
+            tell("Not connected to the coordinator; trying again", reason=why)
             await trio.sleep(pause_s)
 
     async def _session(self, jobs: trio.Nursery) -> None:

@@ -61,11 +61,11 @@ class Policy:
     """What holds where the action says nothing, and what it may not pass.
 
     `limits.memory_bytes` and `limits.cpu_cores` are both the default and the most that an action
-    gets. `network` says whether actions that ask for the network get it.
+    gets. `network` is that of actions that say nothing themselves.
     """
 
     limits: Limits = field(default_factory=Limits)
-    network: bool = True
+    network: Network = Network.NONE
     required: frozenset[str] = frozenset()
     max_output_bytes: int = 64 * 1024**3
 
@@ -198,11 +198,9 @@ class ActionRunner:
 
     def _spec(self, job: Job, action: pb.Action, todo: Plan) -> SandboxSpec:
         asked = action_limits((p.name, p.value) for p in action.platform.properties)
-        if asked.network and not self._policy.network:
-            raise FailedPreconditionError(
-                f"the action asks for the network and worker {self._name} gives none: "
-                "remove the property network=full, or allow it in the worker's sandbox section"
-            )
+        network = self._policy.network
+        if asked.network is not None:
+            network = Network.FULL if asked.network else Network.NONE
         limits = self._policy.limits
         return SandboxSpec(
             argv=todo.argv,
@@ -211,7 +209,7 @@ class ActionRunner:
             environment=todo.environment,
             working_directory=todo.working_directory,
             output_parents=todo.output_parents,
-            network=Network.FULL if asked.network else Network.NONE,
+            network=network,
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

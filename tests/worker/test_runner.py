@@ -170,12 +170,11 @@ async def test_limits_are_the_least_of_what_is_asked_and_allowed(tmp_path: Path)
     assert response.message == "worker-1 (with the host's network: plain)"
 
 
-async def test_network_that_is_not_allowed_is_refused(tmp_path: Path) -> None:
-    """Never a silent downgrade: the action is told, not run without."""
-    bench = Bench(tmp_path, policy=Policy(network=False))
-    response = await bench.run(shell("true"), platform={"network": "full"})
-    assert response.status.code == Code.FAILED_PRECONDITION
-    assert "asks for the network" in response.status.message
+async def test_the_policy_is_for_actions_that_say_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, policy=Policy(network=Network.FULL))
+    await bench.run(shell("true"))
+    await bench.run(shell("true"), platform={"network": "none"})
+    assert [spec.network for spec in bench.plain.specs] == [Network.FULL, Network.NONE]
 
 
 class Broken(PlainSandbox):

@@ -1,0 +1,175 @@
+"""One worker from the settings: sandbox, caches, a channel to the coordinator, the program."""
+
+import os
+import platform
+import random
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import trio
+
+from builder.assembly.parent import watch_parent
+from builder.assembly.signals import obey_signals
+from builder.base.version import VERSION
+from builder.config.settings import Settings
+from builder.host.lock import take_soon
+from builder.net.channel import Channel
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.sandbox.interface import Limits, Network, Sandbox
+from builder.sandbox.native import open_sandbox
+from builder.stores.remote import RemoteBlobStore
+from builder.telemetry.clock import SystemClock
+from builder.worker.inputs import InputCache, remove_tree
+from builder.worker.job import Job, Report
+from builder.worker.program import Identity, WorkerProgram
+from builder.worker.runner import ActionRunner, Policy
+
+ISA = {"x86_64": "x86-64", "aarch64": "arm-a64", "riscv64": "riscv64"}
+LOCK_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """Everything that a worker is made of, as plain values."""
+
+    name: str
+    coordinator: str
+    scratch: Path
+    slots: int
+    platform: Mapping[str, str]
+    cache_bytes: int
+    drain_grace_s: float
+    policy: Policy = field(default_factory=Policy)
+    join_token: str = ""
+    read_only: tuple[str, ...] = ()
+
+
+def own_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def own_platform(pool: str) -> dict[str, str]:
+    """What a worker on this host is, in the words of REAPI's platform properties."""
+    machine = platform.machine()
+    return {"OSFamily": "linux", "ISA": ISA.get(machine, machine), "Pool": pool}
+
+
+def policy_of(settings: Settings) -> Policy:
+    limits = settings.sandbox.limits
+    return Policy(
+        limits=Limits(
+            grace_s=limits.grace,
+            memory_bytes=limits.memory,
+            cpu_cores=limits.cpu_cores,
+            processes=limits.processes,
+            open_files=limits.open_files,
+            file_bytes=limits.file_size,
+            output_bytes=limits.output_size,
+        ),
+        network=Network(settings.sandbox.network),
+        required=frozenset(settings.sandbox.required),
+    )
+
+
+def worker_setup(settings: Settings) -> WorkerSetup:
+    worker = settings.worker
+    token = worker.join_token
+    return WorkerSetup(
+        name=worker.name or f"{socket.gethostname()}-{os.getpid()}",
+        coordinator=str(worker.coordinator),
+        scratch=Path(worker.scratch),
+        slots=worker.slots or own_cores(),
+        platform={**own_platform(settings.pool.name), **worker.platform},
+        cache_bytes=worker.cache_size,
+        drain_grace_s=worker.drain_grace,
+        policy=policy_of(settings),
+        join_token=token.reveal() if token is not None else "",
+        read_only=settings.sandbox.read_only_paths,
+    )
+
+
+class Load:
+    """The fractions of this host's CPU and memory that are in use, since the last call."""
+
+    def __call__(self) -> tuple[float, float]:
+        return psutil.cpu_percent() / 100, psutil.virtual_memory().percent / 100
+
+
+class Runners:
+    """One runner for each instance name, over shared caches: blobs are asked for by instance."""
+
+    def __init__(self, setup: WorkerSetup, channel: Channel, sandbox: Sandbox) -> None:
+        self._setup = setup
+        self._channel = channel
+        self._sandbox = sandbox
+        self._inputs = InputCache(setup.scratch / "cache", setup.cache_bytes)
+        remove_tree(str(setup.scratch / "actions"))
+        self._runners: dict[str, ActionRunner] = {}
+
+    async def run(self, instance: str, job: Job, report: Report) -> pb.ExecuteResponse:
+        if instance not in self._runners:
+            self._runners[instance] = ActionRunner(
+                self._setup.name,
+                RemoteBlobStore(self._channel, instance),
+                self._sandbox,
+                self._inputs,
+                self._setup.scratch / "actions",
+                SystemClock(),
+                self._setup.policy,
+            )
+        return await self._runners[instance].run(job, report)
+
+
+@asynccontextmanager
+async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[WorkerProgram]:
+    """A worker that is ready to run: `await program.run()`.
+
+    Raises UsageError when another process has the scratch directory.
+    """
+    lock = await take_soon(setup.scratch, "worker directory", LOCK_PATIENCE_S)
+    try:
+        async with Channel(setup.coordinator) as channel:
+            runners = Runners(setup, channel, sandbox)
+            identity = Identity(
+                name=setup.name,
+                slots=setup.slots,
+                platform=setup.platform,
+                backend=sandbox.backend,
+                guarantees=sandbox.guarantees,
+                version=VERSION,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                join_token=setup.join_token,
+            )
+            yield WorkerProgram(identity, channel, runners.run, Load(), random.random)
+    finally:
+        remove_tree(str(setup.scratch / "actions"))
+        remove_tree(str(setup.scratch / "cache"))
+        os.close(lock)
+
+
+async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> None:
+    """A whole worker process: until it is drained, or told twice to stop, or orphaned."""
+    program: WorkerProgram | None = None
+
+    def drain(why: str) -> None:
+        if program is None:  # nothing is taken yet
+            nursery.cancel_scope.cancel()
+        else:
+            program.drain(why, setup.drain_grace_s)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
+        if exit_with_stdin:
+            watch_parent(nursery.cancel_scope.cancel)
+        async with (
+            open_sandbox(read_only=setup.read_only) as sandbox,
+            open_worker(setup, sandbox) as program,
+        ):
+            await program.run()
+        nursery.cancel_scope.cancel()

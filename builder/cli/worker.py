@@ -1,0 +1,54 @@
+"""`builder worker`: one worker that joins a coordinator."""
+
+import os
+from functools import partial
+
+import click
+
+from builder.cli.options import config_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  builder worker --coordinator build.internal:9000
+  builder worker --coordinator :9000 --slots 4 --scratch /var/lib/builder/worker
+  builder worker --config worker.yaml
+
+SIGTERM or Ctrl-C drains: no new actions, running ones may finish, the rest is handed back. A
+second signal stops at once.
+"""
+)
+@config_option
+@click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to join.")
+@click.option("--name", help="The worker's name; unique in the pool.")
+@click.option("--slots", type=click.IntRange(min=1), help="How many actions run at once.")
+@click.option("--scratch", metavar="DIR", help="Where inputs are cached and actions write.")
+@click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
+def command(
+    config: str | None,
+    coordinator: str | None,
+    name: str | None,
+    slots: int | None,
+    scratch: str | None,
+    exit_with_stdin: bool,
+) -> None:
+    """Run one worker: it dials out to the coordinator, takes actions and runs each of them in a
+    sandbox. Nothing connects to it."""
+    import trio  # late: `builder worker --help` needs none of it
+
+    from builder.assembly.settings import load_settings
+    from builder.assembly.worker import run_worker, worker_setup
+    from builder.telemetry.log import configure, get_logger
+
+    overrides = {
+        "worker.coordinator": coordinator,
+        "worker.name": name,
+        "worker.slots": slots,
+        "worker.scratch": scratch,
+    }
+    settings, _ = load_settings(config, overrides, os.environ)
+    configure(settings.logging.level, settings.logging.format)
+    setup = worker_setup(settings)
+    get_logger().info("Worker starting", worker=setup.name, coordinator=setup.coordinator)
+    trio.run(partial(run_worker, setup, exit_with_stdin=exit_with_stdin))

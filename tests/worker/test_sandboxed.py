@@ -1,0 +1,74 @@
+"""Actions in the real sandbox: what the plain one cannot show."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from builder.base.errors import Code
+from builder.reapi.pb import workers_pb2
+from builder.sandbox.native import open_sandbox
+from builder.worker.job import Job, say_nothing
+from tests.worker.kit import Bench, put_action, shell
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with open_sandbox() as sandbox:
+        yield Bench(tmp_path, sandbox=sandbox)
+
+
+async def test_an_action_writes_beside_its_inputs(bench: Bench) -> None:
+    """Everywhere in the work tree, also in directories of the input root; never through them."""
+    tree = {"d": {"in": b"data", "sub": {"x": b""}}, "tool": (b"#!/bin/sh\necho tool\n", True)}
+    script = (
+        "./tool; cp d/in d/sub/out; rm d/in; echo new > d/in; mkdir e; ln -s ../d e/l; cat d/in"
+    )
+    response = await bench.run(shell(script, "d/sub/out", "e"), tree)
+    result = response.result
+    assert (result.exit_code, result.stderr_raw) == (0, b"")
+    assert result.stdout_raw == b"tool\nnew\n"
+    assert [file.path for file in result.output_files] == ["d/sub/out"]
+    assert [made.path for made in result.output_directories] == ["e"]
+    again = await bench.run(shell("cat d/in"), tree)
+    assert again.result.stdout_raw == b"data"
+
+
+async def test_the_proof_names_what_held(bench: Bench) -> None:
+    response = await bench.run(shell("true"))
+    proof = workers_pb2.ExecutionProof()
+    assert response.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
+    assert proof.backend.startswith("namespaces")
+    assert proof.guarantees
+    assert response.message == f"worker-1 (hermetic: {proof.backend})"
+
+
+async def test_the_host_is_not_there(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    response = await bench.run(shell(f"cat {tmp_path}/secret"))
+    assert response.result.exit_code != 0
+    assert b"secret" not in response.result.stdout_raw
+
+
+async def test_a_timeout_kills_everything_and_keeps_what_was_said(bench: Bench) -> None:
+    job = await put_action(bench.blobs, shell("echo early; sleep 60 & sleep 60"))
+    response = await bench.runner.run(Job(job.digest, timeout_s=0.3), say_nothing)
+    assert response.status.code == Code.DEADLINE_EXCEEDED
+    assert response.result.stdout_raw == b"early\n"
+
+
+async def test_a_missing_program_is_127(bench: Bench) -> None:
+    command = shell("")
+    command.ClearField("arguments")
+    command.arguments.append("/no/such/program")
+    response = await bench.run(command)
+    assert response.status.code == Code.OK
+    assert response.result.exit_code == 127
+
+
+async def test_unreadable_outputs_and_leftovers_are_cleaned(bench: Bench) -> None:
+    script = "mkdir -p out/sub; echo x > out/sub/f; chmod 000 out/sub/f; chmod 000 out/sub"
+    response = await bench.run(shell(script, "out"))
+    assert response.status.code == Code.OK
+    assert len(response.result.output_directories) == 1
+    assert list(bench.scratch.iterdir()) == []
