@@ -12,6 +12,7 @@ provider does: a refused launch stays counted and is asked for again with growin
 
 from collections import deque
 from dataclasses import dataclass
+from math import exp
 from typing import assert_never
 
 from builder.scale.events import (
@@ -50,6 +51,7 @@ class Bounds:
     window: int = 10
     demand_window: int = 240
     sample_every_s: float = 1.0
+    flow_s: float = 33.0  # the rate of arrivals is smoothed over about so long
     start_up_guess_s: float = 1.0
     service_guess_s: float = 1.0
 
@@ -82,8 +84,9 @@ class Autoscaler:
         self._next_sample = now
         self._utilisation = Series(bounds.alpha, bounds.window)
         self._demand = Series(bounds.alpha, bounds.demand_window)
-        self._arrivals = Series(bounds.alpha, bounds.window)
-        self._service = Learned(bounds.service_guess_s)
+        flow_alpha = 1 - exp(-bounds.sample_every_s / bounds.flow_s)
+        self._arrivals = Series(flow_alpha, bounds.window)
+        self._service = Learned(bounds.service_guess_s, alpha=0.01)  # durations vary tenfold
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
         self._may_grow_at = now

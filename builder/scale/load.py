@@ -69,6 +69,6 @@ class Learned:
         """`count` observations whose mean is `seconds`."""
         if count < 1:
             return
-        keep = (1 - self._alpha) ** min(count, 50) if self._seen else 0.0
+        keep = (1 - self._alpha) ** min(count, 500) if self._seen else 0.0
         self.value_s = keep * self.value_s + (1 - keep) * seconds
         self._seen += count

@@ -6,7 +6,7 @@ and counts what is already starting.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +125,21 @@ def static(workers: int) -> Policy:
     return wish
 
 
-def predictive(headroom: float = 0.75, wait_s: float = 10.0) -> Policy:
-    """Little's law for what comes, and the queue for what is there.
+def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
+    """Square-root staffing for what comes, and the queue for what is there.
 
-    What comes needs `arrival rate * service time` slots, filled to `headroom`. What waits needs
-    as many more as drain it within `wait_s` of the moment when a worker launched now is ready;
-    what the ready and starting workers drain by then needs none, for a launch could not help it.
+    What comes offers a load of `m = arrival rate * service time` (Little's law); `m + quality *
+    sqrt(m)` slots make nearly nobody wait (Halfin and Whitt, 1981): relatively fewer spare slots
+    the larger the pool. What waits needs as many more as drain it within `wait_s` of the moment
+    when a worker launched now is ready; what the pool drains by itself until then needs none, for
+    a launch could not help it.
     """
 
     def wish(view: View) -> Wish:
         slots = max(1, view.slots)
-        flow = view.arrival_rate * view.service_s / headroom
-        in_use = view.running
-        backlog_s = view.queued * view.service_s
-        drained_s = view.workers * slots * view.start_up_s
-        left_s = max(0.0, backlog_s - max(0.0, drained_s - in_use * view.service_s))
-        backlog = left_s / max(wait_s, view.service_s)
-        held = in_use + min(view.queued, max(0, view.workers * slots - in_use))
-        wanted = ceil(max(flow, held + backlog if left_s else float(held)) / slots)
+        offered = view.arrival_rate * view.service_s
+        flow = offered + quality * sqrt(offered)
+        wanted = ceil(max(flow, _for_the_queue(view, slots, wait_s)) / slots)
         if view.queued and not view.workers:
             wanted = max(1, wanted)
         why = (
@@ -152,3 +149,14 @@ def predictive(headroom: float = 0.75, wait_s: float = 10.0) -> Policy:
         return Wish(wanted, why, urgent=bool(view.queued) and wanted > view.workers)
 
     return wish
+
+
+def _for_the_queue(view: View, slots: int, wait_s: float) -> float:
+    """Slots that a queue wants; 0 when the workers that there are will have drained it."""
+    capacity = view.workers * slots
+    half_done_s = view.running * view.service_s / 2
+    left_s = view.queued * view.service_s - max(0.0, capacity * view.start_up_s - half_done_s)
+    if left_s <= 0:
+        return 0.0
+    held = view.running + min(view.queued, max(0, capacity - view.running))
+    return held + left_s / max(wait_s, view.service_s)

@@ -72,10 +72,10 @@ def test_a_percentile_serves_most_samples() -> None:
     assert policies.percentile()(replace(QUIET, samples=())).workers == 4
 
 
-def test_little_s_law() -> None:
-    """3 actions/s of 4 s are 12 slots, 16 with headroom, 8 workers of 2."""
-    wish = policies.predictive()(replace(QUIET, arrival_rate=3.0))
-    assert (wish.workers, wish.urgent) == (8, False)
+def test_square_root_staffing() -> None:
+    """4 actions/s of 4 s offer 16; 16 + 1.8 * 4 slots are 12 workers of 2."""
+    wish = policies.predictive()(replace(QUIET, arrival_rate=4.0))
+    assert (wish.workers, wish.urgent) == (12, False)
 
 
 def test_a_queue_that_drains_before_a_launch_could_help_asks_for_nothing() -> None:

@@ -48,7 +48,7 @@ def test_prediction_beats_polling_on_bursts() -> None:
     rate, top, _ = traces.SHAPES["bursty"]
     trace = list(traces.generate(rate, top, 3600.0, 10.0, random.Random(1)))
     common = {"minimum": 1, "maximum": 60, "slots": 2, "start_up_guess_s": 40.0}
-    ours = Bounds(**common, sample_every_s=5.0, up_cooldown_s=0.0, down_cooldown_s=60.0)
+    ours = Bounds(**common, sample_every_s=2.0, up_cooldown_s=0.0, down_cooldown_s=60.0)
     theirs = Bounds(**common, sample_every_s=15.0, up_cooldown_s=0.0, down_cooldown_s=300.0)
     predicted = Simulation(ours, policies.predictive(), 40.0).run(trace)
     polled = Simulation(theirs, policies.every(15.0, policies.horizontal_pod()), 40.0).run(trace)
