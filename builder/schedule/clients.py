@@ -112,6 +112,8 @@ def _attended(books: Books, task: Task, now: float) -> None:
 def attach(books: Books, name: str, now: float) -> None:
     operation = books.operations.get(name)
     if operation is None:
+        unknown = reasons.UNKNOWN_OPERATION
+        books.effects.append(RefuseOperation(name, CODES[unknown.code], unknown))
         return
     operation.watchers += 1
     if operation.ending is None:

@@ -6,6 +6,7 @@ classes of workers of its own lane, a free worker at the heads of the lanes that
 
 from collections.abc import Iterable, Iterator
 
+from builder.reapi.limits import LIMIT_PROPERTIES
 from builder.schedule.fleet import WorkerClass
 from builder.schedule.platform import ALWAYS_COUNT, Offer, Properties, Requirement, canonical
 from builder.schedule.queue import Queue
@@ -50,7 +51,7 @@ class Lanes:
 
     def requirement(self, properties: Properties) -> tuple[Requirement, Properties]:
         """What counts of the properties of an action, and those that nobody declares."""
-        every = canonical(properties)
+        every = canonical(pair for pair in properties if pair[0] not in LIMIT_PROPERTIES)
         if self.names.issuperset(name for name, _ in every):
             return every, ()
         return (

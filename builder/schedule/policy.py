@@ -7,6 +7,8 @@ from dataclasses import dataclass
 class Policy:
     """Plain values; the defaults suit a service for people who wait for their builds."""
 
+    # A worker says what it runs at least this often.
+    heartbeat_interval_s: float = 5.0
     # A worker that says nothing for so long is lost, and so are its leases.
     heartbeat_timeout_s: float = 15.0
     # A worker whose stream ended may come back within this time and keep its leases.

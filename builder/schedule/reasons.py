@@ -27,6 +27,7 @@ class ReasonCode(Enum):
     PRIORITY_OUT_OF_RANGE = "priority-out-of-range"
     QUEUE_FULL = "queue-full"
     SHUTTING_DOWN = "shutting-down"
+    UNKNOWN_OPERATION = "unknown-operation"
     # ended
     FINISHED = "finished"
     CANCELLED = "cancelled"
@@ -39,6 +40,7 @@ CODES = {
     ReasonCode.PRIORITY_OUT_OF_RANGE: Code.INVALID_ARGUMENT,
     ReasonCode.QUEUE_FULL: Code.RESOURCE_EXHAUSTED,
     ReasonCode.SHUTTING_DOWN: Code.UNAVAILABLE,
+    ReasonCode.UNKNOWN_OPERATION: Code.NOT_FOUND,
     ReasonCode.CANCELLED: Code.CANCELLED,
     ReasonCode.ABANDONED: Code.CANCELLED,
     # Bazel runs UNAVAILABLE and ABORTED again by itself; this action has had its retries.
@@ -52,6 +54,10 @@ class Reason(NamedTuple):
 
 
 FINISHED = Reason(ReasonCode.FINISHED, "has its result")
+UNKNOWN_OPERATION = Reason(
+    ReasonCode.UNKNOWN_OPERATION,
+    "no such operation is known here: it never was, or it ended too long ago; execute again",
+)
 CANCELLED = Reason(ReasonCode.CANCELLED, "was cancelled by its client")
 CLIENT_AWAY = Reason(
     ReasonCode.CLIENT_AWAY, "is not started while no client waits for it; one may attach again"

@@ -46,7 +46,7 @@ def connect(books: Books, event: WorkerConnected, now: float) -> None:
     for lease in list(worker.leases.values()):
         if lease.id not in event.running:
             lose(books, lease, lost(f"{worker.info.name} came back without the action"), now)
-    interval_s = books.policy.heartbeat_timeout_s / 3
+    interval_s = books.policy.heartbeat_interval_s
     books.effects.append(WelcomeWorker(event.session, interval_s, unknown))
     for lane in books.lanes.of_class(worker.kind):
         lane.unserved_at = None

@@ -1,0 +1,176 @@
+"""From a client's request to what the scheduler takes: blobs read, checked, and put together.
+
+What is wrong with a request is said here, before anything is queued. Inputs below the root are the
+worker's to find missing: it reads them anyway.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from builder.base.digest import Digest
+from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.base.units import format_duration
+from builder.net.rpc import Metadata
+from builder.reapi.digests import NUMBERS, from_proto, to_proto
+from builder.reapi.limits import action_limits
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
+from builder.reapi.status import missing
+from builder.schedule.spec import ActionKey, ActionSpec, Client
+from builder.stores.interface import BlobStore
+
+METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
+MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # of an Action or a Command
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; the first holds for actions that ask for none, the second is the server's limit."""
+
+    default_s: float = 3600.0
+    most_s: float = 86400.0
+
+
+class Admission:
+    """Reads actions from `blobs`."""
+
+    def __init__(self, blobs: BlobStore, timeouts: Timeouts) -> None:
+        self._blobs = blobs
+        self._timeouts = timeouts
+
+    async def admit(
+        self,
+        instance: str,
+        digest: Digest,
+        request: pb.ExecuteRequest,
+        metadata: pb.RequestMetadata,
+        queued_ns: int,
+    ) -> ActionSpec:
+        """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
+        action = await self._action(digest)
+        command = await self._command(action, digest.function)
+        timeout_s = self._timeout(action)
+        properties = _properties(action, command)
+        action_limits(properties)
+        granted = workers_pb2.LeaseGranted(
+            instance_name=instance,
+            digest_function=NUMBERS[digest.function],
+            action_digest=to_proto(digest),
+            action=action,
+            request_metadata=metadata,
+        )
+        granted.queued_timestamp.FromNanoseconds(queued_ns)
+        granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
+        return ActionSpec(
+            key=ActionKey(instance, digest.function, digest.hash, digest.size_bytes),
+            properties=properties,
+            priority=request.execution_policy.priority,
+            do_not_cache=action.do_not_cache,
+            skip_cache=request.skip_cache_lookup,
+            client=_client(metadata),
+            payload=granted.SerializeToString(),
+        )
+
+    async def _action(self, digest: Digest) -> pb.Action:
+        _check_size(digest, "Action")
+        try:
+            data = await self._blobs.get(digest)
+        except NotFoundError:
+            raise missing([digest], "Action") from None
+        return _parse(pb.Action, data, digest)
+
+    async def _command(self, action: pb.Action, function: str) -> pb.Command:
+        """Also sees that the input root is there, so that all that is missing is named at once."""
+        command_digest = from_proto(action.command_digest, function)
+        root_digest = from_proto(action.input_root_digest, function)
+        _check_size(command_digest, "Command")
+        absent = await self._blobs.find_missing([command_digest, root_digest])
+        if absent:
+            raise missing(absent, "blobs of the action")
+        try:
+            data = await self._blobs.get(command_digest)
+        except NotFoundError:  # evicted just now
+            raise missing([command_digest], "Command") from None
+        command = _parse(pb.Command, data, command_digest)
+        _check_command(command)
+        return command
+
+    def _timeout(self, action: pb.Action) -> float:
+        if not action.HasField("timeout"):
+            return self._timeouts.default_s
+        asked_s = action.timeout.seconds + action.timeout.nanos / 1e9
+        if asked_s < 0:
+            raise InvalidArgumentError(f"the action's timeout of {asked_s:g} s is negative")
+        if asked_s > self._timeouts.most_s:
+            raise InvalidArgumentError(
+                f"the action's timeout of {format_duration(asked_s)} is over this server's "
+                f"maximum of {format_duration(self._timeouts.most_s)} (scheduler.max_timeout)"
+            )
+        return asked_s or self._timeouts.default_s
+
+
+def request_metadata(headers: Metadata) -> pb.RequestMetadata:
+    """Who asks, as far as the client tells. Without it, or when it is broken: nothing."""
+    raw = headers.get(METADATA_HEADER, b"")
+    message = pb.RequestMetadata()
+    if isinstance(raw, bytes):
+        try:
+            message.ParseFromString(raw)
+        except DecodeError:  # only for people's eyes, so no reason to refuse the action
+            return pb.RequestMetadata()
+    return message
+
+
+def _client(metadata: pb.RequestMetadata) -> Client:
+    return Client(
+        tool=metadata.tool_details.tool_name,
+        invocation=metadata.tool_invocation_id,
+        correlated=metadata.correlated_invocations_id,
+        target=metadata.target_id,
+        mnemonic=metadata.action_mnemonic,
+    )
+
+
+def _properties(action: pb.Action, command: pb.Command) -> tuple[tuple[str, str], ...]:
+    """Those of the Action, or of the Command where an old client put them (REAPI before 2.2)."""
+    platform = action.platform if action.platform.properties else command.platform
+    return tuple((pair.name, pair.value) for pair in platform.properties)
+
+
+def _check_size(digest: Digest, what: str) -> None:
+    if digest.size_bytes > MAX_DESCRIPTION_BYTES:
+        raise InvalidArgumentError(
+            f"{what} {digest} is larger than {MAX_DESCRIPTION_BYTES} bytes; pass long argument "
+            f"lists in a file"
+        )
+
+
+def _parse(kind: type[M], data: bytes, digest: Digest) -> M:
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise InvalidArgumentError(f"blob {digest} is no {kind.DESCRIPTOR.name} message") from None
+    return message
+
+
+def _check_command(command: pb.Command) -> None:
+    """What is wrong at first sight; the worker checks every path."""
+    if not command.arguments or not command.arguments[0]:
+        raise InvalidArgumentError("the command has no program: `arguments` is empty")
+    paths: Sequence[str] = [
+        command.working_directory,
+        *command.output_paths,
+        *command.output_files,
+        *command.output_directories,
+    ]
+    for path in paths:
+        if path.startswith("/"):
+            raise InvalidArgumentError(
+                f"the command's path {path[:200]!r} is absolute; paths are relative to the "
+                f"input root or to the working directory"
+            )

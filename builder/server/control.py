@@ -1,0 +1,152 @@
+"""builder.control.Control: what operators ask of a coordinator."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from builder.net.rpc import Context, Method, Service
+from builder.reapi.digests import path_of
+from builder.reapi.pb import control_pb2 as pb
+from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.schedule.reasons import count
+from builder.schedule.snapshot import ActionView, Snapshot, WorkerView
+from builder.server.execution import CacheFigures
+from builder.server.messages import parse
+from builder.server.operation_messages import digest_of_key
+from builder.server.scheduler import Scheduler
+
+NAME = "builder.control.Control"
+MOST_ACTIONS = 1000  # of those that wait or run, told one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What only the assembly knows: the version, the time, the pool, and what is wrong."""
+
+    version: str
+    wall_ns: Callable[[], int]
+    pool: Callable[[], pb.PoolState] = pb.PoolState
+    problems: Callable[[], Sequence[str]] = tuple
+
+
+class ControlService:
+    """Times of the scheduler are trio's; `uptime` counts from the making of this object."""
+
+    def __init__(self, scheduler: Scheduler, cache: CacheFigures, around: Around) -> None:
+        self._scheduler = scheduler
+        self._cache = cache
+        self._around = around
+        self._started_ns = around.wall_ns()
+
+    def service(self) -> Service:
+        return Service(NAME, (Method(f"/{NAME}/GetStatus", unary=self.get_status),))
+
+    def get_status(self, data: bytes, _context: Context) -> bytes:
+        details = parse(pb.GetStatusRequest, data).details
+        return self.status(details).SerializeToString()
+
+    def status(self, details: bool) -> pb.Status:
+        """The answer as a message, for those who are in this process."""
+        snapshot = self._scheduler.snapshot(MOST_ACTIONS if details else 0)
+        now_ns = self._around.wall_ns()
+        status = pb.Status(
+            state="draining" if snapshot.shutting_down else "running",
+            version=self._around.version,
+            workers=_workers(snapshot.workers),
+            queue=_queue(snapshot),
+            executions=_executions(snapshot, self._cache),
+            pool=self._around.pool(),
+            problems=(*self._around.problems(), *_problems(snapshot)),
+        )
+        status.uptime.FromNanoseconds(max(now_ns - self._started_ns, 0))
+        if details:
+            offset_ns = now_ns - round(trio.current_time() * 1e9)
+            status.worker.extend(_worker(view, offset_ns) for view in snapshot.workers)
+            status.action.extend(_action(view, offset_ns) for view in snapshot.actions)
+        return status
+
+
+def _workers(workers: Sequence[WorkerView]) -> pb.WorkerCounts:
+    states = [worker.state for worker in workers]
+    return pb.WorkerCounts(
+        total=len(workers),
+        idle=states.count("idle"),
+        busy=states.count("busy"),
+        draining=states.count("draining"),
+        slots=sum(worker.info.slots for worker in workers),
+        slots_busy=sum(worker.held for worker in workers),
+    )
+
+
+def _queue(snapshot: Snapshot) -> pb.QueueCounts:
+    counters = snapshot.counters
+    return pb.QueueCounts(
+        pending=snapshot.queued + snapshot.waiting,
+        executing=snapshot.executing,
+        completed=counters.succeeded + counters.failed,
+    )
+
+
+def _executions(snapshot: Snapshot, cache: CacheFigures) -> pb.ExecutionFigures:
+    counters = snapshot.counters
+    ended = counters.succeeded + counters.failed
+    figures = pb.ExecutionFigures(
+        succeeded=counters.succeeded,
+        failed=counters.failed + counters.gave_up,
+        cache_hits=cache.hits,
+        cache_misses=cache.misses,
+    )
+    if ended:
+        figures.mean_execution.FromNanoseconds(round(counters.execution_s / ended * 1e9))
+    return figures
+
+
+def _problems(snapshot: Snapshot) -> list[str]:
+    """Sentences on actions that wait for workers which are not there."""
+    return [
+        f"{count(lane.waiting, 'action')} waiting for "
+        f"{', '.join(f'{name}={value}' for name, value in lane.requirement) or 'any platform'}, "
+        f"and no worker for it is connected"
+        for lane in snapshot.lanes
+        if not lane.workers
+    ]
+
+
+def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
+    platform: dict[str, str] = {}
+    for name, value in view.info.properties:
+        platform[name] = f"{platform[name]},{value}" if name in platform else value
+    return pb.Worker(
+        name=view.info.name,
+        state=view.state,
+        backend=view.info.backend,
+        slots=view.info.slots,
+        slots_busy=view.held,
+        platform=platform,
+        host=view.info.host,
+        pid=view.info.pid,
+        connected=_timestamp(view.connected_at, offset_ns),
+        guarantees=view.info.guarantees,
+    )
+
+
+def _action(view: ActionView, offset_ns: int) -> pb.Action:
+    return pb.Action(
+        operation=view.operation,
+        action=path_of(digest_of_key(view.key)),
+        stage=view.stage.name.lower(),
+        reason=view.reason.sentence,
+        reason_code=view.reason.code.value,
+        worker=view.worker,
+        target=view.client.target,
+        mnemonic=view.client.mnemonic,
+        queued=_timestamp(view.queued_at, offset_ns),
+        priority=view.priority,
+    )
+
+
+def _timestamp(at: float, offset_ns: int) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(at * 1e9) + offset_ns)
+    return stamp

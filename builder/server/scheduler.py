@@ -1,0 +1,216 @@
+"""The task that owns the scheduling machine: events in, effects performed.
+
+Theory of operation. Whoever has news posts an event, which never waits; the one task of `run` takes
+them in their order and gives each to the machine with the time. Performing an effect never waits
+either: what goes to a worker is put into its session's mail, what goes to clients into the watchers
+of that operation. Only writing the action cache takes time; a task of its own does it and posts
+what has come of it.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+import trio
+
+from builder.base.digest import Digest
+from builder.base.errors import StatusError, from_status
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.schedule import effects, events
+from builder.schedule.machine import Machine
+from builder.schedule.operation import OperationView
+from builder.schedule.reasons import ReasonCode
+from builder.schedule.snapshot import Snapshot
+from builder.schedule.spec import ActionKey, ActionSpec
+from builder.stores.interface import ActionCache
+from builder.telemetry.log import get_logger
+
+log = get_logger()
+AT_ONCE = 100  # events, before other tasks get their turn
+UNSENT = 8  # views that a slow client may lag behind before the older ones are left out
+ForWorker = (
+    effects.WelcomeWorker
+    | effects.RefuseWorker
+    | effects.CloseSession
+    | effects.GrantLease
+    | effects.CancelLease
+    | effects.AcknowledgeLease
+    | effects.DrainWorker
+)
+
+
+class Watcher:
+    """One client that waits for one operation."""
+
+    __slots__ = ("_changed", "_last", "_refusal", "_views", "operation")
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        self._views: deque[OperationView] = deque(maxlen=UNSENT)
+        self._last: OperationView | None = None
+        self._refusal: StatusError | None = None
+        self._changed = trio.Event()
+
+    async def next(self) -> OperationView:
+        """The next state. Raises a StatusError when the operation is refused or not known."""
+        while not self._views:
+            if self._refusal is not None:
+                raise self._refusal
+            await self._changed.wait()
+            self._changed = trio.Event()
+        return self._views.popleft()
+
+    def tell(self, view: OperationView) -> None:
+        if view != self._last:
+            self._last = view
+            self._views.append(view)
+            self._changed.set()
+
+    def refuse(self, error: StatusError) -> None:
+        self._refusal = error
+        self._changed.set()
+
+
+class Scheduler:
+    """`new_id` gives ids that are never given twice; `joined` hears of each welcomed worker."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        cache: ActionCache,
+        new_id: Callable[[], str],
+        joined: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self._machine = machine
+        self._cache = cache
+        self._new_id = new_id
+        self._joined = joined
+        self._inbox: deque[events.Event] = deque()
+        self._news = trio.Event()
+        self._watchers: dict[str, list[Watcher]] = {}
+        self._mail: dict[str, trio.MemorySendChannel[ForWorker]] = {}
+        self._names: dict[str, str] = {}  # session -> worker
+
+    # ---- for services
+
+    def post(self, event: events.Event) -> None:
+        self._inbox.append(event)
+        self._news.set()
+
+    def submit(self, instance: str, spec: ActionSpec) -> Watcher:
+        """Ask for an action to be executed. Every watcher has to `leave` in the end."""
+        prefix = f"{instance}/" if instance else ""
+        watcher = self._watch(f"{prefix}operations/{self._new_id()}")
+        self.post(events.ActionSubmitted(watcher.operation, spec))
+        return watcher
+
+    def attach(self, operation: str) -> Watcher:
+        """Wait for an operation that may be known; the first view comes at once."""
+        watcher = self._watch(operation)
+        self.post(events.ClientAttached(operation))
+        return watcher
+
+    def _watch(self, operation: str) -> Watcher:
+        watcher = Watcher(operation)
+        self._watchers.setdefault(operation, []).append(watcher)
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        every = self._watchers[watcher.operation]
+        every.remove(watcher)
+        if not every:
+            del self._watchers[watcher.operation]
+        self.post(events.ClientDetached(watcher.operation))
+
+    def open_session(self, worker: str) -> tuple[str, trio.MemoryReceiveChannel[ForWorker]]:
+        """A new stream of a worker, and what there is to say on it."""
+        session = self._new_id()
+        self._mail[session], mail = trio.open_memory_channel[ForWorker](math.inf)
+        self._names[session] = worker
+        return session, mail
+
+    def close_session(self, session: str) -> None:
+        self._mail.pop(session).close()
+        del self._names[session]
+        self.post(events.WorkerDisconnected(session))
+
+    def operation(self, name: str) -> OperationView | None:
+        return self._machine.operation(name)
+
+    def operation_names(self) -> list[str]:
+        return list(self._machine.operation_names())
+
+    def snapshot(self, details: int = 0) -> Snapshot:
+        return self._machine.snapshot(details)
+
+    # ---- the task
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the machine until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                self._news = trio.Event()
+                if not self._inbox:
+                    with trio.move_on_at(self._deadline()):
+                        await self._news.wait()
+                for _ in range(min(len(self._inbox), AT_ONCE)):
+                    self._handle(self._inbox.popleft(), nursery)
+                if self._deadline() <= trio.current_time():
+                    self._handle(events.TimePassed(), nursery)
+                if self._inbox:
+                    await trio.lowlevel.checkpoint()
+
+    def _deadline(self) -> float:
+        at = self._machine.next_deadline()
+        return math.inf if at is None else at
+
+    def _handle(self, event: events.Event, nursery: trio.Nursery) -> None:
+        for effect in self._machine.handle(event, trio.current_time()):
+            match effect:
+                case effects.UpdateOperation(view):
+                    for watcher in self._watchers.get(view.name, ()):
+                        watcher.tell(view)
+                case effects.RefuseOperation(operation, code, reason):
+                    for watcher in self._watchers.get(operation, ()):
+                        watcher.refuse(from_status(code, reason.sentence))
+                case effects.KeepResult(task, key, response):
+                    nursery.start_soon(self._keep, task, key, response)
+                case effects.Explain(subject, reason):
+                    self._explain(subject, reason.code, reason.sentence)
+                case _:
+                    self._to_worker(effect)
+
+    def _to_worker(self, effect: ForWorker) -> None:
+        mail = self._mail.get(effect.session)
+        if mail is None:
+            return  # the stream is gone; its WorkerDisconnected is in the inbox
+        mail.send_nowait(effect)
+        match effect:
+            case effects.WelcomeWorker(session):
+                self._joined(self._names[session])
+            case effects.RefuseWorker(_, why):
+                log.warning("Worker refused", worker=self._names[effect.session], why=why)
+            case effects.CloseSession(_, why):
+                log.debug("Stream closed", worker=self._names[effect.session], why=why)
+            case effects.GrantLease(_, lease):
+                log.debug("Lease granted", worker=self._names[effect.session], lease=lease)
+            case effects.CancelLease() | effects.AcknowledgeLease() | effects.DrainWorker():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _explain(self, subject: str, code: ReasonCode, sentence: str) -> None:
+        log.warning("Scheduling", subject=subject, reason=code.value, why=sentence)
+
+    async def _keep(self, task: str, key: ActionKey, response: bytes) -> None:
+        """The clients get their result whatever becomes of the cache."""
+        action = Digest(key.hash, key.size_bytes, key.function)
+        try:
+            result = pb.ExecuteResponse.FromString(response).result
+            await self._cache.store(key.instance, action, result)
+        except StatusError as error:
+            log.warning("Result not cached", action=str(action), why=error.message)
+        finally:
+            self.post(events.ResultKept(task))

@@ -1,0 +1,110 @@
+"""What travels between workers and the scheduler: messages to events, effects to messages."""
+
+from typing import assert_never
+
+from builder.base.errors import Code
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
+from builder.schedule import effects, events
+from builder.schedule.fleet import WorkerInfo
+from builder.schedule.platform import canonical
+from builder.schedule.spec import Outcome
+from builder.server.messages import bytes_field
+
+GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
+PHASES = {
+    workers_pb2.LeaseProgress.FETCHING: "fetches its inputs",
+    workers_pb2.LeaseProgress.EXECUTING: "runs",
+    workers_pb2.LeaseProgress.UPLOADING: "uploads its outputs",
+}
+Message = (
+    effects.WelcomeWorker
+    | effects.GrantLease
+    | effects.CancelLease
+    | effects.AcknowledgeLease
+    | effects.DrainWorker
+)
+
+
+def info_of(hello: workers_pb2.Hello) -> WorkerInfo:
+    return WorkerInfo(
+        name=hello.worker_name,
+        slots=hello.slots,
+        properties=canonical((pair.name, pair.value) for pair in hello.platform.properties),
+        identity=f"{hello.host or 'unknown host'}, process {hello.pid}",
+        backend=hello.backend,
+        guarantees=tuple(hello.guarantees),
+        host=hello.host,
+        pid=hello.pid,
+        version=hello.version,
+    )
+
+
+def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | None:
+    """The event, or None for a message of a newer worker, or a second Hello."""
+    match message.WhichOneof("kind"):
+        case "heartbeat":
+            beat = message.heartbeat
+            running = tuple(beat.running_lease_ids)
+            return events.HeartbeatReceived(
+                session, running, beat.cpu_fraction, beat.memory_fraction
+            )
+        case "progress":
+            progress = message.progress
+            metadata = progress.metadata.SerializeToString()
+            phase = PHASES.get(progress.stage, "runs")
+            return events.LeaseProgressed(session, progress.lease_id, phase, metadata)
+        case "finished":
+            outcome = outcome_of(message.finished)
+            return events.LeaseFinished(session, message.finished.lease_id, outcome)
+        case "returned":
+            returned = message.returned
+            return events.LeaseReturned(session, returned.lease_id, returned.reason)
+        case "draining":
+            return events.WorkerDraining(session, message.draining.reason)
+        case _:
+            return None
+
+
+def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
+    response = finished.response
+    ok = response.status.code == Code.OK and response.HasField("result")
+    return Outcome(
+        response=response.SerializeToString(),
+        succeeded=ok and response.result.exit_code == 0,
+        infrastructure_failure=finished.infrastructure_failure,
+        message=response.status.message or response.message,
+        execution_s=_execution_s(response.result.execution_metadata),
+    )
+
+
+def _execution_s(metadata: pb.ExecutedActionMetadata) -> float:
+    start = metadata.execution_start_timestamp
+    end = metadata.execution_completed_timestamp
+    return max(end.seconds - start.seconds + (end.nanos - start.nanos) / 1e9, 0.0)
+
+
+def message_of(effect: Message) -> list[bytes]:
+    """A ToWorker message, in pieces."""
+    match effect:
+        case effects.GrantLease(_, lease, attempt, payload):
+            # A message's bytes may be joined: the action was serialized when it was admitted.
+            tail = workers_pb2.LeaseGranted(lease_id=lease, attempt=attempt).SerializeToString()
+            return [bytes_field(GRANTED, len(payload) + len(tail)), payload, tail]
+        case effects.AcknowledgeLease(_, lease):
+            acknowledged = workers_pb2.LeaseAcknowledged(lease_id=lease)
+            message = workers_pb2.ToWorker(acknowledged=acknowledged)
+        case effects.CancelLease(_, lease, why):
+            cancelled = workers_pb2.LeaseCancelled(lease_id=lease, reason=why)
+            message = workers_pb2.ToWorker(cancelled=cancelled)
+        case effects.WelcomeWorker(_, interval_s, unknown):
+            message = workers_pb2.ToWorker()
+            message.welcome.unknown_lease_ids.extend(unknown)
+            message.welcome.heartbeat_interval.FromNanoseconds(round(interval_s * 1e9))
+        case effects.DrainWorker(_, grace_s, why):
+            message = workers_pb2.ToWorker()
+            message.drain.reason = why
+            message.drain.grace.FromNanoseconds(round(grace_s * 1e9))
+        case _:
+            assert_never(effect)
+    return [message.SerializeToString()]

@@ -1,0 +1,110 @@
+"""builder.workers.Workers: the coordinator's end of the workers' streams.
+
+A stream is a session of the scheduler's: its first message is a Hello; after it whatever comes
+becomes an event, and whatever the scheduler has for the worker goes out, until one side ends it.
+The end of a stream is not the end of its worker, which may come back over another one.
+"""
+
+import re
+from hmac import compare_digest
+
+import trio
+
+from builder.base.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    InvalidArgumentError,
+    StatusError,
+    UnauthenticatedError,
+)
+from builder.net.rpc import Call, Method, Service
+from builder.reapi.pb import workers_pb2
+from builder.schedule import effects, events
+from builder.schedule.fleet import WorkerInfo
+from builder.server.messages import only, parse
+from builder.server.scheduler import ForWorker, Scheduler
+from builder.server.worker_messages import event_of, info_of, message_of
+
+NAME = "builder.workers.Workers"
+WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+MOST_SLOTS = 4096
+HELLO_S = 20.0
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a result with very many outputs
+
+
+class WorkersService:
+    """`join_token` is what workers have to show; empty where anybody may join."""
+
+    def __init__(self, scheduler: Scheduler, join_token: str = "") -> None:
+        self._scheduler = scheduler
+        self._join_token = join_token.encode()
+
+    def service(self) -> Service:
+        connect = Method(
+            f"/{NAME}/Connect", stream=self.connect, max_request_bytes=MAX_MESSAGE_BYTES
+        )
+        return Service(NAME, (connect,))
+
+    async def connect(self, call: Call) -> None:
+        hello = await self._hello(call)
+        info = info_of(hello)
+        _check(info)
+        session, mail = self._scheduler.open_session(info.name)
+        ending: StatusError | None = None
+        try:
+            running = tuple(hello.running_lease_ids)
+            self._scheduler.post(events.WorkerConnected(session, info, running))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive, call, session, nursery.cancel_scope)
+                ending = await _send(call, mail)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._scheduler.close_session(session)
+        if ending is not None:
+            raise ending
+
+    async def _hello(self, call: Call) -> workers_pb2.Hello:
+        """Raises InvalidArgumentError, UnauthenticatedError."""
+        with trio.move_on_after(HELLO_S):
+            message = await only(workers_pb2.FromWorker, call)
+            if message.WhichOneof("kind") != "hello":
+                raise InvalidArgumentError("the first message of a worker has to be a Hello")
+            if not compare_digest(message.hello.join_token.encode(), self._join_token):
+                raise UnauthenticatedError(
+                    "the join token is not this coordinator's: set the worker's "
+                    "worker.join_token to the value of coordinator.join_token"
+                )
+            return message.hello
+        raise InvalidArgumentError(f"no Hello within {HELLO_S:g} s")
+
+    async def _receive(self, call: Call, session: str, stream: trio.CancelScope) -> None:
+        """Until the worker half-closes; a malformed message ends the stream."""
+        while (data := await call.receive()) is not None:
+            event = event_of(session, parse(workers_pb2.FromWorker, data))
+            if event is not None:
+                self._scheduler.post(event)
+        stream.cancel()
+
+
+async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> StatusError | None:
+    """Until the scheduler closes the session; the status with which to end the stream."""
+    async for effect in mail:
+        match effect:
+            case effects.RefuseWorker(_, why):
+                return AlreadyExistsError(why)
+            case effects.CloseSession(_, why):
+                return AbortedError(why)
+            case _:
+                await call.send(message_of(effect))
+    return None
+
+
+def _check(info: WorkerInfo) -> None:
+    if not WORKER_NAME.fullmatch(info.name):
+        raise InvalidArgumentError(
+            f"worker name {info.name[:140]!r} will not do: up to 128 letters, digits and ._:@-"
+        )
+    if not 1 <= info.slots <= MOST_SLOTS:
+        raise InvalidArgumentError(
+            f"worker {info.name} offers {info.slots} slots: 1 to {MOST_SLOTS} make sense"
+        )
