@@ -35,15 +35,15 @@ class OperationsService:
         return Service(
             NAME,
             (
-                Method(f"/{NAME}/ListOperations", unary=self.list),
-                Method(f"/{NAME}/GetOperation", unary=self.get),
-                Method(f"/{NAME}/WaitOperation", unary=self.wait),
-                Method(f"/{NAME}/CancelOperation", unary=self.cancel),
-                Method(f"/{NAME}/DeleteOperation", unary=self.delete),
+                Method(f"/{NAME}/ListOperations", unary=self.list_operations),
+                Method(f"/{NAME}/GetOperation", unary=self.get_operation),
+                Method(f"/{NAME}/WaitOperation", unary=self.wait_operation),
+                Method(f"/{NAME}/CancelOperation", unary=self.cancel_operation),
+                Method(f"/{NAME}/DeleteOperation", unary=self.delete_operation),
             ),
         )
 
-    def list(self, data: bytes, _context: Context) -> bytes:
+    def list_operations(self, data: bytes, _context: Context) -> bytes:
         """The oldest first. A page token is the name of the last operation before the page."""
         request = parse(pb.ListOperationsRequest, data)
         if request.page_size < 0:
@@ -64,11 +64,11 @@ class OperationsService:
             response.next_page_token = page[size - 1].name
         return response.SerializeToString()
 
-    def get(self, data: bytes, _context: Context) -> bytes:
+    def get_operation(self, data: bytes, _context: Context) -> bytes:
         view = self._known(parse(pb.GetOperationRequest, data).name)
         return operation_message(view).SerializeToString()
 
-    async def wait(self, data: bytes, _context: Context) -> bytes:
+    async def wait_operation(self, data: bytes, _context: Context) -> bytes:
         """The operation when it has ended, or as it is when the timeout is over."""
         request = parse(pb.WaitOperationRequest, data)
         timeout_s = request.timeout.ToNanoseconds() / 1e9
@@ -87,13 +87,13 @@ class OperationsService:
             self._scheduler.leave(watcher)
         return operation_message(view).SerializeToString()
 
-    def cancel(self, data: bytes, _context: Context) -> bytes:
+    def cancel_operation(self, data: bytes, _context: Context) -> bytes:
         """Of one that has ended it does nothing."""
         view = self._known(parse(pb.CancelOperationRequest, data).name)
         self._scheduler.post(events.CancelRequested(view.name))
         return empty_pb2.Empty().SerializeToString()
 
-    def delete(self, data: bytes, _context: Context) -> bytes:
+    def delete_operation(self, data: bytes, _context: Context) -> bytes:
         view = self._known(parse(pb.DeleteOperationRequest, data).name)
         if view.ending is None:
             raise FailedPreconditionError(f"operation {view.name} has not ended; cancel it instead")
