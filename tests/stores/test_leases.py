@@ -1,0 +1,166 @@
+"""What was promised stays, whatever else happens; see builder.stores.index."""
+
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.base.digest import Digest, digest_of
+from builder.base.errors import ResourceExhaustedError
+from builder.stores.disk import DiskBlobStore
+from builder.stores.index import TICKS_PER_LEASE, Index, key_of
+from builder.stores.memory import MemoryBlobStore
+
+LEASE = 3600.0
+TICK = LEASE / TICKS_PER_LEASE
+BLOCK = 4096
+ROOM = 8 * BLOCK
+
+BLOBS = [bytes([n]) * (n % 3 * BLOCK + 100 + n) for n in range(12)]  # one to three blocks each
+DIGESTS = [digest_of(data) for data in BLOBS]
+
+OPERATIONS = ["put"] * 12 + ["get"] * 5 + ["find"] + ["wait"] * 6 + ["restart", "load"]
+STEPS = 400  # of one story: enough to fill the store and see leases end many times
+
+
+class Story:
+    """A store under random calls, and what it promised so far."""
+
+    def __init__(self, make: Callable[[Callable[[], float]], MemoryBlobStore | DiskBlobStore]):
+        self.now = 1_000_000_000.0
+        self.make = make
+        self.store = make(lambda: self.now)
+        self.until: dict[int, float] = {}
+        self.evicted = False
+
+    def promised(self, slack: float = 0.0) -> list[int]:
+        return [n for n, until in self.until.items() if until + slack > self.now]
+
+    def renew(self, number: int) -> None:
+        self.until[number] = self.now + LEASE
+
+    async def do(self, operation: str, number: int) -> None:
+        match operation:
+            case "put":
+                await self.put(number)
+            case "get":
+                await self.get(number)
+            case "find":
+                await self.find(number)
+            case "wait":
+                self.now += number * TICK / 2
+            case "restart" if isinstance(self.store, DiskBlobStore):
+                self.store.close()
+                self.store = self.make(lambda: self.now)
+            case "load" if isinstance(self.store, DiskBlobStore):
+                await self.store.load()
+        self.evicted = self.evicted or self.store.snapshot().evicted_blobs > 0
+
+    async def put(self, number: int) -> None:
+        try:
+            await self.store.put(DIGESTS[number], BLOBS[number])
+        except ResourceExhaustedError:
+            kept = sum(blocks(DIGESTS[n]) for n in self.promised(slack=TICK))
+            assert kept + blocks(DIGESTS[number]) > ROOM, "refused without need"
+        else:
+            self.renew(number)
+
+    async def get(self, number: int) -> None:
+        if number in self.promised():
+            assert await self.store.get(DIGESTS[number]) == BLOBS[number]
+            self.renew(number)
+
+    async def find(self, number: int) -> None:
+        missing = await self.store.find_missing(DIGESTS[number:])
+        for other, digest in enumerate(DIGESTS[number:], number):
+            if digest in missing:
+                assert other not in self.promised()
+            else:
+                self.renew(other)
+
+
+def blocks(digest: Digest) -> int:
+    return -(-digest.size_bytes // BLOCK) * BLOCK
+
+
+async def play(story: Story, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(STEPS):
+        await story.do(chance.choice(OPERATIONS), chance.randrange(len(BLOBS)))
+    for number in story.promised():
+        await story.get(number)
+    assert story.evicted
+    story.store.check()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers())
+def test_nothing_promised_is_lost_on_a_small_disk(seed: int) -> None:
+    """No call finds a blob gone within its lease, over restarts too; no write is refused idly."""
+    with tempfile.TemporaryDirectory() as root:
+        story = Story(lambda now: DiskBlobStore(Path(root), ROOM, LEASE, "none", now))
+        trio.run(play, story, seed)
+        assert isinstance(story.store, DiskBlobStore)
+        story.store.close()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers())
+def test_nothing_promised_is_lost_in_a_small_memory(seed: int) -> None:
+    """The same of the memory store, which counts bytes where the disk counts blocks."""
+    trio.run(play, Story(lambda now: MemoryBlobStore(ROOM, LEASE, now)), seed)
+
+
+def test_the_least_recently_used_go_first() -> None:
+    """Eviction takes the oldest, as many as are needed, and only when their lease has ended."""
+    index = Index(30, lease_s=160.0)
+    for number, key in enumerate("abc"):
+        index.add(key, 10, now=number * 20.0)
+    assert not index.fits(1)
+    with pytest.raises(ResourceExhaustedError, match="promised to clients for at least"):
+        index.reserve(10, now=169.9)  # a's tick ended at 10
+    assert index.reserve(11, now=200.0) == [("a", 10), ("b", 10)]
+    index.release(11)
+    assert index.size("c") == 10
+    index.check()
+
+
+def test_a_renewed_entry_moves_to_the_end_once_a_tick() -> None:
+    """The first use in a tick renews; later ones in the same tick change nothing."""
+    index = Index(30, lease_s=160.0)
+    digest = digest_of(b"0123456789")
+    index.add("x", 10, now=0.0)
+    index.add(key_of("sha256", digest.hash), 10, now=0.0)
+    assert index.touch(digest, now=5.0)
+    assert index.renewed == []
+    assert index.touch(digest, now=10.0)
+    assert index.renewed == [(digest.hash, 10)]
+    assert index.reserve(20, now=175.0) == [("x", 10)]
+    index.release(20)
+    index.check()
+
+
+def test_a_refused_write_evicts_nothing() -> None:
+    """When leases forbid the room that a write needs, what could have gone stays."""
+    index = Index(30, lease_s=160.0)
+    index.add("old", 10, now=0.0)
+    index.add("new", 10, now=200.0)
+    with pytest.raises(ResourceExhaustedError, match="promised"):
+        index.reserve(25, now=200.0)
+    assert index.size("old") == 10
+    assert index.snapshot().refused_writes == 1
+
+
+def test_the_stamp_changes_with_ticks_and_losses() -> None:
+    """The stamp is the same within a tick, and another after a loss."""
+    index = Index(30, lease_s=160.0)
+    index.add("x", 10, now=0.0)
+    assert index.stamp(1.0) == index.stamp(9.0) != index.stamp(10.0)
+    before = index.stamp(1.0)
+    index.lose("x")
+    assert index.stamp(1.0) != before
