@@ -35,11 +35,13 @@ class RemoteExecutor:
     def __init__(
         self,
         channel: Channel,
+        capabilities: pb.ServerCapabilities,
         instance: str = "",
         invocation: str = "",
         pauses: Pauses = pauses,
     ) -> None:
         self._channel = channel
+        self._capabilities = capabilities
         self._instance = instance
         self._invocation = invocation
         self._pauses = pauses
@@ -101,8 +103,8 @@ class RemoteExecutor:
             action_digest=to_proto(ticket.action),
             digest_function=NUMBERS[ticket.action.function],
         )
-        if ticket.priority:
-            request.execution_policy.priority = ticket.priority
+        if priority := served_priority(self._capabilities, ticket.priority):
+            request.execution_policy.priority = priority
         return request
 
 
@@ -140,7 +142,8 @@ async def first_contact(channel: Channel, address: str, instance: str) -> pb.Ser
         with trio.fail_after(FIRST_CONTACT_S):
             answer = await channel.unary(CAPABILITIES, request, timeout_s=FIRST_CONTACT_S)
     except (StatusError, trio.TooSlowError) as error:
-        reason = error.message if isinstance(error, StatusError) else "no answer in 5s"
+        said = error.message if isinstance(error, StatusError) else "no answer in 5s"
+        reason = said.removeprefix(f"cannot connect to {address}: ")
         raise BuilderError(
             f"no coordinator answers at {address}: {reason}; start one with 'builder serve', "
             "name another with --coordinator HOST:PORT, or build here without --remote"

@@ -1,0 +1,189 @@
+"""The build client's objects: where targets are built, out of settings.
+
+    here      this process: a store in the project's `.builder`, the worker's parts, the sandbox
+    local     a whole service inside this process, reached as any other
+    remote    a coordinator
+
+What is not needed is not made: a build that is served from the cache starts no sandbox.
+"""
+
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from builder.client import builderfile
+from builder.client.build import Build
+from builder.client.console import Console
+from builder.client.executor import Place
+from builder.client.state import StateDirectory
+from builder.client.target import Choices, TargetBuilder
+from builder.client.workspace import Workspace
+from builder.config.settings import Settings
+from builder.host.resources import schema
+from builder.project.graph import Graph, graph
+from builder.project.model import Target
+
+FAILED = 1
+SIGNALLED = 128  # plus the signal's number, as shells say it
+LOCAL = "local"
+REMOTE_JOBS = 64  # beyond it, queueing is the server's business
+ISAS = {"x86_64": "x86-64", "aarch64": "arm-a64"}
+HERE, AWAY = "here", "away"
+MAX_BATCH = 4 * 1024 * 1024 - 64 * 1024  # what one gRPC message takes everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for. `remote`: False, True (the settings' coordinator), local."""
+
+    targets: tuple[str, ...] = ()
+    directory: Path = field(default_factory=Path.cwd)
+    remote: bool | str = False
+    keep_going: bool = False
+    jobs: int = 0
+    use_cache: bool = True
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request with its project."""
+
+    request: Request
+    settings: Settings
+    root: Path
+    graph: Graph
+    names: tuple[str, ...]
+
+    @property
+    def targets(self) -> list[Target]:
+        """All that have to be built, groups left out."""
+        every = self.graph.project.targets
+        closure = self.graph.closure(self.names)
+        return [every[name] for name in closure if every[name].arguments]
+
+
+def run(request: Request, settings: Settings) -> int:
+    """The whole command; its exit code. Raises BuilderError."""
+    path = builderfile.find(request.directory.absolute())
+    memory = StateDirectory(path.parent).checked
+    found = graph(builderfile.read(path, lambda: schema("builderfile.schema.json"), memory))
+    plan = Plan(request, settings, path.parent, found, tuple(found.select(request.targets)))
+    return trio.run(_run, plan)
+
+
+async def _run(plan: Plan) -> int:
+    """Until the build ends or a signal ends it."""
+    stopped = 0
+    code = FAILED
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                nonlocal stopped
+                async for number in signals:
+                    stopped = stopped or number
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(stop)
+            code = await _build(plan)
+            nursery.cancel_scope.cancel()
+    if stopped:
+        sys.stderr.write("[ERROR] Build interrupted\n")
+        return SIGNALLED + stopped
+    return code
+
+
+async def _build(plan: Plan) -> int:
+    request = plan.request
+    console = Console(sys.stdout, sys.stderr, several=len(plan.targets) > 1)
+    workspace = Workspace(plan.root, plan.graph)
+    choices = Choices(platform(), request.use_cache)
+    async with AsyncExitStack() as stack:
+        builders: dict[str, TargetBuilder] = {}
+        for kind in dict.fromkeys(_kind(target, request) for target in plan.targets):
+            place = await stack.enter_async_context(_place(kind, plan, workspace.state))
+            builders[kind] = TargetBuilder(place, workspace, console, choices)
+        build = Build(
+            plan.graph,
+            workspace,
+            console,
+            lambda target: builders[_kind(target, request)],
+            _jobs(plan, builders),
+            request.keep_going,
+            request.started,
+        )
+        summary = await build.run(plan.names)
+    return FAILED if summary.failed else 0
+
+
+def _kind(target: Target, request: Request) -> str:
+    return AWAY if request.remote and target.remote else HERE
+
+
+def _jobs(plan: Plan, builders: Mapping[str, TargetBuilder]) -> int:
+    given = plan.request.jobs or plan.settings.client.jobs
+    most_here = len(os.sched_getaffinity(0))
+    return given or (REMOTE_JOBS if AWAY in builders else most_here)
+
+
+@asynccontextmanager
+async def _place(kind: str, plan: Plan, state: StateDirectory) -> AsyncIterator[Place]:
+    if kind == HERE:
+        from builder.assembly.here import here  # late: a remote build does without
+
+        async with here(state.path / "local", plan.settings) as place:
+            yield place
+    elif plan.request.remote == LOCAL:
+        from builder.assembly.local import local_service  # late: it is the whole service
+
+        async with (
+            local_service(plan.settings) as address,
+            _remote(address, "in this process", plan.settings) as place,
+        ):
+            yield place
+    else:
+        async with _remote(str(plan.settings.client.coordinator), "", plan.settings) as place:
+            yield place
+
+
+@asynccontextmanager
+async def _remote(address: str, remark: str, settings: Settings) -> AsyncIterator[Place]:
+    """Raises BuilderError when no coordinator answers there."""
+    from builder.client.remote import RemoteExecutor, first_contact
+    from builder.net.channel import Channel
+    from builder.stores.remote import RemoteActionCache, RemoteBlobStore
+
+    instance = settings.client.instance
+    async with Channel(address) as channel:
+        capabilities = await first_contact(channel, address, instance)
+        batch = capabilities.cache_capabilities.max_batch_total_size_bytes
+        blobs = (
+            RemoteBlobStore(channel, instance, min(batch, MAX_BATCH))
+            if batch
+            else RemoteBlobStore(channel, instance)
+        )
+        shown = f"{address}, {remark}" if remark else address
+        yield Place(
+            f"Using remote execution (coordinator: {shown})",
+            True,
+            blobs,
+            RemoteActionCache(channel),
+            RemoteExecutor(channel, capabilities, instance, str(uuid.uuid4())),
+            instance,
+        )
+
+
+def platform() -> tuple[tuple[str, str], ...]:
+    """What this machine's commands are written for, in REAPI's words."""
+    machine = os.uname()
+    isa = ISAS.get(machine.machine, machine.machine)
+    return (("OSFamily", machine.sysname.lower()), ("ISA", isa))
