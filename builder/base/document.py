@@ -148,10 +148,12 @@ for _kind, (_pattern, _starts) in SCALARS.items():
 
 
 def _compose(text: str, source: str) -> Node | None:
-    for index, char in enumerate(text):
-        if "\ud800" <= char <= "\udfff":
-            problem = Problem(_end(text[:index]), "this is not a character", "save it as UTF-8")
-            raise DocumentError(source, text.encode(errors="replace").decode(), [problem])
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate
+        problem = Problem(_end(text[: error.start]), "this is not a character", "save it as UTF-8")
+        shown = text.encode(errors="replace").decode()
+        raise DocumentError(source, shown, [problem]) from None
     loader = _Loader(text)
     try:
         _refuse_abyss(text, source)

@@ -192,7 +192,8 @@ COUNTS = {
 def _wrong_type(failure: _Failure) -> tuple[str, str]:
     wanted, value = failure.wanted, failure.value
     types = [wanted] if isinstance(wanted, str) else list(wanted)
-    kind = failure.schema.get("title") or _either(TYPES[name] for name in types)
+    title = failure.schema.get("title") if failure.path else None  # the whole one's is a headline
+    kind = title or _either(TYPES[name] for name in types)
     message = f"must be {kind}, not {_shown(failure)}"
     if types == ["boolean"] and str(value).lower() in YAML_1_1_WORDS:
         return message, f"write {YAML_1_1_WORDS[str(value).lower()]}"

@@ -44,7 +44,8 @@ def exposed(settings: Settings) -> dict[Path, Address]:
 def _pool(settings: Settings) -> Iterator[Finding]:
     pool = settings.pool
     if pool.min > pool.max:
-        yield Finding(("pool", "min"), f"'pool.min' is {pool.min}, above 'pool.max' {pool.max}")
+        message = f"'pool.min' is {pool.min}, above 'pool.max' {pool.max}"
+        yield Finding(("pool", "min"), message, other=("pool", "max"))
     elif pool.target is not None and not pool.min <= pool.target <= pool.max:
         message = f"'pool.target' is {pool.target}, outside of {pool.min} to {pool.max}"
         yield Finding(("pool", "target"), message, "it lies between 'pool.min' and 'pool.max'")
@@ -53,7 +54,8 @@ def _pool(settings: Settings) -> Iterator[Finding]:
             f"'pool.scale_down_threshold' {pool.scale_down_threshold:g} is not below "
             f"'pool.scale_up_threshold' {pool.scale_up_threshold:g}"
         )
-        yield Finding(("pool", "scale_down_threshold"), message)
+        other = ("pool", "scale_up_threshold")
+        yield Finding(("pool", "scale_down_threshold"), message, other=other)
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
@@ -82,10 +84,12 @@ def _scheduler(settings: Settings) -> Iterator[Finding]:
             ("scheduler", "heartbeat_timeout"),
             "'scheduler.heartbeat_timeout' is less than two heartbeat intervals",
             "one late heartbeat must not lose a worker",
+            ("scheduler", "heartbeat_interval"),
         )
     if scheduler.default_timeout > scheduler.max_timeout:
         message = "'scheduler.default_timeout' is above 'scheduler.max_timeout'"
-        yield Finding(("scheduler", "default_timeout"), message)
+        other = ("scheduler", "max_timeout")
+        yield Finding(("scheduler", "default_timeout"), message, other=other)
 
 
 def _reapi(settings: Settings) -> Iterator[Finding]:
@@ -98,10 +102,13 @@ def _reapi(settings: Settings) -> Iterator[Finding]:
     if reapi.max_batch_size + BATCH_OVERHEAD > reapi.limits.max_message_size:
         message = "a batch of 'reapi.max_batch_size' does not fit a message of at most 'reapi."
         hint = f"leave {BATCH_OVERHEAD // 1024}KiB for what stands around the blobs"
-        yield Finding(("reapi", "max_batch_size"), f"{message}limits.max_message_size'", hint)
+        message += "limits.max_message_size'"
+        other = ("reapi", "limits", "max_message_size")
+        yield Finding(("reapi", "max_batch_size"), message, hint, other)
     if reapi.limits.stream_window > reapi.limits.connection_window:
         message = "'reapi.limits.stream_window' is above 'reapi.limits.connection_window'"
-        yield Finding(("reapi", "limits", "stream_window"), message)
+        other = ("reapi", "limits", "connection_window")
+        yield Finding(("reapi", "limits", "stream_window"), message, other=other)
 
 
 def _listeners(settings: Settings) -> Iterator[Finding]:
@@ -110,8 +117,9 @@ def _listeners(settings: Settings) -> Iterator[Finding]:
     first: dict[Address, Path] = {}
     for path, address in found.items():
         if taken[address] > 1 and address in first:
-            other = ".".join(map(str, first[address]))
-            yield Finding(path, f"{address} is taken by '{other}' already", "choose another port")
+            name = ".".join(map(str, first[address]))
+            message = f"{address} is taken by '{name}' already"
+            yield Finding(path, message, "choose another port", first[address])
         first.setdefault(address, path)
 
 

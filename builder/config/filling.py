@@ -21,11 +21,13 @@ IN_FILE = "file:"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with the setting at this path, for a person."""
+    """Something wrong with the setting at this path, for a person; `other` is what it does not
+    fit, to be pointed at where only that one was set."""
 
     path: Path
     message: str
     hint: str = ""
+    other: Path = ()
 
 
 @dataclass(slots=True)

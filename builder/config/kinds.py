@@ -6,6 +6,7 @@ The filler goes by these types: a field of type Seconds takes `30s`, one of type
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 from typing import Annotated, TypeAlias
 
 from builder.base.errors import UsageError
@@ -43,7 +44,10 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether nobody outside this machine can reach it."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return self.host == "localhost"
 
 
 def parse_address(text: str | int) -> Address:

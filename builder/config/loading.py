@@ -84,9 +84,12 @@ def refusal(loaded: Loaded, findings: Iterable[Finding]) -> UsageError:
     document = loaded.document
     problems, sentences = [], []
     for finding in findings:
-        origin = origin_of(loaded.origins, finding.path)
-        if document is not None and _in_file(document, loaded.origins, finding.path):
-            position = document.position(finding.path)
+        path = finding.path
+        if finding.other and origin_of(loaded.origins, path) == DEFAULT:
+            path = finding.other
+        origin = origin_of(loaded.origins, path)
+        if document is not None and _in_file(document, loaded.origins, path):
+            position = document.position(path)
             problems.append(Problem(position, finding.message, finding.hint))
         else:
             hint = f"; {finding.hint}" if finding.hint else ""

@@ -68,7 +68,7 @@ def duration_text(seconds: float) -> str:
     """Exactly this time, as short as it goes: `500ms`, `90s` is `1m30s`."""
     milliseconds = round(seconds * 1000)
     if abs(milliseconds / 1000 - seconds) > 1e-9:
-        return f"{seconds:f}".rstrip("0") + "s"
+        return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
     whole, rest = divmod(milliseconds, 1000)
     parts = []
     for unit, length in UNITS_OF_TIME:
@@ -127,7 +127,7 @@ def _flow(value: Any) -> str:
         case dict():
             return f"{{{', '.join(f'{_flow(k)}: {_flow(v)}' for k, v in value.items())}}}"
         case str():
-            return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+            return value if _is_plain(value) else _quoted(value)
     return json.dumps(value)
 
 
@@ -137,6 +137,15 @@ def _is_plain(text: str) -> bool:
         return parse(f"[{text}]", "").value == [text]
     except DocumentError:
         return False
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, with YAML's escapes: JSON's pairs of surrogates are none of them."""
+    inside = (
+        f"\\{char}" if char in '"\\' else char if " " <= char <= "~" else f"\\U{ord(char):08X}"
+        for char in text
+    )
+    return f'"{"".join(inside)}"'
 
 
 def _commented(line: str, comment: str) -> str:

@@ -1,0 +1,195 @@
+"""Settings that do not fit each other."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builder.config.checks import check, exposed, listeners
+from builder.config.filling import Filler
+from builder.config.served import UNSERVED, unserved
+from builder.config.settings import Settings
+
+CUSTOM = {"launch": ["l"], "terminate": ["t"], "list": ["l"]}
+AWS = {"region": "r", "image": "ami-1", "worker_config": "w"}
+GCP = {"project": "p", "zones": ["z"], "worker_config": "w"}
+WIDE = {"coordinator": {"listen": "0.0.0.0:9000"}}
+TLS = {"cert": "c", "key": "k"}
+TOKENS = {"mode": "token", "tokens": [{"name": "n", "token": "t"}]}
+
+
+def settings(values: dict[str, Any]) -> Settings:
+    filler = Filler(lambda text, path: text, lambda path: "")
+    made = filler.fill(Settings, values)
+    assert filler.findings == []
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "message"),
+    [
+        ({"pool": {"min": 3, "max": 2}}, "pool.min", "'pool.min' is 3, above 'pool.max' 2"),
+        ({"pool": {"target": 1}}, "pool.target", "'pool.target' is 1, outside of 2 to 20"),
+        ({"pool": {"target": 21}}, "pool.target", "'pool.target' is 21, outside of 2 to 20"),
+        (
+            {"pool": {"scale_down_threshold": 0.75}},
+            "pool.scale_down_threshold",
+            "'pool.scale_down_threshold' 0.75 is not below 'pool.scale_up_threshold' 0.75",
+        ),
+        (
+            {"pool": {"provider": "aws"}},
+            "pool.provider",
+            "'pool.provider' is aws, but 'providers.aws' is not set",
+        ),
+        (
+            {"providers": {"aws": {**AWS, "spot_max_price": 0.1}}},
+            "providers.aws.spot_max_price",
+            "a spot price is set, but spot instances are not",
+        ),
+        ({"providers": {"gcp": GCP}}, "providers.gcp", "'providers.gcp' needs a template or an"),
+        ({"providers": {"k8s": {}}}, "providers.k8s", "'providers.k8s' needs a template or an"),
+        ({"providers": {"custom": {}}}, "providers.custom", "'providers.custom' needs launch,"),
+        (
+            {"providers": {"custom": {"launch": ["l"]}}},
+            "providers.custom",
+            "'providers.custom' needs launch, terminate and list, or an entry_point",
+        ),
+        (
+            {"providers": {"custom": {**CUSTOM, "entry_point": "a:B"}}},
+            "providers.custom",
+            "'providers.custom' needs launch, terminate and list, or an entry_point",
+        ),
+        (
+            {"scheduler": {"heartbeat_timeout": "9s"}},
+            "scheduler.heartbeat_timeout",
+            "'scheduler.heartbeat_timeout' is less than two heartbeat intervals",
+        ),
+        (
+            {"scheduler": {"max_timeout": "10m"}},
+            "scheduler.default_timeout",
+            "'scheduler.default_timeout' is above 'scheduler.max_timeout'",
+        ),
+        (
+            {"reapi": {"instances": ["a", "b/blobs"]}},
+            "reapi.instances.1",
+            "instance name 'b/blobs' has a segment that resource names reserve",
+        ),
+        (
+            {"reapi": {"max_batch_size": "5M"}},
+            "reapi.max_batch_size",
+            "a batch of 'reapi.max_batch_size' does not fit a message of at most",
+        ),
+        (
+            {"reapi": {"limits": {"stream_window": "1G"}}},
+            "reapi.limits.stream_window",
+            "'reapi.limits.stream_window' is above 'reapi.limits.connection_window'",
+        ),
+        (
+            {"metrics": {"listen": ":9001"}},
+            "metrics.listen",
+            "127.0.0.1:9001 is taken by 'reapi.listen' already",
+        ),
+        (
+            WIDE,
+            "coordinator.listen",
+            "'coordinator.listen' 0.0.0.0:9000 can be reached by other machines, without TLS",
+        ),
+        (
+            {**WIDE, "tls": TLS},
+            "coordinator.listen",
+            "'coordinator.listen' 0.0.0.0:9000 can be reached by other machines, without auth",
+        ),
+        ({"tls": {"cert": "c"}}, "tls.cert", "'tls.cert' is set, but 'tls.key' is not"),
+        ({"tls": {"key": "c"}}, "tls.key", "'tls.key' is set, but 'tls.cert' is not"),
+        ({"tls": {"client_ca": "c"}}, "tls.client_ca", "'tls.client_ca' is set, but 'tls.cert'"),
+        ({"auth": {"mode": "token"}}, "auth.mode", "'auth.mode' is token, but 'auth.tokens' has"),
+        ({"auth": {"mode": "mtls"}}, "auth.mode", "'auth.mode' is mtls, but 'tls.client_ca' is"),
+        (
+            {"auth": {**TOKENS, "mode": "none"}},
+            "auth.tokens",
+            "'auth.tokens' are set, but 'auth.mode' is none",
+        ),
+        (
+            {"auth": {"mode": "token", "tokens": TOKENS["tokens"] * 2}},
+            "auth.tokens.1.name",
+            "there are two tokens of the name 'n'",
+        ),
+    ],
+)
+def test_what_does_not_fit(values: dict[str, Any], key: str, message: str) -> None:
+    """One finding, at the setting to change."""
+    (finding,) = check(settings(values))
+    assert ".".join(map(str, finding.path)) == key
+    assert finding.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"pool": {"min": 0, "max": 0}},
+        {"pool": {"target": 2}},
+        {"providers": {"custom": CUSTOM}, "pool": {"provider": "custom"}},
+        {"providers": {"custom": {"entry_point": "a:B"}}},
+        {"providers": {"aws": {**AWS, "spot": True, "spot_max_price": 0.1}}},
+        {"reapi": {"listen": ":0"}, "metrics": {"listen": ":0"}},
+        {"metrics": {"listen": ":9001", "enabled": False}},
+        {**WIDE, "insecure": True},
+        {**WIDE, "tls": TLS, "auth": TOKENS},
+        {**WIDE, "role": "worker"},
+        {"metrics": {"listen": "0.0.0.0:9090", "enabled": False}},
+    ],
+)
+def test_what_fits(values: dict[str, Any]) -> None:
+    """Bounds may touch; what is off or another role's is not held against anybody."""
+    assert check(settings(values)) == []
+
+
+def test_listeners_are_those_of_the_role() -> None:
+    """A worker and a client listen on nothing."""
+    made = settings({"artifacts": {"enabled": True}})
+    assert [".".join(map(str, path)) for path in listeners(made)] == [
+        "coordinator.listen",
+        "reapi.listen",
+        "artifacts.listen",
+        "metrics.listen",
+    ]
+    assert listeners(replace(made, role="worker")) == listeners(replace(made, role="client")) == {}
+
+
+def test_exposed_listeners_are_known_also_when_they_are_accepted() -> None:
+    """So that a service can say it loudly in its log."""
+    made = settings({**WIDE, "insecure": True})
+    assert [str(address) for address in exposed(made).values()] == ["0.0.0.0:9000"]
+    assert exposed(settings({**WIDE, "tls": TLS, "auth": TOKENS})) == {}
+
+
+def test_defaults_are_served() -> None:
+    """Whoever sets nothing meets no refusal."""
+    assert unserved(Settings()) == []
+
+
+NOT_SERVED: dict[str, dict[str, Any]] = {
+    "pool.provider": {"pool": {"provider": "aws"}, "providers": {"aws": AWS}},
+    "providers.aws": {"providers": {"aws": AWS}},
+    "providers.gcp": {"providers": {"gcp": GCP}},
+    "providers.k8s": {"providers": {"k8s": {}}},
+    "providers.custom": {"providers": {"custom": CUSTOM}},
+    "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
+    "artifacts.enabled": {"artifacts": {"enabled": True}},
+    "auth.mode": {"auth": TOKENS},
+    "tls": {"tls": TLS},
+    "client.token": {"client": {"token": "t"}},
+    "client.ca": {"client": {"ca": "c"}},
+    "client.coordinator": {"client": {"coordinator": "grpcs://h:1"}},
+    "worker.coordinator": {"worker": {"coordinator": "grpcs://h:1"}},
+}
+
+
+@pytest.mark.parametrize("rule", UNSERVED, ids=lambda rule: ".".join(rule.path))
+def test_what_is_not_served_is_said(rule: Any) -> None:
+    """Each line of the list fires when its setting is set, with what to do instead."""
+    key = ".".join(rule.path)
+    found = {".".join(map(str, f.path)): f for f in unserved(settings(NOT_SERVED[key]))}
+    assert found[key].message == f"'{key}' is not served by this version yet"
+    assert found[key].hint
