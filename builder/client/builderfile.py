@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from builder.base.document import Plain, parse
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.client.filestate import replaced
 from builder.project.loader import load, validate
 from builder.project.model import FILE_NAMES, Project, Source
+
+if TYPE_CHECKING:
+    from builder.base.document import Plain
 
 Schema = Callable[[], Mapping[str, Any]]
 
@@ -26,13 +28,15 @@ Schema = Callable[[], Mapping[str, Any]]
 class CheckedSource:
     """A text that was good before; its values come from the memory."""
 
-    value: Plain
+    value: "Plain"
     source: str
     text: bytes = field(repr=False)
 
     def error(
         self, path: Sequence[str | int], message: str, hint: str = "", *, key: bool = False
     ) -> UsageError:
+        from builder.base.document import parse  # late: only an error needs it
+
         return parse(self.text, self.source).error(path, message, hint, key=key)
 
 
@@ -56,6 +60,8 @@ def read(path: Path, schema: Schema, memory: Path | None = None) -> Project:
     values = _remembered(memory, key)
     if values is not None:
         return load(CheckedSource(values, name, text))
+    from builder.base.document import parse  # late: most builds know the text already
+
     document = parse(text, name)
     validate(document, schema())
     source: Source = document
@@ -72,7 +78,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _remembered(memory: Path | None, key: str) -> Plain:
+def _remembered(memory: Path | None, key: str) -> "Plain":
     if memory is None:
         return None
     try:

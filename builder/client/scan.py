@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.action.tree import Entry, Link
-from builder.base.document import Path as DocumentPath
 from builder.base.errors import BuilderError, UsageError
 from builder.client.filestate import FileStates
 from builder.project.graph import Graph
@@ -30,7 +29,7 @@ class Scanner:
         self._files = files
         self._listed: dict[str, list[tuple[str, bool]]] = {}
         self._entries: dict[str, Entry] = {}
-        self._found: dict[DocumentPath, list[str]] = {}
+        self._found: dict[tuple[str | int, ...], list[str]] = {}
 
     def check(self, target: Target) -> None:
         """Raises what `inputs` would raise for source files, before anything is built."""

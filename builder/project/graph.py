@@ -6,12 +6,15 @@ a path it names. Globs find source files only, so they make no edge.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from builder.base.document import Path
 from builder.base.errors import UsageError
 from builder.project.loader import unknown_target
 from builder.project.model import Input, Output, Project, Target
 from builder.project.paths import parents
+
+if TYPE_CHECKING:
+    from builder.base.document import Path
 
 DEFAULT_TARGET = "default"
 
@@ -111,7 +114,7 @@ def _overlap(
 
 def _edges(
     project: Project, target: Target, makers: Mapping[str, str]
-) -> Iterator[tuple[str, Path]]:
+) -> Iterator[tuple[str, "Path"]]:
     """(needed target, where it is written). Raises for unknown names and for its own outputs."""
     for depend in target.depends:
         yield _known(project, target, depend.target, depend.where), depend.where
@@ -127,7 +130,7 @@ def _edges(
                 yield maker, item.where
 
 
-def _known(project: Project, target: Target, name: str, where: Path) -> str:
+def _known(project: Project, target: Target, name: str, where: "Path") -> str:
     if name not in project.targets:
         message, hint = unknown_target(project, name)
         raise project.source.error(where, message, hint)

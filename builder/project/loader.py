@@ -6,13 +6,11 @@ sense together.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from builder.base.document import Document, Path
 from builder.base.errors import UsageError
 from builder.base.nearest import nearest
 from builder.base.units import parse_duration, parse_size
-from builder.base.validation import require
 from builder.project.model import (
     TARGET_PREFIX,
     Depend,
@@ -26,14 +24,19 @@ from builder.project.model import (
 )
 from builder.project.paths import WILD, PathError, normalise, pattern
 
+if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
+    from builder.base.document import Document, Path
+
 # bash, because pipefail is no part of the /bin/sh of every worker, and a script must not mean
 # one thing here and another thing there. Who wants another shell writes the list himself.
 SHELL = ("/bin/bash", "-e", "-o", "pipefail", "-c")
 IGNORED_PREFIX = "x-"
 
 
-def validate(document: Document, schema: Mapping[str, Any]) -> None:
+def validate(document: "Document", schema: Mapping[str, Any]) -> None:
     """Raises DocumentError for what the schema does not allow."""
+    from builder.base.validation import require  # late, with all that it imports
+
     value = document.value
     if not isinstance(value, dict) or not value:
         raise document.error((), "there is no target here", "write 'target NAME:' and its keys")
@@ -113,7 +116,7 @@ def _arguments(command: str | list[str | int] | tuple[()]) -> tuple[str, ...]:
     return tuple(str(argument) for argument in command)
 
 
-def _inputs(source: Source, where: Path, texts: list[str]) -> Iterator[Input]:
+def _inputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Input]:
     for number, text in enumerate(texts):
         here = (*where, number)
         if text.startswith(":"):
@@ -132,7 +135,7 @@ def _inputs(source: Source, where: Path, texts: list[str]) -> Iterator[Input]:
             raise source.error(here, str(error), error.hint) from None
 
 
-def _outputs(source: Source, where: Path, texts: list[str]) -> Iterator[Output]:
+def _outputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Output]:
     for number, text in enumerate(texts):
         here = (*where, number)
         if WILD & set(text):
@@ -147,7 +150,7 @@ def _outputs(source: Source, where: Path, texts: list[str]) -> Iterator[Output]:
             raise source.error(here, str(error), error.hint) from None
 
 
-def _hermetic(source: Source, where: Path, block: dict[str, Any]) -> Hermetic:
+def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
     try:
         memory = parse_size(block["max_memory"]) if "max_memory" in block else None
         timeout = parse_duration(block["timeout"]) if "timeout" in block else None

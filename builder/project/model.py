@@ -7,11 +7,13 @@ document (keys and indexes), for messages that come up later, when files are loo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from builder.base.document import Path, Plain
 from builder.base.errors import UsageError
 from builder.project.paths import Pattern
+
+if TYPE_CHECKING:  # the parser is not imported where nothing is parsed
+    from builder.base.document import Path, Plain
 
 FILE_NAMES = ("Builderfile", "Builderfile.yaml", "Builderfile.yml")
 TARGET_PREFIX = "target "
@@ -21,7 +23,7 @@ class Source(Protocol):
     """The document that a project came from: its value, and errors that point into its text."""
 
     @property
-    def value(self) -> Plain: ...
+    def value(self) -> "Plain": ...
 
     @property
     def source(self) -> str: ...
@@ -45,7 +47,7 @@ class Input:
     """One line of `inputs`: a glob or path, an exclusion (`!`), or a target's outputs (`:`)."""
 
     text: str
-    where: Path
+    where: "Path"
     pattern: Pattern | None = None
     excluded: bool = False
     target: str = ""
@@ -55,13 +57,13 @@ class Input:
 class Output:
     path: str
     directory: bool
-    where: Path
+    where: "Path"
 
 
 @dataclass(frozen=True, slots=True)
 class Depend:
     target: str
-    where: Path
+    where: "Path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Target:
     description: str = ""
 
     @property
-    def where(self) -> Path:
+    def where(self) -> "Path":
         return (TARGET_PREFIX + self.name,)
 
 
