@@ -6,6 +6,8 @@ classes of workers of its own lane, a free worker at the heads of the lanes that
 
 from collections.abc import Iterable, Iterator
 
+from dataclasses import replace
+
 from builder.reapi.limits import LIMIT_PROPERTIES
 from builder.schedule.fleet import WorkerClass
 from builder.schedule.platform import ALWAYS_COUNT, Offer, Properties, Requirement, canonical
@@ -79,7 +81,8 @@ class Lanes:
 
     def offers(self) -> list[Offer]:
         """Everybody who could be named as the nearest."""
-        return [*self.pools, *(kind.offer for kind in self._by_class)]
+        pools = (replace(pool, name=f"pool {pool.name}") for pool in self.pools)
+        return [*pools, *(kind.offer for kind in self._by_class)]
 
     def _open(self, requirement: Requirement) -> Lane:
         if len(self._lanes) >= MOST_EMPTY:
