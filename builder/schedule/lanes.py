@@ -5,7 +5,6 @@ classes of workers of its own lane, a free worker at the heads of the lanes that
 """
 
 from collections.abc import Iterable, Iterator
-
 from dataclasses import replace
 
 from builder.reapi.limits import LIMIT_PROPERTIES
