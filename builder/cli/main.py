@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": Entry("builder.cli.serve", "Run the service: coordinator, storage and workers."),
     "worker": Entry("builder.cli.worker", "Run one worker that joins a coordinator."),
     "remote": Entry("builder.cli.remote", "See and steer a running service."),
+    "pool": Entry("builder.cli.pool", "Compare autoscaling policies on traces of work."),
     "config": Entry("builder.cli.config", "Check, show and describe configuration files."),
     "doctor": Entry("builder.cli.doctor", "Tell what this host can isolate and limit."),
     "version": Entry("builder.cli.version", "Show the version."),
@@ -72,7 +73,7 @@ def _run_role(ctx: click.Context, config: str) -> int:
     name = COMMAND_OF_ROLE[settings.role]
     args = list(settings.client.targets) if settings.role == "client" else []
     command = program.get_command(ctx, name)
-    assert command is not None
+    assert command is not None  # a test goes through the table
     with command.make_context(name, args, parent=ctx) as sub:
         result = command.invoke(sub)
     return result if isinstance(result, int) else 0
@@ -84,10 +85,10 @@ def program_name(argv0: str) -> str:
     return "builder" if name in ("", "__main__.py", "-c", "-m") else name
 
 
-def run(args: Sequence[str], name: str) -> int:
+def run(args: Sequence[str], name: str, group: click.Command = program) -> int:
     """Runs one command line; the exit code. An int that a command returns is its exit code."""
     try:
-        result = program.main(list(args), prog_name=name, standalone_mode=False)
+        result = group.main(list(args), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:
         if os.environ.get("BUILDER_DEBUG"):
