@@ -28,6 +28,7 @@ from builder.scale.policies import Policy
 from builder.scale.traces import Arrival
 
 ARRIVE, FINISH, READY, TICK = range(4)
+COURSE_POINTS = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Report:
     utilisation: float
     launches: int
     most_workers: int
+    course: tuple[tuple[float, int, int], ...]  # (second, workers paid for, actions there)
 
 
 class Simulation:
@@ -59,6 +61,8 @@ class Simulation:
         self._paid_s = self._busy_s = 0.0
         self._waits: list[float] = []
         self._launches = self._most = self._names = 0
+        self._course: list[tuple[float, int, int]] = []
+        self._course_step = 0.0
 
     def run(self, trace: Iterable[Arrival]) -> Report:
         """Until the trace is over and its last action finished."""
@@ -66,6 +70,7 @@ class Simulation:
         for arrival in trace:
             self._put(arrival.at_s, ARRIVE, arrival)
             pending += 1
+            self._course_step = max(self._course_step, arrival.at_s / COURSE_POINTS)
         now = 0.0
         self._tell(TimePassed(), now)
         while pending:
@@ -73,6 +78,9 @@ class Simulation:
             if kind == FINISH:
                 pending -= 1
             self._happen(kind, what, now)
+            if not self._course or now >= self._course[-1][0] + self._course_step:
+                there = len(self._queue) + self._load.running
+                self._course.append((now, len(self._born), there))
         for worker in list(self._born):
             self._paid_s += now - self._born.pop(worker)
         return self._report()
@@ -172,4 +180,5 @@ class Simulation:
             utilisation=self._busy_s / (paid * self._slots) if paid else 0.0,
             launches=self._launches,
             most_workers=self._most,
+            course=tuple(self._course),
         )

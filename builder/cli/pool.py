@@ -1,0 +1,144 @@
+"""`builder pool simulate`: what would a policy have cost on this trace of work?"""
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from builder.base.errors import UsageError
+from builder.base.nearest import nearest
+from builder.base.units import parse_duration
+from builder.scale.autoscaler import Bounds
+from builder.scale.contenders import CONTENDERS, compete
+from builder.scale.simulate import Report
+from builder.scale.traces import SHAPES, Arrival, generate
+
+COLUMNS = "policy          worker-hours     cost  wait p50  wait p95  wait p99  in use  most"
+BARS = " ▁▂▃▄▅▆▇█"
+PLOT_WIDTH = 72
+
+
+@click.group
+def command() -> None:
+    """Compare autoscaling policies on traces of work."""
+
+
+@command.command("simulate")
+@click.argument("trace")
+@click.option("--policy", "chosen", multiple=True, help="A policy; may be repeated. Default: all.")
+@click.option("--min", "minimum", default=1, show_default=True, help="Fewest workers.")
+@click.option("--max", "maximum", default=60, show_default=True, help="Most workers.")
+@click.option("--slots", default=2, show_default=True, help="Actions at once on a worker.")
+@click.option("--start-up", default="40s", show_default=True, help="From launch to first action.")
+@click.option("--price", default=0.10, show_default=True, help="Money for a worker-hour.")
+@click.option("--seed", default=1, show_default=True, help="Of a generated trace.")
+@click.option("--plot/--no-plot", default=True, show_default=True, help="Workers over time.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per policy and line.")
+def simulate(
+    trace: str,
+    chosen: tuple[str, ...],
+    minimum: int,
+    maximum: int,
+    slots: int,
+    start_up: str,
+    price: float,
+    seed: int,
+    plot: bool,
+    as_json: bool,
+) -> None:
+    """Replay TRACE through the autoscaler itself, without starting anything.
+
+    TRACE is a shape to generate (bursty, daily, quiet, ramp, spike, step) or a file with one
+    JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
+
+    \b
+    Examples:
+      builder pool simulate bursty
+      builder pool simulate trace.jsonl --policy predictive --policy hpa --max 100
+    """
+    if not 0 <= minimum <= maximum:
+        raise UsageError(f"--min {minimum} and --max {maximum}: want 0 <= min <= max")
+    if slots < 1:
+        raise UsageError(f"--slots {slots}: a worker runs at least one action at once")
+    start_up_s = parse_duration(start_up)
+    bounds = Bounds(minimum, maximum, slots, start_up_guess_s=start_up_s, service_guess_s=10.0)
+    arrivals = _load(trace, seed)
+    names = [_policy(name) for name in chosen] or list(CONTENDERS)
+    if not as_json:
+        click.echo(f"{trace}: {len(arrivals)} actions, {start_up} start-up\n\n{COLUMNS}")
+    reports: dict[str, Report] = {}
+    for name in names:
+        report = reports[name] = compete(name, arrivals, bounds, start_up_s)
+        click.echo(_json(name, report, price) if as_json else _row(name, report, price))
+    if plot and not as_json:
+        for name, report in reports.items():
+            click.echo(f"\n{name}: workers, below them actions\n{_plot(report)}")
+
+
+def _policy(name: str) -> str:
+    if name in CONTENDERS:
+        return name
+    meant = nearest(name, CONTENDERS)
+    hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(CONTENDERS)}"
+    raise UsageError(f"no policy {name!r}; {hint}")
+
+
+def _load(trace: str, seed: int) -> list[Arrival]:
+    if trace in SHAPES:
+        rate, top, length = SHAPES[trace]
+        return list(generate(rate, top, length, 10.0, random.Random(seed)))  # noqa: S311 - a trace
+    path = Path(trace)
+    if not path.is_file():
+        raise UsageError(f"{trace} is neither a file nor one of {', '.join(SHAPES)}")
+    found = [
+        _arrival(trace, number, line)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if line.strip()
+    ]
+    if not found:
+        raise UsageError(f"{trace} holds no action")
+    return sorted(found, key=lambda arrival: arrival.at_s)
+
+
+def _arrival(trace: str, number: int, line: str) -> Arrival:
+    try:
+        value = json.loads(line)
+        arrival = Arrival(float(value["at_s"]), float(value["duration_s"]))
+    except (ValueError, KeyError, TypeError):
+        arrival = Arrival(-1.0, -1.0)
+    if not (0 <= arrival.at_s < float("inf") and 0 <= arrival.duration_s < float("inf")):
+        raise UsageError(
+            f'{trace}:{number}:1: not an action; write {{"at_s": 12.5, "duration_s": 3.2}}'
+        )
+    return arrival
+
+
+def _row(name: str, report: Report, price: float) -> str:
+    return (
+        f"{name:<15} {report.worker_hours:>12.1f} {report.worker_hours * price:>8.2f}"
+        f" {report.wait_p50_s:>8.1f}s {report.wait_p95_s:>8.1f}s {report.wait_p99_s:>8.1f}s"
+        f" {report.utilisation:>7.0%} {report.most_workers:>5}"
+    )
+
+
+def _json(name: str, report: Report, price: float) -> str:
+    figures = asdict(report)
+    del figures["course"]
+    return json.dumps({"policy": name, "cost": report.worker_hours * price, **figures})
+
+
+def _plot(report: Report) -> str:
+    return "\n".join(
+        (_bars([point[1] for point in report.course]), _bars([p[2] for p in report.course]))
+    )
+
+
+def _bars(values: list[int]) -> str:
+    """One line, each column the largest of its part, scaled to the largest of all."""
+    per = max(1, -(-len(values) // PLOT_WIDTH))
+    columns = [max(values[n : n + per]) for n in range(0, len(values), per)]
+    top = max([1, *columns])
+    line = "".join(BARS[-(-value * (len(BARS) - 1) // top)] for value in columns)
+    return f"{line} {top}"

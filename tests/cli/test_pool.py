@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from builder.cli.main import run
+
+
+def test_a_recorded_trace_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row a policy, with its cost, and a plot."""
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"at_s": 1, "duration_s": 10}\n\n{"at_s": 0, "duration_s": 10}\n')
+    args = ["pool", "simulate", str(trace), "--policy", "static", "--max", "3", "--slots", "1"]
+    assert run(args, "builder") == 0
+    out = capsys.readouterr().out
+    assert "2 actions, 40s start-up" in out
+    assert "static" in out
+    assert "workers, below them actions" in out
+
+
+def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line."""
+    args = ["pool", "simulate", "quiet", "--policy", "hpa", "--policy", "predictive", "--json"]
+    assert run(args, "builder") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["policy"] for row in rows] == ["hpa", "predictive"]
+    assert all(row["worker_hours"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["bursti"], "bursti is neither a file nor one of"),
+        (["quiet", "--policy", "hpb"], "no policy 'hpb'; did you mean 'hpa'?"),
+        (["quiet", "--min", "5", "--max", "2"], "want 0 <= min <= max"),
+        (["quiet", "--slots", "0"], "at least one action"),
+        (["quiet", "--start-up", "soon"], "is not a duration"),
+    ],
+)
+def test_wrong_arguments(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is exit code 2 and one line that says what is right."""
+    assert run(["pool", "simulate", *args], "builder") == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["{}", "no", '{"at_s": -1, "duration_s": 1}', "[1, 2]"])
+def test_a_wrong_line_is_named(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its number, and how a right one looks."""
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"at_s": 1, "duration_s": 10}\n' + line + "\n")
+    assert run(["pool", "simulate", str(trace)], "builder") == 2
+    assert f'{trace}:2:1: not an action; write {{"at_s"' in capsys.readouterr().err
