@@ -8,7 +8,6 @@ from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
 from builder.config.settings import Settings
-from builder.reapi.names import check_instance
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
@@ -94,11 +93,8 @@ def _scheduler(settings: Settings) -> Iterator[Finding]:
 
 def _reapi(settings: Settings) -> Iterator[Finding]:
     reapi = settings.reapi
-    for index, name in enumerate(reapi.instances):
-        try:
-            check_instance(name)
-        except InvalidArgumentError as error:
-            yield Finding(("reapi", "instances", index), str(error))
+    if reapi.instances:
+        yield from _instances(reapi.instances)
     if reapi.max_batch_size + BATCH_OVERHEAD > reapi.limits.max_message_size:
         message = "a batch of 'reapi.max_batch_size' does not fit a message of at most 'reapi."
         hint = f"leave {BATCH_OVERHEAD // 1024}KiB for what stands around the blobs"
@@ -109,6 +105,16 @@ def _reapi(settings: Settings) -> Iterator[Finding]:
         message = "'reapi.limits.stream_window' is above 'reapi.limits.connection_window'"
         other = ("reapi", "limits", "connection_window")
         yield Finding(("reapi", "limits", "stream_window"), message, other=other)
+
+
+def _instances(names: tuple[str, ...]) -> Iterator[Finding]:
+    from builder.reapi.names import check_instance  # late: it brings protobuf, 30 ms for nobody
+
+    for index, name in enumerate(names):
+        try:
+            check_instance(name)
+        except InvalidArgumentError as error:
+            yield Finding(("reapi", "instances", index), str(error))
 
 
 def _listeners(settings: Settings) -> Iterator[Finding]:
