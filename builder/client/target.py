@@ -71,7 +71,9 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...]) -> Step:
     """What REAPI has a field for, and what goes into properties (`reapi.limits`)."""
     hermetic = target.hermetic
     limits = ActionLimits(
-        hermetic.max_memory_bytes, hermetic.max_cpu_cores, True if hermetic.network else None
+        hermetic.max_memory_bytes,
+        hermetic.max_cpu_cores,
+        hermetic.network,  # always said: the worker's own default must not matter
     )
     return Step(
         arguments=target.arguments,
@@ -130,13 +132,13 @@ class TargetBuilder:
         watcher = _Watcher(self.console, target.name)
         response = await self._respond(target, prepared, inputs, watcher)
         result = response.result
-        proof = response.message or str(proof_of(result.execution_metadata))
+        proof, detail = _proof(response)
         if response.cached_result and result.exit_code == 0:
             self.console.hit(target.name, _age_s(result.execution_metadata))
         else:
             watcher.say(proof)
         streams = await self._streams(result)
-        if reason := _failure(response):
+        if reason := _failure(response, detail):
             raise TargetError(reason, proof, streams)
         self.console.wrote(target.name, streams)
         built = await self._land(target, prepared, result, cached=response.cached_result)
@@ -226,7 +228,15 @@ class _Watcher:
             self._console.executing(self._target, proof)
 
 
-def _failure(response: pb.ExecuteResponse) -> str:
+def _proof(response: pb.ExecuteResponse) -> tuple[str, str]:
+    """Where it ran, and what the worker says beyond that: `w (hermetic: b): out of memory`."""
+    if not response.message:
+        return str(proof_of(response.result.execution_metadata)), ""
+    proof, closing, detail = response.message.partition("): ")
+    return (proof + ")", detail) if closing else (proof, "")
+
+
+def _failure(response: pb.ExecuteResponse, detail: str) -> str:
     """Why it is no success; empty for one."""
     status, result = response.status, response.result
     if status.code == Code.DEADLINE_EXCEEDED:
@@ -234,9 +244,13 @@ def _failure(response: pb.ExecuteResponse) -> str:
     if status.code:
         error = to_error(status)
         return f"{error.message} ({error.code.name})"
-    if result.exit_code > 128:
-        return f"exit code {result.exit_code} (128 + signal {result.exit_code - 128})"
-    return f"exit code {result.exit_code}" if result.exit_code else ""
+    if not result.exit_code:
+        return ""
+    if detail:
+        return f"{detail} (exit code {result.exit_code})"
+    killed = result.exit_code - 128
+    signal = f" (128 + signal {killed})" if 0 < killed <= 64 else ""
+    return f"exit code {result.exit_code}{signal}"
 
 
 def _check_outputs(target: Target, outputs: Outputs) -> None:
