@@ -101,20 +101,9 @@ class ClientLink:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case MessageReceived(stream, message):
-                if isinstance(stream.owner, StreamCall):
-                    stream.owner.deliver(message)
-            case ResponseStarted(stream, head):
-                if isinstance(stream.owner, StreamCall):
-                    stream.owner.initial_metadata = head.metadata
-            case ResponseEnded(stream, code, message, details, head):
-                if isinstance(stream.owner, StreamCall):
-                    stream.owner.trailing_metadata = head.metadata
-                    stream.owner.end(code, message, details)
-            case StreamReset(stream, code, text, unprocessed):
-                if isinstance(stream.owner, StreamCall):
-                    stream.owner.unprocessed = unprocessed
-                    stream.owner.fail(from_status(status_of_reset(code), f"{text} ({code})"))
+            case MessageReceived() | ResponseStarted() | ResponseEnded() | StreamReset():
+                if isinstance(event.stream.owner, StreamCall):
+                    _answer(event.stream.owner, event)
             case SettingsReceived():
                 self.ready.set()
             case GoawayReceived(_, code, debug):
@@ -122,8 +111,6 @@ class ClientLink:
                 self._why = f"it said GOAWAY {code} {reason}".rstrip()
             case ConnectionEnded(_, text):
                 self._why = text
-            case _:
-                pass
 
     def _close(self) -> None:
         self.closed = True
@@ -133,3 +120,19 @@ class ClientLink:
             if isinstance(stream.owner, StreamCall):
                 error = UnavailableError(f"the connection to {self._address} was lost{reason}")
                 stream.owner.fail(error)
+
+
+def _answer(
+    call: StreamCall, event: MessageReceived | ResponseStarted | ResponseEnded | StreamReset
+) -> None:
+    match event:
+        case MessageReceived(_, message):
+            call.deliver(message)
+        case ResponseStarted(_, head):
+            call.initial_metadata = head.metadata
+        case ResponseEnded(_, code, message, details, head):
+            call.trailing_metadata = head.metadata
+            call.end(code, message, details)
+        case StreamReset(_, code, text, unprocessed):
+            call.unprocessed = unprocessed
+            call.fail(from_status(status_of_reset(code), f"{text} ({code})"))

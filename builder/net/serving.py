@@ -32,7 +32,7 @@ from builder.wire.stream import Stream
 
 log = logging.getLogger("builder.net")
 
-DRAIN_PING = b"draining"
+DRAIN_PING = b"draining"  # eight octets
 STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
 
 Authorize = Callable[[Context], None]
@@ -123,24 +123,21 @@ class ServerLink:
 
     def _other(self, event: Event) -> None:
         match event:
-            case StreamOpened(stream, head):
-                self._start(stream, head)
             case MessageReceived(stream, message):
                 if isinstance(stream.owner, ServerCall):
                     stream.owner.deliver(message)
+            case StreamOpened(stream, head):
+                self._start(stream, head)
             case StreamEnded(stream):
                 if isinstance(stream.owner, ServerCall):
                     stream.owner.end()
             case StreamReset(stream):
-                if isinstance(stream.owner, ServerCall | AwaitedCall):
+                if stream.owner is not None:
                     stream.owner.cancel()
-            case PingAcknowledged(opaque):
-                if opaque == DRAIN_PING:
-                    self.finish_drain()
+            case PingAcknowledged(opaque=b"draining"):
+                self.finish_drain()
             case ConnectionEnded(code, text):
                 log.info("%s was sent away: %s (%s)", self.peer.address, text, code)
-            case _:
-                pass
 
     # ---- calls with a task
 

@@ -13,21 +13,16 @@ Source: RFC 9113. Where it leaves a choice, a fault of one stream resets that st
 from collections.abc import Sequence
 
 from builder.wire import frames
+from builder.wire.control import Control
 from builder.wire.events import (
     ConnectionEnded,
     Event,
-    GoawayReceived,
     MessageReceived,
-    PingAcknowledged,
-    SettingsReceived,
     StreamReset,
 )
-from builder.wire.floods import Floods
 from builder.wire.frames import (
-    ACK,
     CONTINUATION,
     DATA,
-    DEFAULT_MAX_FRAME,
     END_HEADERS,
     END_STREAM,
     FRAME_HEADER,
@@ -48,7 +43,6 @@ from builder.wire.frames import (
     StreamFaultError,
 )
 from builder.wire.limits import Limits
-from builder.wire.sending import Sender
 from builder.wire.stream import PREFIX_OCTETS, Buffer, MessageFaultError, Stream
 
 TINY_OCTETS = 64
@@ -61,22 +55,13 @@ ON_STREAM = frozenset((DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTIN
 unpack_header = FRAME_HEADER.unpack_from
 
 
-class Connection:
+class Connection(Control):
     """State and rules of one connection. Subclasses answer `_on_headers` and `_on_message_end`."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.sender = Sender(limits.send_queue)
-        self.streams: dict[int, Stream] = {}
-        self.floods = Floods(limits)
-        self.last_peer_id = 0  # highest stream of the peer that we processed
+        super().__init__(limits)
         self.last_own_id = 0
-        self.peer_max_streams = 2**31
-        self.ended = False  # a GOAWAY with an error went out, or the peer is gone
-        self.goaway_sent = False
-        self.goaway_received = False
-        self.settings_received = False
-        self.events: list[Event] = []
+        self.ended = False  # a GOAWAY with an error went out
         self._reset_ids: dict[int, None] = {}  # streams that we reset lately
         self._parts: list[bytes] = []  # received, not yet a whole frame
         self._have = 0
@@ -158,7 +143,7 @@ class Connection:
             elif kind == RST_STREAM:
                 self._rst_stream(stream_id, int.from_bytes(data[start:stop], "big"))
             else:
-                self._control(kind, flags, stream_id, data[start:stop])
+                self.control(kind, flags, stream_id, data[start:stop])
         except StreamFaultError as fault:
             self._stream_fault(fault)
 
@@ -204,7 +189,8 @@ class Connection:
         self._body(stream, memoryview(data)[start:stop], size)
         if flags & END_STREAM and not stream.closed:
             stream.half_closed = True
-            self._peer_ended(stream)
+            if not stream.ignored:
+                self._peer_ended(stream)
 
     def _body(self, stream: Stream, payload: memoryview, size: int) -> None:
         """Cut messages from a body; what is not yet a whole message is given back at once."""
@@ -292,10 +278,10 @@ class Connection:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
             return
         stream = self._find(stream_id, "WINDOW_UPDATE")
-        if stream is None:
-            return
         if not increment:
             raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        if stream is None:
+            return
         if increment < TINY_OCTETS:
             self.floods.count_control()
         stream.send_window += increment
@@ -323,89 +309,13 @@ class Connection:
     def _closed_stream(self, stream_id: int, what: str) -> None:
         """A frame that needs an open stream came for one that is not (RFC 9113, 5.1).
 
-        It may have been on its way when we reset that stream; else it is a fault.
+        It may have been on its way when we reset that stream, or said GOAWAY; else it is a fault.
         """
         self._find(stream_id, what)
-        if stream_id not in self._reset_ids:
+        if stream_id not in self._reset_ids and not self._is_unheard(stream_id):
             raise StreamFaultError(
                 stream_id, ErrorCode.STREAM_CLOSED, f"{what} after the end of the stream"
             )
-
-    # ---- frames of the connection
-
-    def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if kind == SETTINGS:
-            self._settings(flags, payload)
-        elif kind == PING:
-            self._ping(flags, payload)
-        elif kind == GOAWAY:
-            self._goaway(payload)
-        elif kind == PUSH_PROMISE:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE is not enabled")
-        else:
-            self.floods.count_control()  # PRIORITY and unknown types are ignored
-            if kind == PRIORITY and len(payload) != 5:
-                raise StreamFaultError(
-                    stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets long"
-                )
-
-    def _ping(self, flags: int, payload: bytes) -> None:
-        self.floods.count_control()
-        if flags & ACK:
-            self.events.append(PingAcknowledged(payload))
-        else:
-            self.sender.out.append(frames.ping(payload, ACK))
-
-    def _goaway(self, payload: bytes) -> None:
-        if len(payload) < 8:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
-        self.floods.count_control()
-        self.goaway_received = True
-        last_id = int.from_bytes(payload[:4], "big") & LARGEST_STREAM_ID
-        code = int.from_bytes(payload[4:8], "big")
-        self.events.append(GoawayReceived(last_id, code, payload[8:]))
-
-    def _settings(self, flags: int, payload: bytes) -> None:
-        self.floods.count_control()
-        if flags & ACK:
-            if payload:
-                raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with payload")
-            return
-        if len(payload) % 6:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of odd length")
-        self.settings_received = True
-        for key, value in frames.PACK_SETTING.iter_unpack(payload):
-            self._setting(key, value)
-        self.sender.out.append(frames.SETTINGS_ACK)
-        self.events.append(SettingsReceived())
-
-    def _setting(self, key: int, value: int) -> None:
-        """RFC 9113, 6.5.2. The table size is of no interest: our blocks never use the table."""
-        if key == frames.MAX_CONCURRENT_STREAMS:
-            self.peer_max_streams = value
-        elif key == frames.INITIAL_WINDOW_SIZE:
-            if value > LARGEST_WINDOW:
-                raise ConnectionFaultError(
-                    ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31-1"
-                )
-            self._initial_window(value)
-        elif key == frames.MAX_FRAME_SIZE:
-            if not DEFAULT_MAX_FRAME <= value <= frames.LARGEST_FRAME:
-                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE of {value}")
-            self.sender.max_frame = value
-        elif key == frames.ENABLE_PUSH and value > 1:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH of {value}")
-
-    def _initial_window(self, value: int) -> None:
-        """RFC 9113, 6.9.2: applies to open streams as well; their windows may become negative."""
-        change = value - self.sender.initial_window
-        self.sender.initial_window = value
-        for stream in self.streams.values():
-            stream.send_window += change
-            if stream.send_window > LARGEST_WINDOW:
-                raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
-            if stream.queued:
-                self.sender.ready[stream] = None
 
     # ---- bytes out
 
@@ -441,15 +351,6 @@ class Connection:
             del self._reset_ids[next(iter(self._reset_ids))]
         self._reset_ids[stream_id] = None
 
-    def ping(self, opaque: bytes) -> None:
-        """Send a PING of eight octets; PingAcknowledged answers it."""
-        self.sender.out.append(frames.ping(opaque))
-
-    def goaway(self, code: int = 0, debug: bytes = b"") -> None:
-        """Say that streams above the last one are not processed; open ones may end."""
-        self.goaway_sent = True
-        self.sender.out.append(frames.goaway(self.last_peer_id, code, debug))
-
     # ---- ends
 
     def _close(self, stream: Stream) -> None:
@@ -482,6 +383,10 @@ class Connection:
 
     def _is_idle(self, stream_id: int) -> bool:
         raise NotImplementedError
+
+    def _is_unheard(self, stream_id: int) -> bool:
+        """Whether a GOAWAY of ours said that this stream is not processed."""
+        return self.goaway_sent and stream_id > self.last_peer_id
 
     def _on_headers(self, stream_id: int, flags: int, block: bytes) -> None:
         raise NotImplementedError

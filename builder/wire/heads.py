@@ -62,6 +62,7 @@ class RequestHead:
         "refusal",
         "route",
         "timeout_s",
+        "trailers",
         "unary",
     )
 
@@ -75,6 +76,7 @@ class RequestHead:
         self.max_message = 0
         self.content_length = -1
         self.fault = ""
+        self.trailers = False  # no request, but good as the trailers of one
         self.refusal = b""
         self.context: Any = None  # the caller's, kept as long as the memo keeps this head
 
@@ -163,6 +165,7 @@ def request_reader(
 
 def _read_request(head: RequestHead, headers: Headers, routes: Mapping[str, Route]) -> None:
     pseudo, rest = split(headers)
+    head.trailers = not pseudo
     if not pseudo.keys() <= REQUEST_PSEUDO or not pseudo.get(b":path"):
         raise MalformedError("pseudo-header fields are not those of a request")
     if b":method" not in pseudo or b":scheme" not in pseudo:

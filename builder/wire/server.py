@@ -149,7 +149,7 @@ class ServerConnection(Connection):
         head = self._memo.decode(block)
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self._trailers(stream, flags)
+            self._trailers(stream, head, flags)
             return
         if not stream_id & 1:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client's stream id is even")
@@ -191,14 +191,15 @@ class ServerConnection(Connection):
         self.streams[stream_id] = stream
         return stream
 
-    def _trailers(self, stream: Stream, flags: int) -> None:
-        """Request trailers carry nothing for gRPC, but they may end the stream."""
-        if stream.half_closed or not flags & END_STREAM:
+    def _trailers(self, stream: Stream, head: heads.RequestHead, flags: int) -> None:
+        """Request trailers carry nothing for gRPC, but they end the stream (8.1)."""
+        if stream.half_closed or not flags & END_STREAM or not head.trailers:
             raise StreamFaultError(
-                stream.id, ErrorCode.PROTOCOL_ERROR, "a second header block does not end the stream"
+                stream.id, ErrorCode.PROTOCOL_ERROR, "a second header block is not trailers"
             )
         stream.half_closed = True
-        self._peer_ended(stream)
+        if not stream.ignored:
+            self._peer_ended(stream)
 
     def _message(self, stream: Stream, message: bytes) -> None:
         head = stream.head

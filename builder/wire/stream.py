@@ -28,6 +28,10 @@ class Owner(Protocol):
         """The stream became writable, or closed."""
         ...
 
+    def cancel(self) -> None:
+        """Nobody is at the other end any more."""
+        ...
+
 
 class MessageFaultError(Exception):
     """A message of the peer that ends its call with this status."""

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 import sys
+from functools import partial
 
 import h2.config
 import h2.connection
@@ -126,11 +127,8 @@ async def h2_guarded(stream: trio.SocketStream) -> None:
 
 async def serve_h2() -> None:
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(
-            lambda task_status: trio.serve_tcp(
-                h2_guarded, 0, host="127.0.0.1", task_status=task_status
-            )
-        )
+        serve_tcp = partial(trio.serve_tcp, h2_guarded, 0, host="127.0.0.1")
+        listeners = await nursery.start(serve_tcp)
         ready(listeners[0].socket.getsockname()[1])
         await stdin_ends()
         nursery.cancel_scope.cancel()

@@ -1,0 +1,534 @@
+"""The server's side of a connection, frame by frame. Sections are those of RFC 9113."""
+
+import pytest
+from hpack import Encoder
+
+from builder.wire import frames, heads
+from builder.wire.events import (
+    ConnectionEnded,
+    GoawayReceived,
+    MessageReceived,
+    PingAcknowledged,
+    SettingsReceived,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
+from builder.wire.frames import ErrorCode
+from builder.wire.server import ServerConnection
+from tests.wire.peers import (
+    START,
+    block,
+    call,
+    error_of,
+    fields,
+    frame,
+    message,
+    outline,
+    read,
+    request,
+    sent,
+    server,
+    started,
+)
+
+H, D = frames.HEADERS, frames.DATA
+
+
+def feed_every_way(data: bytes, **limits: int) -> list[list]:
+    """Events of the same octets: whole, byte by byte, and with a tail that is cut."""
+    ways = []
+    for parts in ([data], [data[i : i + 1] for i in range(len(data))], [data + b"\0\0\4"]):
+        connection = started(**limits)
+        events = [event for part in parts for event in connection.receive(part, 0.0)]
+        ways.append([plain(event) for event in events])
+    return ways
+
+
+def plain(event: object) -> object:
+    """An event without objects that differ between connections."""
+    match event:
+        case (stream_id, head, body):
+            return stream_id, head.path, body
+        case StreamOpened(stream, head):
+            return "opened", stream.id, head.path
+        case MessageReceived(stream, body):
+            return "message", stream.id, body
+        case StreamEnded(stream):
+            return "ended", stream.id
+        case StreamReset(stream, code):
+            return "reset", stream.id, code
+        case ConnectionEnded(code):
+            return "connection", code
+        case _:
+            return event
+
+
+def all_ways(data: bytes, **limits: int) -> list:
+    whole, slow, tailed = feed_every_way(data, **limits)
+    assert whole == slow == tailed
+    return whole
+
+
+def fault(data: bytes, **limits: int) -> ErrorCode:
+    """The error of the connection that these frames end, told to the owner and to the peer."""
+    assert [e for e in all_ways(data, **limits) if e[0] == "connection"]
+    connection = started(**limits)
+    events = connection.receive(data, 0.0)
+    assert isinstance(events[-1], ConnectionEnded)
+    name, _, _, payload = sent(connection)[-1]
+    assert name == "GOAWAY"
+    assert error_of(payload) == events[-1].code
+    assert connection.receive(data, 0.0) == []
+    return ErrorCode(events[-1].code)
+
+
+def stream_fault(data: bytes, **limits: int) -> ErrorCode:
+    """The error of the stream that these frames end; the connection goes on."""
+    connection = started(**limits)
+    connection.receive(data, 0.0)
+    resets = [payload for name, _, _, payload in sent(connection) if name == "RST_STREAM"]
+    assert len(resets) == 1
+    assert not connection.ended
+    later = call(1001, b"fine")
+    assert plain(connection.receive(later, 0.0)[0]) == (1001, "/t.S/Unary", b"fine")
+    return error_of(resets[0])
+
+
+# ---- 3.4 preface
+
+
+def test_the_server_speaks_first() -> None:
+    """SETTINGS is the first frame, before anything came in."""
+    connection = ServerConnection(server().limits, {})
+    assert [name for name, *_ in sent(connection)] == ["SETTINGS", "WINDOW_UPDATE"]
+
+
+def test_preface_in_pieces() -> None:
+    connection = server()
+    events = [e for i in range(len(START)) for e in connection.receive(START[i : i + 1], 0.0)]
+    assert events == [SettingsReceived()]
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"])
+def test_a_wrong_preface_ends_the_connection(data: bytes) -> None:
+    assert isinstance(server().receive(data, 0.0)[-1], ConnectionEnded)
+
+
+def test_the_first_frame_must_be_settings() -> None:
+    events = server().receive(frames.PREFACE + frames.ping(bytes(8)), 0.0)
+    assert plain(events[-1]) == ("connection", ErrorCode.PROTOCOL_ERROR)
+
+
+# ---- calls
+
+
+def test_unary_call_is_one_event() -> None:
+    encoder = Encoder()
+    data = b"".join(call(n, b"body%d" % n, encoder=encoder) for n in (1, 3, 5))
+    assert all_ways(data) == [(n, "/t.S/Unary", b"body%d" % n) for n in (1, 3, 5)]
+
+
+def test_unary_call_in_many_frames() -> None:
+    """Padding, CONTINUATION, split DATA, an empty DATA at the end: the same event."""
+    encoded = block(request())
+    whole = message(b"abcdefgh")
+    data = (
+        frame(H, 0, 1, encoded[:3])
+        + frame(frames.CONTINUATION, 0, 1, b"")
+        + frame(frames.CONTINUATION, 4, 1, encoded[3:])
+        + frame(D, 8, 1, b"\x04" + whole[:2] + bytes(4))
+        + frame(D, 0, 1, whole[2:9])
+        + frame(D, 0, 1, whole[9:])
+        + frame(D, 1, 1)
+    )
+    assert all_ways(data) == [(1, "/t.S/Unary", b"abcdefgh")]
+
+
+def test_headers_with_padding_and_priority() -> None:
+    payload = b"\x03" + bytes(5) + block(request()) + bytes(3)
+    data = frame(H, 0x2C, 1, payload) + frame(D, 1, 1, message(b"x"))
+    assert all_ways(data) == [(1, "/t.S/Unary", b"x")]
+
+
+def test_request_trailers_end_a_call() -> None:
+    data = frame(H, 4, 1, block(request())) + frame(D, 0, 1, message(b"x"))
+    assert all_ways(data + frame(H, 5, 1, block([("x", "y")]))) == [(1, "/t.S/Unary", b"x")]
+
+
+def test_answer_is_headers_data_trailers() -> None:
+    connection = started()
+    connection.receive(call(1, b"x"), 0.0)
+    connection.reply(1, b"answer")
+    (n1, f1, s1, p1), (n2, f2, s2, p2), (n3, f3, s3, p3) = sent(connection)
+    assert (n1, f1, s1, n2, f2, s2, n3, f3, s3) == ("HEADERS", 4, 1, "DATA", 0, 1, "HEADERS", 5, 1)
+    assert fields(p1) == {":status": "200", "content-type": "application/grpc"}
+    assert p2 == message(b"answer")
+    assert fields(p3) == {"grpc-status": "0"}
+    assert not connection.streams
+
+
+def test_failure_is_trailers_only() -> None:
+    connection = started()
+    connection.receive(call(1, b"x"), 0.0)
+    connection.fail(1, 5, "nicht da: €", b"\x08\x05")
+    ((name, flags, _, payload),) = sent(connection)
+    assert (name, flags) == ("HEADERS", 5)
+    assert fields(payload) == {
+        ":status": "200",
+        "content-type": "application/grpc",
+        "grpc-status": "5",
+        "grpc-message": "nicht da: %E2%82%AC",
+        "grpc-status-details-bin": "CAU",
+    }
+
+
+def test_streaming_call() -> None:
+    data = (
+        frame(H, 4, 1, block(request("/t.S/Stream")))
+        + frame(D, 0, 1, message(b"a") + message(b"bc")[:6])
+        + frame(D, 1, 1, message(b"bc")[6:])
+    )
+    assert all_ways(data) == [
+        ("opened", 1, "/t.S/Stream"),
+        ("message", 1, b"a"),
+        ("message", 1, b"bc"),
+        ("ended", 1),
+    ]
+
+
+def test_early_end_asks_the_client_to_stop() -> None:
+    """8.1: after a complete response RST_STREAM(NO_ERROR); what still comes is ignored."""
+    connection = started()
+    data = frame(H, 4, 1, block(request("/t.S/Stream")))
+    (opened,) = connection.receive(data, 0.0)
+    connection.finish(opened.stream, 0)
+    (_, reset) = sent(connection)
+    assert (reset[0], error_of(reset[3])) == ("RST_STREAM", ErrorCode.NO_ERROR)
+    assert connection.receive(frame(D, 1, 1, message(b"late")), 0.0) == []
+    assert sent(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("fields_", "status"),
+    [
+        (request("/no/Where"), "12"),
+        (request("/t.S/Unary", ("grpc-encoding", "gzip")), "12"),
+        (request("/t.S/Unary", ("grpc-timeout", "soon")), "13"),
+        (request("/t.S/Unary", ("x-bin", "$$$")), "13"),
+        (request("/t.S/Unary", ("x", "y" * 3000)), "8"),
+    ],
+)
+def test_calls_that_are_refused_with_a_status(fields_: list, status: str) -> None:
+    connection = started(max_header_list=2048)
+    data = frame(H, 4, 1, block(fields_)) + frame(D, 1, 1, message(b"x"))
+    assert connection.receive(data, 0.0) == []
+    head, reset = sent(connection)
+    assert fields(head[3])["grpc-status"] == status
+    assert reset[0] == "RST_STREAM"
+    assert not connection.streams
+
+
+@pytest.mark.parametrize(
+    ("change", "extra", "status"),
+    [({"method": "GET"}, (), "405"), ({}, (("content-type", "text/html"),), "415")],
+)
+def test_requests_that_are_not_grpc(change: dict, extra: tuple, status: str) -> None:
+    connection = started()
+    headers = [f for f in request(**change) if f[0] not in dict(extra)] + list(extra)
+    assert connection.receive(frame(H, 5, 1, block(headers)), 0.0) == []
+    ((_, flags, _, payload),) = sent(connection)
+    assert flags == 5
+    assert fields(payload)[":status"] == status
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", "13"),
+        (b"\0\0\0", "13"),
+        (b"\0\0\0\0\x05ab", "13"),
+        (b"\1\0\0\0\0", "13"),
+        (b"\0\0\1\0\0", "8"),
+        (message(b"a") + message(b"b"), "12"),
+    ],
+)
+def test_bodies_that_are_refused_with_a_status(body: bytes, status: str) -> None:
+    """No message, part of one, a compressed, a too large one, two for a unary method."""
+    for cut in range(len(body) + 1):
+        connection = started()
+        data = frame(H, 4, 1, block(request())) + frame(D, 0, 1, body[:cut])
+        events = connection.receive(data + frame(D, 1, 1, body[cut:]), 0.0)
+        assert all(isinstance(event, StreamReset) for event in events)
+        assert fields(sent(connection)[0][3])["grpc-status"] == status
+        assert not connection.streams
+
+
+# ---- 5.1 stream states and identifiers
+
+
+def test_unknown_and_priority_frames_are_ignored() -> None:
+    data = frame(0xBB, 0xFF, 77, b"?" * 30) + frame(frames.PRIORITY, 0, 99, bytes(5))
+    assert all_ways(data + call(1, b"x")) == [(1, "/t.S/Unary", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(D, 0, 1, b"x"), ErrorCode.PROTOCOL_ERROR),  # 5.1: idle
+        (frames.rst_stream(1, 8), ErrorCode.PROTOCOL_ERROR),
+        (frames.window_update(1, 8), ErrorCode.PROTOCOL_ERROR),
+        (frame(H, 5, 2, block(request())), ErrorCode.PROTOCOL_ERROR),  # 5.1.1: even
+        (frame(H, 4, 0, block(request())), ErrorCode.PROTOCOL_ERROR),  # 6.2
+        (frame(D, 0, 0, b"x"), ErrorCode.PROTOCOL_ERROR),  # 6.1
+        (frame(frames.RST_STREAM, 0, 0, bytes(4)), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.PRIORITY, 0, 0, bytes(5)), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.SETTINGS, 0, 1), ErrorCode.PROTOCOL_ERROR),  # 6.5
+        (frame(frames.PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),  # 6.7
+        (frame(frames.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),  # 6.8
+        (frame(frames.PING, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(frames.RST_STREAM, 0, 1, bytes(5)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(frames.WINDOW_UPDATE, 0, 0, bytes(3)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(frames.GOAWAY, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(frames.SETTINGS, 0, 0, bytes(5)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(frames.SETTINGS, 1, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR),
+        (frames.settings({2: 2}), ErrorCode.PROTOCOL_ERROR),
+        (frames.settings({4: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
+        (frames.settings({5: 100}), ErrorCode.PROTOCOL_ERROR),
+        (frames.settings({5: 2**24}), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),  # 8.4
+        (frames.window_update(0, 0), ErrorCode.PROTOCOL_ERROR),  # 6.9
+        (frames.window_update(0, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),  # 6.9.1
+        (frame(frames.CONTINUATION, 4, 1, b""), ErrorCode.PROTOCOL_ERROR),  # 6.10
+        (frame(H, 0, 1) + frame(D, 0, 1), ErrorCode.PROTOCOL_ERROR),
+        (frame(H, 0, 1) + frame(frames.CONTINUATION, 4, 3), ErrorCode.PROTOCOL_ERROR),
+        (frame(H, 0, 1) + frames.ping(bytes(8)), ErrorCode.PROTOCOL_ERROR),
+        (frame(H, 4, 1, b"\xff\xff\xff\xff\xff\xff"), ErrorCode.COMPRESSION_ERROR),  # 4.3
+        (frame(H, 12, 1, b"\x05abc"), ErrorCode.PROTOCOL_ERROR),  # 6.2: padding
+        (frame(H, 12, 1), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(H, 36, 1, bytes(4)), ErrorCode.FRAME_SIZE_ERROR),
+        (call(1, b"")[:-14] + frame(D, 8, 1, b"\x01"), ErrorCode.PROTOCOL_ERROR),  # 6.1
+    ],
+)
+def test_faults_of_the_connection(data: bytes, code: ErrorCode) -> None:
+    assert fault(data) == code
+
+
+def test_frames_above_the_limit() -> None:
+    """4.2: refused as soon as the length is seen."""
+    connection = started(max_frame=16384)
+    connection.receive(frames.pack_header(16385 << 8, 0, 1), 0.0)
+    assert error_of(sent(connection)[-1][3]) == ErrorCode.FRAME_SIZE_ERROR
+
+
+OPEN = frame(H, 4, 1, block(request("/t.S/Stream")))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (OPEN + frame(D, 1, 1) + frame(D, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),  # 5.1
+        (OPEN + frame(D, 1, 1) + frame(H, 5, 1, block([("x", "y")])), ErrorCode.PROTOCOL_ERROR),
+        (OPEN + frames.rst_stream(1, 8) + frame(D, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
+        (OPEN + frames.window_update(1, 0), ErrorCode.PROTOCOL_ERROR),  # 6.9
+        (OPEN + frames.window_update(1, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
+        (OPEN + frame(H, 4, 1, block([("x", "y")])), ErrorCode.PROTOCOL_ERROR),  # 8.1
+        (OPEN + frame(frames.PRIORITY, 0, 1, bytes(4)), ErrorCode.FRAME_SIZE_ERROR),  # 6.3
+    ],
+)
+def test_faults_of_a_stream(data: bytes, code: ErrorCode) -> None:
+    assert stream_fault(data) == code
+
+
+@pytest.mark.parametrize(
+    "fields_",
+    [
+        request(method=None),
+        request(scheme=None),
+        request(path=None),
+        request(path=""),
+        request("/t.S/Unary", ("Upper", "x")),
+        request("/t.S/Unary", ("", "x")),
+        request("/t.S/Unary", ("a b", "x")),
+        request("/t.S/Unary", ("connection", "close")),
+        request("/t.S/Unary", ("transfer-encoding", "chunked")),
+        request("/t.S/Unary", ("te", "gzip")),
+        request("/t.S/Unary", ("x", "a\0b")),
+        request("/t.S/Unary", ("x", "a\nb")),
+        request("/t.S/Unary", ("x", " a")),
+        request("/t.S/Unary", (":path", "/other")),
+        request("/t.S/Unary", (":status", "200")),
+        request("/t.S/Unary", ("x", "y"), (":authority", "late")),
+        request("/t.S/Unary", ("content-length", "x")),
+        [*request(), (":unknown", "x")],
+        [("x", "y"), *request()],
+    ],
+)
+def test_malformed_requests(fields_: list) -> None:
+    """8.1.1, 8.2, 8.3: the stream is reset."""
+    data = frame(H, 4, 1, block([(k.encode(), v.encode()) for k, v in fields_]))
+    assert stream_fault(data + frame(D, 1, 1, message(b""))) == ErrorCode.PROTOCOL_ERROR
+
+
+def test_content_length_must_be_the_length() -> None:
+    head = frame(H, 4, 1, block(request("/t.S/Unary", ("content-length", "6"))))
+    assert all_ways(head + frame(D, 1, 1, message(b"x"))) == [(1, "/t.S/Unary", b"x")]
+    assert stream_fault(head + frame(D, 1, 1, message(b"xy"))) == ErrorCode.PROTOCOL_ERROR
+
+
+def test_too_many_streams_are_refused() -> None:
+    """5.1.2: REFUSED_STREAM says that it may be tried again."""
+    connection = started(max_streams=2)
+    opens = b"".join(frame(H, 4, n, block(request("/t.S/Stream"))) for n in (1, 3, 5))
+    assert len(connection.receive(opens, 0.0)) == 2
+    ((name, _, stream_id, payload),) = sent(connection)
+    assert (name, stream_id, error_of(payload)) == ("RST_STREAM", 5, ErrorCode.REFUSED_STREAM)
+
+
+def test_unary_calls_of_one_receive_count_as_streams() -> None:
+    encoder = Encoder()
+    data = [call(n, b"x", encoder=encoder) for n in range(1, 21, 2)]
+    connection = started(max_streams=4)
+    connection.receive(data[0], 0.0)
+    connection.reply(1, b"")
+    sent(connection)
+    assert len(connection.receive(b"".join(data[1:]), 0.0)) == 4
+    assert [e[0] for e in outline(connection)] == ["RST_STREAM"] * 5
+
+
+# ---- 6.4, 6.7, 6.8, 6.9
+
+
+def test_reset_of_a_call_that_came_in_the_same_receive() -> None:
+    encoder = Encoder()
+    connection = started()
+    connection.receive(call(1, b"x", encoder=encoder), 0.0)
+    connection.reply(1, b"")
+    sent(connection)
+    data = call(3, b"a", encoder=encoder) + frames.rst_stream(3, 8) + call(5, b"b", encoder=encoder)
+    events = [plain(event) for event in connection.receive(data, 0.0)]
+    assert events == [("reset", 3, 8), (5, "/t.S/Unary", b"b")]
+    assert not connection.streams
+
+
+def test_window_of_a_call_that_came_in_the_same_receive() -> None:
+    """An answer larger than the stream's first window uses what the same receive added."""
+    encoder = Encoder()
+    connection = started()
+    connection.receive(frames.settings({4: 0}) + call(1, b"x", encoder=encoder), 0.0)
+    connection.receive(call(3, b"x", encoder=encoder) + frames.window_update(3, 100), 0.0)
+    connection.reply(3, b"answer")
+    assert ("DATA", 3) in outline(connection)
+
+
+def test_ping_is_answered_and_acknowledged() -> None:
+    connection = started()
+    events = connection.receive(frames.ping(b"12345678") + frames.ping(b"abcdefgh", 1), 0.0)
+    assert events == [PingAcknowledged(b"abcdefgh")]
+    assert sent(connection) == [("PING", 1, 0, b"12345678")]
+
+
+def test_goaway_of_the_client_is_told() -> None:
+    events = started().receive(frames.goaway(0, 0, b"bye"), 0.0)
+    assert events == [GoawayReceived(0, 0, b"bye")]
+
+
+def test_drain_says_goaway_twice() -> None:
+    """6.8: calls between the two are served; after the second they are ignored."""
+    connection = started()
+    connection.announce_drain()
+    assert len(connection.receive(call(1, b"x"), 0.0)) == 1
+    connection.drain()
+    first, second = sent(connection)
+    assert (first[3][:4], second[3][:4]) == (b"\x7f\xff\xff\xff", b"\0\0\0\1")
+    assert connection.receive(call(3, b"x") + frames.ping(bytes(8)), 0.0) == []
+    connection.reply(1, b"y")
+    assert outline(connection) == [("PING", 0), ("HEADERS", 1), ("DATA", 1), ("HEADERS", 1)]
+
+
+def test_large_answers_wait_for_the_windows() -> None:
+    """6.9: stream window, connection window and a negative window each hold DATA back."""
+    connection = started()
+    connection.receive(frames.settings({4: 100}) + call(1, b"x", "/t.S/Large"), 0.0)
+    sent(connection)
+    connection.reply(1, bytes(70_000))
+    assert [len(p) for name, _, _, p in sent(connection) if name == "DATA"] == [100]
+    connection.receive(frames.settings({4: 50}), 0.0)
+    connection.receive(frames.window_update(1, 50), 0.0)
+    assert "DATA" not in [name for name, _ in outline(connection)]
+    connection.receive(frames.window_update(1, 100_000), 0.0)
+    sizes = [len(p) for name, _, _, p in sent(connection) if name == "DATA"]
+    assert sum(sizes) == 65_535 - 100
+    assert max(sizes) == 16_384
+    connection.receive(frames.window_update(0, 100_000), 0.0)
+    rest = sent(connection)
+    assert sum(len(p) for name, _, _, p in rest if name == "DATA") == 70_005 - 65_535
+    assert rest[-1][:2] == ("HEADERS", 5)
+    assert not connection.streams
+
+
+def test_streams_take_turns() -> None:
+    """A large answer does not keep a small one waiting."""
+    connection = started()
+    connection.receive(frames.settings({4: 2**24}) + frames.window_update(0, 2**24), 0.0)
+    opens = b"".join(frame(H, 5, n, block(request("/t.S/Stream"))) for n in (1, 3))
+    first, _, second, _ = connection.receive(opens, 0.0)
+    sent(connection)
+    connection.send_message(first.stream, bytes(4_000_000))
+    connection.send_message(second.stream, b"small")
+    out = sent(connection, budget=256 * 1024)
+    assert ("DATA", 3) in [(name, stream_id) for name, _, stream_id, _ in out[:6]]
+
+
+def test_consumed_messages_open_the_window() -> None:
+    connection = started(stream_window=65_535)
+    connection.receive(frame(H, 4, 1, block(request("/t.S/Stream"))), 0.0)
+    body = message(bytes(995))
+    events = connection.receive(frame(D, 0, 1, body * 16) * 3, 0.0)
+    assert outline(connection) == []
+    for event in events:
+        connection.consumed(event.stream, len(event.message))
+    updates = [p for name, _, stream_id, p in sent(connection) if stream_id == 1]
+    assert int.from_bytes(updates[0]) == 33_000
+
+
+def test_data_beyond_the_windows() -> None:
+    """6.9.1: FLOW_CONTROL_ERROR of the stream, or of the connection."""
+    data = frame(D, 0, 1, message(bytes(995)) * 16)
+    opened = frame(H, 4, 1, block(request("/t.S/Stream")))
+    assert stream_fault(opened + data * 5, stream_window=65_535) == ErrorCode.FLOW_CONTROL_ERROR
+    connection = started(connection_window=70_000)
+    assert plain(connection.receive(opened + data * 5, 0.0)[-1]) == (
+        "connection",
+        ErrorCode.FLOW_CONTROL_ERROR,
+    )
+
+
+def test_settings_are_acknowledged_in_order() -> None:
+    connection = started()
+    events = connection.receive(frames.settings({5: 20_000}) + frames.settings({}), 0.0)
+    assert events == [SettingsReceived()] * 2
+    assert sent(connection) == [("SETTINGS", 1, 0, b"")] * 2
+
+
+def test_memo_survives_between_connections_only_as_blocks() -> None:
+    """The response blocks are constants: two connections send the same octets."""
+    outs = []
+    for _ in range(2):
+        connection = started()
+        connection.receive(call(1, b"x"), 0.0)
+        connection.reply(1, b"same")
+        outs.append(sent(connection))
+    assert outs[0] == outs[1]
+    assert heads.RESPONSE_BLOCK in [payload for _, _, _, payload in outs[0]]
+
+
+def test_first_settings_frame_has_our_limits() -> None:
+    connection = ServerConnection(server(max_streams=7).limits, {})
+    payload = read(b"".join(connection.take(100)))[0][3]
+    assert dict(frames.PACK_SETTING.iter_unpack(payload)) == {
+        frames.MAX_CONCURRENT_STREAMS: 7,
+        frames.INITIAL_WINDOW_SIZE: 1 << 20,
+        frames.MAX_FRAME_SIZE: 1 << 16,
+        frames.MAX_HEADER_LIST_SIZE: 1 << 16,
+    }
