@@ -133,6 +133,15 @@ class DiskBlobStore:
             self._index.release(digest.size_bytes)
             raise
 
+    async def size_of(self, function: str, hash_: str) -> int | None:
+        """The size in bytes of a stored blob; None if it is not here."""
+        await trio.lowlevel.checkpoint()
+        size = self._index.size(key_of(function, hash_))
+        if size is None and not self._loaded:
+            await self.load()
+            size = self._index.size(key_of(function, hash_))
+        return size
+
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT]:
         missing = self._index.absent(function, digests, self._now())
         if self._index.renewed and not self._persist():

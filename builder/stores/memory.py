@@ -82,6 +82,11 @@ class MemoryBlobStore:
         self._make_room(digest.size_bytes)
         return MemoryUpload(self, digest)
 
+    async def size_of(self, function: str, hash_: str) -> int | None:
+        """The size in bytes of a stored blob; None if it is not here."""
+        await trio.lowlevel.checkpoint()
+        return self._index.size(key_of(function, hash_))
+
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT]:
         missing = self._index.absent(function, digests, self._now())
         self._index.renewed.clear()

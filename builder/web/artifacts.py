@@ -1,0 +1,172 @@
+"""The HTTP cache protocol that Bazel, ccache and others speak.
+
+    GET, HEAD, PUT    [/{prefix}]/cas/{hash}    a blob; PUT is verified
+    GET, HEAD, PUT    [/{prefix}]/ac/{hash}     opaque bytes under any name of hex digits
+
+What is under /ac/ is never parsed: to Bazel it is an ActionResult, to ccache an object file. It
+is kept as a blob, and a record of that blob's digest under the name; so both share the room, and
+an entry whose blob has gone is a miss. Answers: 200, 204 (stored), 400 (name or bytes are wrong),
+404, 411 (no length), 413, 507 (no room).
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Protocol
+
+import trio
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from builder.base.digest import EMPTY, Digest, digest_of
+from builder.base.errors import Code, InvalidArgumentError, NotFoundError, StatusError
+from builder.stores.interface import PIECE, BlobStore
+from builder.stores.records import Records
+
+NAME = re.compile(r"[0-9a-f]{32,128}")
+BLOB = re.compile(r"[0-9a-f]{64}")
+RECORD = re.compile(rb"([0-9a-f]{64})/(\d{1,18})")
+MOST_OPAQUE_BYTES = 64 * 1024 * 1024  # an entry of /ac/ is gathered in memory
+HTTP_STATUS = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.RESOURCE_EXHAUSTED: 507,
+    Code.UNAVAILABLE: 503,
+}
+
+
+class SizedStore(BlobStore, Protocol):
+    """A store that can tell a blob's size from its hash: the protocol's names have none."""
+
+    async def size_of(self, function: str, hash_: str) -> int | None:
+        """The size in bytes of a stored blob; None if it is not here."""
+        ...
+
+
+class Artifacts:
+    """Handlers over a blob store and records of opaque entries."""
+
+    def __init__(self, blobs: SizedStore, records: Records) -> None:
+        self._blobs = blobs
+        self._records = records
+
+    def app(self) -> Starlette:
+        routes = [
+            Route(f"{prefix}/{kind}/{{name}}", handler, methods=["GET", "HEAD", "PUT"])
+            for prefix in ("", "/{prefix:path}")
+            for kind, handler in (("cas", self.blob), ("ac", self.entry))
+        ]
+        return Starlette(routes=routes)
+
+    async def blob(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not BLOB.fullmatch(name):
+            return _refusal(400, f"{name[:140]!r} is no SHA-256 hash: 64 lower-case hex digits")
+        try:
+            if request.method == "PUT":
+                return await self._put_blob(name, request)
+            return await self._get(await self._digest(name), request)
+        except StatusError as error:
+            return _status(error)
+
+    async def entry(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not NAME.fullmatch(name):
+            return _refusal(400, f"{name[:140]!r} is no key: 32 to 128 lower-case hex digits")
+        space = f"http/{request.path_params.get('prefix', '')}"
+        try:
+            if request.method == "PUT":
+                return await self._put_entry(space, name, request)
+            record = RECORD.fullmatch(await self._records.get(space, name) or b"")
+            if record is None:
+                return _refusal(404, f"nothing is stored under {name}")
+            return await self._get(Digest(record[1].decode(), int(record[2])), request)
+        except StatusError as error:
+            return _status(error)
+
+    async def _get(self, digest: Digest, request: Request) -> Response:
+        headers = {
+            "content-length": str(digest.size_bytes),
+            "content-type": "application/octet-stream",
+        }
+        if await self._blobs.find_missing([digest]):
+            raise NotFoundError(f"blob {digest} is not stored here")
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        if digest.size_bytes <= PIECE:
+            return Response(await self._blobs.get(digest), headers=headers)
+        return StreamingResponse(_closing(self._blobs.read(digest)), headers=headers)
+
+    async def _put_blob(self, name: str, request: Request) -> Response:
+        size = _length(request)
+        if size is None:
+            return _refusal(411, "a blob is stored by its size too: send Content-Length")
+        digest = Digest(name, size)
+        if size <= PIECE:
+            await self._blobs.put(digest, await _gathered(request, size))
+        else:
+            async with aclosing(_body(request)) as body:
+                await self._blobs.write(digest, body)
+        return Response(status_code=204)
+
+    async def _put_entry(self, space: str, name: str, request: Request) -> Response:
+        size = _length(request)
+        if size is not None and size > MOST_OPAQUE_BYTES:
+            return _refusal(413, f"an entry may have {MOST_OPAQUE_BYTES} bytes, this has {size}")
+        data = await _gathered(request, MOST_OPAQUE_BYTES if size is None else size)
+        digest = await trio.to_thread.run_sync(digest_of, data)
+        await self._blobs.put(digest, data)
+        await self._records.put(space, name, f"{digest.hash}/{digest.size_bytes}".encode())
+        return Response(status_code=204)
+
+    async def _digest(self, hash_: str) -> Digest:
+        if hash_ == EMPTY["sha256"].hash:
+            return EMPTY["sha256"]
+        size = await self._blobs.size_of("sha256", hash_)
+        if size is None:
+            raise NotFoundError(f"blob {hash_} is not stored here")
+        return Digest(hash_, size)
+
+
+def _length(request: Request) -> int | None:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+async def _gathered(request: Request, most: int) -> bytes:
+    """The whole body. Raises InvalidArgumentError beyond `most` bytes."""
+    data = bytearray()
+    async with aclosing(_body(request)) as body:
+        async for chunk in body:
+            data += chunk
+            if len(data) > most:
+                raise InvalidArgumentError(f"the body has more than {most} bytes")
+    return bytes(data)
+
+
+async def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                yield chunk
+    except ClientDisconnect:
+        raise InvalidArgumentError("the client left before the end of the body") from None
+
+
+async def _closing(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+
+
+def _status(error: StatusError) -> Response:
+    return _refusal(HTTP_STATUS.get(error.code, 500), error.message)
+
+
+def _refusal(status: int, message: str) -> Response:
+    return PlainTextResponse(message + "\n", status_code=status)

@@ -1,0 +1,135 @@
+"""The HTTP cache protocol, through a real server."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import trio
+
+from builder.base.digest import digest_of
+from builder.net.listeners import open_listeners
+from builder.stores.memory import MemoryBlobStore
+from builder.stores.records import MemoryRecords
+from builder.web.artifacts import MOST_OPAQUE_BYTES, Artifacts
+from builder.web.serving import serve_app
+
+MIB = 1024 * 1024
+H = "ab" * 32
+
+
+@pytest.fixture
+async def blobs() -> MemoryBlobStore:
+    return MemoryBlobStore(8 * MIB)
+
+
+@pytest.fixture
+async def client(blobs: MemoryBlobStore, nursery: trio.Nursery) -> AsyncIterator[httpx.AsyncClient]:
+    app = Artifacts(blobs, MemoryRecords(MIB)).app()
+    [listener] = await open_listeners("127.0.0.1:0")
+    await nursery.start(serve_app, app, [listener])
+    async with httpx.AsyncClient(base_url=f"http://{listener.address}", timeout=10) as client:
+        yield client
+    nursery.cancel_scope.cancel()
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, MIB + 1, 3 * MIB])
+@pytest.mark.parametrize("prefix", ["", "/some/where"])
+async def test_blobs_go_in_and_come_out(client: httpx.AsyncClient, size: int, prefix: str) -> None:
+    """PUT, HEAD and GET of a blob, with and without a prefix."""
+    data = os.urandom(size)
+    url = f"{prefix}/cas/{sha(data)}"
+    if size:
+        assert (await client.get(url)).status_code == 404
+        assert (await client.head(url)).status_code == 404
+    assert (await client.put(url, content=data)).status_code == 204
+    assert (await client.put(url, content=data)).status_code == 204
+    answer = await client.get(url)
+    assert (answer.status_code, answer.content) == (200, data)
+    head = await client.head(url)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(size)
+
+
+async def test_blobs_are_shared_with_the_service(
+    client: httpx.AsyncClient, blobs: MemoryBlobStore
+) -> None:
+    """What gRPC clients stored is there over HTTP, and the other way round."""
+    await blobs.put(digest_of(b"from gRPC"), b"from gRPC")
+    assert (await client.get(f"/cas/{sha(b'from gRPC')}")).content == b"from gRPC"
+    await client.put(f"/cas/{sha(b'from HTTP')}", content=b"from HTTP")
+    assert await blobs.get(digest_of(b"from HTTP")) == b"from HTTP"
+
+
+@pytest.mark.parametrize("size", [10, 2 * MIB])
+async def test_blobs_are_verified(client: httpx.AsyncClient, size: int) -> None:
+    """Bytes that do not have the hash are refused and not stored."""
+    answer = await client.put(f"/cas/{H}", content=os.urandom(size))
+    assert answer.status_code == 400
+    assert "not those of" in answer.text
+    assert (await client.get(f"/cas/{H}")).status_code == 404
+
+
+@pytest.mark.parametrize("size", [0, 10, 2 * MIB])
+async def test_entries_are_opaque(client: httpx.AsyncClient, size: int) -> None:
+    """Any bytes may be stored under /ac/, replaced, and are apart by prefix."""
+    data = b"\xff" * size
+    assert (await client.get(f"/ac/{H}")).status_code == 404
+    assert (await client.put(f"/ac/{H}", content=data)).status_code == 204
+    assert (await client.get(f"/ac/{H}")).content == data
+    assert (await client.head(f"/ac/{H}")).headers["content-length"] == str(size)
+    assert (await client.get(f"/cc/ac/{H}")).status_code == 404
+    assert (await client.put(f"/ac/{H}", content=b"new")).status_code == 204
+    assert (await client.get(f"/ac/{H}")).content == b"new"
+
+
+async def test_an_entry_without_length_is_taken(client: httpx.AsyncClient) -> None:
+    """A chunked body is stored under /ac/; a blob needs its size."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    assert (await client.put(f"/ac/{H}", content=body())).status_code == 204
+    assert (await client.get(f"/ac/{H}")).content == b"onetwo"
+    assert (await client.put(f"/cas/{sha(b'onetwo')}", content=body())).status_code == 411
+
+
+@pytest.mark.parametrize(
+    "url", ["/cas/xyz", f"/cas/{H[:-1]}", f"/cas/{H.upper()}", f"/cas/{H}00", "/ac/xyz", "/ac/.."]
+)
+async def test_wrong_names(client: httpx.AsyncClient, url: str) -> None:
+    """A name that is no hash is a bad request or no place at all, never stored."""
+    assert (await client.put(url, content=b"x")).status_code in (400, 404)
+    assert (await client.get(url)).status_code in (400, 404)
+
+
+async def test_other_methods_and_places(client: httpx.AsyncClient) -> None:
+    """DELETE is not allowed; other paths are not there."""
+    assert (await client.delete(f"/cas/{H}")).status_code == 405
+    assert (await client.get("/")).status_code == 404
+
+
+async def test_no_room_is_507(client: httpx.AsyncClient) -> None:
+    """When the store is full of promises, the client is told so."""
+    first, second = os.urandom(7 * MIB + 1), os.urandom(MIB)
+    assert (await client.put(f"/cas/{sha(first)}", content=first)).status_code == 204
+    answer = await client.put(f"/cas/{sha(second)}", content=second)
+    assert answer.status_code == 507
+    assert "promised" in answer.text
+
+
+async def test_too_large_an_entry_is_413(client: httpx.AsyncClient) -> None:
+    """An entry that would not be gathered in memory is refused by its length alone."""
+    address = client.base_url
+    stream = await trio.open_tcp_stream(str(address.host), address.port or 0)
+    async with stream:
+        head = f"PUT /ac/{H} HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST_OPAQUE_BYTES + 1}\r\n\r\n"
+        await stream.send_all(head.encode())
+        with trio.fail_after(5):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
