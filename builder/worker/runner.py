@@ -32,6 +32,7 @@ from builder.base.units import format_duration
 from builder.reapi.digests import from_proto
 from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
 from builder.reapi.status import missing as missing_error
 from builder.reapi.status import to_status
 from builder.sandbox.interface import (
@@ -126,7 +127,7 @@ class ActionRunner:
         self, job: Job, todo: Plan, spec: SandboxSpec, timeline: Timeline, report: Report
     ) -> pb.ExecuteResponse:
         timeline.mark("execution_start")
-        report(Stage.EXECUTING, timeline.partial())
+        report(Stage.EXECUTING, self._beginning(spec, timeline))
         async with await self._sandbox.run(spec) as finished:
             timeline.mark("execution_completed")
             if finished.exit.outcome is Outcome.CANCELLED:
@@ -137,6 +138,16 @@ class ActionRunner:
         timeline.mark("output_upload_completed")
         timeline.mark("worker_completed")
         return self._finish(response, job, spec, finished.exit, timeline)
+
+    def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
+        """What clients can show while it runs: where, and what holds it in."""
+        metadata = timeline.partial()
+        if spec.network is Network.NONE:
+            held = workers_pb2.ExecutionProof(
+                backend=self._sandbox.backend, guarantees=self._sandbox.guarantees
+            )
+            metadata.auxiliary_metadata.add().Pack(held)
+        return metadata
 
     async def _bring_back(self, job: Job, todo: Plan, finished: Finished) -> pb.ExecuteResponse:
         """Outputs, stdout and stderr, stored. A refused output keeps the streams."""
