@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
 MAKING, READY, RUNNING, ENDING, GONE = "making", "ready", "running", "ending", "gone"
 END = b"K"
+LOOK_S = 2.0
 BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
 DEFAULT_OPEN_FILES = 16384
 GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
@@ -64,6 +65,7 @@ class Box:
         self.tree_kind = ""
         self.root = -1
         self.deadline: float | None = None
+        self.looking_until: float | None = None
         self.overdue = False
         self.setup_us = 0
         self.outcome: report.Report | None = None
@@ -150,14 +152,24 @@ class Box:
         self.state = ENDING
         self.kill()
 
-    def end_for_memory(self) -> None:
-        """An event of the memory group: when it was a kill, the whole action ends."""
+    def memory_event(self) -> None:
+        """Its memory group has run full. The kernel tells before it kills, and kills nobody when
+        memory comes free meanwhile: look at the counter for a while (`look_again`)."""
         os.eventfd_read(self.oom_event)
-        if self.state == RUNNING and self.oom_kills():
+        self.looking_until = time.monotonic() + LOOK_S
+
+    def look_again(self, now: float) -> None:
+        """When a process was killed for memory, the whole action ends."""
+        if self.looking_until is None or self.state != RUNNING:
+            self.looking_until = None
+        elif self.oom_kills():
+            self.looking_until = None
             try:
                 link.send_packet(self.sock, END)
             except OSError:
                 self.kill()
+        elif now >= self.looking_until:
+            self.looking_until = None
 
     def kill(self) -> None:
         """The init, and with it everything."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 FIRST_OWN_FD = 3
 ROOT = 0
 FULL, NONE = "full", "none"
+LOOK_EVERY_S = 0.01
 NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
 
 
@@ -129,15 +130,19 @@ class Broker:
                     raise StartError("the zygote has died")
                 elif fd in self._by_fd:
                     self._happened(self._by_fd[fd], fd)
-            self._kill_overdue()
+            self._time_passed()
 
     def _patience(self) -> float:
+        """Seconds until something has to be looked at; -1 is never."""
+        if any(box.looking_until is not None for box in self._boxes.values()):
+            return LOOK_EVERY_S
         deadlines = [box.deadline for box in self._boxes.values() if box.deadline is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else -1
 
-    def _kill_overdue(self) -> None:
+    def _time_passed(self) -> None:
         now = time.monotonic()
         for box in self._boxes.values():
+            box.look_again(now)
             if box.deadline is not None and now >= box.deadline:
                 box.deadline, box.overdue = None, True
                 box.kill()
@@ -216,7 +221,7 @@ class Broker:
         if fd == box.pidfd:
             self._gone(box)
         elif fd == box.oom_event:
-            box.end_for_memory()
+            box.memory_event()
         else:
             packet, fds = link.receive_packet(box.sock)
             self._heard(box, packet, fds)
@@ -308,7 +313,7 @@ def main() -> int:
     os.umask(0o022)
     identity.set_name("bldr-broker")
     service = link_to_service()
-    config, _ = link.receive(service)
+    config, _held = link.receive(service)  # a pipe's end, which the keeper is to inherit
     if config is None:
         return 0
     groups = Groups()

@@ -77,6 +77,8 @@ class Broker:
                 cwd="/",
             )
         ours.setblocking(False)
+        # held by the keeper, which outlives every process of every sandbox: its end is theirs
+        self._life, held = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.pid = self._process.pid
         self.runs: dict[int, Run] = {}
         self.alive = True
@@ -84,11 +86,13 @@ class Broker:
         self.problems: tuple[str, ...] = ()
         self.reason = "the sandbox's broker died"
         self._ending, self._ended = False, trio.Event()
-        link.send(ours, {
+        config = {
             "read_only": list(options.read_only),
             "ready": options.ready,
             "uid": options.action_uid,
-        })  # fmt: skip
+        }
+        link.send(ours, config, (held,))
+        os.close(held)
 
     async def send(self, value: object) -> None:
         while True:
@@ -105,6 +109,10 @@ class Broker:
                 return link.receive(self._sock)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._sock)
+            except OSError:
+                if self._sock.fileno() < 0:
+                    raise trio.ClosedResourceError from None
+                raise
 
     async def come_up(self) -> None:
         """Raises SandboxError with the reason why it does not."""
@@ -128,11 +136,10 @@ class Broker:
                 if value is None:
                     break
                 self._told(value, fds)
-        self.alive = False
+        await self.end()
         for run in self.runs.values():
             run.fail(self.reason)
         self.runs.clear()
-        await self.end()
 
     def _told(self, value: tuple[Any, ...], fds: list[int]) -> None:
         if value[0] == "down":
@@ -168,6 +175,9 @@ class Broker:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
+            with trio.move_on_after(PATIENCE_S):
+                await trio.lowlevel.wait_readable(self._life)
+            os.close(self._life)
             if self._process.returncode != 0:  # else it has left nothing
                 await trio.to_thread.run_sync(sweep_dead_groups)
             self._ended.set()

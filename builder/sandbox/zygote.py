@@ -56,7 +56,13 @@ def start(channel: "_socket.socket", read_only: "Sequence[str]", uid: int | None
 
 
 def keep(channel: "_socket.socket", trees: "dict[str, int]", child: int) -> int:
-    identity.die_with_parent()
+    """Wait for the zygote's end, which is the end of everything below it.
+
+    When the broker dies the kernel tells the keeper, which ends the zygote and still waits:
+    whoever holds the other end of the pipe that it has inherited learns when all is over.
+    """
+    signals.signal(signals.SIGTERM, lambda _number, _frame: os.kill(child, signals.SIGKILL))
+    identity.die_with_parent(signals.SIGTERM)
     identity.set_name("bldr-keeper")
     channel.close()
     for tree in trees.values():

@@ -78,9 +78,9 @@ def close_on_exec_from(first: int) -> None:
     call("close_range", first, ALL_FDS, CLOSE_RANGE_CLOEXEC)
 
 
-def die_with_parent() -> None:
-    """SIGKILL when the parent dies. Cleared by a change of credentials: call it after those."""
-    prctl(PR_SET_PDEATHSIG, 9)
+def die_with_parent(signal: int = 9) -> None:
+    """This signal when the parent dies. Cleared by a change of credentials: call it after those."""
+    prctl(PR_SET_PDEATHSIG, signal)
 
 
 def set_name(name: str) -> None:

@@ -3,8 +3,8 @@
 The filter is data (a list of instructions) until `install`. Its shape: a foreign architecture
 kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
 falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
-foreign socket families and terminal injection are refused by argument; the deny list answers
-EPERM; everything else passes.
+foreign socket families, terminal injection and limits on the sandbox's init are refused by
+argument; the deny list answers EPERM; everything else passes.
 
 AF_VSOCK is the important family: no network namespace confines it.
 See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rst.
@@ -65,6 +65,14 @@ INSPECTED = {  # calls whose arguments decide
     "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16},
     "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29},
 }
+# calls that would let the action cripple its own init, PID 1, whose user it shares; by argument 0
+GUARDED = {
+    "x86_64": {"prlimit64": 302, "sched_setaffinity": 203, "sched_setscheduler": 144,
+               "sched_setparam": 142, "sched_setattr": 314},
+    "aarch64": {"prlimit64": 261, "sched_setaffinity": 122, "sched_setscheduler": 119,
+                "sched_setparam": 118, "sched_setattr": 274},
+}  # fmt: skip
+INIT = 1
 
 
 def refuse(code: int) -> int:
@@ -109,6 +117,14 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
         (RETURN, 0, 0, refuse(EPERM)),
         (RETURN, 0, 0, ALLOW),
     ]
+    for number in sorted(GUARDED[machine].values()):
+        out += [
+            (EQUAL, 0, 4, number),
+            (LOAD, 0, 0, ARG0),
+            (EQUAL, 0, 1, INIT),
+            (RETURN, 0, 0, refuse(EPERM)),
+            (RETURN, 0, 0, ALLOW),
+        ]
     numbers = sorted(DENIED[machine].values())
     for index, number in enumerate(numbers):
         out.append((EQUAL, len(numbers) - index, 0, number))
