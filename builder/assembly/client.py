@@ -81,38 +81,50 @@ def run(request: Request, settings: Settings) -> int:
 
 
 async def _run(plan: Plan) -> int:
-    """Until the build ends or a signal ends it."""
-    stopped = 0
+    """Until the build ends or a signal ends it.
+
+    A signal cancels what is being built; the places close after that, in peace, because they
+    have to see their actions end. A second signal, or one before anything is built, cancels all.
+    """
+    stopped: list[int] = []
+    opened: list[Build] = []
     code = FAILED
+    building = trio.CancelScope()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def stop() -> None:
-                nonlocal stopped
                 async for number in signals:
-                    stopped = stopped or number
-                    nursery.cancel_scope.cancel()
+                    stopped.append(number)
+                    first = opened and len(stopped) == 1
+                    (building if first else nursery.cancel_scope).cancel()
 
             nursery.start_soon(stop)
-            code = await _build(plan)
+            async with _opened(plan) as build:
+                opened.append(build)
+                with building:
+                    summary = await build.run(plan.names)
+                    code = FAILED if summary.failed else 0
             nursery.cancel_scope.cancel()
     if stopped:
         sys.stderr.write("[ERROR] Build interrupted\n")
-        return SIGNALLED + stopped
+        return SIGNALLED + stopped[0]
     return code
 
 
-async def _build(plan: Plan) -> int:
+@asynccontextmanager
+async def _opened(plan: Plan) -> AsyncIterator[Build]:
+    """A build with the places that its targets need."""
     request = plan.request
     console = Console(sys.stdout, sys.stderr, several=len(plan.targets) > 1)
     workspace = Workspace(plan.root, plan.graph)
     choices = Choices(platform(), request.use_cache)
+    builders: dict[str, TargetBuilder] = {}
     async with AsyncExitStack() as stack:
-        builders: dict[str, TargetBuilder] = {}
         for kind in dict.fromkeys(_kind(target, request) for target in plan.targets):
             place = await stack.enter_async_context(_place(kind, plan, workspace.state))
             builders[kind] = TargetBuilder(place, workspace, console, choices)
-        build = Build(
+        yield Build(
             plan.graph,
             workspace,
             console,
@@ -121,8 +133,6 @@ async def _build(plan: Plan) -> int:
             request.keep_going,
             request.started,
         )
-        summary = await build.run(plan.names)
-    return FAILED if summary.failed else 0
 
 
 def _kind(target: Target, request: Request) -> str:
