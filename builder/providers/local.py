@@ -58,14 +58,19 @@ class LocalProvider:
         traceback: TracebackType | None,
     ) -> None:
         assert self._nursery is not None
-        with trio.CancelScope(shield=True):
-            if kind is not None:  # no time for manners
-                self._grace_s = 0.0
-            await self.terminate(list(self._processes))
-            for process in list(self._processes.values()):
-                await process.wait()
-        self._nursery.cancel_scope.cancel()
-        await self._manager.__aexit__(None, None, None)
+        try:
+            if kind is None:  # else there is no time for manners
+                await self.terminate(list(self._processes))
+                for process in list(self._processes.values()):
+                    await process.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                for process in list(self._processes.values()):
+                    process.kill()
+                for process in list(self._processes.values()):
+                    await process.wait()
+            self._nursery.cancel_scope.cancel()
+            await self._manager.__aexit__(None, None, None)
 
     def pids(self) -> dict[str, int]:
         """Process ids of the workers that are alive."""

@@ -1,0 +1,208 @@
+"""The coordinator from the settings: scheduler, every gRPC service, and their listeners."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from builder.assembly.figures import Calls, Sources
+from builder.assembly.stores import Stores, open_stores
+from builder.assembly.worker import own_platform
+from builder.base.version import VERSION
+from builder.config.kinds import Address
+from builder.config.settings import Scheduler as SchedulerSettings
+from builder.config.settings import Settings, WireLimits
+from builder.net.listeners import Listener, open_listeners
+from builder.net.rpc import Service
+from builder.net.server import Server, serve
+from builder.net.serving import Hooks as CallHooks
+from builder.reapi.pb import control_pb2
+from builder.schedule.events import ShutdownStarted
+from builder.schedule.machine import Machine
+from builder.schedule.platform import Offer
+from builder.schedule.policy import Policy
+from builder.server.action_cache import ActionCacheService
+from builder.server.admission import Admission, Timeouts
+from builder.server.bytestream import ByteStreamService
+from builder.server.capabilities import CapabilitiesService, Served
+from builder.server.cas import CasService
+from builder.server.control import Around, ControlService
+from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
+from builder.server.health import HealthService
+from builder.server.instances import Instances
+from builder.server.operations import OperationsService
+from builder.server.reflection import ReflectionService
+from builder.server.scheduler import Scheduler
+from builder.server.uploads import Uploads
+from builder.server.workers import WorkersService
+from builder.telemetry.metrics import Metrics
+from builder.wire.limits import Limits
+
+DRAIN_S = 2.0  # for open calls, once no action runs any more
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the coordinator asks of those around it, and tells them."""
+
+    joined: Callable[[str], None] = lambda _name: None
+    pool: Callable[[], control_pb2.PoolState] = control_pb2.PoolState
+    problems: Callable[[], Sequence[str]] = tuple
+
+
+@dataclass(slots=True)
+class Coordinator:
+    """A coordinator that serves. Addresses are those bound, never port 0."""
+
+    scheduler: Scheduler
+    control: ControlService
+    health: HealthService
+    metrics: Metrics
+    coordinator: str
+    reapi: str
+    servers: list[Server] = field(default_factory=list)
+    taking: bool = False
+
+    def ready(self) -> None:
+        self.taking = True
+        self.health.set(True)
+
+    def is_ready(self) -> bool:
+        return self.taking
+
+    def status(self) -> control_pb2.Status:
+        return self.control.status(details=False)
+
+    def stop_taking(self) -> None:
+        """From now on no action is taken; what runs may finish."""
+        self.taking = False
+        self.health.set(False)
+        self.scheduler.post(ShutdownStarted())
+
+    async def drain(self) -> None:
+        """Let open calls end for a moment, then close every connection."""
+        async with trio.open_nursery() as nursery:
+            for server in self.servers:
+                nursery.start_soon(server.drain, DRAIN_S)
+
+
+def scheduling(settings: SchedulerSettings) -> Policy:
+    return Policy(
+        heartbeat_interval_s=settings.heartbeat_interval,
+        heartbeat_timeout_s=settings.heartbeat_timeout,
+        reconnect_grace_s=settings.reconnect_grace,
+        abandon_grace_s=settings.abandon_grace,
+        infrastructure_retries=settings.infrastructure_retries,
+        retry_delay_s=settings.retry_delay,
+        priorities=(settings.priority_min, settings.priority_max),
+        age_s_per_priority=settings.age_per_priority,
+        finished_kept_s=settings.keep_finished,
+        unserved_timeout_s=settings.unserved_timeout,
+        strict_platform=settings.strict_platform,
+        most_queued=settings.max_queued,
+    )
+
+
+def wire_limits(limits: WireLimits) -> Limits:
+    return Limits(
+        max_streams=limits.max_streams,
+        max_header_list=limits.max_header_size,
+        max_message=limits.max_message_size,
+        stream_window=limits.stream_window,
+        connection_window=limits.connection_window,
+        rate_window_s=limits.rate_window,
+        max_resets=limits.max_resets,
+        max_control=limits.max_control_frames,
+    )
+
+
+def pools(settings: Settings) -> list[Offer]:
+    """What the configured pool promises; a role without one promises nothing."""
+    if settings.role != "all":
+        return []
+    platform = {**own_platform(settings.pool.name), **settings.worker.platform}
+    return [Offer.of(settings.pool.name, platform.items())]
+
+
+@asynccontextmanager
+async def open_coordinator(
+    settings: Settings, hooks: Hooks | None = None
+) -> AsyncIterator[Coordinator]:
+    """A coordinator whose ports are open. Raises UsageError for a port or directory in use."""
+    hooks = hooks or Hooks()
+    async with open_stores(settings.store) as stores, trio.open_nursery() as nursery:
+        listeners = await _listen(settings.coordinator.listen, settings.reapi.listen)
+        machine = Machine(scheduling(settings.scheduler), pools(settings))
+        scheduler = Scheduler(machine, stores.cache, lambda: uuid.uuid4().hex, hooks.joined)
+        cache = CacheFigures()
+        control = ControlService(
+            scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems)
+        )
+        services = [*_services(settings, stores, scheduler, cache), control.service()]
+        health = HealthService([service.name for service in services])
+        reflection = ReflectionService([service.name for service in services])
+        every = [*services, health.service(), *reflection.services()]
+        metrics = Metrics()
+        calls = Calls(method.path for service in every for method in service.methods)
+        full = (("blobs", stores.blobs), ("results", stores.records))
+        metrics.add(Sources(scheduler, cache, full, calls).families)
+        await nursery.start(scheduler.run)
+        nursery.start_soon(stores.load)
+        made = Coordinator(
+            scheduler,
+            control,
+            health,
+            metrics,
+            listeners[0][0].address,
+            listeners[1][0].address,
+        )
+        limits = wire_limits(settings.reapi.limits)
+        for group in listeners:
+            start = partial(
+                serve, every, group, limits=limits, hooks=CallHooks(observe=calls.observe)
+            )
+            made.servers.append(await nursery.start(start))
+        try:
+            yield made
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _listen(*addresses: Address) -> list[list[Listener]]:
+    opened: list[list[Listener]] = []
+    try:
+        for address in addresses:
+            opened += [await open_listeners(str(address))]
+    except BaseException:
+        for listener in (one for group in opened for one in group):
+            listener.close()
+        raise
+    return opened
+
+
+def _services(
+    settings: Settings, stores: Stores, scheduler: Scheduler, cache: CacheFigures
+) -> list[Service]:
+    reapi, schedule = settings.reapi, settings.scheduler
+    instances = Instances(reapi.instances)
+    functions = reapi.digest_functions
+    priorities = (schedule.priority_min, schedule.priority_max)
+    admission = Admission(stores.blobs, Timeouts(schedule.default_timeout, schedule.max_timeout))
+    execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
+    served = Served(reapi.max_batch_size, True, priorities=priorities, functions=functions)
+    token = settings.coordinator.join_token
+    return [
+        CapabilitiesService(served, instances).service(),
+        CasService(stores.blobs, instances, functions, reapi.max_batch_size).service(),
+        ByteStreamService(stores.blobs, Uploads(stores.blobs), instances, functions).service(),
+        ActionCacheService(stores.cache, stores.blobs, instances, functions).service(),
+        ExecutionService(
+            scheduler, execution, admission, time.time_ns, priorities, cache
+        ).service(),
+        OperationsService(scheduler).service(),
+        WorkersService(scheduler, token.reveal() if token is not None else "").service(),
+    ]

@@ -1,0 +1,128 @@
+"""The service's figures for Prometheus: snapshots become families when somebody scrapes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from builder.base.errors import Code
+from builder.schedule.counters import Counters
+from builder.schedule.snapshot import Snapshot
+from builder.server.execution import CacheFigures
+from builder.server.scheduler import Scheduler
+from builder.stores.index import Occupancy
+from builder.telemetry.metrics import Family
+
+WORKER_STATES = ("idle", "busy", "draining", "away")
+NONE: tuple[str, ...] = ()
+Values = dict[tuple[str, ...], float]
+
+
+class Occupied(Protocol):
+    """Whatever tells how full it is."""
+
+    def snapshot(self) -> Occupancy: ...
+
+
+class Calls:
+    """RPCs by method and code, counted where they end: two additions for each."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._names = {path: path.strip("/").replace("/", ".") for path in paths}
+        self._ended: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    def observe(self, path: str, code: int, seconds: float) -> None:
+        """For `net.serving.Hooks`. A path that is not served counts as `other`: labels stay few."""
+        name = self._names.get(path, "other")
+        self._ended[name, code] += 1
+        self._seconds[name] += seconds
+
+    def families(self) -> Iterator[Family]:
+        ended: Values = {(m, Code(c).name): float(n) for (m, c), n in self._ended.items()}
+        yield Family("builder_rpcs_total", "RPCs that ended.", "counter", ended, ("method", "code"))
+        seconds: Values = {(method,): float(value) for method, value in self._seconds.items()}
+        yield Family(
+            "builder_rpc_seconds_total", "Seconds in RPCs.", "counter", seconds, ("method",)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the figures come from."""
+
+    scheduler: Scheduler
+    cache: CacheFigures
+    stores: Sequence[tuple[str, Occupied]]
+    calls: Calls
+
+    def families(self) -> Iterator[Family]:
+        snapshot = self.scheduler.snapshot()
+        yield from _actions(snapshot.counters, self.cache)
+        yield from _queue(snapshot)
+        yield from _stores({name: store.snapshot() for name, store in self.stores})
+        yield from self.calls.families()
+
+
+def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
+    outcomes = {
+        ("succeeded",): counters.succeeded,
+        ("failed",): counters.failed,
+        ("gave_up",): counters.gave_up,
+        ("cancelled",): counters.cancelled,
+    }
+    yield _labelled("builder_actions_total", "Actions that ended.", "outcome", outcomes)
+    lookups = {("hit",): cache.hits, ("miss",): cache.misses}
+    yield _labelled("builder_cache_lookups_total", "Look-ups of results.", "result", lookups)
+    plain = {
+        "builder_operations_total": ("Operations taken.", counters.submitted),
+        "builder_operations_merged_total": ("Of them, merged into another.", counters.merged),
+        "builder_attempts_total": ("Leases granted.", counters.granted),
+        "builder_workers_lost_total": ("Workers lost.", counters.workers_lost),
+        "builder_leases_lost_total": ("Leases lost with their worker.", counters.leases_lost),
+        "builder_infrastructure_failures_total": (
+            "Attempts that failed by our fault.",
+            counters.infrastructure_failures,
+        ),
+        "builder_wait_seconds_total": ("From asking to the first attempt.", counters.wait_s),
+        "builder_execution_seconds_total": ("Of the actions' programs.", counters.execution_s),
+    }
+    for name, (help_, value) in plain.items():
+        yield Family(name, help_, "counter", {NONE: float(value)})
+
+
+def _labelled(name: str, help_: str, label: str, values: dict[tuple[str], int]) -> Family:
+    found: Values = {key: float(value) for key, value in values.items()}
+    return Family(name, help_, "counter", found, (label,))
+
+
+def _queue(snapshot: Snapshot) -> Iterator[Family]:
+    stages: Values = {
+        ("queued",): float(snapshot.queued),
+        ("waiting",): float(snapshot.waiting),
+        ("executing",): float(snapshot.executing),
+    }
+    yield Family("builder_actions", "Actions by stage.", "gauge", stages, ("stage",))
+    states = [worker.state for worker in snapshot.workers]
+    workers: Values = {(state,): float(states.count(state)) for state in WORKER_STATES}
+    yield Family("builder_workers", "Workers by state.", "gauge", workers, ("state",))
+    slots = sum(worker.info.slots for worker in snapshot.workers)
+    busy = sum(worker.held for worker in snapshot.workers)
+    yield Family("builder_slots", "Slots of all workers.", "gauge", {NONE: float(slots)})
+    yield Family("builder_slots_busy", "Slots taken.", "gauge", {NONE: float(busy)})
+
+
+def kind_of(name: str) -> Literal["counter", "gauge"]:
+    return "counter" if name.endswith("_total") else "gauge"
+
+
+def _stores(stores: dict[str, Occupancy]) -> Iterator[Family]:
+    def family(name: str, help_: str, field: str) -> Family:
+        values: Values = {(store,): float(getattr(full, field)) for store, full in stores.items()}
+        return Family(name, help_, kind_of(name), values, ("store",))
+
+    yield family("builder_store_entries", "Entries in the store.", "blobs")
+    yield family("builder_store_used_bytes", "Bytes used.", "used_bytes")
+    yield family("builder_store_capacity_bytes", "Bytes that may be used.", "capacity_bytes")
+    yield family("builder_store_evicted_total", "Entries evicted.", "evicted_blobs")
+    yield family("builder_store_evicted_bytes_total", "Bytes evicted.", "evicted_bytes")

@@ -1,0 +1,157 @@
+"""The whole service in one process, with its workers as children: what `builder serve` runs.
+
+start: ports, then workers, then "ready"
+first signal: no new actions -> workers drain and end -> open calls end -> ports close
+second signal: everything ends at once
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+import trio
+
+from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
+from builder.assembly.pool import LocalPool
+from builder.assembly.signals import obey_signals
+from builder.assembly.status import Section, sections, service_line
+from builder.base.errors import UsageError
+from builder.config.settings import Settings
+from builder.host.lock import owned
+from builder.net.listeners import Listener, open_listeners
+from builder.telemetry.log import get_logger
+
+log = get_logger()
+WORKERS_LOCK = "directory of the local pool"
+
+
+async def run_service(settings: Settings, config: str | None = None) -> None:
+    """Serve until a signal. Raises UsageError for a port or directory that is in use."""
+    log.info("Remote execution service starting...")
+    stopping = trio.Event()
+
+    def drain(why: str) -> None:
+        log.info("Remote execution service draining", signal=why)
+        stopping.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
+        if settings.role == "coordinator":
+            await _serve_alone(settings, stopping)
+        else:
+            with owned(Path(settings.worker.scratch), WORKERS_LOCK):
+                await _serve_with_pool(settings, LocalPool(settings, config), stopping)
+        nursery.cancel_scope.cancel()
+    log.info("Remote execution service stopped")
+
+
+async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
+    async with _coordinator(settings, Hooks()) as coordinator:
+        log.info("Worker pool: none of its own; workers join by `builder worker`")
+        _ready(coordinator)
+        await stopping.wait()
+        coordinator.stop_taking()
+        await coordinator.drain()
+
+
+async def _serve_with_pool(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
+    hooks = Hooks(joined=pool.keeper.worker_joined, pool=pool.state)
+    async with _coordinator(settings, hooks) as coordinator:
+        pool.joins_at(coordinator.coordinator)
+        _tell_pool(settings, pool.size)
+        async with pool.provider, trio.open_nursery() as keeping:
+            keeping.start_soon(pool.keeper.run)
+            await _first_workers(settings, pool, stopping)
+            if not stopping.is_set():
+                _ready(coordinator)
+            await stopping.wait()
+            coordinator.stop_taking()
+            keeping.cancel_scope.cancel()
+        await coordinator.drain()
+
+
+def _tell_pool(settings: Settings, size: int) -> None:
+    workers = f"{size} worker{'s' if size != 1 else ''}"
+    if not settings.pool.autoscale:
+        log.info(f"Worker pool: {workers}")
+        return
+    log.info(f"Worker pool: {workers} (autoscale enabled)")
+    log.info("  Autoscale holds the pool at its minimum: this version does not scale it yet")
+
+
+def _ready(coordinator: Coordinator) -> None:
+    coordinator.ready()
+    log.info("Remote execution service ready")
+
+
+async def _first_workers(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
+    """Wait for them, but not for ever: storage and cache serve without workers too."""
+    joined = False
+
+    async def wait() -> None:
+        nonlocal joined
+        await pool.keeper.wait_joined(pool.size)
+        joined = True
+        nursery.cancel_scope.cancel()
+
+    patience_s = settings.providers.local.start_timeout
+    with trio.move_on_after(patience_s if patience_s > 0 else math.inf):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await stopping.wait()
+            nursery.cancel_scope.cancel()
+    if not joined and not stopping.is_set():
+        log.warning(
+            f"Not all workers have joined within {patience_s:g} s; "
+            "`builder doctor` tells what this host lacks"
+        )
+
+
+@asynccontextmanager
+async def _coordinator(settings: Settings, hooks: Hooks) -> AsyncIterator[Coordinator]:
+    """The coordinator, announced, with its pages on the metrics port."""
+    pages: list[Listener] = []
+    if settings.metrics.enabled:
+        pages = await open_listeners(str(settings.metrics.listen))
+    try:
+        async with (
+            open_coordinator(settings, hooks) as coordinator,
+            trio.open_nursery() as nursery,
+        ):
+            log.info(f"  Coordinator: {coordinator.coordinator}")
+            log.info(f"  REAPI endpoint: {coordinator.reapi}")
+            stop = trio.Event()
+            if pages:
+                log.debug("Metrics", address=pages[0].address)
+                nursery.start_soon(_serve_pages, coordinator, pages, stop)
+            yield coordinator
+            stop.set()
+    finally:
+        for listener in pages:
+            listener.close()
+
+
+async def _serve_pages(
+    coordinator: Coordinator, listeners: list[Listener], stop: trio.Event
+) -> None:
+    # Late and in a thread: the HTTP stack takes longer to import than all the rest to start.
+    serving = await trio.to_thread.run_sync(import_module, "builder.web.serving")
+    metrics = await trio.to_thread.run_sync(import_module, "builder.web.metrics")
+
+    def figures() -> list[Section]:
+        status = coordinator.status()
+        return [("Service", [("State", service_line(status))]), *sections(status)]
+
+    pages = metrics.MetricsPages(coordinator.metrics.registry, coordinator.is_ready, figures)
+    await serving.serve_app(pages.app(), listeners, stop=stop)
+
+
+def check_role(settings: Settings) -> None:
+    """Raises UsageError for a role that is no service."""
+    if settings.role not in ("all", "coordinator"):
+        raise UsageError(
+            f"the configuration says role: {settings.role}; `builder serve` runs the roles all "
+            f"and coordinator, use `builder {settings.role}` or change the role"
+        )

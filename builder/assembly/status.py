@@ -1,0 +1,71 @@
+"""A coordinator's status in words: sections of rows, for the terminal and for the page."""
+
+from builder.base.units import format_duration
+from builder.reapi.pb import control_pb2 as pb
+
+Rows = list[tuple[str, str]]
+Section = tuple[str, Rows]
+
+
+def service_line(status: pb.Status) -> str:
+    """`Running (uptime: 5m 32s)`."""
+    uptime = format_duration(status.uptime.ToNanoseconds() / 1e9)
+    return f"{status.state.capitalize()} (uptime: {uptime})"
+
+
+def sections(status: pb.Status) -> list[Section]:
+    """What there are figures for; a rate of nothing is left out."""
+    found: list[Section] = [
+        ("Workers", _workers(status.workers)),
+        ("Queue", _queue(status.queue)),
+    ]
+    if status.pool.maximum:
+        found.append(("Autoscaling", _pool(status.pool)))
+    found.append(("Metrics", _executions(status.executions)))
+    if status.problems:
+        found.append(("Problems", [(str(n), text) for n, text in enumerate(status.problems, 1)]))
+    return found
+
+
+def _workers(workers: pb.WorkerCounts) -> Rows:
+    rows = [("Total", str(workers.total)), ("Idle", str(workers.idle)), ("Busy", str(workers.busy))]
+    if workers.draining:
+        rows.append(("Draining", str(workers.draining)))
+    if workers.slots:
+        used = workers.slots_busy / workers.slots
+        rows.append(("Utilization", f"{used:.0%} ({workers.slots_busy} of {workers.slots} slots)"))
+    return rows
+
+
+def _queue(queue: pb.QueueCounts) -> Rows:
+    return [
+        ("Pending", _actions(queue.pending)),
+        ("Executing", _actions(queue.executing)),
+        ("Completed", _actions(queue.completed)),
+    ]
+
+
+def _actions(count: int) -> str:
+    return f"{count} action{'' if count == 1 else 's'}"
+
+
+def _pool(pool: pb.PoolState) -> Rows:
+    enabled = "enabled" if pool.autoscale else "off"
+    return [
+        ("Pool", f"{pool.minimum} to {pool.maximum} workers, {pool.desired} wanted ({enabled})"),
+        ("Next action", pool.decision or "none"),
+    ]
+
+
+def _executions(figures: pb.ExecutionFigures) -> Rows:
+    rows = []
+    ended = figures.succeeded + figures.failed
+    if ended:
+        rows.append(("Success rate", f"{figures.succeeded / ended:.1%}"))
+    lookups = figures.cache_hits + figures.cache_misses
+    if lookups:
+        rows.append(("Cache hit rate", f"{figures.cache_hits / lookups:.1%}"))
+    if figures.HasField("mean_execution"):
+        mean_s = figures.mean_execution.ToNanoseconds() / 1e9
+        rows.append(("Avg execution time", format_duration(mean_s)))
+    return rows or [("Actions", "none yet")]

@@ -1,0 +1,75 @@
+"""`builder remote`: see and steer a running service."""
+
+import json
+import os
+
+import click
+
+from builder.cli.options import config_option
+
+GET_STATUS = "/builder.control.Control/GetStatus"
+PATIENCE_S = 10.0
+
+
+@click.group()
+def command() -> None:
+    """See and steer a running service."""
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  builder remote status
+  builder remote status --coordinator build.internal:9000 --json
+
+Exit codes: 0 healthy, 1 not healthy or not reachable.
+"""
+)
+@config_option
+@click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def status(config: str | None, coordinator: str | None, as_json: bool) -> int:
+    """What the service is doing: uptime, workers, queue, metrics."""
+    import trio  # late: `builder remote --help` needs none of it
+
+    from builder.assembly.settings import load_settings
+    from builder.reapi.pb import control_pb2
+
+    settings, _ = load_settings(config, {"client.coordinator": coordinator}, os.environ)
+    address = str(settings.client.coordinator)
+    request = control_pb2.GetStatusRequest(details=as_json).SerializeToString()
+    answer = trio.run(_ask, address, request)
+    found = control_pb2.Status.FromString(answer)
+    click.echo(_json(found) if as_json else _text(found), nl=False)
+    return 1 if found.problems or found.state != "running" else 0
+
+
+async def _ask(address: str, request: bytes) -> bytes:
+    from builder.net.channel import Channel
+
+    async with Channel(address) as channel:
+        return await channel.unary(GET_STATUS, request, timeout_s=PATIENCE_S)
+
+
+def _json(status: object) -> str:
+    from google.protobuf.json_format import MessageToDict
+    from google.protobuf.message import Message
+
+    assert isinstance(status, Message)
+    found = MessageToDict(
+        status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return json.dumps(found, indent=2) + "\n"
+
+
+def _text(status: object) -> str:
+    from builder.assembly.status import sections, service_line
+    from builder.reapi.pb import control_pb2
+
+    assert isinstance(status, control_pb2.Status)
+    title = "Remote Execution Status"
+    lines = [title, "═" * len(title), f"Service: {service_line(status)}"]
+    for name, rows in sections(status):
+        lines += ["", f"{name}:"]
+        lines += [f"  {label}: {figure}" for label, figure in rows]
+    return "\n".join(lines) + "\n"
