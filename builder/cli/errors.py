@@ -76,6 +76,8 @@ def _ending(error: BaseException) -> Ending:
             return Ending(_click_usage(error), error.exit_code)
         case click.ClickException():
             return Ending(f"error: {error.format_message()}", error.exit_code)
+        case BrokenPipeError():  # who read our output has gone, as in `... | head`
+            return Ending("", FAILED)
         case OSError(strerror=str(reason)):
             return Ending(f"error: {_file(error)}{reason}", FAILED)
     kind = type(error).__name__

@@ -93,11 +93,19 @@ def run(args: Sequence[str], name: str, group: click.Command = program) -> int:
     except BaseException as error:
         if os.environ.get("BUILDER_DEBUG"):
             traceback.print_exc()
+        if isinstance(error, BrokenPipeError):
+            _forget_output()
         message, code = ending(error)
         if message:
             click.echo(message, err=True)
         return code
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """Nobody reads it: what is still buffered must not fail again when the process ends."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def main() -> None:

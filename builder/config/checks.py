@@ -7,7 +7,7 @@ from builder.base.document import Path
 from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
-from builder.config.settings import Settings
+from builder.config.settings import Pool, Settings
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
@@ -42,6 +42,9 @@ def exposed(settings: Settings) -> dict[Path, Address]:
 
 def _pool(settings: Settings) -> Iterator[Finding]:
     pool = settings.pool
+    if settings.role == "coordinator" and pool.provider == "local" and pool != Pool(pool.name):
+        message = "'pool' is set, but a coordinator has no local workers"
+        yield Finding(("pool",), message, "use role: all, or another provider")
     if pool.min > pool.max:
         message = f"'pool.min' is {pool.min}, above 'pool.max' {pool.max}"
         yield Finding(("pool", "min"), message, other=("pool", "max"))

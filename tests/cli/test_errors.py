@@ -1,6 +1,10 @@
 """How failures end: one line and an exit code."""
 
 import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -53,6 +57,7 @@ def test_endings(error: BaseException, message: str, code: int) -> None:
     assert ending(error) == Ending(message, code)
 
 
+ROOT = Path(__file__).parents[2]
 USAGE, LOST, BUG = UsageError("bad file"), UnavailableError("lost"), ValueError("bug")
 
 
@@ -168,3 +173,60 @@ def test_a_bug_is_one_line_unless_asked(
     told = capfd.readouterr().err
     assert told.startswith("Traceback (most recent call last)")
     assert told.endswith(line)
+
+
+WAITING = """
+import sys, click, trio
+from builder.cli.main import run
+
+@click.group
+def it(): pass
+
+@it.command
+def wait():
+    async def main():
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(trio.sleep_forever)
+            print("up", flush=True)
+    trio.run(main)
+
+sys.exit(run(["wait"], "it", it))
+"""
+
+
+def test_ctrl_c_ends_without_a_word() -> None:
+    """The exit code is the one that shells know, from inside a nursery too."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.parametrize("args", [["config", "schema"], ["--version"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_error_to_tell(args: list[str]) -> None:
+    """`builder config schema | head -1` ends quietly."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "builder", *args],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.wait(timeout=30)
+    assert err == ""

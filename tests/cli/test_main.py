@@ -122,6 +122,28 @@ def test_production_is_refused_until_it_is_served(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_of_a_client_builds_its_targets(tmp_path: Path) -> None:
+    """`builder --config FILE` runs the role that the file declares, with what the role needs."""
+    (tmp_path / "c.yaml").write_text("role: client\nclient: {targets: [planet]}\n")
+    (tmp_path / "Builderfile").write_text(
+        "target plant:\n  command: [touch, out]\n  outputs: [out]\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "BUILDER_CONFIG": ""}
+    ran = subprocess.run(
+        [sys.executable, "-m", "builder", "--config", "c.yaml"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "'planet'" in ran.stderr
+    assert "'plant'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_version() -> None:
     """For people, for scripts, and the same as the package's."""
     assert builder("--version").stdout == f"builder {VERSION}\n"

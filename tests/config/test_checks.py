@@ -32,6 +32,11 @@ def settings(values: dict[str, Any]) -> Settings:
         ({"pool": {"target": 1}}, "pool.target", "'pool.target' is 1, outside of 2 to 20"),
         ({"pool": {"target": 21}}, "pool.target", "'pool.target' is 21, outside of 2 to 20"),
         (
+            {"role": "coordinator", "pool": {"min": 1}},
+            "pool",
+            "'pool' is set, but a coordinator has no local workers",
+        ),
+        (
             {"pool": {"scale_down_threshold": 0.75}},
             "pool.scale_down_threshold",
             "'pool.scale_down_threshold' 0.75 is not below 'pool.scale_up_threshold' 0.75",
@@ -129,6 +134,8 @@ def test_what_does_not_fit(values: dict[str, Any], key: str, message: str) -> No
         {},
         {"pool": {"min": 0, "max": 0}},
         {"pool": {"target": 2}},
+        {"role": "coordinator", "pool": {"name": "x"}},
+        {"role": "worker", "pool": {"min": 1}},
         {"providers": {"custom": CUSTOM}, "pool": {"provider": "custom"}},
         {"providers": {"custom": {"entry_point": "a:B"}}},
         {"providers": {"aws": {**AWS, "spot": True, "spot_max_price": 0.1}}},

@@ -60,7 +60,7 @@ def test_every_kind_of_value() -> None:
     """Durations become seconds, sizes bytes, addresses addresses, secrets hidden."""
     made = loaded(
         """\
-role: coordinator
+role: all
 coordinator: {listen: 9100, drain_grace: 1m30s, join_token: "file:/etc/t"}
 reapi: {instances: ["", a/b], digest_functions: [blake3], limits: {max_message_size: 8MiB}}
 store: {path: data, max_size: 4G, lease: 90}
@@ -72,7 +72,7 @@ providers: {k8s: {image: i, requests: {cpu: "2"}}}
 client: {remote: local, targets: [a, b]}
 """
     ).settings
-    assert made.role == "coordinator"
+    assert made.role == "all"
     assert made.coordinator.listen == Address("127.0.0.1", 9100)
     assert made.coordinator.drain_grace == 90.0
     assert made.coordinator.join_token == Secret("hush")
