@@ -59,6 +59,7 @@ def attempt(code):
     return f"killed by {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else answer
 
 
-assert (socket, stat)
-table = json.load(open(sys.argv[1]))
+USED_BY_ATTEMPTS = [socket, stat]
+with open(sys.argv[1]) as file:
+    table = json.load(file)
 print(json.dumps({name: attempt(code) for name, code in table.items()}))

@@ -4,6 +4,8 @@ Each row is a sentence that must hold, the statements that try the opposite (see
 and the answers of the kernel that are accepted.
 """
 
+# ruff: noqa: ISC004 - long attempts are written over two lines
+
 import functools
 import json
 import os
@@ -80,7 +82,8 @@ PROCESSES = [
     ("become root", "os.setuid(0)", ("EPERM", "EINVAL")),
     ("become another", "os.setresuid(1001, 1001, 1001)", ("EPERM", "EINVAL")),
     ("change its groups", "os.setgroups([0])", ("EPERM",)),
-    ("hold a capability", "say([l.split()[1] for l in open('/proc/self/status') if l[:3] == 'Cap'])",
+    ("hold a capability", "say([l.split()[1] for l in open('/proc/self/status')"
+     " if l[:3] == 'Cap'])",
      ("['" + "', '".join(["0" * 16] * 5) + "']",)),
     ("gain privileges by exec", "say([l.split()[1] for l in open('/proc/self/status')"
      " if l[:5] in ('NoNew', 'Secco')][:2])", ("['1', '2']",)),

@@ -29,6 +29,12 @@ def survivors(mark: str) -> list[int]:
     return found
 
 
+async def grown(path: Path) -> None:
+    """Until there is something in a file."""
+    while not (path.exists() and path.stat().st_size):  # noqa: ASYNC110 - files tell nobody
+        await trio.sleep(0.005)
+
+
 async def test_wall_time_ends_it_and_keeps_its_output(sandbox: Sandbox, tmp_path: Path) -> None:
     """A program that is too slow is ended by TERM; what it wrote is kept."""
     script = "trap 'echo told; exit 5' TERM; echo begun; while :; do sleep 0.01; done"
@@ -100,8 +106,7 @@ async def test_output_is_readable_while_it_runs(sandbox: Sandbox, tmp_path: Path
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sandbox.run, wanted)
         with trio.fail_after(10):
-            while not (stdout.exists() and stdout.read_text() == "live\n"):
-                await trio.sleep(0.005)  # a file tells nobody when it grows
+            await grown(stdout)
         nursery.cancel_scope.cancel()
 
 
@@ -125,8 +130,7 @@ async def test_broker_killed_means_error_and_a_new_one(tmp_path: Path) -> None:
 
         async def kill_when_up() -> None:
             with trio.fail_after(10):
-                while not (stdout.exists() and stdout.read_text()):
-                    await trio.sleep(0.005)  # a file tells nobody when it grows
+                await grown(stdout)
             os.kill(sandbox.broker_pid, signal.SIGKILL)
 
         async with trio.open_nursery() as nursery:
