@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from builder.base.errors import BuilderError, UsageError
 
@@ -72,6 +73,8 @@ def _ending(error: BaseException) -> Ending:
             return Ending(f"error: {error}", USAGE)
         case BuilderError():
             return Ending(f"error: {error}", FAILED)
+        case NoArgsIsHelpError(ctx=click.Context() as ctx):
+            return Ending(ctx.get_help(), USAGE)
         case click.UsageError():
             return Ending(_click_usage(error), error.exit_code)
         case click.ClickException():
@@ -91,7 +94,7 @@ def _exit_with_text(code: object) -> Ending:
 
 def _click_usage(error: click.UsageError) -> str:
     message = error.format_message().rstrip(".")
-    hint = f"; try '{error.ctx.command_path} --help'" if error.ctx else ""
+    hint = f" (try '{error.ctx.command_path} --help')" if error.ctx else ""
     return f"error: {message}{hint}"
 
 

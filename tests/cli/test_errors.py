@@ -141,11 +141,11 @@ def bug() -> NoReturn:
             2,
             "",
             (
-                "error: Invalid value for '--count': 'x' is not a valid integer; "
-                "try 'it counted --help'\n"
+                "error: Invalid value for '--count': 'x' is not a valid integer "
+                "(try 'it counted --help')\n"
             ),
         ),
-        (["counted", "a"], 2, "", "error: Got unexpected extra argument (a); try 'it counted --h"),
+        (["counted", "a"], 2, "", "error: Got unexpected extra argument (a) (try 'it counted --h"),
     ],
 )
 def test_a_command_line_ends(

@@ -77,13 +77,21 @@ def test_without_anything_it_shows_the_help() -> None:
     assert ran.stdout == builder("--help").stdout
 
 
+def test_a_group_alone_shows_its_help() -> None:
+    """On standard error, because nothing was done."""
+    ran = builder("config")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == builder("config", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["sevre"], "error: no command 'sevre'; did you mean 'serve'?; try 'builder --help'\n"),
+        (["config", "shwo"], "error: No such command 'shwo'"),
+        (["sevre"], "error: no command 'sevre'; did you mean 'serve'? (try 'builder --help')\n"),
         (
             ["xyzzy"],
-            f"error: no command 'xyzzy'; there is {', '.join(COMMANDS)}; try 'builder --help'\n",
+            f"error: no command 'xyzzy'; there is {', '.join(COMMANDS)} (try 'builder --help')\n",
         ),
         (["--nope"], "error: No such option"),
         (["--config"], "error: Option '--config' requires an argument"),
