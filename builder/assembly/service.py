@@ -18,6 +18,8 @@ from builder.assembly.pool import LocalPool
 from builder.assembly.signals import obey_signals
 from builder.assembly.status import Section, sections, service_line
 from builder.base.errors import UsageError
+from builder.config.checks import exposed
+from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host.lock import owned
 from builder.net.listeners import Listener, open_listeners
@@ -30,6 +32,7 @@ WORKERS_LOCK = "directory of the local pool"
 async def run_service(settings: Settings, config: str | None = None) -> None:
     """Serve until a signal. Raises UsageError for a port or directory that is in use."""
     log.info("Remote execution service starting...")
+    _warn_of_exposure(settings)
     stopping = trio.Event()
 
     def drain(why: str) -> None:
@@ -45,6 +48,15 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
                 await _serve_with_pool(settings, LocalPool(settings, config), stopping)
         nursery.cancel_scope.cancel()
     log.info("Remote execution service stopped")
+
+
+def _warn_of_exposure(settings: Settings) -> None:
+    """Listening for other machines unguarded was accepted by `insecure`; it is never silent."""
+    for path, address in exposed(settings).items():
+        log.warning(
+            f"INSECURE: {dotted(path)} {address} is open to other machines without TLS and "
+            "authentication; whoever reaches it can run programs in the sandboxes"
+        )
 
 
 async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
