@@ -24,6 +24,7 @@ class Books:
     __slots__ = (
         "counters",
         "deadlines",
+        "dirty",
         "effects",
         "finished",
         "fleet",
@@ -52,6 +53,7 @@ class Books:
         self.deadlines = Deadlines()
         self.counters = Counters()
         self.effects: list[Effect] = []
+        self.dirty: list[Lane] = []  # that something has come into, and nobody has looked yet
         self.queued = 0
         self.sequence = 0
         self.shutting_down = False

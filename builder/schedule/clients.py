@@ -4,7 +4,7 @@ from builder.schedule import reasons
 from builder.schedule.attempts import end_operation, stop
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, dispatch_lane, enqueue
+from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
 from builder.schedule.effects import RefuseOperation, UpdateOperation
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
@@ -76,7 +76,7 @@ def _start(books: Books, name: str, spec: ActionSpec, now: float) -> None:
         books.in_flight[spec.key] = task
     operation = _add_operation(books, task, name, now)
     enqueue(books, task, now)
-    dispatch_lane(books, books.lanes.lane(requirement), now)
+    dispatch_dirty(books, now)
     if task.state is TaskState.QUEUED:
         books.effects.append(UpdateOperation(view(books, operation)))
 
@@ -106,7 +106,7 @@ def _attended(books: Books, task: Task, now: float) -> None:
     if task.state is TaskState.HELD:
         task.step(TaskInput.COME_BACK)
         enqueue(books, task, now)
-        dispatch_lane(books, books.lane_of(task), now)
+        dispatch_dirty(books, now)
 
 
 def attach(books: Books, name: str, now: float) -> None:

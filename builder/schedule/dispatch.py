@@ -27,6 +27,7 @@ def enqueue(books: Books, task: Task, now: float) -> None:
     lane = books.lane_of(task)
     lane.queue.push(task)
     books.queued += 1
+    books.dirty.append(lane)
     watch_unserved(books, lane, now)
 
 
@@ -40,6 +41,12 @@ def watch_unserved(books: Books, lane: Lane, now: float) -> None:
     if not lane.served and lane.queue and lane.unserved_at is None:
         lane.unserved_at = now
         books.deadlines.add(now + books.policy.unserved_timeout_s, Due.LANE, lane)
+
+
+def dispatch_dirty(books: Books, now: float) -> None:
+    """The end of every event: what came into a queue meanwhile may find a free worker."""
+    while books.dirty:
+        dispatch_lane(books, books.dirty.pop(), now)
 
 
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:

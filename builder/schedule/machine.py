@@ -15,7 +15,7 @@ from builder.schedule.attempts import fail, kept
 from builder.schedule.books import Books
 from builder.schedule.checks import check_books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dispatch_lane, enqueue
+from builder.schedule.dispatch import dispatch_dirty, enqueue
 from builder.schedule.effects import Effect
 from builder.schedule.events import (
     ActionSubmitted,
@@ -77,6 +77,7 @@ class Machine:
                 books.shutting_down = True
             case _:
                 self._worker(event, now)
+        dispatch_dirty(books, now)
         return books.effects
 
     def next_deadline(self) -> float | None:
@@ -153,9 +154,9 @@ class Machine:
             case WorkerVanished(worker, why):
                 workers.vanish(self._books, worker, why, now)
             case WorkerDraining():
-                workers.draining(self._books, event, now)
+                workers.draining(self._books, event)
             case DrainRequested():
-                workers.drain(self._books, event, now)
+                workers.drain(self._books, event)
             case _:
                 assert_never(event)
 
@@ -183,7 +184,6 @@ class Machine:
         if task.state is TaskState.DELAYED:
             task.step(TaskInput.READY)
             enqueue(self._books, task, now)
-            dispatch_lane(self._books, self._books.lane_of(task), now)
 
     def _unserved(self, lane: Lane, now: float) -> None:
         """Tasks have waited long enough for a worker that nothing promises."""

@@ -3,7 +3,7 @@
 from builder.schedule.attempts import WAITING, lose, release, requeue, result, retry, revive
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dispatch_lane, dispatch_worker, watch_unserved
+from builder.schedule.dispatch import dispatch_worker, watch_unserved
 from builder.schedule.effects import (
     AcknowledgeLease,
     CancelLease,
@@ -50,7 +50,7 @@ def connect(books: Books, event: WorkerConnected, now: float) -> None:
     books.effects.append(WelcomeWorker(event.session, interval_s, unknown))
     for lane in books.lanes.of_class(worker.kind):
         lane.unserved_at = None
-        dispatch_lane(books, lane, now)
+        books.dirty.append(lane)
 
 
 def _is_another(books: Books, old: Worker, info: WorkerInfo, now: float) -> bool:
@@ -79,7 +79,7 @@ def _come_back(books: Books, old: Worker, event: WorkerConnected, now: float) ->
     for lease in leases:
         books.fleet.occupy(worker, lease)
     if old.draining and old.info.identity == event.info.identity:
-        drain(books, DrainRequested(worker.info.name, old.drain_grace_s, old.draining), now)
+        drain(books, DrainRequested(worker.info.name, old.drain_grace_s, old.draining))
     return worker
 
 
@@ -125,6 +125,7 @@ def disconnect(books: Books, session: str, now: float) -> None:
     if worker is None:
         return
     books.fleet.disconnect(worker, now)
+    _left(books, worker)
     if worker.leases:
         books.deadlines.add(now + books.policy.reconnect_grace_s, Due.WORKER, worker)
     else:
@@ -160,32 +161,34 @@ def _remove(books: Books, worker: Worker, why: str, now: float) -> None:
         books.fleet.disconnect(worker, now)
     for lease in list(worker.leases.values()):
         lose(books, lease, reason, now)
-    lanes = list(books.lanes.of_class(worker.kind))
+    _left(books, worker)
     _discharge(books, worker, now)
-    for lane in lanes:
-        dispatch_lane(books, lane, now)
 
 
-def draining(books: Books, event: WorkerDraining, now: float) -> None:
+def _left(books: Books, worker: Worker) -> None:
+    """It takes no more leases: tasks that avoid the others may have to make do with them now."""
+    books.dirty.extend(books.lanes.of_class(worker.kind))
+
+
+def draining(books: Books, event: WorkerDraining) -> None:
     worker = books.fleet.sessions.get(event.session)
     if worker is not None:
-        _drain(books, worker, event.why, now)
+        _drain(books, worker, event.why)
 
 
-def drain(books: Books, event: DrainRequested, now: float) -> None:
+def drain(books: Books, event: DrainRequested) -> None:
     worker = books.fleet.workers.get(event.worker)
     if worker is None:
         return
     if worker.session:
         books.effects.append(DrainWorker(worker.session, event.grace_s, event.why))
     worker.drain_grace_s = event.grace_s
-    _drain(books, worker, event.why, now)
+    _drain(books, worker, event.why)
 
 
-def _drain(books: Books, worker: Worker, why: str, now: float) -> None:
+def _drain(books: Books, worker: Worker, why: str) -> None:
     books.fleet.drain(worker, why or "asked to")
-    for lane in books.lanes.of_class(worker.kind):
-        dispatch_lane(books, lane, now)  # what avoids others may have to make do with them now
+    _left(books, worker)
 
 
 def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
@@ -277,4 +280,3 @@ def _returned(books: Books, worker: Worker, lease: Lease, why: str, now: float) 
         requeue(books, task, now)
     else:
         retry(books, task, lease, reason, now)
-    dispatch_lane(books, books.lanes.lane(task.requirement), now)
