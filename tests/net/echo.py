@@ -1,5 +1,6 @@
 """The service that tests call: one method of each kind, on plain bytes."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -90,9 +91,11 @@ ECHO = Service(
 
 
 @asynccontextmanager
-async def serving(*services: Service, **options: object) -> AsyncIterator[Server]:
+async def serving(
+    *services: Service, tls: ssl.SSLContext | None = None, **options: object
+) -> AsyncIterator[Server]:
     """A server on a free loopback port, until the block ends."""
-    listeners = await open_listeners("127.0.0.1:0")
+    listeners = await open_listeners("127.0.0.1:0", tls)
     async with trio.open_nursery() as nursery:
         run = partial(serve, services or (ECHO,), listeners, **options)
         yield await nursery.start(run)

@@ -1,0 +1,235 @@
+"""The server among its clients: hooks, cancellation, fairness, attacks, sockets, the end."""
+
+import contextlib
+import logging
+import socket
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import pytest
+import trio
+
+from builder.base.errors import (
+    DeadlineExceededError,
+    UnauthenticatedError,
+    UnavailableError,
+    UsageError,
+)
+from builder.net.channel import Channel
+from builder.net.listeners import open_listeners, split_address
+from builder.net.rpc import Call, Context, Method, Service
+from builder.net.server import routes_of, serve
+from builder.net.serving import Hooks
+from builder.wire import frames
+from builder.wire.frames import ErrorCode
+from builder.wire.limits import Limits
+from tests.net.echo import ECHO, serving
+from tests.wire.peers import error_of, read
+
+
+async def plain(address: str) -> trio.SocketStream:
+    return await trio.open_tcp_stream(*split_address(address))
+
+
+async def until_closed(stream: trio.SocketStream) -> bytes:
+    data = b""
+    with trio.fail_after(5):
+        try:
+            while part := await stream.receive_some():
+                data += part
+        except trio.BrokenResourceError:
+            pass
+    return data
+
+
+async def test_hooks_see_every_call() -> None:
+    """authorize may refuse; observe gets path and code of calls of every kind."""
+    seen: list[tuple[str, int]] = []
+
+    def authorize(context: Context) -> None:
+        if context.metadata.get("token") != "right":
+            raise UnauthenticatedError("send a token")
+
+    def observe(path: str, code: int, seconds: float) -> None:
+        assert seconds >= 0
+        seen.append((path.rpartition("/")[2], code))
+
+    async with (
+        serving(hooks=Hooks(authorize, observe)) as server,
+        Channel(server.addresses[0]) as channel,
+    ):
+        right = {"token": "right"}
+        for method in ("Echo", "SlowEcho", "Up"):
+            await channel.unary(f"/test.Echo/{method}", b"", metadata=right)
+            with pytest.raises(UnauthenticatedError, match="send a token"):
+                await channel.unary(f"/test.Echo/{method}", b"")
+    assert seen == [(m, c) for m in ("Echo", "SlowEcho", "Up") for c in (0, 16)]
+
+
+@pytest.mark.parametrize("how", ["reset", "disconnect", "deadline"])
+@pytest.mark.parametrize("kind", ["stream", "unary"])
+async def test_handlers_are_cancelled(how: str, kind: str) -> None:
+    """A handler whose client left, reset the stream, or is out of time ends."""
+    entered, ended = trio.Event(), trio.Event()
+
+    async def wait() -> bytes:
+        entered.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+        return b""
+
+    async def stream(call: Call) -> None:
+        await wait()
+
+    def unary(request: bytes, context: Context):
+        return wait()
+
+    method = Method("/t/W", stream=stream) if kind == "stream" else Method("/t/W", unary=unary)
+    timeout = 0.05 if how == "deadline" else None
+    with trio.fail_after(5):
+        async with serving(Service("t", (method,))) as server:
+            async with Channel(server.addresses[0]) as channel:
+                passes = contextlib.suppress(DeadlineExceededError)
+                with passes:
+                    async with channel.stream("/t/W", timeout_s=timeout) as opened:
+                        await opened.send(b"")
+                        await opened.done_sending()
+                        await entered.wait()
+                        if how == "deadline":
+                            await opened.receive()
+                if how == "reset":
+                    await ended.wait()
+            await ended.wait()
+
+
+async def test_a_client_that_does_not_read_slows_nobody() -> None:
+    """Streams to a stuck client wait; calls of another one are answered."""
+    async with serving() as server:
+        stuck = await plain(server.addresses[0])
+        config = h2.config.H2Configuration(client_side=True)
+        connection = h2.connection.H2Connection(config)
+        connection.initiate_connection()
+        connection.increment_flow_control_window(2**31 - 1 - 65535)
+        connection.update_settings({4: 2**31 - 1})
+        headers = [(":method", "POST"), (":scheme", "http"), (":path", "/test.Echo/Down")]
+        headers += [(":authority", "x"), ("te", "trailers"), ("content-type", "application/grpc")]
+        for stream_id in (1, 3, 5, 7):
+            connection.send_headers(stream_id, headers)
+            request = b"1000 1000000"
+            connection.send_data(stream_id, b"\0\0\0\0\x0c" + request, end_stream=True)
+        await stuck.send_all(connection.data_to_send())
+        async with Channel(server.addresses[0]) as channel:
+            with trio.fail_after(5):
+                for _ in range(100):
+                    assert await channel.unary("/test.Echo/SlowEcho", b"x") == b"x"
+        await stuck.aclose()
+
+
+async def test_a_slow_handler_delays_nobody() -> None:
+    async with (
+        serving() as server,
+        Channel(server.addresses[0]) as channel,
+        channel.stream("/test.Echo/Hang") as hanging,
+    ):
+        await hanging.send(b"")
+        with trio.fail_after(5):
+            assert await channel.unary("/test.Echo/Echo", b"x") == b"x"
+
+
+ATTACKS = {
+    "http/1.1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "pings": frames.PREFACE + frames.settings({}) + frames.ping(bytes(8)) * 30_000,
+    "settings": frames.PREFACE + frames.settings({}) * 30_000,
+    "noise": frames.PREFACE + bytes(range(256)) * 1000,
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_attackers_are_sent_away_and_others_unharmed(name: str) -> None:
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        assert await channel.unary("/test.Echo/Echo", b"before") == b"before"
+        attacker = await plain(server.addresses[0])
+        async with trio.open_nursery() as nursery:
+
+            async def attack() -> None:
+                with contextlib.suppress(trio.BrokenResourceError):  # sent away in the middle
+                    await attacker.send_all(ATTACKS[name])
+
+            nursery.start_soon(attack)
+            got = await until_closed(attacker)
+            nursery.cancel_scope.cancel()
+        if got:  # a reset may have overtaken the GOAWAY
+            assert [n for n, *_ in read(got[: len(got)])][-1] == "GOAWAY"
+        assert await channel.unary("/test.Echo/Echo", b"after") == b"after"
+        await attacker.aclose()
+
+
+async def test_goaway_says_why() -> None:
+    async with serving(limits=Limits(max_control=10)) as server:
+        attacker = await plain(server.addresses[0])
+        await attacker.send_all(ATTACKS["pings"][:600])
+        name, _, _, payload = read(await until_closed(attacker))[-1]
+        assert name == "GOAWAY"
+        assert error_of(payload) == ErrorCode.ENHANCE_YOUR_CALM
+        await attacker.aclose()
+
+
+async def test_unix_socket(tmp_path: Path) -> None:
+    """A socket in the file system; a dead one is replaced, a live one is not."""
+    address = f"unix:{tmp_path / 'socket'}"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "socket"))
+    left.close()
+    listeners = await open_listeners(address)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, [ECHO], listeners)
+        with pytest.raises(UsageError, match="in use"):
+            await open_listeners(address)
+        async with Channel(address) as channel:
+            assert await channel.unary("/test.Echo/Echo", b"x") == b"x"
+        await server.drain()
+    assert not (tmp_path / "socket").exists()
+
+
+async def test_addresses() -> None:
+    assert split_address("[::1]:9000") == ("::1", 9000)
+    assert split_address(":9000") == ("", 9000)
+    for wrong in ("9000", "host:", "host:x", "host:99999"):
+        with pytest.raises(UsageError, match="write for example"):
+            split_address(wrong)
+    taken = await open_listeners("127.0.0.1:0")
+    with pytest.raises(UsageError, match="in use"):
+        await open_listeners(taken[0].address)
+    for listener in taken:
+        listener.close()
+
+
+async def test_drain_ends_what_hangs_after_its_grace() -> None:
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        async with channel.stream("/test.Echo/Hang") as call:
+            await call.send(b"")
+            with trio.fail_after(10):
+                await server.drain(grace_s=0.05)
+                with pytest.raises(UnavailableError):
+                    await call.receive()
+        assert server.connections == 0
+
+
+async def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        with pytest.raises(Exception, match="see the log"):
+            await channel.unary("/test.Echo/Broken", b"")
+    assert "a bug" in caplog.text
+    assert "/test.Echo/Broken" in caplog.text
+
+
+def test_services_are_checked() -> None:
+
+    with pytest.raises(ValueError, match="twice"):
+        routes_of([ECHO, ECHO])
+    with pytest.raises(ValueError, match="one handler"):
+        routes_of([Service("x", (Method("/x/Y"),))])

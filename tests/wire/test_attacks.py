@@ -1,0 +1,175 @@
+"""What a hostile peer does ends with the right GOAWAY, and costs bounded memory and time."""
+
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from hpack import Encoder
+
+from builder.wire import frames
+from builder.wire.events import ConnectionEnded
+from builder.wire.frames import ErrorCode
+from builder.wire.server import ServerConnection
+from tests.wire.peers import block, call, error_of, frame, message, request, sent, started
+
+SMALL = {"max_resets": 50, "max_control": 50, "max_tiny_data": 50}
+OPEN = frame(frames.HEADERS, 4, 1, block(request("/t.S/Stream")))
+
+
+def rapid_reset(connection: ServerConnection, number: int) -> bytes:
+    """CVE-2023-44487."""
+    stream_id = 2 * number + 1
+    head = frame(frames.HEADERS, 4, stream_id, block(request("/t.S/Stream")))
+    return head + frames.rst_stream(stream_id, 8)
+
+
+def rapid_reset_of_unary_calls(connection: ServerConnection, number: int) -> bytes:
+    return call(2 * number + 1, b"x") + frames.rst_stream(2 * number + 1, 8)
+
+
+def made_you_reset(connection: ServerConnection, number: int) -> bytes:
+    """CVE-2025-8671: the server is made to send the resets."""
+    stream_id = 2 * number + 1
+    head = frame(frames.HEADERS, 4, stream_id, block(request("/t.S/Stream")))
+    return head + frames.window_update(stream_id, 0)
+
+
+def ping_flood(connection: ServerConnection, number: int) -> bytes:
+    return frames.ping(b"12345678")
+
+
+def settings_flood(connection: ServerConnection, number: int) -> bytes:
+    return frames.settings({})
+
+
+def priority_flood(connection: ServerConnection, number: int) -> bytes:
+    return frame(frames.PRIORITY, 0, 1, bytes(4) + b"\1")
+
+
+def unknown_flood(connection: ServerConnection, number: int) -> bytes:
+    return frame(99, 0, 0, b"x")
+
+
+def tiny_data(connection: ServerConnection, number: int) -> bytes:
+    head = frames.pack_header(5 << 8, 0, 1) + (900).to_bytes(5, "big")
+    return (OPEN + head if number == 0 else b"") + frame(frames.DATA, 0, 1, b"x")
+
+
+def empty_data(connection: ServerConnection, number: int) -> bytes:
+    """CVE-2019-9518."""
+    return (OPEN if number == 0 else b"") + frame(frames.DATA, 0, 1)
+
+
+def tiny_windows(connection: ServerConnection, number: int) -> bytes:
+    """CVE-2019-9511: DATA dribbles an octet at a time."""
+    return (OPEN if number == 0 else b"") + frames.window_update(1, 1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        rapid_reset,
+        rapid_reset_of_unary_calls,
+        made_you_reset,
+        ping_flood,
+        settings_flood,
+        priority_flood,
+        unknown_flood,
+        empty_data,
+        tiny_data,
+        tiny_windows,
+    ],
+)
+def test_floods_are_sent_away(attack: Callable[[ServerConnection, int], bytes]) -> None:
+    """More than the budget in ten seconds is ENHANCE_YOUR_CALM; at a slow pace it is fine."""
+    connection = started(**SMALL)
+    for number in range(200):
+        events = connection.receive(attack(connection, number), 0.0)
+        if connection.ended:
+            break
+    assert 40 <= number <= 60
+    assert isinstance(events[-1], ConnectionEnded)
+    name, _, _, payload = sent(connection)[-1]
+    assert name == "GOAWAY"
+    assert error_of(payload) == ErrorCode.ENHANCE_YOUR_CALM
+    slow = started(**SMALL)
+    for number in range(200):
+        slow.receive(attack(slow, number), number * 0.5)
+    assert not slow.ended
+
+
+def test_continuation_flood() -> None:
+    """CVE-2024-27316: a header block without end is cut off by size, and by number of frames."""
+    for part, most in ((b"", 70), (bytes(16_000), 12)):
+        connection = started()
+        connection.receive(frame(frames.HEADERS, 0, 1), 0.0)
+        count = 0
+        while not connection.ended:
+            connection.receive(frame(frames.CONTINUATION, 0, 1, part), 0.0)
+            count += 1
+        assert count <= most
+        assert error_of(sent(connection)[-1][3]) == ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_hpack_bomb() -> None:
+    """A block of 10 KiB that stands for 40 MiB."""
+    connection = started()
+    bomb = b"\x40\x01a" + b"\x7f\x81\x1e" + b"v" * 3968 + b"\xbe" * 10_000
+    connection.receive(frame(frames.HEADERS, 4, 1, bomb), 0.0)
+    assert error_of(sent(connection)[-1][3]) == ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_tiny_data_does_not_cost_an_object_each() -> None:
+    """What comes in frames of one octet takes little more than its octets."""
+    connection = started(max_tiny_data=10**9)
+    head = frame(frames.HEADERS, 4, 1, block(request("/t.S/Large")))
+    connection.receive(head + frame(frames.DATA, 0, 1, (900_000).to_bytes(5, "big")), 0.0)
+    one = frame(frames.DATA, 0, 1, b"x")
+    tracemalloc.start()
+    for _ in range(20):
+        connection.receive(one * 1000, 0.0)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 100_000
+    assert connection.streams[1].received == 20_000
+
+
+def test_zero_windows_are_bounded_by_memory() -> None:
+    """With too much queued for a client that takes nothing, new calls are refused."""
+    connection = started(max_backlog=1_000_000)
+    connection.receive(frames.settings({4: 0}), 0.0)
+    encoder = Encoder()
+    refused = 0
+    for stream_id in range(1, 101, 2):
+        for event in connection.receive(call(stream_id, b"x", encoder=encoder), 0.0):
+            connection.reply(event[0], bytes(100_000))
+        refused += any(name == "RST_STREAM" for name, *_ in sent(connection))
+    assert refused == 50 - 10
+    assert connection.sender.backlog <= 1_100_000
+
+
+def test_one_octet_at_a_time_of_a_large_frame() -> None:
+    """A frame that dribbles in is kept as a few buffers, not as one per octet."""
+    connection = started()
+    data = frame(frames.HEADERS, 4, 1, block(request("/t.S/Large")))
+    data += frame(frames.DATA, 1, 1, message(bytes(60_000)))
+    events: list = []
+    for at in range(len(data)):
+        events += connection.receive(data[at : at + 1], 0.0)
+        assert len(connection._parts) <= 65
+    assert len(events[0][2]) == 60_000
+
+
+def test_answers_to_a_reset_flood_are_cheap() -> None:
+    """A receive full of calls and resets takes time in proportion to its octets."""
+    encoder = Encoder()
+    connection = started(max_resets=10**9)
+    connection.receive(call(1, b"", encoder=encoder), 0.0)
+    connection.reply(1, b"")
+    sent(connection)
+    data = b"".join(
+        call(n, b"", encoder=encoder) + frames.rst_stream(n, 8) for n in range(3, 2003, 2)
+    )
+    events = connection.receive(data, 0.0)
+    assert not [e for e in events if type(e) is tuple]
+    assert not connection.streams
