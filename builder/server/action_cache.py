@@ -46,16 +46,21 @@ class ActionCacheService:
 
     def get(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
         request = parse(pb.GetActionResultRequest, data)
-        instance = self._instances.check(request.instance_name)
-        action = self._digest(request.digest_function, request.action_digest)
+        instance, message = request.instance_name, request.action_digest
+        hash_ = message.hash
+        function = function_of(request.digest_function, hash_, self._functions)
+        if self._inline is not None and not (
+            request.inline_stdout or request.inline_stderr or request.inline_output_files
+        ):
+            # A hit needs no checks: these names passed them when the result was stored.
+            found = self._inline.peek(instance, Digest(hash_, message.size_bytes, function))
+            if found is not None:
+                return found
+        action = from_proto(message, function)
         hints = Hints(
             request.inline_stdout, request.inline_stderr, frozenset(request.inline_output_files)
         )
-        if self._inline is not None and not any(hints):
-            found = self._inline.peek(instance, action)
-            if found is not None:
-                return found
-        return self._get(instance, action, hints)
+        return self._get(self._instances.check(instance), action, hints)
 
     def update(self, data: bytes, _context: Context) -> Awaitable[bytes]:
         request = parse(pb.UpdateActionResultRequest, data)

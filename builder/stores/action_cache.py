@@ -51,9 +51,9 @@ class CheckedActionCache:
 
     def peek(self, instance: str, action: Digest) -> bytes | None:
         known = self._known.get((instance, action))
-        if known is not None and known.stamp == self._stamp() != NEVER:
-            return known.data
-        return None
+        if known is None or self._inline is None or known.stamp != self._inline.stamp():
+            return None
+        return known.data
 
     async def lookup(self, instance: str, action: Digest) -> ActionResult | None:
         data = await self.lookup_serialized(instance, action)
