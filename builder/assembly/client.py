@@ -154,7 +154,9 @@ async def _place(kind: str, plan: Plan, state: StateDirectory) -> AsyncIterator[
             yield place
     elif plan.request.remote == LOCAL:
         from builder.assembly.local import local_service  # late: it is the whole service
+        from builder.telemetry.log import configure
 
+        configure("warning", plan.settings.logging.format, sys.stderr)
         async with (
             local_service(plan.settings) as address,
             _remote(address, "in this process", plan.settings) as place,

@@ -5,6 +5,8 @@ again, so the stream is taken up by WaitExecution, and only a server that no lon
 is asked to execute anew. Source: REAPI v2 `Execution`, google.longrunning `Operation`.
 """
 
+import contextlib
+
 import trio
 from google.protobuf.message import DecodeError
 
@@ -26,7 +28,10 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 EXECUTION = "/build.bazel.remote.execution.v2.Execution/"
 CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 METADATA = "build.bazel.remote.execution.v2.requestmetadata-bin"
+CANCEL = "/google.longrunning.Operations/CancelOperation"
 FIRST_CONTACT_S = 5.0
+GOODBYE_S = 1.0
+LASTED_S = 10.0  # a stream that lasted so long was a working one
 
 
 class RemoteExecutor:
@@ -47,41 +52,50 @@ class RemoteExecutor:
         self._pauses = pauses
 
     async def execute(self, ticket: Ticket, watch: Watch) -> pb.ExecuteResponse:
-        name = ""
+        follow = _Follow(watch)
         waits = self._pauses()
-        while True:
-            follow = _Follow(watch)
-            try:
-                await self._follow(ticket, name, follow)
-            except NotFoundError:
-                if not name:
-                    raise
-                follow.name, name = "", ""  # the server has forgotten it: execute anew
-                if (pause := next(waits, None)) is None:
-                    raise
-                await trio.sleep(pause)
-                continue
-            except UnavailableError as error:
-                broken: StatusError = error
-            else:
+        try:
+            while True:
+                began = trio.current_time()
+                broken = await self._attempt(ticket, follow)
                 if follow.response is not None:
                     return follow.response
-                broken = UnavailableError("the server ended the stream before the action's end")
-            name = follow.name or name
-            if follow.name:
-                waits = self._pauses()  # it answered: this is a new breakage
-            if (pause := next(waits, None)) is None:
-                raise broken
-            await trio.sleep(pause)
+                if trio.current_time() - began > LASTED_S:
+                    waits = self._pauses()  # this is another breakage than the one before
+                if (pause := next(waits, None)) is None:
+                    raise broken
+                await trio.sleep(pause)
+        except trio.Cancelled:
+            await self._cancel(follow.name)
+            raise
 
-    async def _follow(self, ticket: Ticket, name: str, follow: "_Follow") -> None:
-        if name:
-            method, request = (
-                "WaitExecution",
-                pb.WaitExecutionRequest(name=name).SerializeToString(),
-            )
-        else:
-            method, request = "Execute", self._request(ticket).SerializeToString()
+    async def _attempt(self, ticket: Ticket, follow: "_Follow") -> StatusError:
+        """One stream to its end; why it ended, if not with a response."""
+        try:
+            await self._follow(ticket, follow)
+        except NotFoundError as error:
+            if not follow.name:
+                raise
+            follow.name = ""  # the server has forgotten it: execute anew
+            return error
+        except UnavailableError as error:
+            return error
+        return UnavailableError("the server ended the stream before the action's end")
+
+    async def _cancel(self, name: str) -> None:
+        """Stop it at once; else the server would wait a while for us to come back."""
+        if not name:
+            return
+        request = operations_pb2.CancelOperationRequest(name=name).SerializeToString()
+        deadline = trio.current_time() + GOODBYE_S
+        with trio.CancelScope(shield=True, deadline=deadline), contextlib.suppress(StatusError):
+            await self._channel.unary(CANCEL, request)  # if it fails it finds out by itself
+
+    async def _follow(self, ticket: Ticket, follow: "_Follow") -> None:
+        method, request = "Execute", self._request(ticket).SerializeToString()
+        if follow.name:
+            again = pb.WaitExecutionRequest(name=follow.name)
+            method, request = "WaitExecution", again.SerializeToString()
         metadata = pb.RequestMetadata(
             tool_details=pb.ToolDetails(tool_name="bldr"),
             action_id=ticket.action.hash,
@@ -109,7 +123,7 @@ class RemoteExecutor:
 
 
 class _Follow:
-    """What one stream of Operations has said so far."""
+    """What an execution's Operations have said so far."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
