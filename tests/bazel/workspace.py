@@ -85,6 +85,7 @@ def _tree(ctx):
         outputs = [folder],
         arguments = [folder.path],
         command = """set -e
+mkdir -p "$1"  # REAPI: the worker makes the folders that lead to it
 cd "$1"
 mkdir -p deep/er empty
 for i in 1 2 3 4 5; do echo "$i" > "deep/$i.txt"; done
