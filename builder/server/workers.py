@@ -50,18 +50,18 @@ class WorkersService:
         info = info_of(hello)
         _check(info)
         session, mail = self._scheduler.open_session(info.name)
-        ending: StatusError | None = None
+        endings: list[StatusError] = []  # of the two ways, the first that ends counts
         try:
             running = tuple(hello.running_lease_ids)
             self._scheduler.post(events.WorkerConnected(session, info, running))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, call, session, nursery.cancel_scope)
-                ending = await _send(call, mail)
+                nursery.start_soon(self._receive, call, session, endings, nursery.cancel_scope)
+                endings.append(await _send(call, mail))
                 nursery.cancel_scope.cancel()
         finally:
             self._scheduler.close_session(session)
-        if ending is not None:
-            raise ending
+        if endings:
+            raise endings[0]
 
     async def _hello(self, call: Call) -> workers_pb2.Hello:
         """Raises InvalidArgumentError, UnauthenticatedError."""
@@ -77,16 +77,21 @@ class WorkersService:
             return message.hello
         raise InvalidArgumentError(f"no Hello within {HELLO_S:g} s")
 
-    async def _receive(self, call: Call, session: str, stream: trio.CancelScope) -> None:
-        """Until the worker half-closes; a malformed message ends the stream."""
-        while (data := await call.receive()) is not None:
-            event = event_of(session, parse(workers_pb2.FromWorker, data))
-            if event is not None:
-                self._scheduler.post(event)
+    async def _receive(
+        self, call: Call, session: str, endings: list[StatusError], stream: trio.CancelScope
+    ) -> None:
+        """Until the worker half-closes; a malformed message ends the stream too."""
+        try:
+            while (data := await call.receive()) is not None:
+                event = event_of(session, parse(workers_pb2.FromWorker, data))
+                if event is not None:
+                    self._scheduler.post(event)
+        except InvalidArgumentError as error:
+            endings.append(error)
         stream.cancel()
 
 
-async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> StatusError | None:
+async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> StatusError:
     """Until the scheduler closes the session; the status with which to end the stream."""
     async for effect in mail:
         match effect:
@@ -96,7 +101,7 @@ async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> Statu
                 return AbortedError(why)
             case _:
                 await call.send(message_of(effect))
-    return None
+    return AbortedError("the coordinator has ended the session")
 
 
 def _check(info: WorkerInfo) -> None:
