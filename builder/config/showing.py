@@ -125,16 +125,20 @@ def _flow(value: Any) -> str:
         case list():
             return f"[{', '.join(map(_flow, value))}]"
         case dict():
-            return f"{{{', '.join(f'{_flow(k)}: {_flow(v)}' for k, v in value.items())}}}"
+            return f"{{{', '.join(f'{_text(k)}: {_flow(v)}' for k, v in value.items())}}}"
         case str():
-            return value if _is_plain(value) else _quoted(value)
+            return _text(value.replace("${", "$${"))
     return json.dumps(value)
 
 
+def _text(text: str) -> str:
+    return text if _is_plain(text) else _quoted(text)
+
+
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads the bare text as this very text, also inside of brackets."""
+    """Whether YAML reads the bare text as this very text, inside of brackets and outside."""
     try:
-        return parse(f"[{text}]", "").value == [text]
+        return parse(f"a: {text}\nb: [{text}]", "").value == {"a": text, "b": [text]}
     except DocumentError:
         return False
 

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.base.document import MAX_DEPTH, parse
@@ -242,12 +242,14 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(plain)
 def test_round_trip(value: object) -> None:
     """What a writer of YAML wrote is read back the same (it quotes what could be misread)."""
     assert parse(yaml.safe_dump(value, allow_unicode=True), "f.yaml").value == value
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80) | st.text("[]{}:,-&*!|>'\"%@ \n\tab1<?", max_size=60))
 def test_any_text_is_a_document_or_an_error_with_a_place(text: str) -> None:
     """No input ends in anything else, and the place lies in the text or just behind it."""
@@ -260,6 +262,7 @@ def test_any_text_is_a_document_or_an_error_with_a_place(text: str) -> None:
             assert found.position.column >= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True), st.data())
 def test_positions_point_at_the_keys(names: list[str], data: st.DataObject) -> None:
     """Taking the text from a key's position finds that very key."""

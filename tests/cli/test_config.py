@@ -132,3 +132,15 @@ def test_help_tells_the_variables(capfd: pytest.CaptureFixture[str]) -> None:
     assert (
         "BUILDER_COORDINATOR   client.coordinator, worker.coordinator" in Ran(capfd, "--help").out
     )
+
+
+def test_the_environment_names_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BUILDER_CONFIG holds for every command; --config goes before it."""
+    for name, least in (("a.yaml", 3), ("b.yaml", 4)):
+        (tmp_path / name).write_text(f"pool: {{min: {least}}}\n")
+    monkeypatch.setenv("BUILDER_CONFIG", str(tmp_path / "a.yaml"))
+    first = json.loads(Ran(capfd, "show", "--json").out)
+    second = json.loads(Ran(capfd, "show", "--json", "--config", str(tmp_path / "b.yaml")).out)
+    assert (first["pool.min"]["value"], second["pool.min"]["value"]) == (3, 4)

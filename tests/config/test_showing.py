@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.base.document import parse
@@ -89,18 +89,21 @@ def test_sizes(size: int, text: str) -> None:
     assert size_text(size) == text
 
 
+@settings(deadline=None)
 @given(st.floats(0, 10**7, allow_nan=False))
 def test_every_duration_is_read_back(seconds: float) -> None:
     """To the microsecond."""
     assert parse_duration(duration_text(seconds)) == pytest.approx(seconds, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**53))
 def test_every_size_is_read_back(size: int) -> None:
     """To the byte."""
     assert parse_size(size_text(size)) == size
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4))
 def test_every_text_is_read_back(platform: dict[str, str]) -> None:
     """Quoted where YAML would read something else."""
