@@ -98,4 +98,4 @@ EMPTY = {function: digest_of(b"", function) for function in HASHERS}
 
 def is_empty(digest: Digest) -> bool:
     """Whether it names the empty blob, which is always present and never stored."""
-    return digest.size_bytes == 0
+    return digest.size_bytes == 0 and digest == EMPTY[digest.function]

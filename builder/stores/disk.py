@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from builder.base.digest import HASHERS, Digest, digest_of
+from builder.base.digest import HEX, HEX_LENGTHS, Digest, digest_of, is_empty
 from builder.base.errors import NotFoundError
 from builder.stores.folder import Folder, Fsync, remove
 from builder.stores.index import Index, Occupancy, key_of
@@ -153,7 +153,7 @@ class DiskBlobStore:
     def get_nowait(self, digest: Digest) -> bytes | None:
         if digest.size_bytes > SMALL:
             return None
-        if not digest.size_bytes:
+        if is_empty(digest):
             return b""
         with self.folder.errors():
             data, found = _read_whole(self._open(digest), digest)
@@ -220,7 +220,7 @@ class DiskBlobStore:
 
     def _open(self, digest: Digest) -> int:
         """A descriptor; -1 for the empty blob. Raises NotFoundError."""
-        if not digest.size_bytes:
+        if is_empty(digest):
             return -1
         path = self.path(digest)
         with self.folder.errors():
@@ -257,7 +257,7 @@ class DiskBlobStore:
 
     def _discover(self, function: str, hash_: str, size: int) -> bool:
         """Whether a blob that the index does not know yet is on the disk."""
-        if function not in HASHERS or not hash_.isalnum():
+        if HEX_LENGTHS.get(function) != len(hash_) or not HEX.issuperset(hash_):
             return False
         path = self._path(function, hash_, size)
         if size_of(path) != size:

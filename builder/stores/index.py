@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from builder.base.digest import Digest
+from builder.base.digest import EMPTY, Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
 from builder.stores.interface import NamedT
@@ -90,7 +90,7 @@ class Index:
             if entry is not None and entry & SIZE == digest.size_bytes:
                 if entry >> SHIFT < tick:
                     self._renew(prefix + hash_, entry & SIZE, tick)
-            elif digest.size_bytes:
+            elif digest.size_bytes or hash_ != EMPTY[function].hash:
                 missing.setdefault((hash_, digest.size_bytes), digest)
         return list(missing.values())
 

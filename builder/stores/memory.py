@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, S
 
 import trio
 
-from builder.base.digest import Digest, digest_of
+from builder.base.digest import Digest, digest_of, is_empty
 from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
 from builder.stores.index import Index, Occupancy, key_of
 from builder.stores.interface import PIECE, NamedT
@@ -93,7 +93,7 @@ class MemoryBlobStore:
         return missing
 
     def get_nowait(self, digest: Digest) -> bytes:
-        if not digest.size_bytes:
+        if is_empty(digest):
             return b""
         if not self._index.touch(digest, self._now()):
             raise absent(digest)
@@ -102,7 +102,7 @@ class MemoryBlobStore:
 
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         check_bytes(digest, data)
-        if not digest.size_bytes or self._index.touch(digest, self._now()):
+        if is_empty(digest) or self._index.touch(digest, self._now()):
             return True
         self._make_room(len(data))
         self.keep(digest, bytes(data))

@@ -80,6 +80,16 @@ async def test_the_empty_blob_is_always_there(store: BlobStore) -> None:
         await write(store, empty, chunks(b""))
 
 
+async def test_only_the_empty_blob_is_empty(store: BlobStore) -> None:
+    """A digest of no bytes with another hash names nothing that could ever be stored."""
+    never = digest_of(b"x")._replace(size_bytes=0)
+    assert await store.find_missing([never]) == [never]
+    with pytest.raises(NotFoundError):
+        await store.get(never)
+    with pytest.raises(InvalidArgumentError):
+        await store.put(never, b"")
+
+
 async def test_missing_ones_come_once_in_the_order_of_asking(store: BlobStore) -> None:
     """Each missing digest is named once, in the order of asking, across functions."""
     here = digest_of(b"here")
