@@ -197,6 +197,7 @@ class FinishedAction:
 
     def __init__(self, done: Exit, root_fd: int, gone: trio.Event) -> None:
         self._exit, self._root_fd, self._gone = done, root_fd, gone
+        self._scratch = os.path.dirname(done.stdout)
 
     @property
     def exit(self) -> Exit:
@@ -220,6 +221,16 @@ class FinishedAction:
             self._root_fd = -1
         with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
             await self._gone.wait()
+        unlock_layer(self._scratch)
+
+
+def unlock_layer(scratch: str) -> None:
+    """Let an ordinary user remove what the overlay has made without permissions."""
+    with contextlib.suppress(FileNotFoundError):
+        path = os.path.join(scratch, "layer")
+        for name in ("work", "incompat", "volatile"):
+            path = os.path.join(path, name)
+            os.chmod(path, 0o700)
 
 
 class NativeSandbox:

@@ -1,0 +1,194 @@
+"""The sandbox's price: /bin/true and gcc with every guarantee on, beside the peers in one run.
+
+Figures are medians in milliseconds of single actions, from the spec to its result, unless they
+say otherwise. `_user` is the same by an ordinary user, in a process of its own. The peers run by
+posix_spawn from the same process.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from builder.sandbox.interface import Sandbox, SandboxSpec
+from builder.sandbox.native import open_sandbox
+
+COUNT = 150
+PARALLEL = 4
+GCC_COUNT = 15
+ANYBODY = 60998
+FILES = 10_000
+ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+BWRAP = (
+    *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc"),
+    *("--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin"),
+    *("/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+)
+SOURCE = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'
+
+
+def median_ms(samples: list[float]) -> float:
+    return round(statistics.median(samples) * 1000, 3)
+
+
+class Bench:
+    """Actions one after another, with the samples of each phase."""
+
+    def __init__(self, sandbox: Sandbox, base: Path) -> None:
+        self._sandbox, self._base, self._number = sandbox, base, 0
+        self.result: list[float] = []
+        self.setup: list[float] = []
+        self.cleanup: list[float] = []
+
+    async def one(self, inputs: Path, *argv: str) -> None:
+        self._number += 1
+        scratch = self._base / f"s{self._number}"
+        scratch.mkdir()
+        wanted = SandboxSpec(argv, str(inputs), str(scratch), ENVIRONMENT)
+        started = time.perf_counter()
+        finished = await self._sandbox.run(wanted)
+        told = time.perf_counter()
+        async with finished:
+            assert finished.exit.exit_code == 0, finished.exit
+        ended = time.perf_counter()
+        self.result.append(told - started)
+        self.setup.append(finished.exit.usage.setup_s)
+        self.cleanup.append(ended - told)
+        await trio.to_thread.run_sync(shutil.rmtree, scratch)
+
+
+def tree(base: Path, files: int) -> Path:
+    """Inputs as a worker's cache has them."""
+    inputs = base / f"inputs-{files}"
+    for number in range(files):
+        directory = inputs / f"d{number // 20}"
+        if number % 20 == 0:
+            directory.mkdir(parents=True)
+        (directory / f"f{number}").write_bytes(b"x")
+    inputs.mkdir(exist_ok=True)
+    return inputs
+
+
+async def measure(base: Path, ready: int) -> dict[str, float]:
+    empty = tree(base, 0)
+    source = base / "source"
+    source.mkdir()
+    (source / "a.c").write_text(SOURCE)
+    started = time.perf_counter()
+    async with open_sandbox(ready=ready) as sandbox:
+        await Bench(sandbox, base_of(base, "cold")).one(empty, "/bin/true")
+        cold = time.perf_counter() - started
+        bench = Bench(sandbox, base_of(base, "one"))
+        for _ in range(COUNT):
+            await bench.one(empty, "/bin/true")
+            await trio.sleep(0.01)  # the next sandbox is made meanwhile, as between real actions
+        gcc = Bench(sandbox, base_of(base, "gcc"))
+        for _ in range(GCC_COUNT):
+            await gcc.one(source, "gcc", "-c", "a.c", "-o", "a.o")
+        known = Bench(sandbox, base_of(base, "known"))
+        many = tree(base, FILES)
+        for _ in range(10):
+            await known.one(many, "/bin/true")
+            await trio.sleep(0.01)
+        per_second = await sustained(sandbox, empty, base)
+    return {
+        "result_ms_p50": median_ms(bench.result),
+        "result_ms_p90": round(statistics.quantiles(bench.result, n=10)[-1] * 1000, 3),
+        "setup_ms_p50": median_ms(bench.setup),
+        "cleanup_ms_p50": median_ms(bench.cleanup),
+        "gcc_ms_p50": median_ms(gcc.result),
+        "inputs_ms_10000_known": median_ms(known.setup),
+        "per_second": per_second,
+        "cold_start_ms": round(cold * 1000, 1),
+    }
+
+
+def base_of(base: Path, name: str) -> Path:
+    (base / name).mkdir()
+    return base / name
+
+
+async def sustained(sandbox: Sandbox, inputs: Path, base: Path) -> float:
+    """Actions a second, several at once."""
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for number in range(PARALLEL):
+            bench = Bench(sandbox, base_of(base, f"sustained{number}"))
+            nursery.start_soon(repeat, bench, inputs)
+    return round(PARALLEL * COUNT / (time.perf_counter() - started), 1)
+
+
+async def repeat(bench: Bench, inputs: Path) -> None:
+    for _ in range(COUNT):
+        await bench.one(inputs, "/bin/true")
+
+
+def peers(base: Path) -> dict[str, float]:
+    source = base / "source"
+    gcc = ("gcc", "-c", "a.c", "-o", "peer.o")
+    found = {
+        "posix_spawn_ms_p50": spawned(COUNT, ("/bin/true",), source),
+        "posix_spawn_gcc_ms_p50": spawned(GCC_COUNT, gcc, source),
+    }
+    if shutil.which("bwrap"):
+        found["bwrap_ms_p50"] = spawned(COUNT, (*BWRAP, "/bin/true"), source)
+        inside = ("--bind", str(source), "/w", "--chdir", "/w")
+        found["bwrap_gcc_ms_p50"] = spawned(GCC_COUNT, (*BWRAP, *inside, *gcc), source)
+    return found
+
+
+def spawned(count: int, argv: tuple[str, ...], directory: Path) -> float:
+    """A program run by the cheapest way there is."""
+    samples = []
+    os.chdir(directory)
+    for _ in range(count):
+        started = time.perf_counter()
+        pid = os.posix_spawnp(argv[0], argv, ENVIRONMENT)
+        _, status = os.waitpid(pid, 0)
+        samples.append(time.perf_counter() - started)
+        assert status == 0, argv
+    return median_ms(samples)
+
+
+def measured() -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="builder-bench-") as base:
+        return trio.run(measure, Path(base), 4) | peers(Path(base))
+
+
+def as_user() -> dict[str, float]:
+    """The same by an ordinary user; empty when this already is one."""
+    if os.getuid() != 0:
+        return {}
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "tests.bench.sandbox"],
+        env=ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=Path(__file__).parents[2],
+        user=ANYBODY,
+        group=ANYBODY,
+        extra_groups=[],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return {f"{name}_user": value for name, value in found.items() if "spawn" not in name}
+
+
+def run() -> tuple[dict[str, float], dict[str, float]]:
+    figures = measured() | as_user()
+    ratios = {
+        "gcc_over_posix_spawn": figures["gcc_ms_p50"] / figures["posix_spawn_gcc_ms_p50"],
+    }
+    if "bwrap_ms_p50" in figures:
+        ratios["bwrap_over_ours"] = figures["bwrap_ms_p50"] / figures["result_ms_p50"]
+    return figures, {name: round(value, 3) for name, value in ratios.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured()))
