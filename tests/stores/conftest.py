@@ -4,7 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import trio
 
+from builder.net.channel import Channel
+from builder.net.listeners import open_listeners
+from builder.net.rpc import Service
+from builder.net.server import serve
 from builder.server.bytestream import ByteStreamService
 from builder.server.cas import CasService
 from builder.server.instances import Instances
@@ -33,12 +38,11 @@ def clock() -> Time:
     return Time()
 
 
-def services_of(blobs: BlobStore) -> DirectChannel:
+def services_of(blobs: BlobStore) -> tuple[Service, ...]:
     instances = Instances()
-    uploads = Uploads(blobs)
-    return DirectChannel(
+    return (
         CasService(blobs, instances).service(),
-        ByteStreamService(blobs, uploads, instances).service(),
+        ByteStreamService(blobs, Uploads(blobs), instances).service(),
     )
 
 
@@ -53,7 +57,9 @@ async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterat
             yield memory
             memory.check()
         case "remote":
-            yield RemoteBlobStore(services_of(MemoryBlobStore(64 * MIB, 3600.0, clock)))
+            far = MemoryBlobStore(64 * MIB, 3600.0, clock)
+            yield RemoteBlobStore(DirectChannel(*services_of(far)), "an/instance")
+            far.check()
         case _:
             fsync = "full" if kind == "disk-full-fsync" else "none"
             disk = DiskBlobStore(root, 64 * MIB, 3600.0, fsync, clock)
@@ -65,13 +71,24 @@ async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterat
             disk.close()
 
 
-@pytest.fixture(params=[*LOCAL, "remote"])
+@pytest.fixture(params=[*LOCAL, "remote", "remote-wire"])
 async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], float]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    clock: Callable[[], float],
+    nursery: trio.Nursery,
 ) -> AsyncIterator[BlobStore]:
-    """Every kind of store."""
-    async for one in made(request.param, tmp_path / "store", clock):
-        yield one
+    """Every kind of store; `remote-wire` is a real connection to a disk store's services."""
+    if request.param != "remote-wire":
+        async for one in made(request.param, tmp_path / "store", clock):
+            yield one
+        return
+    async for far in made("disk-loaded", tmp_path / "store", clock):
+        listeners = await open_listeners("127.0.0.1:0")
+        await nursery.start(serve, services_of(far), listeners)
+        async with Channel(listeners[0].address) as channel:
+            yield RemoteBlobStore(channel)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture(params=LOCAL)
