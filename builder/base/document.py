@@ -40,6 +40,7 @@ MAX_DEPTH = 64
 SAFE_DEPTH = 2_000  # what libyaml's recursion certainly survives
 MAX_VALUES = 1_000_000  # after the expansion of aliases
 TAG = "tag:yaml.org,2002:"
+NO_TAG = "remove it; quote a text value that begins with '!'"
 MERGE = "<<"
 
 # What libyaml says, in words that help; the first match wins. CONTEXT: point at where the
@@ -61,11 +62,23 @@ WORDS = (
         "this is not in line with what is above",
         "check the indentation",
     ),
+    (
+        "expected whitespace or line break",
+        CONTEXT,
+        "'!' begins a tag, which has no meaning here",
+        "quote a text value that begins with '!'",
+    ),
     ("expected '-'", HERE, "a list item ('- value') was expected here", "check the indentation"),
     ("expected ',' or ']'", CONTEXT, "this '[' is never closed", "close it with ']'"),
     ("expected ',' or '}'", CONTEXT, "this '{' is never closed", "close it with '}'"),
     ("unexpected end of stream", CONTEXT, "this quote is never closed", "close it"),
     ("undefined alias", HERE, "this alias has no anchor above it", "quote it if '*' is text"),
+    (
+        "expected alphabetic or numeric character",
+        HERE,
+        "'*' begins an alias, which has no anchor above it",
+        "quote it if '*' is text",
+    ),
     ("another document", HERE, "a second document starts here", "keep one document in a file"),
 )
 
@@ -154,10 +167,9 @@ def _compose(text: str, source: str) -> Node | None:
         problem = Problem(_end(text[: error.start]), "this is not a character", "save it as UTF-8")
         shown = text.encode(errors="replace").decode()
         raise DocumentError(source, shown, [problem]) from None
-    loader = _Loader(text)
     try:
         _refuse_abyss(text, source)
-        node: Node | None = loader.get_single_node()
+        node: Node | None = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         raise DocumentError(source, text, [_problem(error, text)]) from None
     except yaml.reader.ReaderError as error:
@@ -165,8 +177,6 @@ def _compose(text: str, source: str) -> Node | None:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         message = f"the character U+{code:04X} is not allowed in YAML"
         raise DocumentError(source, text, [Problem(position, message, "remove it")]) from None
-    finally:
-        loader.dispose()
     return node
 
 
@@ -231,7 +241,7 @@ class _Values:
         if depth >= MAX_DEPTH:
             raise _RefusedError(node, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
         if node.tag not in (TAG + "map", TAG + "seq"):
-            raise _RefusedError(node, f"the tag {_tag(node)} has no meaning here", "remove it")
+            raise _RefusedError(node, f"the tag {_tag(node)} has no meaning here", NO_TAG)
         self._open.add(id(node))
         try:
             if isinstance(node, SequenceNode):
@@ -252,7 +262,7 @@ def _scalar(node: ScalarNode) -> Plain:
             return text.lower() == "true"
         case "int" | "float" as kind:
             return _number(node, kind)
-    raise _RefusedError(node, f"the tag {_tag(node)} has no meaning here", "remove it")
+    raise _RefusedError(node, f"the tag {_tag(node)} has no meaning here", NO_TAG)
 
 
 def _number(node: ScalarNode, kind: str) -> int | float:

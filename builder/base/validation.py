@@ -68,6 +68,8 @@ class _Failure:
 def _failure(error: "ValidationError") -> _Failure:
     branches: dict[int, list[_Failure]] = {}
     for child in error.context or ():
+        if not child.schema_path:  # of an alternative that allows nothing at all
+            continue
         branches.setdefault(int(child.schema_path[0]), []).append(_failure(child))
     trail = [step for step in error.absolute_schema_path if step != "$ref"]
     return _Failure(
@@ -170,6 +172,8 @@ def _sentence(failure: _Failure) -> tuple[str, str]:
             return "must not hold the same value twice", ""
         case "const":
             return f"must be {wanted!r}, not {_shown(failure)}", ""
+        case "oneOf":
+            return "fits several alternatives at once", ""
     return f"is not allowed: {'a secret' if failure.secret else failure.message}", ""
 
 
@@ -197,7 +201,7 @@ def _wrong_type(failure: _Failure) -> tuple[str, str]:
     message = f"must be {kind}, not {_shown(failure)}"
     if types == ["boolean"] and str(value).lower() in YAML_1_1_WORDS:
         return message, f"write {YAML_1_1_WORDS[str(value).lower()]}"
-    if types == ["string"] and isinstance(value, bool | int | float):
+    if "string" in types and isinstance(value, bool | int | float):
         return message, "quote it to make it text"
     if types == ["array"] and isinstance(value, str):
         return message, f"write [{value}]" if not failure.secret else ""

@@ -191,3 +191,23 @@ def test_long_values_are_cut() -> None:
     """A sentence stays a sentence."""
     ((_, message, _),) = told(f"workers: {'x' * 500}")
     assert len(message) < 130
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ({"anyOf": [{"const": 1}, {"enum": ["a", True]}]}, "b", "must be 1 or a or true, not 'b'"),
+        ({"anyOf": [{"type": "null"}, {"title": "a word", "type": "string"}]}, "3", "empty or a w"),
+        ({"anyOf": [{"type": ["string", "null"]}, {"type": "array"}]}, "3", "text or empty or a"),
+        ({"anyOf": [{"minimum": 4}, {"maximum": 1}]}, "3", "must be something else, not 3"),
+        ({"anyOf": [False, {"type": "string"}]}, "3", "'it' must be text, not 3"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "3", "fits several alternatives"),
+        ({"not": {"type": "integer"}}, "3", "'it' is not allowed: 3 should not be valid under"),
+        ({"not": {}, "writeOnly": True}, "hush", "'it' is not allowed: a secret"),
+    ],
+)
+def test_alternatives_and_rarer_rules(part: Any, value: str, message: str) -> None:
+    """Whatever a schema says, there is a sentence for it."""
+    (found, *_) = validate(parse(f"it: {value}\n", "f.yaml"), {"properties": {"it": part}})
+    assert message in found.message
+    assert str(found.position) == "1:5"
