@@ -100,7 +100,7 @@ async def _run(plan: Plan) -> int:
                     (building if first else nursery.cancel_scope).cancel()
 
             nursery.start_soon(stop)
-            async with _opened(plan) as build:
+            async with open_build(plan) as build:
                 opened.append(build)
                 with building:
                     summary = await build.run(plan.names)
@@ -113,7 +113,7 @@ async def _run(plan: Plan) -> int:
 
 
 @asynccontextmanager
-async def _opened(plan: Plan) -> AsyncIterator[Build]:
+async def open_build(plan: Plan) -> AsyncIterator[Build]:
     """A build with the places that its targets need."""
     request = plan.request
     console = Console(sys.stdout, sys.stderr, several=len(plan.targets) > 1)

@@ -222,6 +222,10 @@ def test_errors_show_the_place(case: str) -> None:
         ("command: [x]\n  hermetic: {max_memory: lots}", "a size"),
         ("command: [x]\n  env: {A-B: x}", "a name of letters"),
         ("command: [x]\n  inputs: src", "[src]"),
+        ("command: [true]", "quote it"),
+        ("command: [x]\n  inputs: [!old/**]", "quote a text value"),
+        ("command: [x]\n  inputs:\n    - !old/**", "quote a text value"),
+        ("command: [x]\n  inputs: [*.c]", "quote it"),
     ],
 )
 def test_the_schema_speaks(body: str, said: str) -> None:
