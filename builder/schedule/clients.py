@@ -60,10 +60,12 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | N
         )
     requirement, unknown = books.lanes.requirement(spec.properties)
     unknown = unknown if books.policy.strict_platform else ()
+    if not unknown and books.lanes.lane(requirement).served:
+        return None
     offers = books.lanes.offers()
-    if unknown or (offers and not books.lanes.lane(requirement).served):
-        return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown))
-    return None
+    if not unknown and not offers:
+        return None  # nobody is known yet, so nothing can be said
+    return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown))
 
 
 def _start(books: Books, name: str, spec: ActionSpec, now: float) -> None:

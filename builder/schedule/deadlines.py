@@ -1,5 +1,6 @@
 """Times at which something is due. An entry is looked at when it comes up, and may be stale."""
 
+import math
 from enum import Enum, auto
 from heapq import heappop, heappush
 
@@ -12,24 +13,26 @@ class Due(Enum):
 
 
 class Deadlines:
-    __slots__ = ("_heap", "_sequence")
+    """`first` is when the first one is due, or infinity."""
+
+    __slots__ = ("_heap", "_sequence", "first")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Due, object]] = []
         self._sequence = 0
+        self.first = math.inf
 
     def add(self, at: float, kind: Due, subject: object) -> None:
         self._sequence += 1
         heappush(self._heap, (at, self._sequence, kind, subject))
-
-    def first(self) -> float | None:
-        return self._heap[0][0] if self._heap else None
+        self.first = self._heap[0][0]
 
     def pop(self, now: float) -> tuple[Due, object] | None:
         """The next one that is due, or None."""
         if not self._heap or self._heap[0][0] > now:
             return None
         _, _, kind, subject = heappop(self._heap)
+        self.first = self._heap[0][0] if self._heap else math.inf
         return kind, subject
 
     def __len__(self) -> int:

@@ -1,12 +1,17 @@
 """Operations that have ended, kept so that clients that come back still get their answer."""
 
+import math
+
 from builder.schedule.operation import Operation
 
 
 class Finished:
-    """The oldest go when they are too old, too many or too large."""
+    """The oldest go when they are too old, too many or too large.
 
-    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s")
+    `first` is no later than the time when the first one is too old.
+    """
+
+    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first")
 
     def __init__(self, time_s: float, most: int, most_bytes: int) -> None:
         self._time_s = time_s
@@ -14,6 +19,7 @@ class Finished:
         self._most_bytes = most_bytes
         self._kept: dict[str, Operation] = {}  # the oldest first
         self._size_bytes = 0
+        self.first = math.inf
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -26,6 +32,7 @@ class Finished:
         """Names of those that have to go for it."""
         self._kept[operation.name] = operation
         self._size_bytes += _size(operation)
+        self.first = min(self.first, operation.ended_at + self._time_s)
         gone = []
         while len(self._kept) > self._most or (
             self._size_bytes > self._most_bytes and len(self._kept) > 1
@@ -42,18 +49,15 @@ class Finished:
     def expire(self, now: float) -> list[str]:
         """Names of those that are too old."""
         gone = []
+        self.first = math.inf
         for name, operation in self._kept.items():
             if operation.ended_at + self._time_s > now:
+                self.first = operation.ended_at + self._time_s
                 break
             gone.append(name)
         for name in gone:
             self.remove(name)
         return gone
-
-    def first_deadline(self) -> float | None:
-        for operation in self._kept.values():
-            return operation.ended_at + self._time_s
-        return None
 
 
 def _size(operation: Operation) -> int:

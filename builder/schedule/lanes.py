@@ -9,20 +9,29 @@ from dataclasses import replace
 
 from builder.reapi.limits import LIMIT_PROPERTIES
 from builder.schedule.fleet import WorkerClass
-from builder.schedule.platform import ALWAYS_COUNT, Offer, Properties, Requirement, canonical
+from builder.schedule.platform import (
+    ALWAYS_COUNT,
+    Offer,
+    Properties,
+    Requirement,
+    canonical,
+    described,
+)
 from builder.schedule.queue import Queue
 from builder.schedule.task import Task
 
+MOST_REMEMBERED = 1024  # what clients wrote, and what it means
 MOST_EMPTY = 256  # lanes that are kept although nothing waits in them
 
 
 class Lane:
     """`pools` are configured and may start workers; `classes` are workers that are here."""
 
-    __slots__ = ("classes", "pools", "queue", "requirement", "unserved_at")
+    __slots__ = ("classes", "pools", "queue", "requirement", "unserved_at", "wanted")
 
     def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
+        self.wanted = described(requirement)
         self.queue = Queue()
         self.pools: tuple[Offer, ...] = ()
         self.classes: list[WorkerClass] = []
@@ -44,6 +53,7 @@ class Lanes:
         self.pools = tuple(pools)
         self.strict = strict
         self.names = {name for pool in self.pools for name, _ in pool.properties} | ALWAYS_COUNT
+        self._requirements: dict[Properties, tuple[Requirement, Properties]] = {}
         self._lanes: dict[Requirement, Lane] = {}
         self._by_class: dict[WorkerClass, list[Lane]] = {}
 
@@ -52,6 +62,14 @@ class Lanes:
 
     def requirement(self, properties: Properties) -> tuple[Requirement, Properties]:
         """What counts of the properties of an action, and those that nobody declares."""
+        known = self._requirements.get(properties)
+        if known is None:
+            if len(self._requirements) >= MOST_REMEMBERED:
+                self._requirements.clear()
+            known = self._requirements[properties] = self._requirement(properties)
+        return known
+
+    def _requirement(self, properties: Properties) -> tuple[Requirement, Properties]:
         every = canonical(pair for pair in properties if pair[0] not in LIMIT_PROPERTIES)
         if self.names.issuperset(name for name, _ in every):
             return every, ()
@@ -69,6 +87,7 @@ class Lanes:
 
     def add_class(self, kind: WorkerClass) -> None:
         self.names |= {name for name, _ in kind.offer.properties}
+        self._requirements.clear()
         self._by_class[kind] = []
         for lane in self._lanes.values():
             if kind.offer.serves(lane.requirement):

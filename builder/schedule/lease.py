@@ -19,6 +19,8 @@ from enum import Enum, auto
 
 
 class LeaseState(Enum):
+    __hash__ = object.__hash__  # Enum's own is a Python function, and these are keys of tables
+
     OFFERED = auto()
     RUNNING = auto()
     CANCELLING = auto()
@@ -29,6 +31,8 @@ class LeaseState(Enum):
 
 
 class LeaseInput(Enum):
+    __hash__ = object.__hash__
+
     REPORT = auto()
     FINISH = auto()
     RETURN = auto()

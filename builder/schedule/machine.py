@@ -7,6 +7,7 @@ with a life of its own (`task`), each attempt a `Lease` (`lease`), each client's
 waits without a reason (`reasons`, `views`), and every operation ends exactly once (`attempts`).
 """
 
+import math
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -40,7 +41,7 @@ from builder.schedule.events import (
 from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
 from builder.schedule.operation import Operation, OperationView
-from builder.schedule.platform import Offer, described
+from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.snapshot import Snapshot, snapshot_of
@@ -58,7 +59,8 @@ class Machine:
     def handle(self, event: Event, now: float) -> list[Effect]:
         books = self._books
         books.effects = []
-        self._due(now)
+        if now >= books.deadlines.first or now >= books.finished.first:
+            self._due(now)
         match event:
             case (
                 ActionSubmitted()
@@ -82,8 +84,8 @@ class Machine:
 
     def next_deadline(self) -> float | None:
         """When to send TimePassed at the latest."""
-        both = (self._books.deadlines.first(), self._books.finished.first_deadline())
-        return min((at for at in both if at is not None), default=None)
+        first = min(self._books.deadlines.first, self._books.finished.first)
+        return first if first < math.inf else None
 
     def check(self) -> None:
         """Raises AssertionError when the books contradict themselves."""
@@ -197,7 +199,7 @@ class Machine:
         lane.unserved_at = None
         reason = Reason(
             ReasonCode.NO_MATCH,
-            f"no worker with {described(lane.requirement)} was connected for {limit_s:g} s, "
+            f"no worker with {lane.wanted} was connected for {limit_s:g} s, "
             f"and no pool is configured that starts one",
         )
         for task in sorted(lane.queue, key=lambda task: task.sequence):

@@ -7,12 +7,15 @@ from builder.schedule.books import Books
 from builder.schedule.counters import Counters
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lanes import Lane
+from builder.schedule.lease import LeaseState
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Requirement
 from builder.schedule.reasons import Reason
 from builder.schedule.spec import ActionKey, Client
 from builder.schedule.task import Task
 from builder.schedule.views import STAGES, reason_of
+
+RUNNING = (LeaseState.OFFERED, LeaseState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Snapshot:
 
 
 def snapshot_of(books: Books, details: int) -> Snapshot:
-    executing = sum(task.lease is not None for task in books.tasks.values())
+    executing = sum(lease.state in RUNNING for lease in books.leases.values())
     return Snapshot(
         replace(books.counters),
         books.queued,

@@ -22,6 +22,8 @@ from builder.schedule.spec import ActionSpec, Outcome
 
 
 class TaskState(Enum):
+    __hash__ = object.__hash__  # Enum's own is a Python function, and these are keys of tables
+
     QUEUED = auto()
     HELD = auto()
     DELAYED = auto()
@@ -31,6 +33,8 @@ class TaskState(Enum):
 
 
 class TaskInput(Enum):
+    __hash__ = object.__hash__
+
     GRANT = auto()
     LEAVE = auto()
     COME_BACK = auto()

@@ -4,7 +4,6 @@ from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.effects import UpdateOperation
 from builder.schedule.operation import Operation, OperationView, Stage
-from builder.schedule.platform import described
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.task import Task, TaskState
 
@@ -35,12 +34,11 @@ def reason_of(books: Books, task: Task) -> Reason:
 
 def _waiting(books: Books, task: Task) -> Reason:
     lane = books.lane_of(task)
-    wanted = described(task.requirement)
     workers = sum(len(kind.workers) for kind in lane.classes)
     if not workers:
-        return reasons.no_worker(wanted, tuple(pool.name for pool in lane.pools))
+        return reasons.no_worker(lane.wanted, tuple(pool.name for pool in lane.pools))
     slots = sum(kind.slots for kind in lane.classes)
-    return reasons.all_busy(wanted, workers, slots, len(lane.queue))
+    return reasons.all_busy(lane.wanted, workers, slots, len(lane.queue))
 
 
 def view(books: Books, operation: Operation) -> OperationView:
