@@ -17,6 +17,7 @@ from typing import Any
 
 import trio
 
+from builder.host.obstacles import obstacles
 from builder.sandbox import link, outcome
 from builder.sandbox.interface import (
     Exit,
@@ -75,6 +76,7 @@ class Broker:
                 stdout=subprocess.DEVNULL,
                 env=ENVIRONMENT,
                 cwd="/",
+                start_new_session=True,  # Ctrl-C in a terminal is the service's to obey
             )
         ours.setblocking(False)
         # held by the keeper, which outlives every process of every sandbox: its end is theirs
@@ -124,13 +126,19 @@ class Broker:
                 return
             reason = answer[1] if answer is not None else "its broker died at the start"
             await self.end()
-            raise SandboxError(f"the sandbox cannot start: {reason}")
+            raise SandboxError(cannot_start(reason))
         await self.end()
         raise SandboxError(f"the sandbox did not start within {PATIENCE_S:g} s")
 
     async def listen(self) -> None:
-        """Hand out what it tells, until it is gone; then fail what still runs."""
-        with contextlib.suppress(trio.ClosedResourceError):  # closed by `end`
+        """Hand out what it tells, until it is gone; then fail what still runs.
+
+        Shielded: runs that are being cancelled wait to hear of their end; `end` stops it.
+        """
+        with (
+            trio.CancelScope(shield=True),
+            contextlib.suppress(trio.ClosedResourceError),  # closed by `end`
+        ):
             while True:
                 value, fds = await self.receive()
                 if value is None:
@@ -181,6 +189,12 @@ class Broker:
             if self._process.returncode != 0:  # else it has left nothing
                 await trio.to_thread.run_sync(sweep_dead_groups)
             self._ended.set()
+
+
+def cannot_start(reason: str) -> str:
+    """With what is known to hinder it here, and the commands that help."""
+    known = [f"{found.what}: {found.command}" for found in obstacles()[0]]
+    return "; ".join([f"the sandbox cannot start: {reason}", *known])
 
 
 async def wait_for(pid: int) -> None:

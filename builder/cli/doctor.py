@@ -1,0 +1,116 @@
+"""`builder doctor`: what this host can isolate and limit, and how to get the rest."""
+
+import json
+import os
+import tempfile
+from typing import Any
+
+import click
+import trio
+
+from builder.base.errors import BuilderError
+from builder.base.units import format_size
+from builder.host.facts import Facts, facts
+from builder.host.obstacles import obstacles
+
+LIMITS = (
+    ("memory", "memory-cgroup", "rlimit, for each process"),
+    ("processes", "processes-cgroup", "rlimit"),
+    ("cpu", "cpu-cgroup", "affinity, in whole cores"),
+)
+
+
+async def examine() -> dict[str, Any]:
+    """Start a real sandbox, run one action in it, and see what held."""
+    from builder.sandbox.interface import Limits, Outcome, SandboxSpec
+    from builder.sandbox.native import open_sandbox
+
+    with tempfile.TemporaryDirectory(prefix="builder-doctor-") as base:
+        inputs, scratch = (os.path.join(base, name) for name in ("inputs", "scratch"))
+        os.mkdir(inputs)
+        os.mkdir(scratch)
+        spec = SandboxSpec(
+            ("/bin/sh", "-c", "echo fine"),
+            inputs,
+            scratch,
+            limits=Limits(wall_s=10, memory_bytes=64 << 20, processes=16, cpu_cores=1),
+        )
+        async with open_sandbox(ready=1) as sandbox, await sandbox.run(spec) as finished:
+            done = finished.exit
+            return {
+                "backend": done.backend,
+                "guarantees": list(done.guarantees),
+                "limits": list(done.limits),
+                "works": done.outcome is Outcome.EXITED and done.exit_code == 0,
+                "result_ms": round((done.usage.setup_s + done.usage.wall_s) * 1000, 1),
+                "problem": done.message,
+            }
+
+
+def report() -> dict[str, Any]:
+    """Everything that doctor knows, as one value."""
+    isolation, groups = obstacles()
+    try:
+        sandbox = trio.run(examine)
+    except BuilderError as error:
+        sandbox = {"works": False, "problem": str(error), "guarantees": [], "limits": []}
+    return {
+        "host": facts().as_dict(),
+        "user": os.getuid(),
+        "sandbox": sandbox,
+        "missing": [
+            {"what": obstacle.what, "command": obstacle.command}
+            for obstacle in [*isolation, *groups]
+        ],
+    }
+
+
+def sentences(told: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    host = Facts(**told["host"])
+    sandbox = told["sandbox"]
+    machine = f"{host.os_family}, {host.isa}, Linux {host.kernel}, {host.cores} cores"
+    lines = [
+        f"host       {host.host}: {machine}, {format_size(host.memory_bytes)}",
+        f"python     {host.python}",
+        f"user       {'root' if told['user'] == 0 else 'an ordinary user'} (uid {told['user']})",
+    ]
+    if sandbox["works"]:
+        lines.append(f"sandbox    works: {sandbox['backend']}")
+        lines += wrapped("isolates", [g for g in sandbox["guarantees"] if "-cgroup" not in g])
+        for name, guarantee, instead in LIMITS:
+            by = "control group" if guarantee in sandbox["guarantees"] else instead
+            lines.append(f"limits     {name} by {by}")
+        lines.append("limits     wall time, open files, file size and output always")
+    else:
+        lines.append(f"sandbox    DOES NOT WORK: {sandbox['problem']}")
+    for obstacle in told["missing"]:
+        lines += [f"missing    {obstacle['what']}", f"  enable:  {obstacle['command']}"]
+    if not told["missing"]:
+        lines.append("missing    nothing")
+    return lines
+
+
+def wrapped(label: str, names: list[str], width: int = 78) -> list[str]:
+    """Names under one label, in lines."""
+    lines: list[str] = []
+    for name in names:
+        if lines and len(lines[-1]) + len(name) + 2 <= width:
+            lines[-1] += f", {name}"
+        else:
+            lines.append(f"{label:<10} {name}")
+    return lines
+
+
+@click.command
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Tell what this host can isolate and limit, and the command that enables what is missing.
+
+    Runs one action in a real sandbox to see. Exit code 1 when no sandbox works here.
+    """
+    told = report()
+    click.echo(json.dumps(told) if as_json else "\n".join(sentences(told)))
+    if not told["sandbox"]["works"]:
+        ctx.exit(1)
