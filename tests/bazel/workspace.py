@@ -87,7 +87,7 @@ def _tree(ctx):
         command = """set -e
 mkdir -p "$1"  # REAPI: the worker makes the folders that lead to it
 cd "$1"
-mkdir -p deep/er empty
+mkdir -p deep/er
 for i in 1 2 3 4 5; do echo "$i" > "deep/$i.txt"; done
 printf '#!/bin/sh\\necho tool $(cat "$(dirname "$0")/deep/3.txt")\\n' > tool.sh
 chmod +x tool.sh

@@ -63,7 +63,6 @@ def check_products(bazel: Bazel) -> None:
     assert os.access(tree / "tool.sh", os.X_OK)
     assert (tree / "deep" / "er" / "plain.txt").is_file()
     assert (tree / "link.txt").read_text() == "plain\n"
-    assert (tree / "empty").is_dir()
     assert bazel.output("gen/hello.txt").read_text() == "hello from a generated script\n"
     assert bazel.output("gen/c.txt").read_text() == "a\n"
 
@@ -103,7 +102,7 @@ def test_a_build_without_the_bytes_leaves_them_on_the_server(
     minimal = remote(service.reapi, "minimal", "--remote_download_minimal")
     answer = bazel.run("test", "//lib/...", "//tree/...", *minimal)
     assert answer.code == 0, answer.text
-    assert answer.ways.keys() == {"internal", "remote"}, answer.ways
+    assert answer.ways.keys() - {"internal"} == {"remote"}, answer.ways
     assert not bazel.output("lib/main_4").exists()
     fetched = bazel.run("build", "//lib:main_4", *remote(service.reapi, "minimal"))
     assert fetched.code == 0, fetched.text

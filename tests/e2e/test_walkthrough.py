@@ -117,6 +117,8 @@ def test_three_ways_to_build_give_the_same_bytes(service: Service, tmp_path: Pat
 def test_the_coordinator_may_come_from_the_environment(service: Service, tmp_path: Path) -> None:
     """BUILDER_COORDINATOR stands for --coordinator."""
     where = project(tmp_path)
+    with (where / "src" / "main.cpp").open("a") as source:
+        source.write("// not built before\n")
     done = bldr(where, "build", "cpp_project", "--remote", BUILDER_COORDINATOR=service.coordinator)
     assert done.returncode == 0, done.stdout + done.stderr
     assert service.coordinator in done.stdout
