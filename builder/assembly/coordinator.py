@@ -21,7 +21,7 @@ from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
-from builder.schedule.events import ShutdownStarted
+from builder.schedule.events import ShutdownStarted, WorkerVanished
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
@@ -76,6 +76,10 @@ class Coordinator:
 
     def status(self) -> control_pb2.Status:
         return self.control.status(details=False)
+
+    def worker_vanished(self, name: str, why: str) -> None:
+        """Somebody who knows says that this worker is gone: its actions need not wait for it."""
+        self.scheduler.post(WorkerVanished(name, why))
 
     def stop_taking(self) -> None:
         """From now on no action is taken; what runs may finish."""

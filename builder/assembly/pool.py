@@ -4,6 +4,7 @@ import os
 import random
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -60,21 +61,26 @@ class LocalPool:
         self._settings = settings
         self._config = config
         self._address = ""
+        self._vanished: Callable[[str, str], None] = lambda _name, _why: None
         self.size = settings.pool.target or settings.pool.min
         self.size = max(settings.pool.min, min(settings.pool.max, self.size))
         self.provider = LocalProvider(
             self._argv,
             settings.worker.drain_grace + KILL_AFTER_S,
-            lambda: self.keeper.look(),
+            self._exited,
             child_environment(settings),
         )
         bounds = Bounds(minimum=self.size, maximum=settings.pool.max)
         machine = Autoscaler(bounds, hold(self.size), trio.current_time())
         self.keeper = PoolKeeper(self.provider, machine, random.random)
 
-    def joins_at(self, address: str) -> None:
-        """Where the coordinator listens; to be said before the pool is run."""
+    def joins(self, address: str, vanished: Callable[[str, str], None]) -> None:
+        """Where the coordinator listens, and whom to tell that a worker is gone for good.
+
+        To be said before the pool is run.
+        """
         self._address = dialled(address)
+        self._vanished = vanished
 
     def state(self) -> control_pb2.PoolState:
         pool, now = self._settings.pool, self.keeper.snapshot()
@@ -85,6 +91,10 @@ class LocalPool:
             autoscale=pool.autoscale,
             decision=now.decision,
         )
+
+    def _exited(self, name: str, how: str) -> None:
+        self._vanished(name, f"its process ended ({how})")
+        self.keeper.look()
 
     def _argv(self, name: str) -> list[str]:
         slots = self._settings.worker.slots or max(1, own_cores() // max(1, self.size))

@@ -71,7 +71,7 @@ async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
 async def _serve_with_pool(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
     hooks = Hooks(joined=pool.keeper.worker_joined, pool=pool.state)
     async with _coordinator(settings, hooks) as coordinator:
-        pool.joins_at(coordinator.coordinator)
+        pool.joins(coordinator.coordinator, coordinator.worker_vanished)
         _tell_pool(settings, pool.size)
         async with pool.provider, trio.open_nursery() as keeping:
             keeping.start_soon(pool.keeper.run)
@@ -136,7 +136,8 @@ async def _coordinator(settings: Settings, hooks: Hooks) -> AsyncIterator[Coordi
             log.info(f"  REAPI endpoint: {coordinator.reapi}")
             stop = trio.Event()
             if pages:
-                log.debug("Metrics", address=pages[0].address)
+                tell = log.debug if settings.metrics.listen.port else log.info
+                tell(f"  Metrics: http://{pages[0].address}/")
                 nursery.start_soon(_serve_pages, coordinator, pages, stop)
             yield coordinator
             stop.set()

@@ -26,14 +26,14 @@ class LocalProvider:
     """An async context manager; leaving it ends every worker.
 
     `argv_for(name)` is the command of a worker; `grace_s` is how long one that was told to end
-    may take before it is killed; `exited()` is called after each end.
+    may take before it is killed; `exited(name, how)` is called after each end.
     """
 
     def __init__(
         self,
         argv_for: Callable[[str], Sequence[str]],
         grace_s: float,
-        exited: Callable[[], None] = lambda: None,
+        exited: Callable[[str, str], None] = lambda _name, _how: None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._argv_for = argv_for
@@ -126,7 +126,7 @@ class LocalProvider:
         else:
             log.warning("Worker died", worker=name, how=_how(code))
         self._ending.discard(name)
-        self._exited()
+        self._exited(name, _how(code))
 
     async def _kill_later(self, process: trio.Process) -> None:
         with trio.move_on_after(self._grace_s):

@@ -64,12 +64,16 @@ async def test_a_worker_that_will_not_end_is_killed_after_the_grace() -> None:
 
 async def test_a_worker_that_dies_is_told_of_and_not_listed() -> None:
     died = trio.Event()
+    ends: list[tuple[str, str]] = []
     with trio.fail_after(30):
-        async with LocalProvider(child, 10.0, died.set) as provider:
+        async with LocalProvider(
+            child, 10.0, lambda *end: ends.append(end) or died.set()
+        ) as provider:
             first, second = await provider.launch(2, "one")
             os.kill(provider.pids()[first.id], signal.SIGKILL)
             await died.wait()
             assert await provider.list() == [second]
+            assert ends == [(first.id, "SIGKILL")]
 
 
 async def test_a_program_that_is_not_there_is_a_provider_error() -> None:

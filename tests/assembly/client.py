@@ -1,0 +1,75 @@
+"""A client of a service that shares nothing with ours: grpcio, and messages of grpcio-tools."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from tests.assembly.independent import message
+
+REAPI = "build.bazel.remote.execution.v2"
+
+
+def digest(data: bytes) -> Any:
+    return message(f"{REAPI}.Digest")(hash=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+class Client:
+    """Calls to one address; a context manager."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def put(self, *blobs: bytes) -> None:
+        request = message(f"{REAPI}.BatchUpdateBlobsRequest")()
+        for blob in blobs:
+            request.requests.add(digest=digest(blob), data=blob)
+        call = self._channel.unary_unary(
+            f"/{REAPI}.ContentAddressableStorage/BatchUpdateBlobs",
+            request_serializer=lambda value: value.SerializeToString(),
+            response_deserializer=message(f"{REAPI}.BatchUpdateBlobsResponse").FromString,
+        )
+        answer = call(request, timeout=30)
+        assert [one.status.code for one in answer.responses] == [0] * len(blobs)
+
+    def get(self, wanted: Any) -> bytes:
+        call = self._channel.unary_stream(
+            "/google.bytestream.ByteStream/Read",
+            request_serializer=lambda value: value.SerializeToString(),
+            response_deserializer=message("google.bytestream.ReadResponse").FromString,
+        )
+        name = f"blobs/{wanted.hash}/{wanted.size_bytes}"
+        request = message("google.bytestream.ReadRequest")(resource_name=name)
+        return b"".join(one.data for one in call(request, timeout=30))
+
+    def execute(self, script: str, files: Mapping[str, bytes] | None = None, *outputs: str) -> Any:
+        """The ExecuteResponse of a shell script."""
+        root = message(f"{REAPI}.Directory")()
+        for name, data in sorted((files or {}).items()):
+            root.files.add(name=name, digest=digest(data))
+        command = message(f"{REAPI}.Command")(
+            arguments=["/bin/sh", "-ec", script], output_paths=outputs
+        )
+        parts = [root.SerializeToString(), command.SerializeToString()]
+        action = message(f"{REAPI}.Action")(
+            input_root_digest=digest(parts[0]), command_digest=digest(parts[1])
+        ).SerializeToString()
+        self.put(*parts, action, *(files or {}).values())
+        call = self._channel.unary_stream(
+            f"/{REAPI}.Execution/Execute",
+            request_serializer=lambda value: value.SerializeToString(),
+            response_deserializer=message("google.longrunning.Operation").FromString,
+        )
+        request = message(f"{REAPI}.ExecuteRequest")(action_digest=digest(action))
+        last = list(call(request, timeout=120))[-1]
+        assert last.done
+        response = message(f"{REAPI}.ExecuteResponse")()
+        assert last.response.Unpack(response)
+        return response
