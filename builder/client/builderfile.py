@@ -7,6 +7,7 @@ error) gets it from a fresh parse.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -59,7 +60,8 @@ def read(path: Path, schema: Schema, memory: Path | None = None) -> Project:
     name = _shown(path)
     values = _remembered(memory, key)
     if values is not None:
-        return load(CheckedSource(values, name, text))
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # not what we wrote
+            return load(CheckedSource(values, name, text))
     from builder.base.document import parse  # late: most builds know the text already
 
     document = parse(text, name)

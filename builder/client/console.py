@@ -5,6 +5,7 @@ name first. Lines go to `out`, what went wrong to `err`, a command's own output 
 it.
 """
 
+import os
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -81,7 +82,7 @@ class Console:
         _text(self._err, streams.stdout)
         _text(self._err, streams.stderr)
         where = f" on {proof}" if proof else ""
-        print(f"[ERROR] Target {target} failed{where}: {reason}", file=self._err, flush=True)
+        _write(self._err, f"[ERROR] Target {target} failed{where}: {reason}\n")
 
     def completed(self, seconds: float) -> None:
         self._info(f"Build completed in {format_duration(seconds)}")
@@ -100,13 +101,13 @@ class Console:
         parts.append(f"{skipped} not built" if skipped else "")
         rest = ", ".join(part for part in parts if part)
         text = f"Build failed in {format_duration(seconds)}" + (f": {rest}" if rest else "")
-        print(f"[ERROR] {text}", file=self._err, flush=True)
+        _write(self._err, f"[ERROR] {text}\n")
 
     def _of(self, target: str, text: str) -> None:
         self._info(f"{target}: {text}" if self._several else text)
 
     def _info(self, text: str) -> None:
-        print(f"[INFO] {text}", file=self._out, flush=True)
+        _write(self._out, f"[INFO] {text}\n")
 
 
 def ago(seconds: float) -> str:
@@ -118,9 +119,22 @@ def ago(seconds: float) -> str:
 
 
 def _text(stream: TextIO, data: bytes) -> None:
-    """A command's bytes as they are, as far as the terminal's encoding can show them."""
-    if not data:
-        return
-    text = data.decode(errors="replace")
-    stream.write(text if text.endswith("\n") else text + "\n")
-    stream.flush()
+    """A command's bytes as they are, as far as they are text."""
+    if data:
+        text = data.decode(errors="replace")
+        _write(stream, text if text.endswith("\n") else text + "\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """What the terminal's encoding cannot show becomes `?`; a reader that went away is no reason
+    to stop building."""
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.write(text.encode(stream.encoding, "replace").decode(stream.encoding))
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # so that the end of the program can flush it too
+        os.close(nowhere)

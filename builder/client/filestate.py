@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +27,21 @@ Memory = list[str | int]
 
 
 class FileStates:
-    """`memory` is the JSON file, None for no memory. Not for several threads at once."""
+    """`memory` is the JSON file, None for no memory. Not for several threads at once.
 
-    def __init__(self, root: Path, memory: Path | None = None, function: str = "sha256") -> None:
+    `pause` is called now and then while a large file is read, and may raise to stop it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        memory: Path | None = None,
+        function: str = "sha256",
+        pause: Callable[[], object] = lambda: None,
+    ) -> None:
         self._root = str(root)
         self._memory = memory
+        self._pause = pause
         self._function = function
         self._known: dict[str, Memory] = _read(memory, function)
         self._changed = False
@@ -79,6 +89,7 @@ class FileStates:
         while piece := os.read(descriptor, PIECE):
             state.update(piece)
             size_bytes += len(piece)
+            self._pause()
         self.hashed_bytes += size_bytes
         if size_bytes != before.st_size or _looks(os.fstat(descriptor)) != _looks(before):
             raise BuilderError(f"{path} changed while it was read; build again when it is at rest")

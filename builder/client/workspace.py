@@ -23,7 +23,8 @@ class Workspace:
     def __init__(self, root: Path, graph: Graph, function: str = "sha256") -> None:
         self.root = root
         self.state = StateDirectory(root)
-        self._files = FileStates(root, self.state.files, function)
+        cancelled = trio.from_thread.check_cancelled  # Ctrl-C need not wait for a large file
+        self._files = FileStates(root, self.state.files, function, cancelled)
         self._lock = trio.Lock()
         self._scanner = Scanner(graph, root, self._files)
         self._lander = Lander(root, self.state, self._files, self._lock)
