@@ -13,6 +13,7 @@ from builder.net.rpc import Call, Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
+from builder.server.compressed import Receiver, send
 from builder.server.instances import Instances
 from builder.server.messages import bytes_field, only, parse
 from builder.server.uploads import Uploads
@@ -32,12 +33,14 @@ class ByteStreamService:
         uploads: Uploads,
         instances: Instances,
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
+        compressors: Sequence[str] = (),
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._uploads = uploads
         self._instances = instances
         self._functions = functions
+        self._compressors = ("identity", *compressors)
 
     def service(self) -> Service:
         return Service(
@@ -51,12 +54,15 @@ class ByteStreamService:
 
     async def read(self, call: Call) -> None:
         request = await only(bs.ReadRequest, call)
-        name = self._plain(parse_read(request.resource_name, self._functions))
+        name = self._served(parse_read(request.resource_name, self._functions))
         digest, offset = name.digest, request.read_offset
         if request.read_limit < 0:
             raise InvalidArgumentError(f"read_limit is {request.read_limit}; 0 means no limit")
         if not 0 <= offset <= digest.size_bytes:
             raise OutOfRangeError(f"read_offset {offset} is outside of {digest}")
+        if name.compressor != "identity":
+            await self._read_compressed(call, request, name)
+            return
         data = None
         if self._inline is not None and digest.size_bytes <= PIECE:
             data = self._inline.get_nowait(digest)
@@ -72,9 +78,13 @@ class ByteStreamService:
 
     async def write(self, call: Call) -> None:
         first = await only(bs.WriteRequest, call)
-        name = self._plain(parse_write(first.resource_name, self._functions))
-        if await self._present(name.digest):
-            committed = name.digest.size_bytes  # early end: the rest of the upload is not wanted
+        name = self._served(parse_write(first.resource_name, self._functions))
+        if await self._present(name.digest):  # early end: the rest of the upload is not wanted
+            committed = name.digest.size_bytes if name.compressor == "identity" else -1
+        elif name.compressor != "identity":
+            receiver = Receiver(call, first, name.compressor)
+            await receiver.into(self._blobs, name.digest)
+            committed = receiver.received
         elif first.finish_write and not first.write_offset:
             await self._blobs.put(name.digest, first.data)
             committed = name.digest.size_bytes
@@ -82,9 +92,16 @@ class ByteStreamService:
             committed = await self._uploads.receive(first, name.digest, call)
         await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
 
+    async def _read_compressed(self, call: Call, request: bs.ReadRequest, name: BlobName) -> None:
+        if request.read_limit:
+            raise InvalidArgumentError("read_limit has to be 0 when a compressed blob is read")
+        size = name.digest.size_bytes - request.read_offset
+        pieces = self._blobs.read(name.digest, request.read_offset)
+        await send(call, name.compressor, pieces, size)
+
     def query_write_status(self, data: bytes, _context: Context) -> Awaitable[bytes]:
         request = parse(bs.QueryWriteStatusRequest, data)
-        name = self._plain(parse_write(request.resource_name, self._functions))
+        name = self._served(parse_write(request.resource_name, self._functions))
         return self._query(request.resource_name, name.digest)
 
     async def _query(self, resource: str, digest: Digest) -> bytes:
@@ -105,10 +122,11 @@ class ByteStreamService:
                 return not missing
         return not await self._blobs.find_missing([digest])
 
-    def _plain(self, name: BlobName) -> BlobName:
+    def _served(self, name: BlobName) -> BlobName:
         self._instances.check(name.instance)
-        if name.compressor != "identity":
+        if name.compressor not in self._compressors:
             raise InvalidArgumentError(
-                f"compressor {name.compressor} is not served here; send and read blobs plainly"
+                f"compressor {name.compressor} is not served here; use one of "
+                f"{', '.join(self._compressors)}"
             )
         return name

@@ -15,6 +15,7 @@ from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
+from builder.server.compressed import acceptable, pack, plain
 from builder.server.instances import Instances
 from builder.server.messages import parse
 from builder.server.tree import TreeReader
@@ -35,12 +36,14 @@ class CasService:
         instances: Instances,
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
         max_batch_bytes: int = MAX_BATCH_BYTES,
+        compressors: Sequence[str] = (),
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._instances = instances
         self._functions = functions
         self._max_batch = max_batch_bytes
+        self._compressors = frozenset(compressors)
         self._trees = TreeReader(blobs, instances, functions)
 
     def service(self) -> Service:
@@ -80,6 +83,7 @@ class CasService:
         request = parse(pb.BatchUpdateBlobsRequest, data)
         self._instances.check(request.instance_name)
         self._check_total(sum(len(one.data) for one in request.requests))
+        self._check_total(sum(one.digest.size_bytes for one in request.requests))
         if not request.requests:
             return b""
         number, hash_ = request.digest_function, request.requests[0].digest.hash
@@ -89,9 +93,9 @@ class CasService:
         for count, one in enumerate(request.requests):
             answer = response.responses.add(digest=one.digest)
             try:
-                _only_identity(one.compressor)
-                if count >= INLINE_BLOBS or not self._put_now(one.digest, function, one.data):
-                    waiting.append((answer, one.digest, one.data))
+                blob = plain(one.compressor, one.data, one.digest.size_bytes, self._compressors)
+                if count >= INLINE_BLOBS or not self._put_now(one.digest, function, blob):
+                    waiting.append((answer, one.digest, blob))
             except StatusError as error:
                 answer.status.CopyFrom(to_status(error))
         if waiting:
@@ -106,6 +110,7 @@ class CasService:
             return b""
         function = function_of(request.digest_function, request.digests[0].hash, self._functions)
         response = pb.BatchReadBlobsResponse()
+        compressor = acceptable(request.acceptable_compressors, self._compressors)
         waiting: list[tuple[pb.BatchReadBlobsResponse.Response, pb.Digest]] = []
         for count, digest in enumerate(request.digests):
             answer = response.responses.add(digest=digest)
@@ -114,11 +119,11 @@ class CasService:
                 if found is None:
                     waiting.append((answer, digest))
                 else:
-                    answer.data = found
+                    pack(answer, found, compressor)
             except StatusError as error:
                 answer.status.CopyFrom(to_status(error))
         if waiting:
-            return self._batch_read(response, waiting, function)
+            return self._batch_read(response, waiting, function, compressor)
         return response.SerializeToString()
 
     async def _find_missing(self, digests: list[Digest]) -> bytes:
@@ -146,10 +151,12 @@ class CasService:
         response: pb.BatchReadBlobsResponse,
         waiting: list[tuple[pb.BatchReadBlobsResponse.Response, pb.Digest]],
         function: str,
+        compressor: str,
     ) -> bytes:
         for answer, digest in waiting:
             try:
-                answer.data = await self._blobs.get(from_proto(digest, function))
+                data = await self._blobs.get(from_proto(digest, function))
+                pack(answer, data, compressor)
             except StatusError as error:
                 answer.status.CopyFrom(to_status(error))
         await trio.lowlevel.checkpoint()
@@ -169,10 +176,3 @@ class CasService:
                 f"the batch has {total} bytes and {self._max_batch} are allowed "
                 "(max_batch_total_size_bytes); send large blobs by ByteStream"
             )
-
-
-def _only_identity(compressor: int) -> None:
-    if compressor != pb.Compressor.IDENTITY:
-        raise InvalidArgumentError(
-            f"compressor {compressor} is not served in batches; send the blob uncompressed"
-        )

@@ -2,11 +2,13 @@
 
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import zstandard
 
 from builder.base.digest import digest_of
 from builder.server.action_cache import ActionCacheService
@@ -21,6 +23,16 @@ from builder.stores.records import MemoryRecords
 from tests.server.conftest import Start, ask, refused
 
 MIB = 1024 * 1024
+COMPRESSORS = ("zstd", "deflate")
+PACK = {
+    "zstd": zstandard.ZstdCompressor(level=3).compress,
+    "deflate": lambda data: zlib.compress(data, wbits=-15),
+}
+UNPACK = {
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    "deflate": lambda data: zlib.decompress(data, wbits=-15),
+}
+NUMBERS = {"zstd": 1, "deflate": 2}
 
 
 class Client:
@@ -90,8 +102,8 @@ async def client(
     instances = Instances()
     cache = CheckedActionCache(blobs, MemoryRecords(MIB))
     channel = await start(
-        CasService(blobs, instances).service(),
-        ByteStreamService(blobs, Uploads(blobs), instances).service(),
+        CasService(blobs, instances, compressors=COMPRESSORS).service(),
+        ByteStreamService(blobs, Uploads(blobs), instances, compressors=COMPRESSORS).service(),
         ActionCacheService(cache, blobs, instances).service(),
     )
     yield Client(foreign, channel, blobs)
@@ -325,3 +337,93 @@ async def test_bytes_that_are_no_message_are_refused(client: Client, start: Star
     code, message = await refused(channel.unary_unary(path), b"")
     assert code == "INVALID_ARGUMENT"
     assert "'only'" in message
+
+
+def half_random(size: int) -> bytes:
+    return os.urandom(size // 2) + bytes(size - size // 2)
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+@pytest.mark.parametrize("size", [0, 1, 70_000, 5 * MIB + 3])
+async def test_compressed_write_and_read(client: Client, compressor: str, size: int) -> None:
+    """Compressed uploads are stored plainly, and any blob can be read compressed."""
+    data = half_random(size)
+    packed = PACK[compressor](data)
+    digest = client.digest(data)
+    path = f"compressed-blobs/{compressor}/{digest.hash}/{size}"
+    name = f"main/uploads/{uuid.uuid4()}/{path}"
+    assert await client.write(name, packed) == len(packed)
+    assert await client.read(digest) == data
+    if size:
+        assert await client.write(name, packed) == -1
+    for offset in {0, size // 2, size}:
+        read = client.f.bs.ReadRequest(resource_name=path, read_offset=offset)
+        received = b"".join(one.data for one in await ask(client.bs.Read, read))
+        assert UNPACK[compressor](received) == data[offset:]
+    limited = client.f.bs.ReadRequest(resource_name=path, read_limit=5)
+    assert (await refused(client.bs.Read, limited))[0] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+async def test_wrong_compressed_uploads(client: Client, compressor: str) -> None:
+    """Bombs, cut data, garbage, other bytes and offsets are INVALID_ARGUMENT, nothing is stored."""
+    data = half_random(100_000)
+    digest, pack = client.digest(data), PACK[compressor]
+    name = f"uploads/u/compressed-blobs/{compressor}/{digest.hash}/{len(data)}"
+    w = client.f.bs.WriteRequest
+    whole = pack(data)
+    cases = [
+        [w(resource_name=name, data=pack(bytes(100 * MIB)), finish_write=True)],
+        [w(resource_name=name, data=whole[:-3], finish_write=True)],
+        [w(resource_name=name, data=b"\xff" * 50, finish_write=True)],
+        [w(resource_name=name, data=pack(bytes(len(data))), finish_write=True)],
+        [w(resource_name=name, data=whole, write_offset=5, finish_write=True)],
+        [w(resource_name=name, data=whole)],
+    ]
+    for requests in cases:
+        assert (await refused(client.bs.Write, iter(requests)))[0] == "INVALID_ARGUMENT"
+    assert await client.missing(digest) == [digest]
+    query = client.f.bs.QueryWriteStatusRequest(resource_name=name)
+    assert (await refused(client.bs.QueryWriteStatus, query))[0] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+async def test_compressed_batches(client: Client, compressor: str) -> None:
+    """Batches take compressed blobs, and give them where the client accepts and it pays."""
+    blobs = [half_random(10_000), b"short", os.urandom(2000)]
+    one = client.re.BatchUpdateBlobsRequest.Request
+    number = NUMBERS[compressor]
+    update = client.re.BatchUpdateBlobsRequest(
+        requests=[
+            one(digest=client.digest(b), data=PACK[compressor](b), compressor=number) for b in blobs
+        ]
+    )
+    answer = await ask(client.cas.BatchUpdateBlobs, update)
+    assert [r.status.code for r in answer.responses] == [0, 0, 0]
+    read = client.re.BatchReadBlobsRequest(digests=[client.digest(b) for b in blobs])
+    assert [r.data for r in (await ask(client.cas.BatchReadBlobs, read)).responses] == blobs
+    read.acceptable_compressors.append(number)
+    responses = (await ask(client.cas.BatchReadBlobs, read)).responses
+    assert [r.compressor for r in responses] == [number, 0, 0]
+    assert [UNPACK[compressor](responses[0].data), responses[1].data] == blobs[:2]
+
+
+async def test_a_compressor_that_is_not_served(client: Client, start: Start) -> None:
+    """Brotli is refused with what to use instead; a blob that does not unpack is refused alone."""
+    one = client.re.BatchUpdateBlobsRequest.Request
+    digest = client.digest(b"data")
+    update = client.re.BatchUpdateBlobsRequest(
+        requests=[
+            one(digest=digest, data=b"x", compressor=3),
+            one(digest=digest, data=b"garbage", compressor=1),
+            one(digest=digest, data=b"data"),
+        ]
+    )
+    answer = await ask(client.cas.BatchUpdateBlobs, update)
+    assert [r.status.code for r in answer.responses] == [3, 3, 0]
+    read = client.f.bs.ReadRequest(
+        resource_name=f"compressed-blobs/brotli/{digest.hash}/{digest.size_bytes}"
+    )
+    code, message = await refused(client.bs.Read, read)
+    assert code == "INVALID_ARGUMENT"
+    assert "identity, zstd, deflate" in message
