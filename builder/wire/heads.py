@@ -4,7 +4,7 @@ Rules: RFC 9113, 8.1-8.3 (malformed messages end the stream), gRPC's PROTOCOL-HT
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,7 +21,8 @@ CONNECTION_SPECIFIC = frozenset(
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 HIDDEN = frozenset(("te", "content-type", "content-length"))
 ENCODINGS = frozenset((b"identity",))
-FIELD_OVERHEAD = 32  # RFC 9113, 6.5.2
+MAX_TEMPLATES = 64
+MAX_TEMPLATE_OCTETS = 4096
 
 Metadata = Mapping[str, str | bytes]
 EMPTY_METADATA: Final[Metadata] = MappingProxyType({})
@@ -65,6 +66,23 @@ class RequestHead:
         "trailers",
         "unary",
     )
+
+    def copy(self) -> "RequestHead":
+        """Another head that says the same; without the caller's `context`."""
+        head = RequestHead.__new__(RequestHead)
+        head.path = self.path
+        head.authority = self.authority
+        head.metadata = self.metadata
+        head.timeout_s = self.timeout_s
+        head.route = self.route
+        head.unary = self.unary
+        head.max_message = self.max_message
+        head.content_length = self.content_length
+        head.fault = self.fault
+        head.trailers = self.trailers
+        head.refusal = self.refusal
+        head.context = None
+        return head
 
     def __init__(self) -> None:
         self.path = ""
@@ -116,17 +134,14 @@ def split(headers: Headers) -> tuple[dict[bytes, bytes], Headers]:
 
 
 def collect(rest: Headers) -> Metadata:
-    """Custom metadata: text joined by commas, `-bin` values decoded. Raises MalformedError."""
+    """Custom metadata: text joined by commas, `-bin` values decoded. Raises ValueError."""
     found: dict[str, str | bytes] = {}
     for name, value in rest:
         key = name.decode("ascii")
         if key in HIDDEN or key.startswith("grpc-"):
             continue
         if key.endswith("-bin"):
-            try:
-                found.setdefault(key, grpc.decode_binary(value))
-            except ValueError as error:
-                raise MalformedError(str(error)) from None
+            found.setdefault(key, grpc.decode_binary(value))
             continue
         text = value.decode("latin-1")
         before = found.get(key)
@@ -134,33 +149,91 @@ def collect(rest: Headers) -> Metadata:
     return MappingProxyType(found)
 
 
-def list_size(headers: Headers) -> int:
-    return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in headers)
+class RequestReader:
+    """Makes RequestHeads of decoded lists, for these routes.
 
+    What varies between calls of one client are a few loose fields: deadlines and `-bin` values.
+    The rest is the key of a template, so that it is looked at once.
+    """
 
-def request_reader(
-    routes: Mapping[str, Route], max_header_list: int
-) -> Callable[[Headers], RequestHead]:
-    """The function that makes a RequestHead of a decoded list, for these routes."""
+    __slots__ = ("_limit", "_routes", "_templates")
 
-    def read(headers: Headers) -> RequestHead:
-        head = RequestHead()
-        try:
-            _read_request(head, headers, routes)
-        except MalformedError as error:
-            head.fault = str(error)
-            return head
-        if list_size(headers) > max_header_list:
+    def __init__(self, routes: Mapping[str, Route], max_header_list: int) -> None:
+        self._routes = routes
+        self._limit = max_header_list
+        self._templates: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
+
+    def __call__(self, headers: Headers, size: int) -> RequestHead:
+        """The head of a list that counts as `size` octets."""
+        loose: Headers = []
+        fixed: Headers = []
+        for field in headers:
+            name = field[0]
+            if name[-4:] == b"-bin" or name == b"grpc-timeout":
+                loose.append(field)
+            elif loose and name[:1] == b":":
+                return _faulty(f"{name[:60]!r} comes late")
+            else:
+                fixed.append(field)
+        key = tuple(fixed)
+        head = self._templates.get(key) or self._template(key)
+        if loose and not head.refusal:
+            head = _with_loose(head, loose)
+        if size > self._limit and not head.fault:
+            head = head.copy()
+            head.unary = False
             head.refusal = trailers_only(
                 Code.RESOURCE_EXHAUSTED,
-                f"the request's metadata is larger than {max_header_list} bytes: send less of it",
+                f"the request's metadata is larger than {self._limit} bytes: send less of it",
             )
-        head.unary = (
-            not head.refusal and head.content_length < 0 and bool(head.route and head.route.unary)
-        )
         return head
 
-    return read
+    def _template(self, key: tuple[tuple[bytes, bytes], ...]) -> RequestHead:
+        try:
+            head = RequestHead()
+            _read_request(head, list(key), self._routes)
+        except MalformedError as error:
+            trailers = head.trailers
+            head = _faulty(str(error))
+            head.trailers = trailers
+        route = head.route
+        head.unary = not head.refusal and head.content_length < 0 and bool(route and route.unary)
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        if sum(len(name) + len(value) for name, value in key) <= MAX_TEMPLATE_OCTETS:
+            self._templates[key] = head
+        return head
+
+
+def _faulty(text: str) -> RequestHead:
+    head = RequestHead()
+    head.fault = text
+    return head
+
+
+def _with_loose(template: RequestHead, loose: Headers) -> RequestHead:
+    """A copy of the template with these fields as well."""
+    try:
+        split(loose)
+        head = template.copy()
+        timeout = b""
+        rest = []
+        for field in loose:
+            if field[0] == b"grpc-timeout":
+                timeout = field[1]
+            else:
+                rest.append(field)
+        if rest:
+            head.metadata = MappingProxyType({**template.metadata, **collect(rest)})
+        if timeout:
+            head.timeout_s = grpc.parse_timeout(timeout.decode("latin-1"))
+    except MalformedError as error:
+        return _faulty(str(error))
+    except ValueError as error:
+        head = template.copy()
+        head.unary = False
+        head.refusal = trailers_only(Code.INTERNAL, str(error))
+    return head
 
 
 def _read_request(head: RequestHead, headers: Headers, routes: Mapping[str, Route]) -> None:
@@ -204,15 +277,10 @@ def _read_grpc(
             [(b"grpc-accept-encoding", b"identity")],
         )
         return
-    try:
-        head.metadata = collect(rest)
-        if b"grpc-timeout" in fields:
-            head.timeout_s = grpc.parse_timeout(fields[b"grpc-timeout"].decode("latin-1"))
-    except (MalformedError, ValueError) as error:
-        head.refusal = trailers_only(Code.INTERNAL, str(error))
+    head.metadata = collect(rest)
 
 
-def read_response(headers: Headers) -> ResponseHead:
+def read_response(headers: Headers, size: int) -> ResponseHead:  # noqa: ARG001 - no limit of ours
     """A ResponseHead of a decoded list: of headers, of trailers, or of trailers-only."""
     head = ResponseHead()
     try:

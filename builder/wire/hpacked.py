@@ -1,4 +1,4 @@
-"""Header blocks: a memo in front of hpack's decoder, and an encoder that has no state.
+"""Header blocks: a memo in front of the decoder, and an encoder that has no state.
 
 Decoding. A client repeats itself: once its dynamic table holds its headers, each call's block is
 the same dozen octets. The memo maps such a block to what we made of it the first time. It is
@@ -13,11 +13,10 @@ in any order, on any connection.
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hpack.hpack import encode_integer
 from hpack.table import HeaderTable
 
-from builder.wire.frames import ConnectionFaultError, ErrorCode
+from builder.wire.decoding import Decoder
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -29,47 +28,34 @@ MEMO_BLOCK_BYTES = 2048
 class HeaderMemo(Generic[T]):
     """Turns header blocks into values of type T by `build`, remembering what it may.
 
-    `hard_limit` bounds the decoded list: more than that ends the connection, because decoding
-    stops in the middle and the table is lost.
+    `build` gets the fields and their size. `hard_limit` bounds the decoded list: more than that
+    ends the connection, because decoding stops in the middle and the table is lost.
     """
 
-    __slots__ = ("_build", "_decoder", "_table", "known")
+    __slots__ = ("_build", "_decoder", "known")
 
-    def __init__(self, build: Callable[[Headers], T], hard_limit: int) -> None:
+    def __init__(self, build: Callable[[Headers, int], T], hard_limit: int) -> None:
         self.known: dict[bytes, T] = {}
         self._build = build
         self._decoder = Decoder(hard_limit)
-        self._table = self._decoder.header_table
 
     def decode(self, block: bytes) -> T:
         """What this block means. Raises ConnectionFaultError when it cannot be decoded."""
-        found = self.known.get(block)
+        known = self.known
+        found = known.get(block)
         if found is not None:
             return found
-        before = self._state()
-        try:
-            headers = self._decoder.decode(block, raw=True)
-        except OversizedHeaderListError as error:
-            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
-        except (HPACKError, IndexError) as error:
-            raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, str(error)) from None
-        made = self._build(headers)  # type: ignore[arg-type]  # raw=True gives bytes
-        if not self._same(before):
-            self.known.clear()
+        decoder = self._decoder
+        version = decoder.version
+        headers = decoder.decode(block)
+        made = self._build(headers, decoder.list_size)
+        if decoder.version != version:
+            known.clear()
         elif len(block) <= MEMO_BLOCK_BYTES:
-            if len(self.known) >= MEMO_ENTRIES:
-                self.known.clear()
-            self.known[block] = made
+            if len(known) >= MEMO_ENTRIES:
+                known.clear()
+            known[block] = made
         return made
-
-    def _state(self) -> tuple[object, int, int]:
-        """What identifies the table's content: every insertion puts a new object in front."""
-        entries = self._table.dynamic_entries
-        return entries[0] if entries else None, len(entries), self._table.maxsize
-
-    def _same(self, before: tuple[object, int, int]) -> bool:
-        first, length, size = self._state()
-        return first is before[0] and length == before[1] and size == before[2]
 
 
 def encode(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -64,7 +64,7 @@ class ServerConnection(Connection):
         self.draining = False
         self._preface = PREFACE
         self._memo = HeaderMemo(
-            heads.request_reader(routes, limits.max_header_list), 2 * limits.max_header_list
+            heads.RequestReader(routes, limits.max_header_list), 2 * limits.max_header_list
         )
         self._known = self._memo.known
         self._batch_floor = 0  # streams above it were called in this receive,
@@ -81,6 +81,7 @@ class ServerConnection(Connection):
         known = self._known
         append = self.events.append
         max_streams = self.limits.max_streams
+        max_frame = self.limits.max_frame
         streams = self.streams
         self._batch_floor = last_id = self.last_peer_id
         taken = self._calls = calls = 0
@@ -99,30 +100,38 @@ class ServerConnection(Connection):
                 word & 0xFF == 1
                 and flags == 4
                 and last_id < stream_id <= LARGEST_STREAM_ID
+                and stream_id & 1
                 and stop + 14 <= end
                 and self._block is None
+                and self.settings_received
+                and stop - start <= max_frame
             ):
-                head = known.get(data[start:stop])
-                if head is not None and head.unary and stream_id & 1:
-                    word, flags, same_id, compressed, size = unpack_call(data, stop)
-                    after = stop + 14 + size
-                    if (
-                        word == size + 5 << 8
-                        and flags == 1
-                        and same_id == stream_id
-                        and not compressed
-                        and after <= end
-                        and size <= head.max_message
-                        and calls + len(streams) < room
-                    ):
-                        append((stream_id, head, data[stop + 14 : after]))
-                        self.last_peer_id = last_id = stream_id
-                        taken += size + 5
-                        calls += 1
-                        at = after
-                        continue
-                word = stop - start << 8 | 1
-                flags = 4
+                block = data[start:stop]
+                head = known.get(block) or self._memo.decode(block)
+                word, flags, same_id, compressed, size = unpack_call(data, stop)
+                after = stop + 14 + size
+                if (
+                    head.unary
+                    and not head.fault
+                    and word == size + 5 << 8
+                    and flags == 1
+                    and same_id == stream_id
+                    and not compressed
+                    and after <= end
+                    and size <= head.max_message
+                    and calls + len(streams) < room
+                ):
+                    append((stream_id, head, data[stop + 14 : after]))
+                    self.last_peer_id = last_id = stream_id
+                    taken += size + 5
+                    calls += 1
+                    at = after
+                    continue
+                self._calls = calls
+                self._begin(stream_id, head, 4)
+                last_id = self.last_peer_id
+                at = stop
+                continue
             self._calls = calls
             self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, start, stop)
             last_id = self.last_peer_id
@@ -156,17 +165,24 @@ class ServerConnection(Connection):
         if stream_id <= self.last_peer_id:
             self._closed_stream(stream_id, "HEADERS")
             return
+        self._begin(stream_id, head, flags)
+
+    def _begin(self, stream_id: int, head: heads.RequestHead, flags: int) -> None:
+        """A new stream: open it, or say why not."""
         if self.draining:
             return  # above the last stream of our GOAWAY: ignored (RFC 9113, 6.8)
         self.last_peer_id = stream_id
-        if (
-            len(self.streams) + self._calls >= self.limits.max_streams
-            or self.sender.backlog > self.limits.max_backlog
-        ):
-            raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
-        if head.fault:
-            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, head.fault)
-        self._open(stream_id, head, bool(flags & END_STREAM))
+        try:
+            if (
+                len(self.streams) + self._calls >= self.limits.max_streams
+                or self.sender.backlog > self.limits.max_backlog
+            ):
+                raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
+            if head.fault:
+                raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, head.fault)
+            self._open(stream_id, head, bool(flags & END_STREAM))
+        except StreamFaultError as fault:
+            self._stream_fault(fault)
 
     def _open(self, stream_id: int, head: heads.RequestHead, ended: bool) -> None:
         if head.refusal:
