@@ -43,6 +43,7 @@ from builder.telemetry.metrics import Metrics
 from builder.wire.limits import Limits
 
 DRAIN_S = 2.0  # for open calls, once no action runs any more
+COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +198,21 @@ def _services(
     priorities = (schedule.priority_min, schedule.priority_max)
     admission = Admission(stores.blobs, Timeouts(schedule.default_timeout, schedule.max_timeout))
     execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
-    served = Served(reapi.max_batch_size, True, priorities=priorities, functions=functions)
+    served = Served(
+        reapi.max_batch_size,
+        True,
+        priorities=priorities,
+        functions=functions,
+        compressors=COMPRESSORS,
+    )
+    uploads = Uploads(stores.blobs)
+    cas = CasService(stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS)
+    bytestream = ByteStreamService(stores.blobs, uploads, instances, functions, COMPRESSORS)
     token = settings.coordinator.join_token
     return [
         CapabilitiesService(served, instances).service(),
-        CasService(stores.blobs, instances, functions, reapi.max_batch_size).service(),
-        ByteStreamService(stores.blobs, Uploads(stores.blobs), instances, functions).service(),
+        cas.service(),
+        bytestream.service(),
         ActionCacheService(stores.cache, stores.blobs, instances, functions).service(),
         ExecutionService(
             scheduler, execution, admission, time.time_ns, priorities, cache
