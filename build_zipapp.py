@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-WORK = ROOT / ".build"
+WORK = ROOT / ".build" / "zipapp-{}.{}.{}".format(*sys.version_info)
 TARGET = ROOT / "dist" / "builder.pyz"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 MAIN = ROOT / ".ci" / "zipapp_main.py"
@@ -213,7 +213,7 @@ def main() -> int:
     check_host()
     os.umask(0o022)
     began = time.monotonic()
-    WORK.mkdir(exist_ok=True)
+    WORK.mkdir(parents=True, exist_ok=True)
     with (WORK / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would tread on each other's folders
         python = build_environment()

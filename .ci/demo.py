@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "remote-execution"
 CONFIG = "role: all\nstore: {{path: {0}/store}}\nworker: {{scratch: {0}/worker}}\n"
 FLAGS = "--coordinator 127.0.0.1:0 --reapi 0 --metrics :0 --workers-min 2"
-TARGET = "cpp_project"
+TARGETS = ["cpp_project", "test", "parallel"]
+ACTIONS = 7
 READY = "Remote execution service ready"
 
 
@@ -81,13 +82,15 @@ class Demo:
         say("\n$ builder serve " + FLAGS)
         service = self.start()
         try:
-            first = self.bldr("build", TARGET, "--remote")
-            if "Executing on worker-" not in first:
-                sys.exit("error: no worker executed the first build")
-            second = self.bldr("build", TARGET, "--remote")
-            if "Cache hit" not in second:
+            first = self.bldr("build", *TARGETS, "--remote")
+            if first.count("Executing on worker-") != ACTIONS:
+                sys.exit(f"error: the first build did not run {ACTIONS} actions on workers")
+            second = self.bldr("build", *TARGETS, "--remote")
+            if second.count("Cache hit: ") != ACTIONS:
                 sys.exit("error: the second build was not served from the cache")
             self.bldr("remote", "status")
+            say("\n$ ./build/cpp_project")
+            subprocess.run([self.project / "build" / "cpp_project"], check=True)
         finally:
             say("\nstopping the service")
             service.send_signal(signal.SIGTERM)
@@ -102,7 +105,7 @@ def main() -> int:
         sys.exit("error: the example is C++ and needs g++: as root, apt-get install g++")
     with tempfile.TemporaryDirectory(prefix="builder-demo-") as name:
         folder = Path(name)
-        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        os.environ.update(HOME=name, SHIV_ROOT=f"{name}/.shiv")  # leaves nothing behind
         demo = Demo(Path(sys.argv[1]).resolve(), folder)
         shutil.copytree(EXAMPLE, demo.project, symlinks=True)
         demo.run()
