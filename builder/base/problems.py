@@ -17,7 +17,7 @@ SHOWN_PROBLEMS = 20
 SHOWN_WIDTH = 110  # columns of a source line
 # A value behind a key that sounds like a secret; references to files and variables are none.
 SECRET_VALUE = re.compile(
-    r"""((?:token|secret|passw|credential)[\w-]*["']?\s*:\s+["']?)(?!file:|\$\{)([^\s,}"']+)""",
+    r"""((?:token|secret|passw|credential)[\w-]*["']?\s*:\s+["']?)(?!file:|\$\{|[\[{])([^\s,}"']+)""",
     re.IGNORECASE,
 )
 

@@ -63,24 +63,40 @@ def _report(file: str, loaded: Loaded) -> None:
         click.echo(f"warning: {dotted(path)} {address} is open to other machines (insecure: true)")
 
 
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is no KEY=VALUE: write for example pool.min=4")
+    return key, value
+
+
 @command.command(
     epilog="""\b
 Examples:
   builder config show                      the built-in defaults
   builder config show worker.yaml          what this file makes of them
   builder config show --json worker.yaml
+  builder config show --set pool.min=4 single-host.yaml
 """
 )
 @click.argument("file", required=False)
 @config_option
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=lambda _ctx, _param, given: dict(map(_assignment, given)),
+    help="Lay a value on top, as a flag of another command does. May be repeated.",
+)
 @click.option("--json", "json_", is_flag=True, help="As one JSON object.")
-def show(file: str | None, config: str | None, json_: bool) -> None:
+def show(file: str | None, config: str | None, overrides: dict[str, str], json_: bool) -> None:
     """Show the effective settings, and where each of them was set.
 
     Without FILE the one of --config, without any the built-in defaults. The output is a
     configuration file itself. Secrets are not shown.
     """
-    loaded = read_settings(file or config, {}, os.environ)
+    loaded = read_settings(file or config, overrides, os.environ)
     write = as_json if json_ else as_yaml
     click.echo(write(loaded.settings, loaded.origins).rstrip())
 

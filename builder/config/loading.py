@@ -14,12 +14,13 @@ from typing import TypeAlias
 
 from builder.base.document import Document, Path, Plain
 from builder.base.errors import UsageError
+from builder.base.nearest import nearest
 from builder.base.problems import DocumentError, Problem
 from builder.base.validation import validate
 from builder.config.checks import check
 from builder.config.expansion import expand
 from builder.config.filling import Filler, Finding
-from builder.config.schema import Schema, coerced, obviously_fits, subschema
+from builder.config.schema import Schema, coerced, keys, obviously_fits, subschema
 from builder.config.settings import Settings
 
 DEFAULT = "default"
@@ -147,6 +148,11 @@ def _note_origins(
     origins[dotted(path)] = f"{document.source}:{document.position(path, key=True).line}"
 
 
+def _unknown(key: str, schema: Schema) -> str:
+    meant = nearest(key, keys(schema))
+    return f"unknown key {key!r}" + (f"; did you mean {meant!r}?" if meant else "")
+
+
 def _overlay(
     values: dict[str, Plain],
     origins: dict[str, str],
@@ -157,6 +163,8 @@ def _overlay(
 ) -> None:
     path = tuple(key.split("."))
     part = subschema(schema, path)
+    if not part:
+        raise UsageError(f"{origin}: {_unknown(key, schema)}")
     if isinstance(value, str):
         value = coerced(value, part)
     if not obviously_fits(value, part):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from builder.base.document import Plain
@@ -23,6 +23,16 @@ def subschema(schema: Schema, path: Sequence[str | int]) -> Schema:
             return {}
         here = resolved(schema, child)
     return here
+
+
+def keys(schema: Schema, part: Schema | None = None) -> Iterator[str]:
+    """The dotted keys of all settings."""
+    for name, child in (schema if part is None else part)["properties"].items():
+        child = resolved(schema, child)
+        if "properties" in child:
+            yield from (f"{name}.{inner}" for inner in keys(schema, child))
+        else:
+            yield name
 
 
 def resolved(schema: Schema, part: Schema) -> Schema:

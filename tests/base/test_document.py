@@ -227,6 +227,7 @@ def test_many_problems_are_counted_not_flooded() -> None:
         ("token: file:/run/t", "token: file:/run/t"),
         ("token: ${TOKEN}", "token: ${TOKEN}"),
         ("slots: 4", "slots: 4"),
+        ("tokens: [{name: ci, token: ab}]", "tokens: [{name: ci, token: **}]"),
     ],
 )
 def test_secrets_in_shown_lines_are_starred_out(line: str, shown: str) -> None:

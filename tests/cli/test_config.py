@@ -111,6 +111,22 @@ def test_show_as_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert entries["role"] == {"value": "all", "origin": "default"}
 
 
+def test_show_with_values_on_top(capfd: pytest.CaptureFixture[str]) -> None:
+    """As the flags of other commands do; what is no setting is refused."""
+    ran = Ran(capfd, "show", "--json", "--set", "pool.min=4", "--set", "worker.platform.gpu=1")
+    entries = json.loads(ran.out)
+    assert entries["pool.min"] == {"value": 4, "origin": "command line"}
+    assert entries["worker.platform"] == {"value": {"gpu": "1"}, "origin": "command line"}
+    ran = Ran(capfd, "show", "--set", "pool.mim=4")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: command line: unknown key 'pool.mim'; did you mean 'pool.min'?\n",
+    )
+    ran = Ran(capfd, "show", "--set", "pool.min")
+    assert ran.code == 2
+    assert "'pool.min' is no KEY=VALUE: write for example pool.min=4" in ran.err
+
+
 def test_show_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
     """The built-in defaults."""
     ran = Ran(capfd, "show")

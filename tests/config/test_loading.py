@@ -193,6 +193,8 @@ def test_mistakes_in_the_file(text: str, where: str, message: str) -> None:
             {"reapi.listen": "x"},
             "'reapi.listen' must be an address, not 'x'; write for example 127.0.0.1:9000 or :9000",
         ),
+        ({"pool.mni": 4}, "unknown key 'pool.mni'; did you mean 'pool.min'?"),
+        ({"zebra": 4}, "unknown key 'zebra'"),
         ({"reapi.listen": "h:99999"}, "'h:99999' is not an address: ports end at 65535"),
         ({"pool.min": 21}, "'pool.min' is 21, above 'pool.max' 20"),
         (
