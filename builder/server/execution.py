@@ -17,12 +17,14 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.admission import Admission, request_metadata
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
-from builder.server.messages import only
+from builder.server.messages import bytes_field, only
 from builder.server.operation_messages import finished_message, operation_message
 from builder.server.scheduler import Scheduler, Watcher
-from builder.stores.interface import ActionCache, BlobStore
+from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
 
 NAME = "build.bazel.remote.execution.v2.Execution"
+RESULT = pb.ExecuteResponse.DESCRIPTOR.fields_by_name["result"].number
+HIT = pb.ExecuteResponse(cached_result=True).SerializeToString()
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class ExecutionService:
         self._priorities = priorities
         self._figures = figures or CacheFigures()
         self._cached = 0
+        cache = stores.cache
+        self._inline = cache if isinstance(cache, InlineActionCache) else None
 
     def service(self) -> Service:
         return Service(
@@ -99,17 +103,19 @@ class ExecutionService:
     async def _look_up(
         self, instance: str, digest: Digest, hints: Hints
     ) -> operations_pb2.Operation | None:
-        result = await self._stores.cache.lookup(instance, digest)
-        if result is None:
-            self._figures.misses += 1
-            return None
+        data = None if self._inline is None else self._inline.peek(instance, digest)
+        if data is None or any(hints):
+            result = await self._stores.cache.lookup(instance, digest)
+            if result is None:
+                self._figures.misses += 1
+                return None
+            await inlined(self._stores.blobs, result, hints, digest.function)
+            data = result.SerializeToString()
         self._figures.hits += 1
-        await inlined(self._stores.blobs, result, hints, digest.function)
-        response = pb.ExecuteResponse(result=result, cached_result=True)
         self._cached += 1
         prefix = f"{instance}/" if instance else ""
         name = f"{prefix}operations/cached-{self._cached}"
-        return finished_message(name, digest, response.SerializeToString())
+        return finished_message(name, digest, b"".join((bytes_field(RESULT, len(data)), data, HIT)))
 
     async def _follow(self, watcher: Watcher, call: Call, hints: Hints) -> None:
         """Tell the client of the operation until it has ended."""

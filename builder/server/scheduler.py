@@ -212,5 +212,6 @@ class Scheduler:
             await self._cache.store(key.instance, action, result)
         except StatusError as error:
             log.warning("Result not cached", action=str(action), why=error.message)
-        finally:
-            self.post(events.ResultKept(task))
+        except Exception:  # a broken cache costs time, not results
+            log.exception("Result not cached", action=str(action))
+        self.post(events.ResultKept(task))
