@@ -65,7 +65,7 @@ class ExecutionService:
         self._figures = figures or CacheFigures()
         self._cached = 0
         cache = stores.cache
-        self._inline = cache if isinstance(cache, InlineActionCache) else None
+        self._at_once = cache if isinstance(cache, InlineActionCache) else None
 
     def service(self) -> Service:
         return Service(
@@ -103,7 +103,7 @@ class ExecutionService:
     async def _look_up(
         self, instance: str, digest: Digest, hints: Hints
     ) -> operations_pb2.Operation | None:
-        data = None if self._inline is None else self._inline.peek(instance, digest)
+        data = None if self._at_once is None else self._at_once.peek(instance, digest)
         if data is None or any(hints):
             result = await self._stores.cache.lookup(instance, digest)
             if result is None:
