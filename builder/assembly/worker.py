@@ -23,6 +23,7 @@ from builder.sandbox.interface import Limits, Network, Sandbox
 from builder.sandbox.native import open_sandbox
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
+from builder.worker.closing import Close, closer
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
 from builder.worker.program import Identity, WorkerProgram
@@ -103,10 +104,13 @@ class Load:
 class Runners:
     """One runner for each instance name, over shared caches: blobs are asked for by instance."""
 
-    def __init__(self, setup: WorkerSetup, channel: Channel, sandbox: Sandbox) -> None:
+    def __init__(
+        self, setup: WorkerSetup, channel: Channel, sandbox: Sandbox, close: Close
+    ) -> None:
         self._setup = setup
         self._channel = channel
         self._sandbox = sandbox
+        self._close = close
         self._inputs = InputCache(setup.scratch / "cache", setup.cache_bytes)
         remove_tree(str(setup.scratch / "actions"))
         self._runners: dict[str, ActionRunner] = {}
@@ -121,6 +125,7 @@ class Runners:
                 self._setup.scratch / "actions",
                 SystemClock(),
                 self._setup.policy,
+                self._close,
             )
         return await self._runners[instance].run(job, report)
 
@@ -133,8 +138,8 @@ async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[Wor
     """
     lock = await take_soon(setup.scratch, "worker directory", LOCK_PATIENCE_S)
     try:
-        async with Channel(setup.coordinator) as channel:
-            runners = Runners(setup, channel, sandbox)
+        async with Channel(setup.coordinator) as channel, closer() as close:
+            runners = Runners(setup, channel, sandbox, close)
             identity = Identity(
                 name=setup.name,
                 slots=setup.slots,

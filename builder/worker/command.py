@@ -40,6 +40,7 @@ class Plan:
     outputs: tuple[Output, ...]
     wants_tree: bool
     wants_directory: bool
+    properties: tuple[tuple[str, str], ...]  # of clients before API 2.2; the action's go first
 
     @property
     def output_parents(self) -> tuple[str, ...]:
@@ -68,6 +69,7 @@ def plan(command: pb.Command) -> Plan:
         outputs=tuple(_outputs(command, directory)),
         wants_tree=form != pb.Command.DIRECTORY_ONLY,
         wants_directory=form != pb.Command.TREE_ONLY,
+        properties=tuple((one.name, one.value) for one in command.platform.properties),
     )
 
 

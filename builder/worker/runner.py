@@ -10,6 +10,7 @@ so that the action can be given to another worker without being charged for it.
 """
 
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,7 @@ from builder.sandbox.interface import (
     SandboxSpec,
 )
 from builder.stores.interface import BlobStore
+from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
 from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
@@ -72,7 +74,8 @@ class Policy:
 
 
 class ActionRunner:
-    """Runs actions, several at once. `scratch` is a directory of this runner's alone."""
+    """Runs actions, several at once. `scratch` is a directory of this runner's alone; `close`
+    gets what is to be tidied up after each action."""
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class ActionRunner:
         scratch: Path,
         clock: Clock,
         policy: Policy | None = None,
+        close: Close = at_once,
     ) -> None:
         self._name = name
         self._blobs = blobs
@@ -91,6 +95,7 @@ class ActionRunner:
         self._scratch = scratch
         self._clock = clock
         self._policy = policy or Policy()
+        self._close = close
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def run(self, job: Job, report: Report) -> pb.ExecuteResponse:
@@ -99,42 +104,40 @@ class ActionRunner:
         Cancelling it kills the action and leaves nothing behind.
         """
         timeline = Timeline(self._clock, self._name, job.queued_ns)
+        stack = AsyncExitStack()
         try:
-            return await self._run(job, timeline, report)
+            return await self._run(job, timeline, report, stack)
         except (InvalidArgumentError, FailedPreconditionError) as error:
             return self._refusal(error)
         except OSError as error:
             raise ResourceExhaustedError(f"worker {self._name}: {error}") from error
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._close(stack)
 
-    async def _run(self, job: Job, timeline: Timeline, report: Report) -> pb.ExecuteResponse:
+    async def _run(
+        self, job: Job, timeline: Timeline, report: Report, stack: AsyncExitStack
+    ) -> pb.ExecuteResponse:
         timeline.mark("input_fetch_start")
         report(Stage.FETCHING, timeline.partial())
         action, todo = await self._messages(job)
         spec = self._spec(job, action, todo)
         root = from_proto(action.input_root_digest, job.digest.function)
-        async with self._inputs.checkout(self._blobs, root) as inputs:
-            _check_places(todo, inputs)
-            scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
-            try:
-                spec = replace(spec, input_root=inputs.path, scratch=scratch)
-                timeline.mark("input_fetch_completed")
-                return await self._execute(job, todo, spec, timeline, report)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(remove_tree, scratch)
-
-    async def _execute(
-        self, job: Job, todo: Plan, spec: SandboxSpec, timeline: Timeline, report: Report
-    ) -> pb.ExecuteResponse:
+        inputs = await stack.enter_async_context(self._inputs.checkout(self._blobs, root))
+        _check_places(todo, inputs)
+        scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
+        stack.push_async_callback(trio.to_thread.run_sync, remove_tree, scratch)
+        spec = replace(spec, input_root=inputs.path, scratch=scratch)
+        timeline.mark("input_fetch_completed")
         timeline.mark("execution_start")
         report(Stage.EXECUTING, self._beginning(spec, timeline))
-        async with await self._sandbox.run(spec) as finished:
-            timeline.mark("execution_completed")
-            if finished.exit.outcome is Outcome.CANCELLED:
-                raise CancelledError(f"the action was cancelled on worker {self._name}")
-            timeline.mark("output_upload_start")
-            report(Stage.UPLOADING, timeline.partial())
-            response = await self._bring_back(job, todo, finished)
+        finished = await stack.enter_async_context(await self._sandbox.run(spec))
+        timeline.mark("execution_completed")
+        if finished.exit.outcome is Outcome.CANCELLED:
+            raise CancelledError(f"the action was cancelled on worker {self._name}")
+        timeline.mark("output_upload_start")
+        report(Stage.UPLOADING, timeline.partial())
+        response = await self._bring_back(job, todo, finished)
         timeline.mark("output_upload_completed")
         timeline.mark("worker_completed")
         return self._finish(response, job, spec, finished.exit, timeline)
@@ -155,12 +158,13 @@ class ActionRunner:
         response = pb.ExecuteResponse()
         collected = Collected()
         try:
-            collected = await trio.to_thread.run_sync(
-                collect, finished.root_fd, todo, function, self._policy.max_output_bytes
-            )
+            if todo.outputs:
+                collected = await trio.to_thread.run_sync(
+                    collect, finished.root_fd, todo, function, self._policy.max_output_bytes
+                )
         except FailedPreconditionError as error:
             response.status.CopyFrom(to_status(error))
-        await trio.to_thread.run_sync(add_streams, collected, done.stdout, done.stderr, function)
+        await add_streams(collected, done.stdout, done.stderr, function)
         await upload(self._blobs, finished.root_fd, collected.blobs)
         response.result.CopyFrom(collected.result)
         return response
@@ -208,7 +212,8 @@ class ActionRunner:
             raise InvalidArgumentError(f"{what} {digest} is not a {name} message") from None
 
     def _spec(self, job: Job, action: pb.Action, todo: Plan) -> SandboxSpec:
-        asked = action_limits((p.name, p.value) for p in action.platform.properties)
+        own = [(p.name, p.value) for p in action.platform.properties]
+        asked = action_limits(own or todo.properties)
         network = self._policy.network
         if asked.network is not None:
             network = Network.FULL if asked.network else Network.NONE

@@ -4,6 +4,10 @@ Clients that know `stdout_raw` save a round trip; the blob is for those that ask
 for results that are kept in the action cache.
 """
 
+import os
+
+import trio
+
 from builder.base.digest import Digest, digest_of
 from builder.reapi.digests import to_proto
 from builder.worker.outputs import Collected
@@ -11,30 +15,34 @@ from builder.worker.outputs import Collected
 INLINE_BYTES = 16 * 1024
 
 
-def add_streams(collected: Collected, stdout: str, stderr: str, function: str) -> None:
-    """Read both host files into the result and the blobs. Blocking.
+async def add_streams(collected: Collected, stdout: str, stderr: str, function: str) -> None:
+    """Read both host files into the result and the blobs.
 
     The sandbox keeps each under the spec's `output_bytes`; an empty stream sets no field.
     """
     result = collected.result
-    if data := _read(stdout):
-        digest = _blob(collected, data, function)
+    if found := await _load(stdout, function):
+        digest, data = found
+        collected.blobs[digest] = data
         result.stdout_digest.CopyFrom(to_proto(digest))
-        if len(data) <= INLINE_BYTES:
-            result.stdout_raw = data
-    if data := _read(stderr):
-        digest = _blob(collected, data, function)
+        result.stdout_raw = data if len(data) <= INLINE_BYTES else b""
+    if found := await _load(stderr, function):
+        digest, data = found
+        collected.blobs[digest] = data
         result.stderr_digest.CopyFrom(to_proto(digest))
-        if len(data) <= INLINE_BYTES:
-            result.stderr_raw = data
+        result.stderr_raw = data if len(data) <= INLINE_BYTES else b""
 
 
-def _read(path: str) -> bytes:
+async def _load(path: str, function: str) -> tuple[Digest, bytes] | None:
+    size_bytes = os.stat(path).st_size
+    if size_bytes == 0:
+        return None
+    if size_bytes <= INLINE_BYTES:
+        return _read(path, function)
+    return await trio.to_thread.run_sync(_read, path, function)
+
+
+def _read(path: str, function: str) -> tuple[Digest, bytes]:
     with open(path, "rb") as file:
-        return file.read()
-
-
-def _blob(collected: Collected, data: bytes, function: str) -> Digest:
-    digest = digest_of(data, function)
-    collected.blobs[digest] = data
-    return digest
+        data = file.read()
+    return digest_of(data, function), data

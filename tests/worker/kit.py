@@ -10,6 +10,7 @@ from builder.sandbox.interface import Sandbox
 from builder.stores.interface import BlobStore
 from builder.stores.memory import MemoryBlobStore
 from builder.telemetry.clock import SystemClock
+from builder.worker.closing import Close, at_once
 from builder.worker.inputs import InputCache
 from builder.worker.job import Job, say_nothing
 from builder.worker.runner import ActionRunner, Policy
@@ -84,6 +85,7 @@ class Bench:
         blobs: BlobStore | None = None,
         sandbox: Sandbox | None = None,
         policy: Policy | None = None,
+        close: Close = at_once,
     ) -> None:
         self.blobs = memory() if blobs is None else blobs
         self.plain = PlainSandbox()
@@ -97,6 +99,7 @@ class Bench:
             self.scratch,
             SystemClock(),
             policy,
+            close,
         )
 
     async def run(

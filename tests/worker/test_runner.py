@@ -15,6 +15,7 @@ from builder.reapi.pb import error_details_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Limits, Network, SandboxError, SandboxSpec
 from builder.stores.memory import MemoryBlobStore
+from builder.worker.closing import closer
 from builder.worker.job import Job, Stage, say_nothing
 from builder.worker.metadata import STAMPS
 from builder.worker.runner import Policy
@@ -259,3 +260,22 @@ async def test_many_actions_at_once(tmp_path: Path) -> None:
     assert sorted(answers) == sorted(f"{number % 4}\n!".encode() for number in range(16))
     assert os.listdir(bench.scratch) == []
     assert to_proto(digest_of(b"!")).size_bytes == 1
+
+
+async def test_limits_of_old_clients_stand_in_the_command(tmp_path: Path) -> None:
+    """Before API 2.2 the platform was the command's; the action's goes first."""
+    bench = Bench(tmp_path)
+    command = shell("true")
+    command.platform.properties.add(name="max-memory", value="1MiB")
+    await bench.run(command)
+    await bench.run(command, platform={"max-memory": "2MiB"})
+    assert [spec.limits.memory_bytes for spec in bench.plain.specs] == [MIB, 2 * MIB]
+
+
+async def test_tidying_up_can_wait(tmp_path: Path) -> None:
+    """With a closer the answer comes first; when its block ends, everything is gone."""
+    async with closer() as close:
+        bench = Bench(tmp_path, close=close)
+        for number in range(40):
+            assert (await bench.run(shell(f"exit {number}"))).result.exit_code == number
+    assert list(bench.scratch.iterdir()) == []
