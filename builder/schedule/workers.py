@@ -26,6 +26,9 @@ from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lease import Lease, LeaseInput, LeaseState
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import Outcome
+from builder.schedule.views import tell
+
+RUNS = "runs"  # the phase in which the action's own program is at work
 
 
 def lost(sentence: str) -> Reason:
@@ -222,6 +225,8 @@ def progress(books: Books, event: LeaseProgressed, now: float) -> None:
     if task is not None:
         task.phase = event.phase
         task.progress = event.progress or task.progress
+        if event.phase == RUNS:
+            tell(books, task)  # so that clients can show where a long action runs
 
 
 def finish(books: Books, event: LeaseFinished, now: float) -> None:

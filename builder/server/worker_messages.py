@@ -9,12 +9,13 @@ from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.platform import canonical
 from builder.schedule.spec import Outcome
+from builder.schedule.workers import RUNS
 from builder.server.messages import bytes_field
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
 PHASES = {
     workers_pb2.LeaseProgress.FETCHING: "fetches its inputs",
-    workers_pb2.LeaseProgress.EXECUTING: "runs",
+    workers_pb2.LeaseProgress.EXECUTING: RUNS,
     workers_pb2.LeaseProgress.UPLOADING: "uploads its outputs",
 }
 Message = (
@@ -52,7 +53,7 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
         case "progress":
             progress = message.progress
             metadata = progress.metadata.SerializeToString()
-            phase = PHASES.get(progress.stage, "runs")
+            phase = PHASES.get(progress.stage, RUNS)
             return events.LeaseProgressed(session, progress.lease_id, phase, metadata)
         case "finished":
             outcome = outcome_of(message.finished)

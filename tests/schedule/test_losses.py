@@ -333,13 +333,17 @@ def test_a_worker_whose_lease_is_being_stopped_comes_back() -> None:
 
 
 def test_progress_is_told_to_those_who_ask() -> None:
-    """Phase and partial metadata are part of the state; a report of a stale lease is answered."""
+    """Phase and partial metadata are part of the state, and clients hear when the program runs;
+    a report of a stale lease is answered."""
     story = running()
     story.send(events.LeaseProgressed("w", "a/1", "fetches its inputs", b"meta"))
     assert story.reason("a") == (ReasonCode.RUNNING, "fetches its inputs on w")
     view = story.machine.operation("a")
     assert view is not None
     assert view.progress == b"meta"
+    assert story.send(events.LeaseProgressed("w", "a/1", "runs", b"more")) == [
+        "a EXECUTING on w: running"
+    ]
     assert story.send(events.LeaseProgressed("w", "old/1", "runs")) == ["w stops old/1"]
     assert story.beat("w", "a/1", "older/1") == ["w stops older/1"]
 
