@@ -1,7 +1,8 @@
 """Hot: a wire connection on a transport: whoever has something to send calls `flush`.
 
-There is no writer task as long as the kernel takes everything. When it does not, one is started;
-it feeds the socket as it drains and ends when nothing is left.
+There is no writer task as long as the kernel takes everything and it is not much. Else one is
+started; it feeds the socket as it drains, a budget at a time with everybody else's turn between,
+and ends when nothing is left.
 """
 
 from collections.abc import Callable
@@ -45,19 +46,19 @@ class Link:
             self._nursery.start_soon(self._write)
 
     def _push(self) -> bool:
-        """Whether everything that may go has gone."""
+        """Send one budget; whether everything that may go has gone."""
         wire = self.wire
         try:
-            while buffers := wire.take(BUDGET):
-                if not self.transport.write(buffers):
-                    return False
+            buffers = wire.take(BUDGET)
+            if buffers and not self.transport.write(buffers):
+                return False
         except OSError:
             self.broken = True
             return False
         finally:
             if wire.sender.writable:
                 self._wake()
-        return True
+        return not wire.sender.has_more()
 
     def _wake(self) -> None:
         writable = self.wire.sender.writable
@@ -69,7 +70,10 @@ class Link:
     async def _write(self) -> None:
         try:
             while not self.broken:
-                await self.transport.wait_writable()
+                if self.transport.flush():
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self.transport.wait_writable()
                 if self.transport.flush() and self._push():
                     break
         except (OSError, trio.ClosedResourceError):

@@ -99,6 +99,10 @@ class Sender:
                     self.ready[stream] = None
         return out
 
+    def has_more(self) -> bool:
+        """Whether `take` has something to give that no window holds back."""
+        return bool(self.out) or (bool(self.ready) and self.window > 0)
+
     def _frame(self, stream: Stream, out: list[Buffer], budget: int) -> int:
         """Frame up to `budget` octets of this stream's queue; returns what was framed.
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import psutil
 
 from tests.bench import wire_load_parts as generator
+from tests.bench import wire_streams_parts as streams
 
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
 ROUNDS = 4
@@ -48,6 +49,31 @@ def measured(
     return done / elapsed, (cpu(process) - before) / done
 
 
+def others(port: int, process: psutil.Process) -> dict[str, float]:
+    """Figures of ours alone: varying headers, streams, idle and stalled connections."""
+    before = cpu(process)
+    count, _ = generator.load_varying(port, 20_000, 64)
+    varying = (cpu(process) - before) / count
+    before = cpu(process)
+    read = max(streams.download(port, 1 << 28) for _ in range(3))
+    read_cpu = (cpu(process) - before) / (3 * (1 << 28))
+    before = cpu(process)
+    write = max(streams.upload(port, 1 << 27) for _ in range(3))
+    write_cpu = (cpu(process) - before) / (3 * (1 << 27))
+    p50, p99 = streams.small_calls_beside_streams(port)
+    return {
+        "varying_cpu_us": round(varying * 1e6, 1),
+        "stream_read_gb_per_s": round(read / 1e9, 2),
+        "stream_read_gb_per_cpu_s": round(1e-9 / read_cpu, 2),
+        "stream_write_gb_per_s": round(write / 1e9, 2),
+        "stream_write_gb_per_cpu_s": round(1e-9 / write_cpu, 2),
+        "small_beside_streams_ms_p50": round(p50 * 1e3, 2),
+        "small_beside_streams_ms_p99": round(p99 * 1e3, 2),
+        "idle_connection_kib": round(streams.idle_kib(port, process.pid), 1),
+        "rss_growth_200_streams_mib": round(streams.stalled_rss_kib(port, process.pid) / 1024, 1),
+    }
+
+
 def run() -> tuple[dict[str, float], dict[str, float]]:
     os.sched_setaffinity(0, {LOAD_CORE})
     best = dict.fromkeys(KINDS, 0.0)
@@ -62,7 +88,12 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
                 print(f"{kind:7} {rate:10.0f}/s  {seconds * 1e6:7.1f} us of CPU", file=sys.stderr)
         for kind, (port, process) in zip(KINDS, (ours, h2, grpcio), strict=True):
             single[kind] = measured(port, process, connections=1, depth=1)[1]
-    figures = {
+        figures = others(*ours)
+    with server("guarded") as (port, process):
+        rate, seconds = max(measured(port, process, connections=4, depth=64) for _ in range(2))
+        figures["gar_guarded_per_s"] = round(rate)
+        figures["gar_guarded_cpu_us"] = round(seconds * 1e6, 2)
+    figures |= {
         "gar_per_s": round(best["ours"]),
         "gar_per_s_h2": round(best["h2"]),
         "gar_per_s_grpcio": round(best["grpcio"]),

@@ -4,6 +4,8 @@ It keeps a fixed number of calls in flight on each connection. Blocks are those 
 a dynamic table: the second and all later calls are a dozen indexed octets.
 """
 
+import base64
+import hashlib
 import selectors
 import socket
 import time
@@ -46,12 +48,13 @@ def bodies() -> list[bytes]:
 class Connection:
     """One connection with `depth` calls in flight."""
 
-    def __init__(self, port: int, depth: int, requests: list[bytes]) -> None:
+    def __init__(self, port: int, depth: int, requests: list[bytes], varying: int = 0) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         encoder = Encoder()
         first = encoder.encode(headers_of(PATH, port))
         again = encoder.encode(headers_of(PATH, port))
+        self.varying = varying_blocks(encoder, port, varying) if varying else []
         self.first = frames.headers(1, first, False, 16384)
         self.pack = Struct(f">IBI{len(again)}sIBI").pack
         self.again = again
@@ -61,6 +64,7 @@ class Connection:
         self.done = 0
         self.received = 0
         self.tail = b""
+        self.first_answer = b""
         self.out: list[bytes] = []
         start = frames.settings({frames.INITIAL_WINDOW_SIZE: FULL, frames.ENABLE_PUSH: 0})
         self.sock.sendall(frames.PREFACE + start + frames.window_update(0, FULL - 65535))
@@ -70,6 +74,13 @@ class Connection:
         stream_id = self.next_id
         word = len(again) << 8 | 1
         for _ in range(count):
+            if self.varying:
+                again = self.varying.pop()
+                head = frames.headers(stream_id, again, False, 16384)
+                body = requests[(stream_id >> 1) % ENTRIES]
+                out += (head, frames.pack_header(len(body) << 8, 1, stream_id), body)
+                stream_id += 2
+                continue
             body = requests[(stream_id >> 1) % ENTRIES]
             if stream_id == 1:
                 out += (self.first, frames.pack_header(len(body) << 8, 1, 1), body)
@@ -102,6 +113,8 @@ class Connection:
             kind = word & 0xFF
             if kind == 1:
                 ended += flags & 1
+            elif kind == 0 and not self.first_answer:
+                self.first_answer = data[at + 9 : stop]
             elif kind:
                 self.control(kind, flags, data[at + 9 : stop])
             at = stop
@@ -117,6 +130,42 @@ class Connection:
         assert kind not in (frames.RST_STREAM, frames.GOAWAY), (kind, payload)
 
 
+def check(peer: Connection) -> None:
+    """The first answer is the right one: what is counted is real."""
+    result = re_pb.ActionResult.FromString(peer.first_answer[5:])
+    assert result.output_files[0].digest.hash == digest(0), peer.first_answer
+
+
+def varying_blocks(encoder: Encoder, port: int, count: int) -> list[bytes]:
+    """Blocks of calls with metadata of their own, as Bazel sends it; the first is the last."""
+    key = "build.bazel.remote.execution.v2.requestmetadata-bin"
+    blocks = []
+    for number in range(count):
+        value = base64.b64encode(hashlib.sha512(b"%d" % number).digest() * 2).decode()
+        blocks.append(encoder.encode([*headers_of(PATH, port), (key, value)]))
+    return blocks[::-1]
+
+
+def load_varying(port: int, count: int, depth: int) -> tuple[int, float]:
+    """`count` calls on one connection, each with other metadata."""
+    peer = Connection(port, depth, bodies(), varying=count)
+    varying, peer.varying = peer.varying, []
+    peer.call(1)
+    peer.flush()
+    while peer.done == 0:
+        peer.receive()
+    peer.varying = varying
+    started = time.perf_counter()
+    peer.call(depth)
+    peer.flush()
+    while peer.done <= count:
+        peer.call(min(peer.receive(), len(varying)))
+        peer.flush()
+    elapsed = time.perf_counter() - started
+    peer.sock.close()
+    return count, elapsed
+
+
 def load(port: int, connections: int, depth: int, seconds: float) -> tuple[int, float]:
     """Calls that ended and the seconds that they took."""
     requests = bodies()
@@ -128,6 +177,7 @@ def load(port: int, connections: int, depth: int, seconds: float) -> tuple[int, 
         peer.flush()
         while peer.done == 0:  # the dynamic table is filled before others use it
             peer.receive()
+        check(peer)
         peer.call(depth)
         peer.flush()
     started = time.perf_counter()

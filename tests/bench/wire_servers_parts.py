@@ -14,10 +14,13 @@ import h2.connection
 import h2.events
 import h2.settings
 import trio
+from prometheus_client import Counter, Histogram
 
+from builder.base.errors import UnauthenticatedError
 from builder.net.listeners import open_listeners
 from builder.net.rpc import Call, Context, Method, Service
 from builder.net.server import serve
+from builder.net.serving import Hooks
 from builder.reapi.pb import remote_execution_pb2 as re_pb
 
 PATH = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
@@ -79,10 +82,30 @@ async def stdin_ends() -> None:
     await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
-async def serve_ours() -> None:
+def guarded() -> Hooks:
+    """An auth check and metrics of the kind that a real service has."""
+    calls = Counter("calls", "calls", ["path", "code"])
+    seconds = Histogram("seconds", "seconds", ["path"])
+    known: dict[tuple[str, int], tuple] = {}
+
+    def authorize(context: Context) -> None:
+        if context.metadata.get("user-agent") is None:
+            raise UnauthenticatedError("who are you?")
+
+    def observe(path: str, code: int, duration: float) -> None:
+        pair = known.get((path, code))
+        if pair is None:
+            pair = known[path, code] = (calls.labels(path, code), seconds.labels(path))
+        pair[0].inc()
+        pair[1].observe(duration)
+
+    return Hooks(authorize, observe)
+
+
+async def serve_ours(hooks: Hooks) -> None:
     listeners = await open_listeners("127.0.0.1:0")
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve, [SERVICE], listeners)
+        await nursery.start(partial(serve, [SERVICE], listeners, hooks=hooks))
         ready(int(listeners[0].address.rpartition(":")[2]))
         await stdin_ends()
         nursery.cancel_scope.cancel()
@@ -162,7 +185,9 @@ def main() -> None:
     kind, core = sys.argv[1:]
     os.sched_setaffinity(0, {int(core)})
     if kind == "ours":
-        trio.run(serve_ours)
+        trio.run(serve_ours, Hooks())
+    elif kind == "guarded":
+        trio.run(serve_ours, guarded())
     elif kind == "h2":
         trio.run(serve_h2)
     else:

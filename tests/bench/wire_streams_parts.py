@@ -1,6 +1,7 @@
 """Load of other shapes: big bodies down and up, and connections that do nothing."""
 
 import contextlib
+import multiprocessing
 import os
 import socket
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from hpack import Encoder
 
 from builder.wire import frames
-from tests.bench.wire_load_parts import FULL, headers_of, unpack
+from tests.bench.wire_load_parts import FULL, Connection, bodies, headers_of, unpack
 from tests.bench.wire_servers_parts import CHUNK, DOWN, UP
 
 
@@ -133,3 +134,41 @@ def stalled_rss_kib(port: int, pid: int, streams: int = 200) -> int:
             sock.sendall(opened(DOWN, port, stream_id) + head + message(octets))
         time.sleep(1.0)  # it fills what it may fill
         return rss_kib(pid) - before
+
+
+def read_all(port: int, big: int) -> None:
+    """Read streams without end, as fast as it goes."""
+    sock = connect(port)
+    octets = b"%d" % (1 << 36)
+    for stream_id in range(1, 2 * big, 2):
+        head = frames.pack_header((5 + len(octets)) << 8, 1, stream_id)
+        sock.sendall(opened(DOWN, port, stream_id) + head + message(octets))
+    view = memoryview(bytearray(1 << 20))
+    owed = 0
+    while size := sock.recv_into(view):
+        owed += size
+        if owed > 1 << 24:
+            sock.sendall(frames.window_update(0, owed * 99 // 100))
+            owed = 0
+
+
+def small_calls_beside_streams(port: int, big: int = 8, calls: int = 1000) -> tuple[float, float]:
+    """Median and 99th percentile, in seconds, of a small call while big streams run on another
+    connection that reads as fast as it can, in another process."""
+    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, big))
+    reader.start()
+    peer = Connection(port, 1, bodies())
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        before = peer.done
+        peer.call(1)
+        peer.flush()
+        while peer.done == before:
+            peer.receive()
+        times.append(time.perf_counter() - started)
+    reader.kill()
+    reader.join()
+    peer.sock.close()
+    times.sort()
+    return times[len(times) // 2], times[len(times) * 99 // 100]
