@@ -50,28 +50,32 @@ def configure(level: str = "info", form: str = "human", stream: TextIO | None = 
     if form not in FORMATS:
         raise UsageError(f"log format {form!r} is unknown: use one of {', '.join(FORMATS)}")
     out = sys.stderr if stream is None else stream
+    _install(level, _json() if form == "json" else _human(out.isatty()), stream)
+    _bridge(level)
+
+
+def _install(level: str, processors: list[Processor], stream: TextIO | None) -> None:
     structlog.configure(
-        processors=_json() if form == "json" else _human(out.isatty()),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Enduring(out))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Enduring(stream))),
         cache_logger_on_first_use=False,
     )
-    _bridge(level)
 
 
 class _Enduring:
     """A stream whose reader may go away: that must not end what is being told about."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream  # None: stderr, whatever it is at the time
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed file
-            self._stream.write(text)
+            (self._stream or sys.stderr).write(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+            (self._stream or sys.stderr).flush()
 
 
 class _Bridge(logging.Handler):
@@ -132,3 +136,7 @@ def _value(value: object) -> str:
     text = str(value)
     plain = text and text.isprintable() and not any(sign in text for sign in " \"'=")
     return text if plain else repr(text)
+
+
+# A program that does not set it up (`bldr build` has a console of its own) hears of trouble only.
+_install("warning", _human(colour=False), None)

@@ -1,6 +1,7 @@
 """What log lines look like."""
 
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -8,9 +9,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import structlog
-
 from builder.base.errors import UsageError
+from builder.telemetry import log
 from builder.telemetry.log import configure, get_logger
 
 
@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _forget_the_set_up() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
+    importlib.reload(log)
 
 
 def written(level: str = "info", form: str = "human") -> io.StringIO:
@@ -110,3 +110,10 @@ def test_a_reader_that_went_away_breaks_nothing() -> None:
     with contextlib.suppress(OSError), os.fdopen(write_end, "w") as stream:
         configure("info", "human", stream)
         get_logger().info("nobody reads this")
+
+
+def test_without_a_set_up_only_trouble_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing goes to stdout, which is the program's own."""
+    get_logger().info("Lease granted")
+    get_logger().warning("Worker lost")
+    assert capsys.readouterr() == ("", "[WARNING] Worker lost\n")
