@@ -9,7 +9,6 @@ namespace with its init, and `pidfd` becomes readable only when the last one has
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
 import os
-import resource
 import struct
 import time
 
@@ -17,6 +16,7 @@ from builder.sandbox import link, report
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.groups import Group, Groups
 from builder.sandbox.kernel.worktree import WorkTrees
+from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.plan import WORK_TREE
 
 TYPE_CHECKING = False
@@ -28,8 +28,6 @@ MAKING, READY, RUNNING, ENDING, GONE = "making", "ready", "running", "ending", "
 END = b"K"
 LOOK_S = 2.0
 BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
-DEFAULT_OPEN_FILES = 16384
-GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
 
 
 class Host:
@@ -39,8 +37,7 @@ class Host:
         self.groups = groups
         self.trees = trees
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self.cpus = sorted(os.sched_getaffinity(0))
-        self.next_cpu = 0
+        self.cpus = Cpus(sorted(os.sched_getaffinity(0)))
 
 
 def pid_of(pidfd: int) -> int:
@@ -113,35 +110,11 @@ class Box:
     def _limit(self, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
         """By control group where there is one, else by what the process itself can bear."""
         assert self._group is not None
-        has, enforced = self._host.groups.has, self.enforced
+        has = self._host.groups.has
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
-        rlimits = [(resource.RLIMIT_CORE, 0)]
-        rlimits.append((resource.RLIMIT_NOFILE, wish["open_files"] or DEFAULT_OPEN_FILES))
-        if wish["file_bytes"] is not None:
-            rlimits.append((resource.RLIMIT_FSIZE, wish["file_bytes"]))
-        if wish["memory"] is not None:
-            enforced["memory"] = GROUP if has("memory") else RLIMIT
-            if has("memory"):
-                self.oom_event = self._group.watch_oom()
-            else:
-                rlimits.append((resource.RLIMIT_DATA, wish["memory"]))
-        if wish["processes"] is not None:
-            enforced["processes"] = GROUP if has("pids") else RLIMIT
-            if not has("pids"):
-                rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + 1))
-        job["cpus"] = []
-        if wish["cores"] is not None:
-            enforced["cpu"] = GROUP if has("cpu") else AFFINITY
-            if not has("cpu"):
-                job["cpus"] = self._some_cpus(wish["cores"])
-        job["rlimits"] = rlimits
-
-    def _some_cpus(self, cores: float) -> list[int]:
-        """Whole processors, rounded up, taken in turn."""
-        cpus, count = self._host.cpus, max(1, -int(-cores // 1))
-        first = self._host.next_cpu
-        self._host.next_cpu = (first + count) % len(cpus)
-        return sorted({cpus[(first + i) % len(cpus)] for i in range(min(count, len(cpus)))})
+        if wish["memory"] is not None and has("memory"):
+            self.oom_event = self._group.watch_oom()
+        self.enforced, job["rlimits"], job["cpus"] = borne(wish, has, self._host.cpus)
 
     def reported(self, packet: bytes) -> None:
         """The init's last word; it is then made to go."""

@@ -54,7 +54,7 @@ def main(sock: "_socket.socket", kit: Kit, full_network: bool) -> None:
         prepare(sock, kit, full_network)
         packet, fds = link.receive_packet(sock)
         if packet:
-            Action(sock, link.value_of(packet, fds), fds).run()
+            Action(sock, link.value_of(packet, fds), fds, Namespace()).run()
     except (OSError, SetupError, ValueError, KeyError) as error:
         tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
     finally:
@@ -138,11 +138,33 @@ def find_program(name: bytes, environment: "Mapping[bytes, bytes]") -> bytes:
     raise FileNotFoundError(errno.ENOENT, "no such program on PATH", os.fsdecode(name))
 
 
-class Action:
-    """One program from start to the end of its last descendant."""
+class Namespace:
+    """Reaches every process of an action: all others in this PID namespace."""
 
-    def __init__(self, sock: "_socket.socket", job: "dict[str, Any]", fds: list[int]) -> None:
-        self._sock, self._job = sock, job
+    def signal(self, number: int) -> bool:
+        """Whether there was anybody."""
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+class Action:
+    """One program from start to the end of its last descendant.
+
+    `reach` signals everything that belongs to it; its work tree stands at `place`.
+    """
+
+    def __init__(
+        self,
+        sock: "_socket.socket",
+        job: "dict[str, Any]",
+        fds: list[int],
+        reach: Namespace,
+        place: bytes = plan.WORK_TREE.encode(),
+    ) -> None:
+        self._sock, self._job, self._reach, self._place = sock, job, reach, place
         discard = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         limit = job["output_bytes"]
         self._streams = [Stream(fd, limit, discard) for fd in fds[:2]]
@@ -166,7 +188,7 @@ class Action:
         else:
             self._watch(started)
         ended = time.monotonic()
-        sweep()
+        self._sweep()
         self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
         self._report.wall_us = int((ended - started) * 1e6)
         for stream in self._streams:
@@ -180,8 +202,8 @@ class Action:
     def _enter(self) -> None:
         """To the place and under the limits of the action."""
         for parent in self._job["parents"]:
-            os.makedirs(os.path.join(plan.WORK_TREE.encode(), parent), 0o755, exist_ok=True)
-        os.chdir(os.path.join(plan.WORK_TREE.encode(), self._job["directory"]))
+            os.makedirs(os.path.join(self._place, parent), 0o755, exist_ok=True)
+        os.chdir(os.path.join(self._place, self._job["directory"]))
         for kind, value in self._job["rlimits"]:
             set_limit(kind, value)
         if self._job["cpus"]:
@@ -243,25 +265,29 @@ class Action:
         packet, _ = link.receive_packet(self._sock)
         self._report.ended_early = 1
         if not packet:
+            self._sweep()
             os._exit(1)
-        self._signal_all(KILL)
+        self._reach.signal(KILL)
 
     def _deadline_passed(self) -> None:
         if self._ending:
-            self._signal_all(KILL)
+            self._reach.signal(KILL)
             self._deadline = None
             return
         self._ending = True
         self._report.timed_out = 1
-        self._signal_all(TERM)
-        self._signal_all(CONT)
+        self._reach.signal(TERM)
+        self._reach.signal(CONT)
         self._deadline = time.monotonic() + float(self._job["grace_s"])
 
-    def _signal_all(self, number: int) -> None:
-        try:
-            os.kill(-1, number)
-        except ProcessLookupError:
-            pass
+    def _sweep(self) -> None:
+        """Kill and reap everything that is left."""
+        while self._reach.signal(KILL):
+            try:
+                while True:
+                    os.waitpid(-1, 0)
+            except ChildProcessError:
+                pass
 
     def _reap(self) -> None:
         while True:
@@ -299,17 +325,3 @@ def set_limit(kind: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(kind, (value, value))
-
-
-def sweep() -> None:
-    """Kill and reap everything else in this PID namespace."""
-    while True:
-        try:
-            os.kill(-1, KILL)
-        except ProcessLookupError:
-            return
-        try:
-            while True:
-                os.waitpid(-1, 0)
-        except ChildProcessError:
-            pass

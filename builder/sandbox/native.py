@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -24,26 +23,16 @@ from builder.sandbox.interface import (
     Network,
     Sandbox,
     SandboxError,
-    SandboxRefusedError,
     SandboxSpec,
 )
 from builder.sandbox.kernel.groups import sweep_dead_groups
+from builder.sandbox.options import Options, refuse_missing
+from builder.sandbox.weak import WeakSandbox
 
 BROKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "broker.py")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 PATIENCE_S = 30.0
 BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`read_only` are host paths that actions may read, beyond the system's own directories;
-    `ready` is how many sandboxes wait ready-made; `action_uid` is the kernel's user id of
-    actions when this process is root: one that nobody else has."""
-
-    read_only: tuple[str, ...] = ()
-    ready: int = 2
-    action_uid: int = 60999
 
 
 class Run:
@@ -320,32 +309,40 @@ async def abandon(broker: Broker, run_id: int, run: Run) -> None:
         os.close(run.root_fd)
 
 
-def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:
-    """Raises SandboxRefusedError when a required guarantee does not hold."""
-    missing = sorted(spec.required - set(held))
-    if missing:
-        why = f" ({'; '.join(problems)})" if problems else ""
-        raise SandboxRefusedError(
-            f"this host does not give {', '.join(missing)}{why}; "
-            "`builder doctor` says how to enable it"
-        )
-
-
 @contextlib.asynccontextmanager
 async def open_sandbox(
-    *, read_only: Sequence[str] = (), ready: int = 2, action_uid: int = 60999
+    *,
+    read_only: Sequence[str] = (),
+    ready: int = 2,
+    action_uid: int = 60999,
+    best_effort: bool = False,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox for as long as the context lasts. Raises SandboxError when this host has none."""
+    """A sandbox for as long as the context lasts.
+
+    Raises SandboxError when this host has none; with `best_effort` actions then run with no more
+    than rlimits, and every result says so.
+    """
+    options = Options(tuple(read_only), ready, action_uid)
     try:
         async with trio.open_nursery() as nursery:
-            sandbox = NativeSandbox(Options(tuple(read_only), ready, action_uid), nursery)
+            native = NativeSandbox(options, nursery)
             try:
-                await sandbox.start()
-                yield sandbox
+                yield await best(native, options, best_effort)
             finally:
-                await sandbox.close()
+                await native.close()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:  # the body's own error, as it was raised
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
+
+
+async def best(native: NativeSandbox, options: Options, best_effort: bool) -> Sandbox:
+    """The native sandbox where it starts, else what the caller accepts instead."""
+    try:
+        await native.start()
+    except SandboxError as error:
+        if not best_effort:
+            raise
+        return WeakSandbox(options, str(error))
+    return native

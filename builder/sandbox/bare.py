@@ -1,0 +1,93 @@
+"""The init of an action where there are no namespaces: the weakest tier.
+
+A process of its own (`python -I -S -B bare.py`, its link as stdin) which adopts what the action
+leaves running, so that the same code can start, watch and end it. What it cannot do is hide
+anything: the action sees the host with the eyes of its user. No new privileges, the system call
+filter and rlimits still hold, and as root it becomes another user first.
+"""
+
+import sys
+
+if __name__ == "__main__":  # started by path: find the package without running its __init__
+    root = __file__.rpartition("/builder/sandbox/")[0]
+    for package in ("builder", "builder.sandbox", "builder.sandbox.kernel", "builder.host"):
+        module = type(sys)(package)
+        module.__path__ = [root + "/" + package.replace(".", "/")]
+        sys.modules[package] = module
+
+import _socket
+import os
+
+from builder.sandbox import inside, link
+from builder.sandbox.kernel import identity
+from builder.sandbox.kernel.seccomp import Filter
+
+FIRST_OWN_FD = 3
+ZOMBIE = b"Z"
+
+
+def parents() -> dict[int, int]:
+    """Of every living process on this host that can be seen: its parent."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != ZOMBIE:
+                found[int(name)] = int(parent)
+    return found
+
+
+def descendants(of: int) -> list[int]:
+    known = parents()
+    found: list[int] = []
+    more = [of]
+    while more:
+        more = [child for child, parent in known.items() if parent in more]
+        found += more
+    return found
+
+
+class Descendants(inside.Namespace):
+    """Reaches what descends from this process, which adopts its orphans."""
+
+    def signal(self, number: int) -> bool:
+        """Whether there was anybody. Forks may be faster than we look: the caller repeats."""
+        found = descendants(os.getpid())
+        for pid in found:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        return bool(found)
+
+
+def main() -> int:
+    """Run the one action that the link brings."""
+    identity.close_on_exec_from(FIRST_OWN_FD)
+    os.umask(0o022)
+    sock = _socket.socket(fileno=os.dup(0))
+    packet, fds = link.receive_packet(sock)
+    if not packet:
+        return 0
+    job = link.value_of(packet, fds)
+    try:
+        if job["uid"] is not None:
+            os.setgroups([])
+            os.setresgid(job["uid"], job["uid"], job["uid"])
+            os.setresuid(job["uid"], job["uid"], job["uid"])
+        identity.prctl(identity.PR_SET_CHILD_SUBREAPER, 1)
+        identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
+        identity.set_name("bldr-bare")
+        Filter().install()
+        inside.Action(sock, job, fds, Descendants(), job["place"]).run()
+    except (OSError, KeyError) as error:
+        inside.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

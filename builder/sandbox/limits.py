@@ -1,0 +1,67 @@
+"""Which limits a process must bear itself, because no control group bears them for it.
+
+Core imports only: the broker uses it.
+"""
+
+import resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
+DEFAULT_OPEN_FILES = 16384
+
+
+class Cpus:
+    """Hands out whole processors in turn."""
+
+    def __init__(self, cpus: list[int]) -> None:
+        self._cpus, self._next = cpus, 0
+
+    def take(self, cores: float) -> list[int]:
+        """As many as the cores need, rounded up."""
+        count = min(len(self._cpus), max(1, -int(-cores // 1)))
+        first, self._next = self._next, (self._next + count) % len(self._cpus)
+        return sorted(self._cpus[(first + i) % len(self._cpus)] for i in range(count))
+
+
+def borne(
+    wish: "Mapping[str, Any]", has: "Callable[[str], bool]", cpus: Cpus
+) -> "tuple[dict[str, str], list[tuple[int, int]], list[int]]":
+    """(what enforces each limit, rlimits to set, processors to stay on).
+
+    RLIMIT_DATA and not RLIMIT_AS for memory: reserving address space costs nothing, and many
+    programs (Go, Java, sanitizers) reserve far more than they use.
+    """
+    enforced: dict[str, str] = {}
+    rlimits = [
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, wish["open_files"] or DEFAULT_OPEN_FILES),
+    ]
+    if wish["file_bytes"] is not None:
+        rlimits.append((resource.RLIMIT_FSIZE, wish["file_bytes"]))
+    if wish["memory"] is not None:
+        enforced["memory"] = GROUP if has("memory") else RLIMIT
+        if not has("memory"):
+            rlimits.append((resource.RLIMIT_DATA, wish["memory"]))
+    if wish["processes"] is not None:
+        enforced["processes"] = GROUP if has("pids") else RLIMIT
+        if not has("pids"):  # the init is one of them
+            rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + 1))
+    if wish["cores"] is None:
+        return enforced, rlimits, []
+    enforced["cpu"] = GROUP if has("cpu") else AFFINITY
+    return enforced, rlimits, [] if has("cpu") else cpus.take(wish["cores"])
+
+
+def without_groups(
+    wish: "Mapping[str, Any]", cpus: list[int], user_has: int
+) -> "tuple[dict[str, str], list[tuple[int, int]], list[int]]":
+    """`borne` where there are neither groups nor namespaces: RLIMIT_NPROC then counts all that
+    the user has on the host, so what it has already (`user_has`) is added."""
+    counted = dict(wish)
+    if counted["processes"] is not None:
+        counted["processes"] += user_has
+    return borne(counted, lambda _controller: False, Cpus(cpus))

@@ -1,0 +1,28 @@
+"""What every way of running actions is made of: its options, and the refusal to do less."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from builder.sandbox.interface import SandboxRefusedError, SandboxSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`read_only` are host paths that actions may read, beyond the system's own directories;
+    `ready` is how many sandboxes wait ready-made; `action_uid` is the kernel's user id of
+    actions when this process is root: one that nobody else has."""
+
+    read_only: tuple[str, ...] = ()
+    ready: int = 2
+    action_uid: int = 60999
+
+
+def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:
+    """Raises SandboxRefusedError when a required guarantee does not hold."""
+    missing = sorted(spec.required - set(held))
+    if missing:
+        why = f" ({'; '.join(problems)})" if problems else ""
+        raise SandboxRefusedError(
+            f"this host does not give {', '.join(missing)}{why}; "
+            "`builder doctor` says how to enable it"
+        )

@@ -1,0 +1,161 @@
+"""Actions without namespaces: only where the configuration accepts that, and every result says so.
+
+Inputs are copied, never linked, because nothing else would keep an action from changing them.
+What holds is no new privileges, the system call filter, and limits by rlimit; as root the action
+still runs as another user. There is no network isolation, no private /tmp, the host's files are
+in sight, and a helper killed with SIGKILL leaves its action's orphans behind.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any
+
+import trio
+
+from builder.sandbox import inside, link, outcome
+from builder.sandbox.interface import Exit, SandboxError, SandboxSpec
+from builder.sandbox.kernel.worktree import copy_tree
+from builder.sandbox.limits import without_groups
+from builder.sandbox.options import Options, refuse_missing
+
+HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare.py")
+BACKEND = "rlimits-only"
+HELD = ("read-only-inputs", "unprivileged-user", "no-new-privileges", "seccomp")
+BACKSTOP_S = 10.0
+
+
+class FinishedWeakly:
+    """See `interface.Finished`."""
+
+    def __init__(self, done: Exit, root_fd: int) -> None:
+        self._exit, self._root_fd = done, root_fd
+
+    @property
+    def exit(self) -> Exit:
+        return self._exit
+
+    @property
+    def root_fd(self) -> int:
+        return self._root_fd
+
+    async def __aenter__(self) -> "FinishedWeakly":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+
+class WeakSandbox:
+    """See `interface.Sandbox`. `reason` is why there is no better one on this host."""
+
+    backend = BACKEND
+    guarantees = HELD
+
+    def __init__(self, options: Options, reason: str) -> None:
+        self._uid = options.action_uid if os.getuid() == 0 else None
+        self.reason = reason
+
+    async def run(self, spec: SandboxSpec) -> FinishedWeakly:
+        """See `interface.Sandbox.run`."""
+        wish, job = outcome.wish(spec), outcome.job(spec)
+        refuse_missing(spec, HELD, [self.reason])
+        started = trio.current_time()
+        tree = os.path.join(spec.scratch, "tree")
+        await trio.to_thread.run_sync(self._lay_out, wish["inputs"], tree)
+        uid = os.getuid() if self._uid is None else self._uid
+        enforced, job["rlimits"], job["cpus"] = without_groups(
+            wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
+        )
+        job |= {"uid": self._uid, "place": os.fsencode(tree)}
+        setup_us = int((trio.current_time() - started) * 1e6)
+        told = await perform(spec, job)
+        facts: dict[str, Any] = {
+            "report": told,
+            "oom_kills": 0,
+            "overdue": told is None,
+            "usage": {},
+            "enforced": enforced,
+            "setup_us": setup_us,
+        }
+        done = outcome.conclude(spec, facts, BACKEND, HELD)
+        return FinishedWeakly(done, os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def _lay_out(self, inputs: str, tree: str) -> None:
+        os.mkdir(tree, 0o755)
+        if self._uid is not None:
+            os.chown(tree, self._uid, self._uid)
+        copy_tree(inputs, tree, self._uid)
+
+
+async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
+    """The packed report; None when the helper had to be killed. Raises SandboxError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, contextlib.ExitStack() as stack:
+        outputs = []
+        for name in ("stdout", "stderr"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            outputs.append(os.open(os.path.join(spec.scratch, name), flags, 0o600))
+            stack.callback(os.close, outputs[-1])
+        with theirs:
+            helper = subprocess.Popen(  # noqa: ASYNC220 - a vfork: about a millisecond
+                [sys.executable, "-I", "-S", "-B", HELPER],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={"LC_ALL": "C.UTF-8"},
+                cwd="/",
+            )
+        try:
+            link.send(ours, job, tuple(outputs))
+            ours.setblocking(False)
+            with trio.move_on_after(patience(spec)) as scope:
+                await trio.lowlevel.wait_readable(ours)
+            packet = b"" if scope.cancelled_caught else link.receive_packet(ours)[0]
+        finally:
+            with trio.CancelScope(shield=True):
+                await end(helper, ours)
+    if packet[:1] == inside.REPORT:
+        return packet[1:]
+    if scope.cancelled_caught:
+        return None
+    raise SandboxError(packet[1:].decode(errors="replace") or "the action's helper died")
+
+
+def processes_of(uid: int) -> int:
+    """How many threads a user has on this host."""
+    count = 0
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{name}/task"))
+    return count
+
+
+def patience(spec: SandboxSpec) -> float:
+    """Seconds until even the helper must have answered."""
+    limits = spec.limits
+    return float("inf") if limits.wall_s is None else limits.wall_s + limits.grace_s + BACKSTOP_S
+
+
+async def end(helper: "subprocess.Popen[bytes]", link_to_it: socket.socket) -> None:
+    """Closing the link makes it end its action; then it is reaped."""
+    trio.lowlevel.notify_closing(link_to_it)
+    link_to_it.close()
+    pidfd = os.pidfd_open(helper.pid)
+    try:
+        with trio.move_on_after(BACKSTOP_S):
+            await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    helper.kill()
+    helper.wait()
