@@ -8,7 +8,7 @@ from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, enqueue
-from builder.schedule.effects import CancelLease, Explain, KeepResult, UpdateOperation
+from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
 from builder.schedule.operation import Ending, Operation
@@ -16,8 +16,6 @@ from builder.schedule.reasons import CODES, Reason, ReasonCode
 from builder.schedule.spec import Outcome
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import tell, view
-
-WAITING = frozenset({TaskState.QUEUED, TaskState.HELD, TaskState.DELAYED})
 
 
 def release(books: Books, lease: Lease, received: LeaseInput) -> None:
@@ -128,6 +126,8 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
     operation.ending = ending
     operation.ended_at = now
     books.effects.append(UpdateOperation(view(books, operation)))
+    if books.policy.remember:
+        books.effects.append(Forget(operation.name))
     for name in books.finished.add(operation):
         del books.operations[name]
 

@@ -5,11 +5,11 @@ from builder.schedule.attempts import end_operation, stop
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
-from builder.schedule.effects import RefuseOperation, UpdateOperation
+from builder.schedule.effects import RefuseOperation, Remember, UpdateOperation
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
 from builder.schedule.reasons import CODES, Reason, ReasonCode
-from builder.schedule.spec import ActionSpec
+from builder.schedule.spec import ActionSpec, Entry
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import view
 
@@ -100,6 +100,8 @@ def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation
     books.operations[name] = operation
     task.operations[name] = operation
     task.attended += 1
+    if books.policy.remember:
+        books.effects.append(Remember(Entry(name, task.id, task.spec)))
     return operation
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from builder.base.errors import Code
 from builder.schedule.operation import OperationView
 from builder.schedule.reasons import Reason
-from builder.schedule.spec import ActionKey
+from builder.schedule.spec import ActionKey, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,20 @@ class KeepResult:
     task: str
     key: ActionKey
     response: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write down that this operation was taken, for the case of a restart."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The operation has ended: a restart need not know it."""
+
+    operation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,8 @@ Effect = (
     RefuseOperation
     | UpdateOperation
     | KeepResult
+    | Remember
+    | Forget
     | RefuseWorker
     | WelcomeWorker
     | CloseSession

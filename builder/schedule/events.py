@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from builder.schedule.fleet import WorkerInfo
-from builder.schedule.spec import ActionSpec, Outcome
+from builder.schedule.spec import ActionSpec, Entry, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,13 @@ class ActionSubmitted:
 
     operation: str
     spec: ActionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsRestored:
+    """What a former coordinator had taken and not ended, in the order of asking."""
+
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class TimePassed:
 
 Event = (
     ActionSubmitted
+    | OperationsRestored
     | ClientAttached
     | ClientDetached
     | CancelRequested

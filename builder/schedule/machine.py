@@ -30,6 +30,7 @@ from builder.schedule.events import (
     LeaseProgressed,
     LeaseReturned,
     OperationDeleted,
+    OperationsRestored,
     ResultKept,
     ShutdownStarted,
     TimePassed,
@@ -44,6 +45,7 @@ from builder.schedule.operation import Operation, OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.restoring import restore
 from builder.schedule.snapshot import Snapshot, snapshot_of
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import view
@@ -72,6 +74,8 @@ class Machine:
                 self._client(event, now)
             case TimePassed():
                 pass
+            case OperationsRestored(entries):
+                restore(books, entries, now)
             case ResultKept(task):
                 if task in books.tasks:
                     kept(books, books.tasks[task], now)

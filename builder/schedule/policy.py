@@ -35,3 +35,5 @@ class Policy:
     # Whether a property that no pool knows refuses the action; else it is ignored.
     strict_platform: bool = False
     most_queued: int = 1_000_000
+    # Whether to say what a restart would have to know (effects Remember and Forget).
+    remember: bool = False

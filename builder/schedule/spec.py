@@ -50,3 +50,12 @@ class Outcome:
     infrastructure_failure: bool = False
     message: str = ""
     execution_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An operation as a journal keeps it; those of one task share its execution."""
+
+    operation: str
+    task: str
+    spec: ActionSpec

@@ -68,6 +68,7 @@ TABLE = {
     (S.EXECUTING, I.END): S.DONE,
     (S.KEEPING, I.KEPT): S.DONE,
 }
+WAITING = frozenset({S.QUEUED, S.HELD, S.DELAYED})
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """What workers do: come, report, finish, hand back, drain, go away and come back."""
 
-from builder.schedule.attempts import WAITING, lose, release, requeue, result, retry, revive
+from builder.schedule.attempts import lose, release, requeue, result, retry, revive
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dispatch_worker, watch_unserved
@@ -25,7 +25,9 @@ from builder.schedule.events import (
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lease import Lease, LeaseInput, LeaseState
 from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.restoring import adopt
 from builder.schedule.spec import Outcome
+from builder.schedule.task import WAITING
 from builder.schedule.views import tell
 
 RUNS = "runs"  # the phase in which the action's own program is at work
@@ -111,7 +113,7 @@ def _reported(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
         lease.step(LeaseInput.REPORT)
         lease.seen_at = now
         return True
-    lease = books.leases.get(lease_id)
+    lease = books.leases.get(lease_id) or adopt(books, worker, lease_id, now)
     if lease is None or lease.worker != worker.info.name:
         return False
     task = books.tasks[lease.task]

@@ -19,7 +19,8 @@ from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.status import missing
-from builder.schedule.spec import ActionKey, ActionSpec, Client
+from builder.schedule.spec import ActionSpec
+from builder.server.specs import spec_of
 from builder.stores.interface import BlobStore
 
 METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
@@ -65,15 +66,8 @@ class Admission:
         )
         granted.queued_timestamp.FromNanoseconds(queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
-        return ActionSpec(
-            key=ActionKey(instance, digest.function, digest.hash, digest.size_bytes),
-            properties=properties,
-            priority=request.execution_policy.priority,
-            do_not_cache=action.do_not_cache,
-            skip_cache=request.skip_cache_lookup,
-            client=_client(metadata),
-            payload=granted.SerializeToString(),
-        )
+        priority = request.execution_policy.priority
+        return spec_of(granted, properties, priority, request.skip_cache_lookup)
 
     async def _action(self, digest: Digest) -> pb.Action:
         _check_size(digest, "Action")
@@ -123,16 +117,6 @@ def request_metadata(headers: Metadata) -> pb.RequestMetadata:
         except DecodeError:  # only for people's eyes, so no reason to refuse the action
             return pb.RequestMetadata()
     return message
-
-
-def _client(metadata: pb.RequestMetadata) -> Client:
-    return Client(
-        tool=metadata.tool_details.tool_name,
-        invocation=metadata.tool_invocation_id,
-        correlated=metadata.correlated_invocations_id,
-        target=metadata.target_id,
-        mnemonic=metadata.action_mnemonic,
-    )
 
 
 def _properties(action: pb.Action, command: pb.Command) -> tuple[tuple[str, str], ...]:

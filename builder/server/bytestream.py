@@ -13,6 +13,7 @@ from builder.net.rpc import Call, Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
+from builder.server.chunks import first_chunk
 from builder.server.compressed import Receiver, send
 from builder.server.instances import Instances
 from builder.server.messages import bytes_field, only, parse
@@ -77,7 +78,7 @@ class ByteStreamService:
                 await call.send([bytes_field(DATA, len(chunk)), chunk])
 
     async def write(self, call: Call) -> None:
-        first = await only(bs.WriteRequest, call)
+        first = await first_chunk(call)
         name = self._served(parse_write(first.resource_name, self._functions))
         if await self._present(name.digest):  # early end: the rest of the upload is not wanted
             committed = name.digest.size_bytes if name.compressor == "identity" else -1
@@ -86,7 +87,7 @@ class ByteStreamService:
             await receiver.into(self._blobs, name.digest)
             committed = receiver.received
         elif first.finish_write and not first.write_offset:
-            await self._blobs.put(name.digest, first.data)
+            await self._blobs.put(name.digest, bytes(first.data))
             committed = name.digest.size_bytes
         else:
             committed = await self._uploads.receive(first, name.digest, call)

@@ -13,9 +13,9 @@ from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call
 from builder.reapi import compression
-from builder.reapi.pb import bytestream_pb2 as bs
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server.messages import bytes_field, parse
+from builder.server.chunks import WriteChunk, parse_chunk
+from builder.server.messages import bytes_field
 from builder.stores.interface import BlobStore
 
 NUMBERS = {"zstd": pb.Compressor.ZSTD, "deflate": pb.Compressor.DEFLATE}
@@ -45,7 +45,7 @@ async def send(
 class Receiver:
     """One compressed upload; `received` counts its compressed bytes."""
 
-    def __init__(self, call: Call, first: bs.WriteRequest, compressor: str) -> None:
+    def __init__(self, call: Call, first: WriteChunk, compressor: str) -> None:
         self._call = call
         self._first = first
         self._compressor = compressor
@@ -69,7 +69,7 @@ class Receiver:
                     "are here; a compressed write cannot be resumed, start at offset 0"
                 )
             self.received += len(request.data)
-            for chunk in state.feed(request.data):
+            for chunk in state.feed(bytes(request.data)):
                 yield chunk
             if request.finish_write:
                 state.finish()
@@ -77,7 +77,7 @@ class Receiver:
             data = await self._call.receive()
             if data is None:
                 raise InvalidArgumentError("the write ended without finish_write")
-            request = parse(bs.WriteRequest, data)
+            request = parse_chunk(data)
 
 
 def plain(compressor: int, data: bytes, size_bytes: int, served: frozenset[str]) -> bytes:

@@ -23,6 +23,7 @@ from builder.schedule.operation import OperationView
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
 from builder.schedule.spec import ActionKey, ActionSpec
+from builder.server.journal import Journal, NoJournal
 from builder.stores.interface import ActionCache
 from builder.telemetry.log import get_logger
 
@@ -73,7 +74,11 @@ class Watcher:
 
 
 class Scheduler:
-    """`new_id` gives ids that are never given twice; `joined` hears of each welcomed worker."""
+    """`new_id` gives ids that are never given twice; `joined` hears of each welcomed worker.
+
+    `journal` is told what a restart would have to know, if the machine's policy remembers; what
+    it has kept is to be posted as OperationsRestored before anything else.
+    """
 
     def __init__(
         self,
@@ -81,11 +86,13 @@ class Scheduler:
         cache: ActionCache,
         new_id: Callable[[], str],
         joined: Callable[[str], None] = lambda _name: None,
+        journal: Journal | None = None,
     ) -> None:
         self._machine = machine
         self._cache = cache
         self._new_id = new_id
         self._joined = joined
+        self._journal = journal or NoJournal()
         self._inbox: deque[events.Event] = deque()
         self._news = trio.Event()
         self._watchers: dict[str, list[Watcher]] = {}
@@ -159,6 +166,7 @@ class Scheduler:
                     self._handle(self._inbox.popleft(), nursery)
                 if self._deadline() <= trio.current_time():
                     self._handle(events.TimePassed(), nursery)
+                self._journal.flush()
                 if self._inbox:
                     await trio.lowlevel.checkpoint()
 
@@ -177,6 +185,10 @@ class Scheduler:
                         watcher.refuse(from_status(code, reason.sentence))
                 case effects.KeepResult(task, key, response):
                     nursery.start_soon(self._keep, task, key, response)
+                case effects.Remember(entry):
+                    self._journal.remember(entry)
+                case effects.Forget(operation):
+                    self._journal.forget(operation)
                 case effects.Explain(subject, reason):
                     self._explain(subject, reason.code, reason.sentence)
                 case _:

@@ -15,8 +15,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
 from builder.net.rpc import Call
-from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.messages import parse
+from builder.server.chunks import WriteChunk, parse_chunk
 from builder.stores.interface import BlobStore, ResumableStore, Upload
 
 IDLE_S = 600.0  # how long an unfinished upload waits for its client
@@ -47,7 +46,7 @@ class Uploads:
         partial = self._partials.get(resource)
         return None if partial is None else partial.upload.offset
 
-    async def receive(self, first: bs.WriteRequest, digest: Digest, call: Call) -> int:
+    async def receive(self, first: WriteChunk, digest: Digest, call: Call) -> int:
         """Take a call's requests, the first one given, to the end; the committed size.
 
         Raises InvalidArgumentError for wrong offsets, names and bytes.
@@ -74,7 +73,7 @@ class Uploads:
         self._partials.clear()
 
     async def _open(
-        self, store: ResumableStore, first: bs.WriteRequest, digest: Digest, call: Call
+        self, store: ResumableStore, first: WriteChunk, digest: Digest, call: Call
     ) -> _Partial:
         name = first.resource_name
         partial = self._partials.get(name)
@@ -97,9 +96,9 @@ class Uploads:
         self._partials[name] = partial
         return partial
 
-    async def _feed(self, partial: _Partial, first: bs.WriteRequest, call: Call) -> int:
+    async def _feed(self, partial: _Partial, first: WriteChunk, call: Call) -> int:
         name = first.resource_name
-        request: bs.WriteRequest | None = first
+        request: WriteChunk | None = first
         while request is not None:
             async with partial.lock:
                 _check_owner(partial, call)
@@ -115,7 +114,7 @@ class Uploads:
                     self._forget(name)
                     raise
             data = await call.receive()
-            request = None if data is None else parse(bs.WriteRequest, data)
+            request = None if data is None else parse_chunk(data)
         return partial.upload.offset
 
     def _forget(self, name: str) -> None:
@@ -137,7 +136,7 @@ def _check_owner(partial: _Partial, call: Call) -> None:
         raise AbortedError("another call has taken this upload over")
 
 
-def _check_request(request: bs.WriteRequest, name: str, offset: int) -> None:
+def _check_request(request: WriteChunk, name: str, offset: int) -> None:
     if request.resource_name not in ("", name):
         raise InvalidArgumentError(
             f"resource_name changed to {request.resource_name[:300]!r} within one write"
@@ -149,16 +148,16 @@ def _check_request(request: bs.WriteRequest, name: str, offset: int) -> None:
         )
 
 
-async def _chunks(first: bs.WriteRequest, call: Call) -> AsyncGenerator[bytes, None]:
+async def _chunks(first: WriteChunk, call: Call) -> AsyncGenerator[bytes, None]:
     offset = 0
     request = first
     while True:
         _check_request(request, first.resource_name, offset)
         offset += len(request.data)
-        yield request.data
+        yield bytes(request.data)
         if request.finish_write:
             return
         data = await call.receive()
         if data is None:
             raise InvalidArgumentError("the write ended without finish_write")
-        request = parse(bs.WriteRequest, data)
+        request = parse_chunk(data)

@@ -102,5 +102,9 @@ def told(effect: effects.Effect) -> str:
             return f"{session} drains within {grace_s:g}"
         case effects.KeepResult(task):
             return f"{task} is kept"
+        case effects.Remember(entry):
+            return f"{entry.operation} is remembered"
+        case effects.Forget(operation):
+            return f"{operation} is forgotten"
         case effects.Explain(subject, reason):
             return f"{subject}: {reason.code.value}"

@@ -15,7 +15,7 @@ from builder.schedule.machine import Machine
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
-from builder.schedule.spec import ActionKey, ActionSpec, Outcome
+from builder.schedule.spec import ActionKey, ActionSpec, Entry, Outcome
 
 LINUX = (("ISA", "x86-64"), ("OSFamily", "linux"))
 GPU = (*LINUX, ("gpu", "1"))
@@ -28,21 +28,32 @@ CLIENT_EVENTS = [
     events.CancelRequested,
     events.OperationDeleted,
 ]
-POLICY = Policy(finished_kept=20, unserved_timeout_s=60, most_queued=30)
+POLICY = Policy(remember=True, finished_kept=20, unserved_timeout_s=60, most_queued=30)
 
 
 class World:
     """The world outside: workers with the leases that they believe in, clients that wait."""
 
     def __init__(self) -> None:
-        self.machine = Machine(POLICY, [Offer.of("default", LINUX)])
+        self.machine = self.make()
         self.now = 0.0
         self.count = 0
         self.sessions: dict[str, str] = {}  # worker -> its open stream
         self.held: dict[str, list[str]] = {name: [] for name in NAMES}
         self.keeping: list[str] = []
+        self.journal: dict[str, Entry] = {}
         self.asked: dict[str, int] = {}  # operation -> endings seen
         self.refused: set[str] = set()
+
+    def make(self) -> Machine:
+        return Machine(POLICY, [Offer.of("default", LINUX)])
+
+    def restart(self, how: int) -> None:
+        """The coordinator dies; of it, only the journal and what workers hold is left."""
+        self.machine = self.make()
+        self.sessions.clear()
+        self.keeping.clear()
+        self.send(events.OperationsRestored(tuple(self.journal.values())))
 
     def send(self, event: events.Event) -> None:
         for effect in self.machine.handle(event, self.now):
@@ -72,6 +83,11 @@ class World:
                 assert (view.ending is not None) == (view.stage is Stage.COMPLETED)
                 if view.ending is not None:
                     self.asked[view.name] += 1
+            case effects.Remember(entry):
+                assert entry.operation not in self.journal
+                self.journal[entry.operation] = entry
+            case effects.Forget(operation):
+                del self.journal[operation]
             case effects.RefuseOperation(operation):
                 self.refused.add(operation)
             case _:
@@ -199,6 +215,7 @@ RULES: list[Callable[[World, int], None]] = [
     World.disconnect,
     World.vanish,
     World.drain,
+    World.restart,
 ]
 
 

@@ -1,0 +1,170 @@
+"""The coordinator's journal: which operations have been taken and have not ended.
+
+Theory of operation. Records are appended and never changed. They are handed to the kernel once for
+each round of the scheduler's and not forced to the disk: that outlives the death of this process,
+which is what it is for; after a power failure clients execute again. When most of the file is about
+operations that have ended, the others are copied into a new file, which then takes its place.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from zlib import crc32
+
+from google.protobuf.message import DecodeError
+
+from builder.reapi.pb import journal_pb2, workers_pb2
+from builder.schedule.spec import ActionSpec, Entry
+from builder.server.specs import spec_of
+
+HEAD = struct.Struct("!II")  # length and CRC-32 of a record's bytes
+SMALL = 16 * 1024 * 1024  # bytes of a file that is not worth copying
+
+
+class Journal(Protocol):
+    """Where the scheduler's task writes what a restart would have to know."""
+
+    def remember(self, entry: Entry) -> None: ...
+
+    def forget(self, operation: str) -> None: ...
+
+    def flush(self) -> None:
+        """After each round; what came before it is then safe from our own death."""
+        ...
+
+
+class NoJournal:
+    """A restart forgets what waits; clients execute again."""
+
+    def remember(self, entry: Entry) -> None:
+        del entry
+
+    def forget(self, operation: str) -> None:
+        del operation
+
+    def flush(self) -> None: ...
+
+
+class FileJournal:
+    """`small_bytes` is the size below which the file is left as it is. Raises OSError."""
+
+    def __init__(self, path: Path, small_bytes: int = SMALL) -> None:
+        self._path = path
+        self._small = small_bytes
+        self._live: dict[str, bytes] = {}  # operation -> its record, framed
+        self._live_bytes = 0
+        self._size_bytes = 0
+        self._unwritten = bytearray()
+        self._fd = -1
+
+    def load(self) -> tuple[Entry, ...]:
+        """Open it; what a former coordinator has left, in the order of asking."""
+        entries: dict[str, Entry] = {}
+        if self._path.exists():
+            for record, framed in records(self._path.read_bytes()):
+                if record.WhichOneof("kind") == "remembered":
+                    entry = entry_of(record.remembered)
+                    entries[entry.operation] = entry
+                    self._keep(entry.operation, framed)
+                else:
+                    entries.pop(record.forgotten, None)
+                    self._drop(record.forgotten)
+        self._rewrite()
+        return tuple(entries.values())
+
+    def remember(self, entry: Entry) -> None:
+        record = journal_pb2.Record(remembered=message_of(entry))
+        framed = frame(record.SerializeToString())
+        self._keep(entry.operation, framed)
+        self._unwritten += framed
+
+    def forget(self, operation: str) -> None:
+        if operation in self._live:
+            self._drop(operation)
+            record = journal_pb2.Record(forgotten=operation)
+            self._unwritten += frame(record.SerializeToString())
+
+    def flush(self) -> None:
+        if not self._unwritten:
+            return
+        self._size_bytes += len(self._unwritten)
+        _write(self._fd, self._unwritten)
+        self._unwritten.clear()
+        if self._size_bytes > max(self._small, 4 * self._live_bytes):
+            self._rewrite()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self.flush()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _keep(self, operation: str, framed: bytes) -> None:
+        self._drop(operation)
+        self._live[operation] = framed
+        self._live_bytes += len(framed)
+
+    def _drop(self, operation: str) -> None:
+        self._live_bytes -= len(self._live.pop(operation, b""))
+
+    def _rewrite(self) -> None:
+        """A new file with what is live, in the place of the old one."""
+        fresh = self._path.with_suffix(".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        _write(fd, b"".join(self._live.values()))
+        fresh.replace(self._path)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._size_bytes = self._live_bytes
+
+
+def message_of(entry: Entry) -> journal_pb2.Remembered:
+    spec = entry.spec
+    message = journal_pb2.Remembered(
+        operation=entry.operation,
+        task=entry.task,
+        priority=spec.priority,
+        skip_cache=spec.skip_cache,
+    )
+    message.granted.ParseFromString(spec.payload)
+    for name, value in spec.properties:
+        message.platform.properties.add(name=name, value=value)
+    return message
+
+
+def entry_of(message: journal_pb2.Remembered) -> Entry:
+    granted: workers_pb2.LeaseGranted = message.granted
+    properties = tuple((pair.name, pair.value) for pair in message.platform.properties)
+    spec: ActionSpec = spec_of(granted, properties, message.priority, message.skip_cache)
+    return Entry(message.operation, message.task, spec)
+
+
+def frame(data: bytes) -> bytes:
+    return HEAD.pack(len(data), crc32(data)) + data
+
+
+def records(data: bytes) -> Iterator[tuple[journal_pb2.Record, bytes]]:
+    """Each record with its framed bytes, up to the first that is torn or damaged."""
+    start = 0
+    while start + HEAD.size <= len(data):
+        length, checksum = HEAD.unpack_from(data, start)
+        end = start + HEAD.size + length
+        body = data[start + HEAD.size : end]
+        if len(body) < length or crc32(body) != checksum:
+            return
+        try:
+            record = journal_pb2.Record.FromString(body)
+        except DecodeError:
+            return
+        yield record, data[start:end]
+        start = end
+
+
+def _write(fd: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    view.release()
