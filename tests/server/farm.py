@@ -13,6 +13,7 @@ from builder.net.rpc import ClientCall
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import control_pb2, operations_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.schedule import events
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
@@ -20,6 +21,7 @@ from builder.server.admission import Admission, Timeouts
 from builder.server.control import Around, ControlService
 from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
 from builder.server.instances import Instances
+from builder.server.journal import FileJournal
 from builder.server.operations import OperationsService
 from builder.server.scheduler import Scheduler
 from builder.server.workers import WorkersService
@@ -203,19 +205,25 @@ class HandWorker:
             self._mail.append(message)
 
 
+NUMBERS = itertools.count(1)
+
+
 @asynccontextmanager
 async def farming(
     policy: Policy | None = None,
     pools: tuple[Offer, ...] = (Offer.of("default", LINUX.items()),),
     join_token: str = "",
+    journal: FileJournal | None = None,
+    blobs: MemoryBlobStore | None = None,
 ) -> AsyncIterator[Farm]:
     """The services on a free port; nothing runs for longer than ten seconds."""
-    blobs = MemoryBlobStore(64 * MIB)
+    blobs = blobs or MemoryBlobStore(64 * MIB)
     cache = CheckedActionCache(blobs, MemoryRecords(MIB))
     machine = Machine(policy, pools)
-    numbers = itertools.count(1)
     joined: list[str] = []
-    scheduler = Scheduler(machine, cache, lambda: f"id{next(numbers)}", joined.append)
+    scheduler = Scheduler(machine, cache, lambda: f"id{next(NUMBERS)}", joined.append, journal)
+    if journal is not None:
+        scheduler.post(events.OperationsRestored(journal.load()))
     figures = CacheFigures()
     services = (
         ExecutionService(

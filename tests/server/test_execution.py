@@ -27,7 +27,7 @@ async def test_an_action_is_queued_executed_and_completed() -> None:
         action = await farm.put_action("gcc")
         async with farm.execute(action) as client:
             first = await client.next()
-            assert first.name == "operations/id1"
+            assert first.name.startswith("operations/id")
             assert not first.done
             assert first.metadata.type_url == (
                 "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteOperationMetadata"
@@ -62,7 +62,8 @@ async def test_a_worker_gets_all_that_it_needs_with_the_lease() -> None:
             request = pb.ExecuteRequest(action_digest=to_proto(action), instance_name="main")
             await call.send(request.SerializeToString())
             granted = await worker.granted()
-            assert granted.lease_id == "main/operations/id2/1"
+            assert granted.lease_id.startswith("main/operations/id")
+            assert granted.lease_id.endswith("/1")
             assert granted.instance_name == "main"
             assert granted.attempt == 1
             assert granted.timeout.seconds == 7

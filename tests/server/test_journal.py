@@ -1,0 +1,134 @@
+"""The journal: a file that outlives the coordinator, and what comes of it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.base.errors import NotFoundError
+from builder.reapi.pb import journal_pb2, workers_pb2
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.schedule.policy import Policy
+from builder.schedule.spec import Entry
+from builder.server.journal import FileJournal, frame, message_of, records
+from builder.server.specs import spec_of
+from builder.stores.memory import MemoryBlobStore
+from tests.server.farm import MIB, farming, metadata_of
+
+
+def entry(operation: str, task: str = "", size: int = 10) -> Entry:
+    granted = workers_pb2.LeaseGranted(instance_name="main", digest_function=1)
+    granted.action_digest.hash = "ab" * 32
+    granted.action_digest.size_bytes = 7
+    granted.action.salt = b"x" * size
+    granted.action.do_not_cache = True
+    granted.request_metadata.target_id = "//a:b"
+    spec = spec_of(granted, (("Pool", "a"), ("Pool", "b")), -3, True)
+    return Entry(operation, task or operation, spec)
+
+
+def reopened(path: Path) -> list[Entry]:
+    journal = FileJournal(path)
+    found = list(journal.load())
+    journal.close()
+    return found
+
+
+def test_what_is_remembered_comes_back_as_it_was(tmp_path: Path) -> None:
+    """In the order of asking, without what has ended."""
+    path = tmp_path / "journal"
+    journal = FileJournal(path)
+    assert journal.load() == ()
+    one, two, three = entry("one"), entry("two"), entry("three", task="two")
+    for each in (one, two, three):
+        journal.remember(each)
+    journal.flush()
+    journal.forget("one")
+    journal.forget("never heard of")
+    journal.flush()
+    assert reopened(path) == [two, three]
+    assert reopened(path) == [two, three]
+
+
+def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
+    """One write for each round, however much happened in it."""
+    path = tmp_path / "journal"
+    journal = FileJournal(path)
+    journal.load()
+    journal.remember(entry("one"))
+    assert path.read_bytes() == b""
+    journal.close()
+    assert len(reopened(path)) == 1
+
+
+@given(cut=st.integers(0, 600), flip=st.integers(0, 599))
+def test_a_torn_or_damaged_end_is_left_out(cut: int, flip: int) -> None:
+    """Whatever is whole before it counts; no bytes make it raise."""
+    framed = [
+        frame(journal_pb2.Record(remembered=message_of(entry(str(number)))).SerializeToString())
+        for number in range(3)
+    ]
+    whole, lengths = b"".join(framed), list(map(len, framed))
+    torn = whole[:cut]
+    complete = sum(sum(lengths[: n + 1]) <= len(torn) for n in range(3))
+    assert len(list(records(torn))) == complete
+    damaged = bytearray(whole)
+    damaged[flip % len(whole)] ^= 0x40
+    assert len(list(records(bytes(damaged)))) <= 2
+
+
+def test_the_file_stays_in_proportion_to_what_is_live(tmp_path: Path) -> None:
+    """A million ended operations do not make a file of them."""
+    path = tmp_path / "journal"
+    journal = FileJournal(path, small_bytes=20_000)
+    journal.load()
+    journal.remember(entry("kept"))
+    largest = 0
+    for number in range(500):
+        journal.remember(entry(str(number), size=200))
+        journal.forget(str(number))
+        journal.flush()
+        largest = max(largest, path.stat().st_size)
+    journal.close()
+    assert 15_000 < largest <= 20_500
+    assert [each.operation for each in reopened(path)] == ["kept"]
+    assert [each.name for each in tmp_path.iterdir()] == ["journal"]
+
+
+async def test_a_coordinator_dies_and_its_successor_goes_on(tmp_path: Path) -> None:
+    """What ran is taken up with its worker, what waited with its client; nothing runs twice."""
+    path = tmp_path / "journal"
+    blobs = MemoryBlobStore(64 * MIB)
+    policy = Policy(remember=True)
+    async with farming(policy, journal=FileJournal(path), blobs=blobs) as farm:
+        ran, waited = await farm.put_action("ran"), await farm.put_action("waited")
+        ended = await farm.put_action("ended")
+        async with (
+            farm.worker("w1") as worker,
+            farm.execute(ended) as client,
+        ):
+            ended_name = (await client.next()).name
+            await worker.finish((await worker.granted()).lease_id)
+            await client.result()
+            async with farm.execute(ran) as one, farm.execute(waited) as two:
+                names = [(await one.next()).name, (await two.next()).name]
+                lease = (await worker.granted()).lease_id
+    # nobody said goodbye: the journal was not closed, the operations never ended
+    async with farming(policy, journal=FileJournal(path), blobs=blobs) as farm:
+        async with farm.worker("w1", running=(lease,)) as worker:
+            assert not worker.welcome.unknown_lease_ids
+            async with farm.wait_execution(names[0]) as one:
+                assert metadata_of(await one.next()).stage == pb.ExecutionStage.EXECUTING
+                await worker.finish(lease)
+                assert (await one.result()).result.execution_metadata.worker == "w1"
+            async with farm.wait_execution(names[1]) as two:
+                granted = await worker.granted()
+                assert granted.action.SerializeToString() == await blobs.get(waited)
+                await worker.finish(granted.lease_id)
+                await two.result()
+            with pytest.raises(NotFoundError):
+                async with farm.wait_execution(ended_name) as client:
+                    await client.next()
+        assert farm.scheduler.snapshot().counters.granted == 1
+    assert reopened(path) == []
