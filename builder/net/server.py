@@ -19,6 +19,7 @@ from builder.net.listeners import Listener, join_address
 from builder.net.rpc import Method, Peer, Service
 from builder.net.serving import Hooks, ServerLink
 from builder.net.transport import SocketTransport, TlsTransport, Transport
+from builder.net.upkeep import Upkeep, watch
 from builder.wire.heads import Route
 from builder.wire.limits import Limits
 from builder.wire.server import ServerConnection
@@ -29,6 +30,7 @@ HANDSHAKE_S = 10.0
 DRAIN_ANSWER_S = 1.0  # how long a client may take to answer the first GOAWAY's PING
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 NO_HOOKS = Hooks()
+DEFAULT_UPKEEP = Upkeep()
 
 
 def routes_of(services: Sequence[Service]) -> dict[str, Route]:
@@ -52,11 +54,17 @@ class Server:
     """Serves until it is cancelled or drained."""
 
     def __init__(
-        self, services: Sequence[Service], *, limits: Limits | None = None, hooks: Hooks = NO_HOOKS
+        self,
+        services: Sequence[Service],
+        *,
+        limits: Limits | None = None,
+        hooks: Hooks = NO_HOOKS,
+        upkeep: Upkeep = DEFAULT_UPKEEP,
     ) -> None:
         self._routes = routes_of(services)
         self._limits = limits or Limits()
         self._hooks = hooks
+        self._upkeep = upkeep
         self._links: dict[ServerLink, None] = {}
         self._accepting = trio.CancelScope()
         self._empty = trio.Event()
@@ -78,6 +86,7 @@ class Server:
             async with trio.open_nursery() as connections:
                 with self._accepting:
                     async with trio.open_nursery() as accepting:
+                        accepting.start_soon(watch, self._links, self._upkeep)
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, connections)
                         task_status.started(self)
@@ -168,7 +177,9 @@ async def serve(
     *,
     limits: Limits | None = None,
     hooks: Hooks = NO_HOOKS,
+    upkeep: Upkeep = DEFAULT_UPKEEP,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve these services; `await nursery.start(...)` gives the Server, to be drained."""
-    await Server(services, limits=limits, hooks=hooks).serve(listeners, task_status=task_status)
+    server = Server(services, limits=limits, hooks=hooks, upkeep=upkeep)
+    await server.serve(listeners, task_status=task_status)

@@ -62,6 +62,23 @@ class ServerLink:
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_started = False
+        self.heard_at = trio.current_time()
+
+    @property
+    def sent_octets(self) -> int:
+        """Of messages, so far."""
+        return self.wire.sender.moved
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something waits for the client to take it."""
+        return self.wire.sender.backlog > 0 or (self._link is not None and self._link.writing)
+
+    def ping(self, opaque: bytes) -> None:
+        """Ask the client whether it is there."""
+        if self._link is not None:
+            self.wire.ping(opaque)
+            self._link.flush()
 
     async def run(self, transport: Transport) -> None:
         """Serve until the peer leaves, breaks the protocol, or draining is complete."""
@@ -74,7 +91,8 @@ class ServerLink:
                 data = await transport.receive()
                 if not data:
                     break
-                events = wire.receive(data, trio.current_time())
+                self.heard_at = now = trio.current_time()
+                events = wire.receive(data, now)
                 if events:
                     self._handle(events)
                 link.flush()
@@ -256,8 +274,10 @@ class ServerLink:
             self.wire.drain()
             self._link.flush()
 
-    def close(self) -> None:
+    def close(self, why: str = "") -> None:
         """End the connection and every call on it, now."""
+        if why:
+            log.info("%s is closed: %s", self.peer.address, why)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 

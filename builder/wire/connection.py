@@ -74,6 +74,11 @@ class Connection(Control):
         self._recv_due = 0
         self._grow_window()
 
+    @property
+    def in_headers(self) -> bool:
+        """Whether the peer owes us the rest of a header block, or its first SETTINGS."""
+        return self._block is not None or not self.settings_received
+
     # ---- bytes in
 
     def receive(self, data: bytes, now: float) -> list[Event]:

@@ -25,6 +25,7 @@ class Sender:
         "finished",
         "initial_window",
         "max_frame",
+        "moved",
         "out",
         "queue_limit",
         "ready",
@@ -39,6 +40,7 @@ class Sender:
         self.max_frame = frames.DEFAULT_MAX_FRAME
         self.queue_limit = queue_limit
         self.backlog = 0  # octets in the queues of all streams
+        self.moved = 0  # octets that have left the queues
         self.ready: dict[Stream, None] = {}  # streams with something queued, in turn
         self.writable: list[Stream] = []  # somebody waited for these, and may now send more
         self.finished: list[Stream] = []  # our END_STREAM of these is on its way
@@ -117,6 +119,7 @@ class Sender:
             stream.send_window -= size
             self.window -= size
             self.backlog -= size
+            self.moved += size
             total += size
             last = stream.ending and not stream.queued and not stream.final_block
             out.append(pack_header(size << 8 | DATA, 1 if last else 0, stream.id))

@@ -1,12 +1,15 @@
 """TLS on both sides: ALPN, versions, mTLS, large bodies, and peers that do not fit."""
 
+import shutil
 import ssl
+from pathlib import Path
 
 import grpc
 import pytest
 import trio
 
-from builder.base.errors import UnavailableError
+from builder.base.errors import UnavailableError, UsageError
+from builder.net import tls
 from builder.net.channel import Channel
 from builder.net.rpc import Context, Method, Service
 from tests.net.certificates import Certificates, make
@@ -82,3 +85,55 @@ async def test_grpcio_over_tls(certificates: Certificates) -> None:
 
         with trio.fail_after(20):
             await trio.to_thread.run_sync(story)
+
+
+async def test_a_new_certificate_without_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Replaced files are used by the next handshake; broken ones leave the old in place."""
+    first = make(_folder(tmp_path, "first"))
+    second = make(_folder(tmp_path, "second"))
+    live = _folder(tmp_path, "live")
+    identity = tls.Identity(str(live / "pem"), str(live / "key"))
+
+    def install(source: Certificates) -> None:
+        for name in ("pem", "key"):
+            shutil.copy(source.folder / f"server.{name}", live / name)
+
+    async def call(address: str, certificates: Certificates) -> bytes:
+        context = tls.client_context(str(certificates.folder / "ca.pem"))
+        async with Channel(address, tls=context) as channel:
+            return await channel.unary("/test.Echo/Echo", b"x")
+
+    install(first)
+    context = tls.server_context(identity)
+    async with serving(tls=context) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(tls.reload_when_replaced, context, identity, 0.01)
+        await trio.lowlevel.checkpoint()
+        with trio.fail_after(10):
+            assert await call(server.addresses[0], first) == b"x"
+            (live / "pem").write_text("broken")
+            while "not reloaded" not in caplog.text:
+                await trio.lowlevel.checkpoint()
+            assert await call(server.addresses[0], first) == b"x"
+            install(second)
+            while True:
+                try:
+                    assert await call(server.addresses[0], second) == b"x"
+                except UnavailableError:
+                    continue  # not yet reloaded
+                break
+        nursery.cancel_scope.cancel()
+
+
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    """The message names the files."""
+    with pytest.raises(UsageError, match=r"no\.pem"):
+        tls.server_context(tls.Identity(str(tmp_path / "no.pem"), str(tmp_path / "no.key")))
+    with pytest.raises(UsageError, match=r"no\.ca"):
+        tls.client_context(str(tmp_path / "no.ca"))

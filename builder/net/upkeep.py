@@ -1,0 +1,96 @@
+"""What a server does about connections in the course of time: one pass over all of them every
+second, instead of a task for each, which would be most of what an idle connection costs.
+
+- A client that does not finish its preface, or a header block, in `headers_s` is closed.
+- After `ping_after_s` of silence it gets a PING; no sound for `ping_answer_s` more, and it is gone.
+- One that takes none of what waits for it for `stall_s` (a zero window, a full socket) is closed.
+- One older than `max_age_s` (less a share of chance) is drained: GOAWAY twice, open calls end.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from builder.net.serving import ServerLink
+
+EVERY_S = 1.0
+KEEPALIVE_PING = b"are you?"  # eight octets
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Times in seconds; `math.inf` means never."""
+
+    headers_s: float = 15.0
+    ping_after_s: float = 60.0
+    ping_answer_s: float = 20.0
+    stall_s: float = 300.0
+    max_age_s: float = math.inf
+    age_jitter: float = 0.1
+    drain_answer_s: float = 2.0  # between the two GOAWAYs, if the client does not answer PING
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is remembered of one connection between two passes."""
+
+    born: float
+    max_age_s: float
+    moved: int = 0
+    moving_at: float = 0.0
+    headers_at: float | None = None
+    pinged_at: float | None = None
+    drained_at: float | None = None
+
+
+def judge(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> str:
+    """Why this connection should be closed now, or "". Sends PINGs and GOAWAYs that are due."""
+    if link.sent_octets != seen.moved or not link.has_waiting:
+        seen.moved, seen.moving_at = link.sent_octets, now
+    elif now - seen.moving_at >= upkeep.stall_s:
+        return f"it took nothing for {upkeep.stall_s:g} s"
+    if not link.wire.in_headers:
+        seen.headers_at = None
+    elif seen.headers_at is None:
+        seen.headers_at = now
+    elif now - seen.headers_at >= upkeep.headers_s:
+        return f"its headers took longer than {upkeep.headers_s:g} s"
+    if now - link.heard_at < upkeep.ping_after_s:
+        seen.pinged_at = None
+    elif seen.pinged_at is None:
+        seen.pinged_at = now
+        link.ping(KEEPALIVE_PING)
+    elif now - seen.pinged_at >= upkeep.ping_answer_s:
+        return f"it did not answer a PING within {upkeep.ping_answer_s:g} s"
+    _age(link, seen, upkeep, now)
+    return ""
+
+
+def _age(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> None:
+    if seen.drained_at is not None:
+        if now - seen.drained_at >= upkeep.drain_answer_s:
+            link.finish_drain()
+    elif now - seen.born >= seen.max_age_s:
+        seen.drained_at = now
+        link.start_drain()
+
+
+async def watch(
+    links: dict[ServerLink, None], upkeep: Upkeep, chance: Callable[[], float] = random.random
+) -> None:
+    """Judge every connection every second, for ever."""
+    seen: dict[ServerLink, Watched] = {}
+    while True:
+        await trio.sleep(EVERY_S)
+        now = trio.current_time()
+        for link in list(links):
+            if link not in seen:
+                age = upkeep.max_age_s * (1 - upkeep.age_jitter * chance())
+                seen[link] = Watched(now, age, moving_at=now)
+            if why := judge(link, seen[link], upkeep, now):
+                link.close(why)
+        for gone in seen.keys() - links.keys():
+            del seen[gone]
