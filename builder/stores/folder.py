@@ -109,9 +109,9 @@ class Folder:
         )
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """All of it, however little the kernel takes at once."""
-    done = os.write(descriptor, data)
+    done = os.write(descriptor, data) if data else 0
     while done < len(data):
         done += os.write(descriptor, memoryview(data)[done:])
 

@@ -92,8 +92,8 @@ class Upload(Protocol):
     @property
     def offset(self) -> int: ...
 
-    async def append(self, data: bytes) -> None:
-        """Raises InvalidArgumentError beyond the digest's size."""
+    async def append(self, data: bytes | memoryview) -> None:
+        """Raises InvalidArgumentError beyond the digest's size. `data` may not change later."""
         ...
 
     async def commit(self) -> None:

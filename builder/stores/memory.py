@@ -147,7 +147,7 @@ class MemoryUpload:
     def offset(self) -> int:
         return len(self._data)
 
-    async def append(self, data: bytes) -> None:
+    async def append(self, data: bytes | memoryview) -> None:
         await trio.lowlevel.checkpoint()
         if len(self._data) + len(data) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
@@ -155,13 +155,14 @@ class MemoryUpload:
 
     async def commit(self) -> None:
         await trio.lowlevel.checkpoint()
+        data = bytes(self._data)
         try:
-            check_bytes(self._digest, bytes(self._data))
+            check_bytes(self._digest, data)
         except InvalidArgumentError:
             self.abort()
             raise
         self._open = False
-        self._store.keep(self._digest, bytes(self._data))
+        self._store.keep(self._digest, data)
 
     def abort(self) -> None:
         if self._open:

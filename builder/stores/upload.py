@@ -15,6 +15,7 @@ from builder.stores.folder import Folder, remove, write_all
 
 GATHER = 1024 * 1024  # bytes that are worth the trip
 GATHER_PIECES = 4096
+JOINED_ABOVE = 32  # pieces; fewer are cheaper to write one by one than to copy
 
 
 class DiskUpload:
@@ -32,7 +33,7 @@ class DiskUpload:
         self._appear = appear
         self._release = release
         self._hasher = hasher(digest.function, digest.size_bytes)
-        self._gathered: list[bytes] = []
+        self._gathered: list[bytes | memoryview] = []
         self._gathered_bytes = 0
         self._offset = 0
         self._temporary = folder.temporary()
@@ -44,7 +45,7 @@ class DiskUpload:
     def offset(self) -> int:
         return self._offset
 
-    async def append(self, data: bytes) -> None:
+    async def append(self, data: bytes | memoryview) -> None:
         if self._offset + len(data) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
         self._gathered.append(data)
@@ -77,16 +78,17 @@ class DiskUpload:
             self._release(self._digest.size_bytes)
 
     async def _flush(self) -> None:
-        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-        self._gathered.clear()
+        pieces, self._gathered = self._gathered, []
         self._gathered_bytes = 0
+        if len(pieces) > JOINED_ABOVE:
+            pieces = [b"".join(pieces)]
         with self._folder.errors():
-            await trio.to_thread.run_sync(self._take, data)
+            await trio.to_thread.run_sync(self._take, pieces)
 
-    def _take(self, data: bytes) -> None:
-        self._hasher.update(data)
-        if data:
-            write_all(self._descriptor, data)
+    def _take(self, pieces: list[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self._hasher.update(piece)
+            write_all(self._descriptor, piece)
 
     async def _finish(self) -> None:
         if self._folder.fsync != "none":
