@@ -20,10 +20,10 @@ import trio
 from builder.base.digest import HEX, HEX_LENGTHS, Digest, digest_of, is_empty
 from builder.base.errors import NotFoundError
 from builder.stores.folder import Folder, Fsync, remove
-from builder.stores.index import Index, Occupancy, key_of
+from builder.stores.index import Index, Occupancy, Restored, key_of
 from builder.stores.interface import PIECE, NamedT
 from builder.stores.memory import absent, check_bytes, check_range
-from builder.stores.scan import scan, size_of
+from builder.stores.scan import Damaged, scan, size_of
 from builder.stores.upload import DiskUpload
 
 SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
@@ -61,11 +61,11 @@ class DiskBlobStore:
         async with self._loading:
             if self._loaded:
                 return
-            found, damaged = await trio.to_thread.run_sync(scan, self.folder.root)
+            restored, damaged = await trio.to_thread.run_sync(self._restore, abandon_on_cancel=True)
             for path, size in damaged:  # cut short by a loss of power
                 if size_of(path) != size:
                     remove(path)
-            self._index.recover(found, self._started)
+            self._index.adopt(restored)
             self._loaded = True
             await self._bury(self._index.overflow(self._now()))
 
@@ -189,7 +189,8 @@ class DiskBlobStore:
         """Invariants, for tests: once loaded, index and directory say the same."""
         self._index.check()
         if self._loaded:
-            found, damaged = scan(self.folder.root)
+            blobs, damaged = scan(self.folder.root)
+            found = list(blobs)
             assert not damaged
             assert len(found) == self._index.snapshot().blobs
             assert all(self._index.size(key) == size for _, key, size in found)
@@ -229,6 +230,10 @@ class DiskBlobStore:
             except FileNotFoundError:
                 self._index.lose(key_of(digest.function, digest.hash))
         raise absent(digest)
+
+    def _restore(self) -> tuple[Restored, Damaged]:
+        found, damaged = scan(self.folder.root)
+        return self._index.restored(found, self._started), damaged
 
     async def _piece(self, descriptor: int, want: int, start: int, digest: Digest) -> bytes:
         with self.folder.errors():

@@ -48,6 +48,14 @@ class Occupancy:
     refused_writes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Entries of an earlier process, in the order of last use, and their bytes."""
+
+    held: OrderedDict[str, int]
+    used_bytes: int
+
+
 class Index:
     """Entries in the order of last use. One owner; all methods are synchronous."""
 
@@ -152,19 +160,28 @@ class Index:
         self._evict(victims)
         return victims
 
-    def recover(self, found: Iterable[tuple[float, str, int]], now: float) -> None:
-        """Take in what an earlier process left: (time of last use, key, size), oldest first.
+    def restored(self, found: Iterable[tuple[float, str, int]], now: float) -> Restored:
+        """What an earlier process left: (time of last use, key, size), oldest first.
 
-        What is held already was used by this process and stays younger.
+        Touches nothing of this index, so it may run in a thread while the index is used.
         """
-        own = self._held
-        self._held = OrderedDict()
         latest = int(now / self._tick_s)
+        held: OrderedDict[str, int] = OrderedDict()
+        total = 0
         for used, key, size in found:
-            if key not in own and key not in self._held:
-                self._held[key] = min(int(used / self._tick_s), latest) << SHIFT | size
-                self._used += self._blocks(size)
-        self._held.update(own)
+            held[key] = min(int(used / self._tick_s), latest) << SHIFT | size
+            total += self._blocks(size)
+        return Restored(held, total)
+
+    def adopt(self, restored: Restored) -> None:
+        """Take in what was restored; what is held already was used since, and stays younger."""
+        held, self._used = restored.held, self._used + restored.used_bytes
+        for key, entry in self._held.items():
+            old = held.pop(key, None)
+            if old is not None:
+                self._used -= self._blocks(old & SIZE)
+            held[key] = entry
+        self._held = held
 
     def snapshot(self) -> Occupancy:
         return Occupancy(

@@ -84,8 +84,10 @@ class DiskRecords:
         """Learn what an earlier process left, and bring it down to the capacity. Idempotent."""
         async with self._loading:
             if not self._loaded:
-                found = await trio.to_thread.run_sync(_scan, self._folder.root)
-                self._index.recover(found, self._started)
+                found = await trio.to_thread.run_sync(
+                    _scan, self._folder.root, abandon_on_cancel=True
+                )
+                self._index.adopt(self._index.restored(found, self._started))
                 self._loaded = True
                 self._remove(self._index.overflow(self._now()))
 

@@ -1,6 +1,8 @@
 """What an earlier process left in a blob directory."""
 
+import heapq
 import os
+from collections.abc import Iterator
 
 from builder.base.digest import HASHERS
 from builder.stores.index import key_of
@@ -11,19 +13,25 @@ Found = list[
 Damaged = list[tuple[str, int]]  # (path, the size that it should have)
 
 
-def scan(root: str) -> tuple[Found, Damaged]:
-    """All blobs under `root`; runs in a thread, takes about 3 us a blob."""
-    found: Found = []
+def scan(root: str) -> tuple[Iterator[tuple[float, str, int]], Damaged]:
+    """All blobs under `root`, oldest first; made for a thread, takes about 4 us a blob.
+
+    Sorting is done by directory and merged, because one long sort would hold the interpreter's
+    lock and with it the event loop.
+    """
+    shards: list[Found] = []
     damaged: Damaged = []
     for function in HASHERS:
         try:
-            shards = list(os.scandir(f"{root}/{function}"))
+            directories = list(os.scandir(f"{root}/{function}"))
         except FileNotFoundError:
             continue
-        for shard in shards:
-            _scan_shard(shard.path, function, found, damaged)
-    found.sort()
-    return found, damaged
+        for directory in directories:
+            found: Found = []
+            _scan_shard(directory.path, function, found, damaged)
+            found.sort()
+            shards.append(found)
+    return heapq.merge(*shards), damaged
 
 
 def _scan_shard(path: str, function: str, found: Found, damaged: Damaged) -> None:
