@@ -278,3 +278,51 @@ async def test_records_of_time_are_kept_by_the_files(disk: DiskBlobStore, clock:
     assert os.stat(path).st_mtime == clock.now  # type: ignore[attr-defined]  # Time
     with trio.fail_after(5):
         await disk.load()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_many_tasks_on_a_small_disk(
+    disk: DiskBlobStore, tmp_path: Path, clock: object, seed: int
+) -> None:
+    """Concurrent writers and readers under constant eviction: promises hold, sums stay right."""
+    disk.close()
+    small = DiskBlobStore(tmp_path / "small", 8 * MIB, 160.0, "none", clock)  # type: ignore[arg-type]
+    chance = random.Random(seed)
+    blobs = [bytes([n]) * chance.choice([100, 5000, 200_000, 1_500_000]) for n in range(60)]
+    digests = [digest_of(data) for data in blobs]
+    kept = refused = 0
+
+    async def chunks(data: bytes) -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(data), 100_000):
+            yield data[start : start + 100_000]
+
+    async def task() -> None:
+        nonlocal kept, refused
+        for _ in range(40):
+            number = chance.randrange(60)
+            clock.now += chance.random() * 8  # type: ignore[attr-defined]  # Time
+            try:
+                async with aclosing(chunks(blobs[number])) as source:
+                    await small.write(digests[number], source)
+                until = clock.now + 160.0  # type: ignore[attr-defined]  # Time
+            except ResourceExhaustedError:
+                refused += 1
+                continue
+            try:
+                data = b"".join([piece async for piece in small.read(digests[number])])
+            except NotFoundError:
+                assert clock.now >= until  # type: ignore[attr-defined]  # Time
+                continue
+            assert data == blobs[number]
+            kept += 1
+
+    await small.load()
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(task)
+    assert kept > 50
+    assert small.snapshot().evicted_blobs > 20
+    assert small.snapshot().reserved_bytes == 0
+    assert not os.listdir(f"{small.folder.root}/unfinished")
+    small.check()
+    small.close()
