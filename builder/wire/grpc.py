@@ -5,6 +5,7 @@ Source: gRPC's PROTOCOL-HTTP2.md and its http-grpc-status-mapping.md.
 
 import base64
 import binascii
+import math
 import re
 
 from builder.base.errors import Code
@@ -12,6 +13,15 @@ from builder.wire.frames import ErrorCode
 
 TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 TIMEOUT_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+FORMATS = (
+    ("n", 1),
+    ("u", 10**3),
+    ("m", 10**6),
+    ("S", 10**9),
+    ("M", 60 * 10**9),
+    ("H", 3600 * 10**9),
+)
+MAX_COUNT = 99_999_999  # eight digits
 ESCAPED = re.compile(rb"%([0-9a-fA-F]{2})")
 UNSAFE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
 MAX_MESSAGE_BYTES = 4096  # clients refuse trailers of more than about 8 KiB
@@ -56,13 +66,12 @@ def parse_timeout(value: str) -> float:
 
 def format_timeout(seconds: float) -> str:
     """A `grpc-timeout` of at least this long, in the finest unit that fits in eight digits."""
-    if seconds <= 0:
-        return "0n"
-    for unit, size in (("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0)):
-        count = -(-seconds // size)
-        if count <= 99_999_999:
-            return f"{int(count)}{unit}"
-    return f"{min(int(seconds // 3600) + 1, 99_999_999)}H"
+    nanos = max(math.ceil(seconds * 1e9), 0)
+    for unit, size in FORMATS:
+        count = -(-nanos // size)
+        if count <= MAX_COUNT:
+            return f"{count}{unit}"
+    return f"{MAX_COUNT}H"
 
 
 def percent_encode(message: str) -> bytes:

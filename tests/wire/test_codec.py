@@ -3,7 +3,7 @@
 import pytest
 from hpack import Decoder, Encoder, HPACKError
 from hpack.huffman_table import decode_huffman
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder.wire import decoding, frames, grpc, hpacked, huffman
@@ -160,6 +160,8 @@ def test_any_text_survives_huffman(raw: bytes) -> None:
 
 
 @given(st.binary(max_size=8))
+@example(b"\xff\xff\xff\xff\xff\x07")
+@example(b"\xff\xff\xff\xff\x1f")
 def test_huffman_refuses_what_hpack_refuses(raw: bytes) -> None:
     try:
         expected = decode_huffman(raw)
