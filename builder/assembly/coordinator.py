@@ -3,13 +3,14 @@
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
 
 from builder.assembly.figures import Calls, Sources
+from builder.assembly.journal import open_journal
 from builder.assembly.stores import Stores, open_stores
 from builder.assembly.worker import own_platform
 from builder.base.version import VERSION
@@ -21,7 +22,7 @@ from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
-from builder.schedule.events import ShutdownStarted, WorkerVanished
+from builder.schedule.events import OperationsRestored, ShutdownStarted, WorkerVanished
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
@@ -42,6 +43,7 @@ from builder.server.workers import WorkersService
 from builder.telemetry.metrics import Metrics
 from builder.wire.limits import Limits
 
+LOOK_EVERY_S = 0.05  # while draining
 DRAIN_S = 2.0  # for open calls, once no action runs any more
 COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
 
@@ -60,6 +62,7 @@ class Coordinator:
     """A coordinator that serves. Addresses are those bound, never port 0."""
 
     scheduler: Scheduler
+    stores: Stores
     control: ControlService
     health: HealthService
     metrics: Metrics
@@ -82,11 +85,14 @@ class Coordinator:
         """Somebody who knows says that this worker is gone: its actions need not wait for it."""
         self.scheduler.post(WorkerVanished(name, why))
 
-    def stop_taking(self) -> None:
-        """From now on no action is taken; what runs may finish."""
+    async def finish(self, grace_s: float) -> None:
+        """From now on no action is taken; wait for those that run, at most so long."""
         self.taking = False
         self.health.set(False)
         self.scheduler.post(ShutdownStarted())
+        with trio.move_on_after(grace_s):
+            while self.scheduler.snapshot().executing:  # noqa: ASYNC110 - a view has no event
+                await trio.sleep(LOOK_EVERY_S)
 
     async def drain(self) -> None:
         """Let open calls end for a moment, then close every connection."""
@@ -139,10 +145,17 @@ async def open_coordinator(
 ) -> AsyncIterator[Coordinator]:
     """A coordinator whose ports are open. Raises UsageError for a port or directory in use."""
     hooks = hooks or Hooks()
-    async with open_stores(settings.store) as stores, trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings.store))
+        journal, left = stack.enter_context(open_journal(settings.store))
+        nursery = await stack.enter_async_context(trio.open_nursery())
         listeners = await _listen(settings.coordinator.listen, settings.reapi.listen)
-        machine = Machine(scheduling(settings.scheduler), pools(settings))
-        scheduler = Scheduler(machine, stores.cache, lambda: uuid.uuid4().hex, hooks.joined)
+        policy = replace(scheduling(settings.scheduler), remember=journal is not None)
+        machine = Machine(policy, pools(settings))
+        scheduler = Scheduler(
+            machine, stores.cache, lambda: uuid.uuid4().hex, hooks.joined, journal
+        )
+        scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         control = ControlService(
             scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems)
@@ -159,6 +172,7 @@ async def open_coordinator(
         nursery.start_soon(stores.load)
         made = Coordinator(
             scheduler,
+            stores,
             control,
             health,
             metrics,

@@ -16,7 +16,9 @@ from builder.pool.keeper import PoolKeeper, hold
 from builder.providers.local import LocalProvider
 from builder.reapi.pb import control_pb2
 from builder.scale.autoscaler import Autoscaler, Bounds
+from builder.telemetry.log import get_logger
 
+log = get_logger()
 KILL_AFTER_S = 10.0  # beyond its own drain grace
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to dial, not to bind
 
@@ -81,6 +83,12 @@ class LocalPool:
         """
         self._address = dialled(address)
         self._vanished = vanished
+
+    def worker_joined(self, name: str) -> None:
+        """For the coordinator: a worker, ours or another, is welcome."""
+        self.keeper.worker_joined(name)
+        tell = log.debug if name in self.provider.pids() else log.info
+        tell("Worker joined", worker=name)
 
     def state(self) -> control_pb2.PoolState:
         pool, now = self._settings.pool, self.keeper.snapshot()

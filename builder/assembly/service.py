@@ -8,21 +8,19 @@ second signal: everything ends at once
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 
 import trio
 
 from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
+from builder.assembly.pages import open_pages
 from builder.assembly.pool import LocalPool
 from builder.assembly.signals import obey_signals
-from builder.assembly.status import Section, sections, service_line
 from builder.base.errors import UsageError
 from builder.config.checks import exposed
 from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host.lock import owned
-from builder.net.listeners import Listener, open_listeners
 from builder.telemetry.log import get_logger
 
 log = get_logger()
@@ -60,28 +58,33 @@ def _warn_of_exposure(settings: Settings) -> None:
 
 
 async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
-    async with _coordinator(settings, Hooks()) as coordinator:
+    async with _coordinator(settings, Hooks(joined=_tell_joined)) as coordinator:
         log.info("Worker pool: none of its own; workers join by `builder worker`")
         _ready(coordinator)
         await stopping.wait()
-        coordinator.stop_taking()
+        await coordinator.finish(settings.coordinator.drain_grace)
         await coordinator.drain()
 
 
 async def _serve_with_pool(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
-    hooks = Hooks(joined=pool.keeper.worker_joined, pool=pool.state)
+    hooks = Hooks(joined=pool.worker_joined, pool=pool.state)
     async with _coordinator(settings, hooks) as coordinator:
         pool.joins(coordinator.coordinator, coordinator.worker_vanished)
         _tell_pool(settings, pool.size)
-        async with pool.provider, trio.open_nursery() as keeping:
-            keeping.start_soon(pool.keeper.run)
-            await _first_workers(settings, pool, stopping)
-            if not stopping.is_set():
-                _ready(coordinator)
-            await stopping.wait()
-            coordinator.stop_taking()
-            keeping.cancel_scope.cancel()
+        async with pool.provider:
+            async with trio.open_nursery() as keeping:
+                keeping.start_soon(pool.keeper.run)
+                await _first_workers(settings, pool, stopping)
+                if not stopping.is_set():
+                    _ready(coordinator)
+                await stopping.wait()
+                keeping.cancel_scope.cancel()
+            await coordinator.finish(settings.coordinator.drain_grace)
         await coordinator.drain()
+
+
+def _tell_joined(name: str) -> None:
+    log.info("Worker joined", worker=name)
 
 
 def _tell_pool(settings: Settings, size: int) -> None:
@@ -123,42 +126,14 @@ async def _first_workers(settings: Settings, pool: LocalPool, stopping: trio.Eve
 
 @asynccontextmanager
 async def _coordinator(settings: Settings, hooks: Hooks) -> AsyncIterator[Coordinator]:
-    """The coordinator, announced, with its pages on the metrics port."""
-    pages: list[Listener] = []
-    if settings.metrics.enabled:
-        pages = await open_listeners(str(settings.metrics.listen))
-    try:
-        async with (
-            open_coordinator(settings, hooks) as coordinator,
-            trio.open_nursery() as nursery,
-        ):
-            log.info(f"  Coordinator: {coordinator.coordinator}")
-            log.info(f"  REAPI endpoint: {coordinator.reapi}")
-            stop = trio.Event()
-            if pages:
-                tell = log.debug if settings.metrics.listen.port else log.info
-                tell(f"  Metrics: http://{pages[0].address}/")
-                nursery.start_soon(_serve_pages, coordinator, pages, stop)
+    """The coordinator, announced, with the pages around it."""
+    async with open_coordinator(settings, hooks) as coordinator:
+        log.info(f"  Coordinator: {coordinator.coordinator}")
+        log.info(f"  REAPI endpoint: {coordinator.reapi}")
+        async with open_pages(settings) as pages, trio.open_nursery() as nursery:
+            nursery.start_soon(pages.serve, coordinator)
             yield coordinator
-            stop.set()
-    finally:
-        for listener in pages:
-            listener.close()
-
-
-async def _serve_pages(
-    coordinator: Coordinator, listeners: list[Listener], stop: trio.Event
-) -> None:
-    # Late and in a thread: the HTTP stack takes longer to import than all the rest to start.
-    serving = await trio.to_thread.run_sync(import_module, "builder.web.serving")
-    metrics = await trio.to_thread.run_sync(import_module, "builder.web.metrics")
-
-    def figures() -> list[Section]:
-        status = coordinator.status()
-        return [("Service", [("State", service_line(status))]), *sections(status)]
-
-    pages = metrics.MetricsPages(coordinator.metrics.registry, coordinator.is_ready, figures)
-    await serving.serve_app(pages.app(), listeners, stop=stop)
+            pages.stop()
 
 
 def check_role(settings: Settings) -> None:

@@ -31,6 +31,7 @@ system choose. Ctrl-C or SIGTERM drains: running actions may finish. A second on
 @click.option("--coordinator", metavar="ADDR", help="Where workers, bldr and operators connect.")
 @click.option("--reapi", metavar="ADDR", help="Where Bazel and other REAPI clients connect.")
 @click.option("--metrics", metavar="ADDR", help="Where Prometheus and browsers connect.")
+@click.option("--artifacts", metavar="ADDR", help="Where HTTP cache clients (ccache) connect.")
 @click.option("--workers-min", type=click.IntRange(min=0), help="The fewest local workers.")
 @click.option("--workers-max", type=click.IntRange(min=1), help="The most local workers.")
 @click.option("--autoscale/--no-autoscale", default=None, help="Follow the load between the two.")
@@ -41,6 +42,7 @@ def command(
     coordinator: str | None,
     reapi: str | None,
     metrics: str | None,
+    artifacts: str | None,
     workers_min: int | None,
     workers_max: int | None,
     autoscale: bool | None,
@@ -55,12 +57,14 @@ def command(
 
     from builder.assembly.service import check_role, run_service
     from builder.assembly.settings import load_settings
+    from builder.host.descriptors import allow_many
     from builder.telemetry.log import configure
 
     overrides = {
         "coordinator.listen": coordinator,
         "reapi.listen": reapi,
         "metrics.listen": metrics,
+        "artifacts.listen": artifacts,
         "pool.min": workers_min,
         "pool.max": workers_max,
         "pool.autoscale": autoscale,
@@ -70,4 +74,5 @@ def command(
     settings, _ = load_settings(config, overrides, os.environ)
     check_role(settings)
     configure(settings.logging.level, settings.logging.format)
+    allow_many()
     trio.run(partial(run_service, settings, config))

@@ -39,6 +39,7 @@ def command(
 
     from builder.assembly.settings import load_settings
     from builder.assembly.worker import run_worker, worker_setup
+    from builder.host.descriptors import allow_usual
     from builder.telemetry.log import configure, get_logger
 
     overrides = {
@@ -49,6 +50,7 @@ def command(
     }
     settings, _ = load_settings(config, overrides, os.environ)
     configure(settings.logging.level, settings.logging.format)
+    allow_usual()
     setup = worker_setup(settings)
     get_logger().info("Worker starting", worker=setup.name, coordinator=setup.coordinator)
     trio.run(partial(run_worker, setup, exit_with_stdin=exit_with_stdin))

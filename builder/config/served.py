@@ -57,11 +57,6 @@ UNSERVED = (
         "run workers on hosts that can isolate; `builder doctor` tells what is missing",
     ),
     Unserved(
-        ("artifacts", "enabled"),
-        lambda s: s.artifacts.enabled,
-        "use the gRPC cache on the reapi port",
-    ),
-    Unserved(
         ("auth",),
         lambda s: s.auth.mode != "none",  # a check ties tokens to the mode
         "listen on loopback, or behind a proxy that authenticates",

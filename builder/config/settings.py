@@ -69,7 +69,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    enabled: bool = False
+    enabled: bool = True
     listen: Address = ARTIFACTS
 
 

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from builder.reapi.pb import control_pb2
-from tests.assembly.client import Client
+from tests.assembly.client import Client, digest
 from tests.assembly.independent import message
 from tests.e2e.service import FLAGS, FROM_SOURCE, ROOT, Service, environment, running
 
@@ -117,6 +117,19 @@ def test_the_metrics_port_tells_what_happened(service: Service, client: Client) 
     assert "<h1>Builder</h1>" in page(service, "")
 
 
+def test_the_artifact_store_speaks_http(service: Service, client: Client) -> None:
+    """A blob that an action made can be had by HTTP, and one put by HTTP is in the storage."""
+    made = client.execute("printf made > out", {}, "out").result.output_files[0].digest
+    store = f"http://{service.address('Artifact storage')}"
+    with urllib.request.urlopen(f"{store}/cas/{made.hash}", timeout=20) as answer:
+        assert answer.read() == b"made"
+    given = digest(b"given")
+    put = urllib.request.Request(f"{store}/cas/{given.hash}", data=b"given", method="PUT")
+    with urllib.request.urlopen(put, timeout=20) as answer:
+        assert answer.status in (200, 201, 204)
+    assert client.get(given) == b"given"
+
+
 def page(service: Service, path: str) -> str:
     with urllib.request.urlopen(
         f"http://{service.address('Metrics')}/{path}", timeout=20
@@ -190,10 +203,10 @@ def refused(folder: Path, *flags: str, config: str = "") -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("option", ["--coordinator", "--reapi", "--metrics"])
+@pytest.mark.parametrize("option", ["--coordinator", "--reapi", "--metrics", "--artifacts"])
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path, option: str) -> None:
     """It names the address, exits with 2, and shows no traceback."""
-    ports = {"--coordinator": "0", "--reapi": "0", "--metrics": "0"}
+    ports = dict.fromkeys(["--coordinator", "--reapi", "--metrics", "--artifacts"], "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports[option] = str(taken.getsockname()[1])
         done = refused(tmp_path, *(word for pair in ports.items() for word in pair))
@@ -223,7 +236,7 @@ def test_a_role_that_is_no_service_is_refused(tmp_path: Path) -> None:
 
 def test_a_worker_of_its_own_joins_and_leaves(tmp_path: Path) -> None:
     """`builder worker` beside a coordinator that has none: it serves, drains and is gone."""
-    config = "role: coordinator\nstore: {{path: {folder}/store}}\n"
+    config = "role: coordinator\nstore: {{path: {folder}/store}}\nartifacts: {{enabled: false}}\n"
     with running(
         tmp_path, config=config, flags=["--coordinator", "0", "--reapi", "0", "--metrics", "0"]
     ) as s:

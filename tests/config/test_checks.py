@@ -154,7 +154,7 @@ def test_what_fits(values: dict[str, Any]) -> None:
 
 def test_listeners_are_those_of_the_role() -> None:
     """A worker and a client listen on nothing."""
-    made = settings({"artifacts": {"enabled": True}})
+    made = Settings()
     assert [".".join(map(str, path)) for path in listeners(made)] == [
         "coordinator.listen",
         "reapi.listen",
@@ -184,7 +184,6 @@ NOT_SERVED: dict[str, dict[str, Any]] = {
     "providers.custom": {"providers": {"custom": CUSTOM}},
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
     "sandbox.isolation": {"sandbox": {"isolation": "best-effort"}},
-    "artifacts.enabled": {"artifacts": {"enabled": True}},
     "auth": {"auth": TOKENS},
     "tls": {"tls": TLS},
     "client.token": {"client": {"token": "t"}},

@@ -25,6 +25,7 @@ READY = "Remote execution service ready"
 CONFIG = """role: all
 store: {{path: {folder}/store}}
 worker: {{scratch: {folder}/worker}}
+artifacts: {{listen: ":0"}}
 """
 FLAGS = "--remote --coordinator 127.0.0.1:0 --workers-min 2 --workers-max 20 --autoscale"
 FLAGS += " --reapi 0 --metrics :0"

@@ -1,0 +1,96 @@
+"""The HTTP/1.1 ports beside the gRPC ones: metrics and pages, and the artifact store.
+
+Their listeners open first, so that a port in use ends the start; the HTTP stack is imported late
+and in a thread, because that takes longer than all the rest of the start.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+import trio
+
+from builder.assembly.coordinator import Coordinator
+from builder.assembly.status import Section, sections, service_line
+from builder.base.errors import UsageError
+from builder.config.kinds import ARTIFACTS, Address
+from builder.config.settings import Settings
+from builder.net.listeners import Listener, open_listeners
+from builder.telemetry.log import get_logger
+
+log = get_logger()
+MakeApp = Callable[[Coordinator], Any]
+
+
+class Pages:
+    """Opened ports, by the label that the log gives them."""
+
+    def __init__(self) -> None:
+        self._ports: list[tuple[str, list[Listener], MakeApp]] = []
+        self._stop = trio.Event()
+
+    async def open(self, label: str, address: Address, make: MakeApp) -> None:
+        """Raises UsageError for a port in use."""
+        listeners = await open_listeners(str(address))
+        self._ports.append((label, listeners, make))
+        if address.port == 0:  # nobody can know it otherwise
+            log.info(f"  {label}: http://{listeners[0].address}")
+
+    async def serve(self, coordinator: Coordinator) -> None:
+        """Until `stop`."""
+        serving = await trio.to_thread.run_sync(import_module, "builder.web.serving")
+        async with trio.open_nursery() as nursery:
+            for _, listeners, make in self._ports:
+                app = await trio.to_thread.run_sync(make, coordinator)
+
+                async def run(app: Any = app, listeners: list[Listener] = listeners) -> None:
+                    await serving.serve_app(app, listeners, stop=self._stop)
+
+                nursery.start_soon(run)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def close(self) -> None:
+        for _, listeners, _ in self._ports:
+            for listener in listeners:
+                listener.close()
+
+
+@asynccontextmanager
+async def open_pages(settings: Settings) -> AsyncIterator[Pages]:
+    """The ports that the settings want. Raises UsageError for one in use."""
+    pages = Pages()
+    try:
+        if settings.metrics.enabled:
+            await pages.open("Metrics", settings.metrics.listen, _metrics)
+        if settings.artifacts.enabled:
+            await _open_artifacts(pages, settings.artifacts.listen)
+        yield pages
+    finally:
+        pages.close()
+
+
+async def _open_artifacts(pages: Pages, listen: Address) -> None:
+    """8080 is everybody's favourite port: where nobody chose it, it is not worth a refusal."""
+    try:
+        await pages.open("Artifact storage", listen, _artifacts)
+    except UsageError as error:
+        if listen != ARTIFACTS:
+            raise
+        log.warning(f"The HTTP artifact storage is off: {error}; set artifacts.listen to another")
+
+
+def _metrics(coordinator: Coordinator) -> Any:
+    def figures() -> list[Section]:
+        status = coordinator.status()
+        return [("Service", [("State", service_line(status))]), *sections(status)]
+
+    module = import_module("builder.web.metrics")
+    return module.MetricsPages(coordinator.metrics.registry, coordinator.is_ready, figures).app()
+
+
+def _artifacts(coordinator: Coordinator) -> Any:
+    module = import_module("builder.web.artifacts")
+    return module.Artifacts(coordinator.stores.blobs, coordinator.stores.records).app()
