@@ -60,13 +60,6 @@ def checked_path(path: str) -> str:
     return path
 
 
-def parents(path: str) -> Iterator[str]:
-    """`a/b/c` -> `a/b`, `a`, `` (the root)."""
-    while path:
-        path = path.rpartition("/")[0]
-        yield path
-
-
 def merkle(entries: Mapping[str, Entry], function: str = "sha256") -> Merkle:
     """Raises InvalidArgumentError for a bad path, or one that lies beneath a file."""
     messages: dict[str, pb.Directory] = {"": pb.Directory()}
@@ -74,10 +67,10 @@ def merkle(entries: Mapping[str, Entry], function: str = "sha256") -> Merkle:
         checked_path(path)
         if isinstance(entry, Folder):
             messages.setdefault(path, pb.Directory())
-        for parent in parents(path):
-            if parent in messages:
-                break
+        parent = path.rpartition("/")[0]
+        while parent not in messages:
             messages[parent] = pb.Directory()
+            parent = parent.rpartition("/")[0]
         _add(messages[path.rpartition("/")[0]], path, entry)
     for path in messages:
         if not isinstance(entries.get(path, Folder()), Folder):
@@ -87,13 +80,11 @@ def merkle(entries: Mapping[str, Entry], function: str = "sha256") -> Merkle:
 
 def _add(message: pb.Directory, path: str, entry: Entry) -> None:
     name = path.rpartition("/")[2]
-    match entry:
-        case File(digest, executable):
-            message.files.add(name=name, digest=to_proto(digest), is_executable=executable)
-        case Link(target):
-            message.symlinks.add(name=name, target=target)
-        case Folder():
-            pass  # its parent names it when it is sealed
+    if isinstance(entry, File):
+        message.files.add(name=name, digest=to_proto(entry.digest), is_executable=entry.executable)
+    elif isinstance(entry, Link):
+        message.symlinks.add(name=name, target=entry.target)
+    # A directory is named by its parent when it is sealed.
 
 
 def _sealed(messages: dict[str, pb.Directory], function: str) -> Merkle:

@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
@@ -156,9 +157,10 @@ async def _write(place: Path, file: File, blobs: BlobStore, inline: bytes | None
             state.update(data)
             _write_all(descriptor, data)
         else:
-            async for piece in blobs.read(digest):
-                state.update(piece)
-                await trio.to_thread.run_sync(_write_all, descriptor, piece)
+            async with aclosing(blobs.read(digest)) as pieces:
+                async for piece in pieces:
+                    state.update(piece)
+                    await trio.to_thread.run_sync(_write_all, descriptor, piece)
     finally:
         os.close(descriptor)
     if state.hexdigest() != digest.hash:

@@ -1,6 +1,7 @@
 """Bringing an action's messages and input files to where it is to be run."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
@@ -70,7 +71,8 @@ class Uploader:
         if path is None:
             raise NotFoundError(f"blob {digest} is missing and no input of this action has it")
         try:
-            await self._blobs.write(digest, _pieces(path))
+            async with aclosing(_pieces(path)) as pieces:
+                await self._blobs.write(digest, pieces)
         except InvalidArgumentError as error:
             raise BuilderError(
                 f"{path.name} changed while it was uploaded ({error}); build again"
@@ -79,7 +81,7 @@ class Uploader:
             raise BuilderError(f"{path} cannot be read: {error.strerror}") from error
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def _pieces(path: Path) -> AsyncGenerator[bytes, None]:
     with path.open("rb") as file:
         while piece := await trio.to_thread.run_sync(file.read, PIECE):
             yield piece

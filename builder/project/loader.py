@@ -8,7 +8,6 @@ sense together.
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from builder.base.errors import UsageError
 from builder.base.nearest import nearest
 from builder.base.units import parse_duration, parse_size
 from builder.project.model import (
@@ -151,11 +150,8 @@ def _outputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Output
 
 
 def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
-    try:
-        memory = parse_size(block["max_memory"]) if "max_memory" in block else None
-        timeout = parse_duration(block["timeout"]) if "timeout" in block else None
-    except UsageError as error:
-        raise source.error(where, str(error)) from None
+    memory = parse_size(block["max_memory"]) if "max_memory" in block else None
+    timeout = parse_duration(block["timeout"]) if "timeout" in block else None
     for key, amount in (("max_memory", memory), ("timeout", timeout)):
         if amount is not None and amount <= 0:
             raise source.error((*where, key), f"{key!r} must be more than 0")

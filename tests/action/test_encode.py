@@ -67,6 +67,7 @@ def test_order_does_not_matter() -> None:
         {"environment": {"Z": "1", "A": "3"}},
         {"environment": {**STEP.environment, "PATH": "/bin"}},
         {"platform": STEP.platform[:1]},
+        {"platform": ()},
         {"timeout_s": 1.25},
         {"timeout_s": None},
         {"cacheable": False},

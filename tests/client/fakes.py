@@ -7,6 +7,9 @@ the store as a worker does, "runs" the command in Python, and stores the outputs
     tree OUT NAME...     makes a directory with files of these names, a link and an empty directory
     fail CODE TEXT       exits, with TEXT on stderr
     lazy OUT             exits with 0 and makes nothing
+    slow                 runs into its timeout
+    broken               ends in an error of the server's
+    loud                 writes to both streams, which are stored as blobs
 """
 
 import io
@@ -19,7 +22,7 @@ import trio
 
 from builder.action.tree import Entry, File, Folder, Link, merkle
 from builder.base.digest import Digest, digest_of, is_empty
-from builder.base.errors import StatusError
+from builder.base.errors import Code, StatusError
 from builder.client.build import Build, Summary
 from builder.client.builderfile import read
 from builder.client.console import Console
@@ -58,6 +61,8 @@ class FakeExecutor:
     results: MemoryResults
     before: Callable[[Ticket], object] = lambda ticket: None
     gate: trio.Event | None = None
+    cached: bool = False  # says of every result that it was in the cache
+    message: str | None = "worker-1 (hermetic: namespaces+cgroup)"
     ran: list[str] = field(default_factory=list)
     running: int = 0
     most: int = 0
@@ -91,7 +96,8 @@ class FakeExecutor:
         response = await self._perform(list(command.arguments), files)
         if response.result.exit_code == 0 and not action.do_not_cache:
             await self.results.store("", ticket.action, response.result)
-        response.message = "worker-1 (hermetic: namespaces+cgroup)"
+        response.message = self.message or ""
+        response.cached_result = self.cached
         return response
 
     async def _inputs(self, digest: Digest, prefix: str) -> dict[str, bytes]:
@@ -125,6 +131,20 @@ class FakeExecutor:
                 result.stdout_raw = b"some output\n"
             case ["lazy", *_]:
                 pass
+            case ["slow"]:
+                result.stdout_raw = b"so far\n"
+                response.status.code = Code.DEADLINE_EXCEEDED
+                response.status.message = "execution timeout exceeded: 1.0s"
+            case ["broken"]:
+                response.status.code = Code.INTERNAL
+                response.status.message = "the disk is on fire"
+            case ["loud"]:
+                for data, digest in (
+                    (b"out", result.stdout_digest),
+                    (b"err", result.stderr_digest),
+                ):
+                    await self.blobs.put(digest_of(data), data)
+                    digest.CopyFrom(to_proto(digest_of(data)))
             case _:
                 raise AssertionError(argv)
         return response

@@ -1,16 +1,22 @@
 """Whole builds on a store in memory, with an executor of our own."""
 
+import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import trio
 
+from builder.base.digest import Digest
 from builder.base.errors import FailedPreconditionError, UsageError
+from builder.client.builderfile import find, read
 from builder.client.executor import Ticket
 from builder.client.target import Choices
+from builder.stores.memory import MemoryBlobStore
 from tests.client.fakes import World
+from tests.project.sample import SCHEMA
 
 ONE = """\
 target app:
@@ -180,6 +186,81 @@ async def test_a_failure_shows_everything(world: World) -> None:
     assert world.executor.ran == ["bad"]  # a failure is never a hit
 
 
+@pytest.mark.parametrize(
+    ("command", "message", "said"),
+    [
+        (
+            "slow",
+            None,
+            "so far\n[ERROR] Target t failed on worker-1 (hermetic: namespaces+cgroup): ",
+        ),
+        ("slow", None, "): execution timeout exceeded: 1.0s; raise 'timeout' in 'hermetic'"),
+        ("broken", None, "the disk is on fire (INTERNAL)"),
+        ("fail, '139', x", None, "exit code 139 (128 + signal 11)"),
+        ("fail, '137', x", "w (hermetic: n): oom", "on w (hermetic: n): oom (exit code 137)"),
+    ],
+)
+async def test_other_ways_to_fail(
+    world: World, command: str, message: str | None, said: str
+) -> None:
+    """Timeouts, servers' errors, signals and what the worker adds to them."""
+    world.write({"Builderfile": f"target t: {{command: [{command}]}}\n"})
+    world.executor.message = message
+    assert (await world.build()).failed == ("t",)
+    assert said in world.errors
+
+
+async def test_a_commands_own_words(world: World) -> None:
+    """What a successful command wrote is shown, from blobs too, and again on a hit."""
+    world.write({"Builderfile": "target t: {command: [loud]}\n"})
+    await world.build()
+    assert "out\n" in world.lines
+    assert world.errors == "err\n"
+    await world.build()
+    assert world.lines.startswith("[INFO] Cache hit: t (stored 2m ago)\nout\n")
+    assert world.errors == "err\n"
+
+
+async def test_a_hit_that_the_server_finds(world: World) -> None:
+    """A result that was stored between our question and the execution is told as a hit."""
+    world.write({"Builderfile": ONE, **FILES})
+    world.executor.cached = True
+    assert (await world.build()).built["app"].cached
+    assert "[INFO] Cache hit: app (stored 2m ago)\n" in world.lines
+    assert "Executing" not in world.lines.splitlines()[-1]
+    assert "Cache miss" not in world.lines
+
+
+class Meddling(MemoryBlobStore):
+    """Changes a source file between its hashing and its upload."""
+
+    path: Path
+
+    async def find_missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        self.path.write_text("changed")
+        return await super().find_missing(digests)
+
+
+async def test_a_file_that_changes_while_it_is_built(tmp_path: Path) -> None:
+    """The upload notices: what was hashed is not what is there, so nothing is built of it."""
+    blobs = Meddling(1 << 30)
+    world = World(tmp_path, blobs)
+    world.write({"Builderfile": ONE, **FILES})
+    blobs.path = tmp_path / "src/a"
+    assert (await world.build()).failed == ("app",)
+    assert "a changed while it was uploaded" in world.errors
+    blobs.path = tmp_path / "unrelated"
+    (tmp_path / "src/a").write_text("gone soon")
+
+    async def gone(digests: Iterable[Digest]) -> list[Digest]:
+        (tmp_path / "src/a").unlink(missing_ok=True)
+        return await MemoryBlobStore.find_missing(blobs, digests)
+
+    blobs.find_missing = gone  # type: ignore[method-assign]
+    assert (await world.build()).failed == ("app",)
+    assert "src/a cannot be read: No such file or directory" in world.errors
+
+
 async def test_stopping_and_keeping_going(world: World) -> None:
     """The first failure stops the build; with keep_going the rest is built."""
     world.write({"Builderfile": FAILING})
@@ -245,6 +326,75 @@ async def test_inputs_that_are_not_there(world: World, case: str) -> None:
         await world.build("t")
     assert str(caught.value).removeprefix(f"{world.root}/").startswith(said)
     assert world.executor.ran == []
+
+
+async def test_globs_do_not_follow_links(world: World) -> None:
+    """A glob that begins in a linked directory says where it leads."""
+    world.write({"Builderfile": 'target t: {command: [x], inputs: ["src/lib/*"]}\n', "real/a": ""})
+    (world.root / "src").symlink_to("real")
+    with pytest.raises(UsageError, match="'src' is a symlink, and globs follow none"):
+        await world.build()
+
+
+async def test_a_path_that_a_directory_does_not_hold(world: World) -> None:
+    """An input within another target's output directory has to be there in the end."""
+    world.write(
+        {
+            "Builderfile": "target d: {command: [tree, d, one], outputs: [d/]}\n"
+            "target t: {command: [x], inputs: [d/two]}\n"
+        }
+    )
+    assert (await world.build("t")).failed == ("t",)
+    assert "target 'd' was to make 'd/two', and did not" in world.errors
+
+
+async def test_links_to_nowhere_and_devices(world: World) -> None:
+    """A link out of the project that leads to no file is told; sockets and pipes are passed by."""
+    world.write({"Builderfile": 'target t: {command: [cat, o], inputs: ["in/*"], outputs: [o]}\n'})
+    world.write({"in/a": "1"})
+    os.mkfifo(world.root / "in/pipe")
+    await world.build()
+    assert set(world.executor.sandboxes["t"]) == {"in/a"}
+    (world.root / "in/gone").symlink_to("/nowhere/at/all")
+    assert (await world.build()).failed == ("t",)
+    assert "input 'in/gone' cannot be read: No such file or directory" in world.errors
+    world.write({"Builderfile": "target t: {command: [cat, o], inputs: [in/pipe], outputs: [o]}\n"})
+    assert (await world.build()).failed == ("t",)
+    assert "input 'in/pipe' cannot be read: it is neither a file nor a symlink" in world.errors
+
+
+async def test_the_parsed_builderfile_is_remembered(world: World) -> None:
+    """The same text is not parsed again; errors still show their place; damage does no harm."""
+    world.write({"Builderfile": 'target t: {command: [x], inputs: ["*.c"]}\n'})
+    memory = world.root / "memory.json"
+    builderfile = world.root / "Builderfile"
+    first = read(builderfile, lambda: SCHEMA, memory)
+
+    def never() -> dict[str, object]:
+        raise AssertionError("the schema is not needed")
+
+    again = read(builderfile, never, memory)
+    assert again == first
+    error = again.source.error(("target t", "inputs", 0), "wrong", "do this")
+    assert str(error) == str(first.source.error(("target t", "inputs", 0), "wrong", "do this"))
+    for damage in ("", "{}", '{"key": 1, "values": {}}', memory.read_text().replace("t:", "[")):
+        memory.write_text(damage)
+        assert read(builderfile, lambda: SCHEMA, memory) == first
+    key = json.loads(memory.read_text())["key"]
+    memory.write_text(json.dumps({"key": key, "values": {"target t": {"env": []}}}))
+    assert read(builderfile, lambda: SCHEMA, memory) == first
+
+
+def test_finding_the_builderfile(tmp_path: Path) -> None:
+    """In this directory, or in the nearest one above."""
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    with pytest.raises(UsageError, match="no Builderfile in"):
+        find(deep)
+    (tmp_path / "Builderfile.yaml").write_text("")
+    assert find(deep) == tmp_path / "Builderfile.yaml"
+    (tmp_path / "a" / "Builderfile").write_text("")
+    assert find(deep) == tmp_path / "a" / "Builderfile"
 
 
 async def test_globs_never_see_outputs(world: World) -> None:

@@ -40,6 +40,13 @@ def test_a_group_stands_for_the_outputs_of_its_members() -> None:
         target all: {depends: [a, inner]}
         """)
     assert [output.path for output in found.outputs("all")] == ["a.o", "b.o", "c.o"]
+    twice = graph_of("""\
+        target a: {command: [x], outputs: [a.o]}
+        target inner: {depends: [a]}
+        target left: {depends: [inner]}
+        target all: {depends: [left, inner, a]}
+        """)
+    assert [output.path for output in twice.outputs("all")] == ["a.o"]
 
 
 def test_selection() -> None:

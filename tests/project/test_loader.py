@@ -190,6 +190,22 @@ Builderfile:1:1: there is no target here
       | ^
         write 'target NAME:' and its keys""",
     ),
+    "only shared blocks": (
+        "x-a: 1\n",
+        """\
+Builderfile:1:1: there is no target here
+    1 | x-a: 1
+      | ^
+        write 'target NAME:' and its keys""",
+    ),
+    "no name is near": (
+        "target a: {command: [x], depends: [zzzzzz]}\n",
+        """\
+Builderfile:1:36: there is no target 'zzzzzz'
+    1 | target a: {command: [x], depends: [zzzzzz]}
+      |                                    ^
+        targets here: a""",
+    ),
     "no memory": (
         "target a: {command: [x], hermetic: {max_memory: 0K}}\n",
         """\
@@ -223,6 +239,9 @@ def test_errors_show_the_place(case: str) -> None:
         ("command: [x]\n  env: {A-B: x}", "a name of letters"),
         ("command: [x]\n  inputs: src", "[src]"),
         ("command: [true]", "quote it"),
+        ('command: "a\\0b"', "a command cannot hold a NUL character"),
+        ("command: ['', x]", "the program's name is empty"),
+        ("command: [x]\n  hermetic: {timeout: 0s}", "'timeout' must be more than 0"),
         ("command: [x]\n  inputs: [!old/**]", "quote a text value"),
         ("command: [x]\n  inputs:\n    - !old/**", "quote a text value"),
         ("command: [x]\n  inputs: [*.c]", "quote it"),
