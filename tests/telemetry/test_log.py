@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from builder.base.errors import UsageError
 from builder.telemetry import log
 from builder.telemetry.log import configure, get_logger

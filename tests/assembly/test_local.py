@@ -1,0 +1,82 @@
+"""A whole service inside this process."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from builder.assembly.local import local_service
+from builder.base.digest import Digest
+from builder.config.settings import Settings
+from builder.net.channel import Channel
+from builder.reapi.digests import to_proto
+from builder.reapi.pb import operations_pb2
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.stores.remote import RemoteBlobStore
+from tests.worker.kit import put_action, shell
+
+EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
+
+
+def settings(folder: Path) -> Settings:
+    base = Settings()
+    return replace(base, store=replace(base.store, path=str(folder / "store")))
+
+
+async def execute(channel: Channel, script: str, *outputs: str) -> pb.ExecuteResponse:
+    job = await put_action(RemoteBlobStore(channel), shell(script, *outputs), {"in": b"data"})
+    request = pb.ExecuteRequest(action_digest=to_proto(job.digest)).SerializeToString()
+    operation = operations_pb2.Operation()
+    async with channel.stream(EXECUTE) as call:
+        await call.send(request)
+        await call.done_sending()
+        while (data := await call.receive()) is not None:
+            operation = operations_pb2.Operation.FromString(data)
+    response = pb.ExecuteResponse()
+    assert operation.response.Unpack(response)
+    return response
+
+
+async def test_an_action_runs_in_it(tmp_path: Path) -> None:
+    """Over a loopback port, in the real sandbox; its outputs are in its storage."""
+    with trio.fail_after(60):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            response = await execute(channel, "cat in > out", "out")
+            digest = response.result.output_files[0].digest
+            data = await RemoteBlobStore(channel).get(Digest(digest.hash, digest.size_bytes))
+    assert data == b"data"
+    assert response.message.startswith("worker-1 (hermetic: namespaces")
+
+
+async def test_the_next_one_meets_its_cache(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        for hit in (False, True):
+            async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+                assert (await execute(channel, "echo once")).cached_result is hit
+
+
+async def test_two_at_a_time_do_not_meet(tmp_path: Path) -> None:
+    """Two builds of one user run beside each other, each with a directory of its own."""
+    with trio.fail_after(60):
+        async with (
+            local_service(settings(tmp_path)) as one,
+            local_service(settings(tmp_path)) as two,
+            Channel(one) as first,
+            Channel(two) as second,
+        ):
+            assert (await execute(first, "echo twice")).cached_result is False
+            assert (await execute(second, "echo twice")).cached_result is False
+
+
+async def test_cancelling_it_in_mid_action_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in a build: the action is dead and its files are gone when the service has ended."""
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+                nursery.start_soon(execute, channel, "touch begun; sleep 300", "begun")
+                scratch = tmp_path / "local-1" / "worker" / "actions"
+                while not (scratch.exists() and any(scratch.iterdir())):  # noqa: ASYNC110 - files
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+    left = {path.name for path in (tmp_path / "local-1" / "worker").iterdir()}
+    assert left == {"lock"}
