@@ -37,7 +37,8 @@ class ContentCache:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self._directory = str(directory)
         self._max_bytes = max_bytes
-        self._files: OrderedDict[Key, _File] = OrderedDict()
+        self._files: dict[Key, _File] = {}
+        self._idle: OrderedDict[Key, None] = OrderedDict()  # unpinned, the longest so first
         self._arriving: dict[Key, trio.Event] = {}
         self._bytes = 0
         self._count = 0
@@ -67,23 +68,25 @@ class ContentCache:
                 self._arriving.pop(key).set()
             self._files[key] = file
             self._bytes += file.size_bytes
-        else:
-            self._files.move_to_end(key)
+        self._idle.pop(key, None)
         file.pins += 1
         return file.path
 
     def unpin(self, key: Key) -> None:
-        self._files[key].pins -= 1
+        file = self._files[key]
+        file.pins -= 1
+        if file.pins == 0:
+            self._idle[key] = None
 
     def drop_one(self) -> bool:
-        """Forget the least recently used file that nothing pins; False when there is none."""
-        for key, file in self._files.items():
-            if file.pins == 0:
-                del self._files[key]
-                self._bytes -= file.size_bytes
-                os.unlink(file.path)
-                return True
-        return False
+        """Forget the file that nothing has pinned for the longest; False when all are pinned."""
+        if not self._idle:
+            return False
+        key, _ = self._idle.popitem(last=False)
+        file = self._files.pop(key)
+        self._bytes -= file.size_bytes
+        os.unlink(file.path)
+        return True
 
     async def _fetch(self, blobs: BlobStore, key: Key) -> _File:
         digest, executable = key
