@@ -122,7 +122,7 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
     builders: dict[str, TargetBuilder] = {}
     async with AsyncExitStack() as stack:
         for kind in dict.fromkeys(_kind(target, request) for target in plan.targets):
-            place = await stack.enter_async_context(_place(kind, plan, workspace.state))
+            place = await stack.enter_async_context(_place(kind, plan, workspace.state, console))
             builders[kind] = TargetBuilder(place, workspace, console, choices)
         yield Build(
             plan.graph,
@@ -146,11 +146,13 @@ def _jobs(plan: Plan, builders: Mapping[str, TargetBuilder]) -> int:
 
 
 @asynccontextmanager
-async def _place(kind: str, plan: Plan, state: StateDirectory) -> AsyncIterator[Place]:
+async def _place(
+    kind: str, plan: Plan, state: StateDirectory, console: Console
+) -> AsyncIterator[Place]:
     if kind == HERE:
         from builder.assembly.here import here  # late: a remote build does without
 
-        async with here(state.path / "local", plan.settings) as place:
+        async with here(state.path / "local", plan.settings, console.greet) as place:
             yield place
     elif plan.request.remote == LOCAL:
         from builder.assembly.local import local_service  # late: it is the whole service

@@ -1,12 +1,14 @@
 """Building in this process: a store in the project's own directory, and the worker's parts.
 
 The sandbox is started by the first action that needs it. Everything lies in `.builder/local`,
-which one process at a time may use; it can be deleted whenever none does.
+which one process at a time may use (others wait); it can be deleted whenever none does.
 """
 
+import math
+import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from builder.assembly.stores import Stores, open_stores
-from builder.base.errors import StatusError
+from builder.base.errors import StatusError, UsageError
 from builder.client.executor import Executor, Place, Ticket, Watch
 from builder.config.settings import Settings
+from builder.host.lock import take_soon
 from builder.reapi.pb import remote_execution_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,20 +29,37 @@ if TYPE_CHECKING:
 
 GREETING = "Using local execution (the sandbox of this machine)"
 WORKER = "this machine"
+STATE = "the project's build state"
+PATIENCE_S = 0.2  # before it is worth a line
 
 
 @asynccontextmanager
-async def here(directory: Path, settings: Settings) -> AsyncIterator[Place]:
-    """The place, for as long as the block lasts. Raises UsageError when another build has it."""
+async def here(
+    directory: Path, settings: Settings, say: Callable[[str], None]
+) -> AsyncIterator[Place]:
+    """The place, for as long as the block lasts; `say` is told when it has to be waited for."""
     store = replace(settings.store, kind="disk", path=str(directory))
-    async with open_stores(store) as stores, trio.open_nursery() as nursery:
-        executor = HereExecutor(directory, settings, stores, nursery)
-        try:
-            yield Place(GREETING, False, stores.blobs, stores.cache, executor)
-        finally:
-            with trio.CancelScope(shield=True):
-                await executor.close()
-            nursery.cancel_scope.cancel()
+    lock = await _turn(directory, say)
+    try:
+        async with open_stores(store) as stores, trio.open_nursery() as nursery:
+            executor = HereExecutor(directory, settings, stores, nursery)
+            try:
+                yield Place(GREETING, False, stores.blobs, stores.cache, executor)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await executor.close()
+                nursery.cancel_scope.cancel()
+    finally:
+        os.close(lock)
+
+
+async def _turn(directory: Path, say: Callable[[str], None]) -> int:
+    """The directory's lock, when no other build of this project has it any more."""
+    try:
+        return await take_soon(directory, STATE, PATIENCE_S)
+    except UsageError:
+        say("Waiting for another build of this project...")
+        return await take_soon(directory, STATE, math.inf)
 
 
 class HereExecutor(Executor):

@@ -255,14 +255,7 @@ def test_interrupting(tmp_path: Path) -> None:
         "target slow:\n  outputs: [o]\n  command: 'echo half > o; sleep 300'\n"
     )
     (tmp_path / "o").write_text("old")
-    with subprocess.Popen(
-        [sys.executable, "-m", "builder", "build", "slow"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with _start(tmp_path, "slow") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith("[INFO] Using local execution")
@@ -275,6 +268,38 @@ def test_interrupting(tmp_path: Path) -> None:
     assert list((state / "tmp").iterdir()) == []
     assert list((state / "local" / "scratch").iterdir()) == []
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if _command(p) == "sleep\x00300"]
+
+
+def test_two_builds_of_one_project(tmp_path: Path) -> None:
+    """The second one says that it waits, and builds when the first is done."""
+    (tmp_path / "Builderfile").write_text(
+        "target slow: {outputs: [o], command: 'echo 1 > o; sleep 300'}\n"
+        "target quick: {outputs: [p], command: 'echo 2 > p'}\n"
+    )
+    with _start(tmp_path, "slow") as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        assert first.stdout.readline().startswith("[INFO] Executing")
+        with _start(tmp_path, "quick") as second:
+            assert second.stdout is not None
+            waiting = "[INFO] Waiting for another build of this project...\n"
+            assert second.stdout.readline() == waiting
+            assert not (tmp_path / "p").exists()
+            first.send_signal(signal.SIGINT)
+            assert first.wait(timeout=30) == 130
+            assert second.wait(timeout=30) == 0
+    assert (tmp_path / "p").read_text() == "2\n"
+
+
+def _start(cwd: Path, *args: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "builder", "build", *args],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(cwd)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _command(path: Path) -> str:
