@@ -60,6 +60,11 @@ async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterat
             far = MemoryBlobStore(64 * MIB, 3600.0, clock)
             yield RemoteBlobStore(DirectChannel(*services_of(far)), "an/instance")
             far.check()
+        case "remote-of-remote":  # services over a store that answers nothing at once
+            far = MemoryBlobStore(64 * MIB, 3600.0, clock)
+            middle = RemoteBlobStore(DirectChannel(*services_of(far)))
+            yield RemoteBlobStore(DirectChannel(*services_of(middle)))
+            far.check()
         case _:
             fsync = "full" if kind == "disk-full-fsync" else "none"
             disk = DiskBlobStore(root, 64 * MIB, 3600.0, fsync, clock)
@@ -71,7 +76,7 @@ async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterat
             disk.close()
 
 
-@pytest.fixture(params=[*LOCAL, "remote", "remote-wire"])
+@pytest.fixture(params=[*LOCAL, "remote", "remote-of-remote", "remote-wire"])
 async def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,

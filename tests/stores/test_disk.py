@@ -326,3 +326,18 @@ async def test_many_tasks_on_a_small_disk(
     assert not os.listdir(f"{small.folder.root}/unfinished")
     small.check()
     small.close()
+
+
+async def test_sizes_are_known_by_hash(
+    disk: DiskBlobStore, tmp_path: Path, clock: Callable[[], float]
+) -> None:
+    """A blob's size is found by its hash, by the next process too."""
+    digest = digest_of(b"data")
+    await disk.put(digest, b"data")
+    assert await disk.size_of("sha256", digest.hash) == 4
+    assert await disk.size_of("blake3", digest.hash) is None
+    disk.close()
+    again = DiskBlobStore(tmp_path / "store", MIB, HOUR, "none", clock)
+    assert await again.size_of("sha256", digest.hash) == 4
+    assert await again.size_of("sha256", "0" * 64) is None
+    again.close()
