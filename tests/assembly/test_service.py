@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from builder.reapi.pb import control_pb2
 from tests.assembly.client import Client, digest
 from tests.assembly.independent import message
-from tests.e2e.service import FLAGS, FROM_SOURCE, ROOT, Service, environment, running
+from tests.e2e.service import CONFIG, FLAGS, FROM_SOURCE, ROOT, Service, environment, running
 
 pytestmark = pytest.mark.slow
 NOBODY = 65534
@@ -163,6 +163,31 @@ def test_killing_the_service_leaves_nothing(tmp_path: Path) -> None:
         assert answer.exception(60) is not None
     assert [group for group in groups if group.exists()] == []
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_worker_that_hangs_is_given_up_and_welcome_again(tmp_path: Path) -> None:
+    """SIGSTOP in mid-action: another runs it after the timeout; SIGCONT brings the first back."""
+    config = CONFIG + "scheduler: {{heartbeat_interval: 300ms, heartbeat_timeout: 2s}}\n"
+    with (
+        running(tmp_path, config=config) as service,
+        Client(service.reapi) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        answer = pool.submit(client.execute, "sleep 1; echo once")
+        status = until_running(service)
+        name = next(action.worker for action in status.action if action.worker)
+        pid = next(worker.pid for worker in status.worker if worker.name == name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            response = answer.result(60)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert response.status.code == 0, response
+        assert response.result.stdout_raw == b"once\n"
+        assert response.result.execution_metadata.worker != name
+        again = service.until("both are there", lambda s: s.workers.total == 2 == s.workers.idle)
+        assert name in {worker.name for worker in again.worker}
+        assert again.queue.completed == 1
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
