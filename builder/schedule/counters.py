@@ -19,4 +19,6 @@ class Counters:
     infrastructure_failures: int = 0
     late_results: int = 0  # taken from leases that were thought lost
     wait_s: float = 0.0  # from asking to the first attempt, summed
+    served: int = 0  # leases that brought a result
+    held_s: float = 0.0  # that those held their slots, summed
     execution_s: float = 0.0  # of the action's own processes, summed over results

@@ -34,6 +34,3 @@ class Deadlines:
         _, _, kind, subject = heappop(self._heap)
         self.first = self._heap[0][0] if self._heap else math.inf
         return kind, subject
-
-    def __len__(self) -> int:
-        return len(self._heap)

@@ -24,10 +24,6 @@ class Finished:
     def __len__(self) -> int:
         return len(self._kept)
 
-    @property
-    def size_bytes(self) -> int:
-        return self._size_bytes
-
     def add(self, operation: Operation) -> list[str]:
         """Names of those that have to go for it."""
         self._kept[operation.name] = operation

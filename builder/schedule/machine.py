@@ -16,6 +16,7 @@ from builder.schedule.attempts import fail, kept
 from builder.schedule.books import Books
 from builder.schedule.checks import check_books
 from builder.schedule.deadlines import Due
+from builder.schedule.demand import Demand, demand_of
 from builder.schedule.dispatch import dispatch_dirty, enqueue
 from builder.schedule.effects import Effect
 from builder.schedule.events import (
@@ -98,6 +99,10 @@ class Machine:
     def snapshot(self, details: int = 0) -> Snapshot:
         """A frozen view; of the unfinished actions only the first `details`."""
         return snapshot_of(self._books, details)
+
+    def demand(self, pool: str) -> Demand:
+        """What the actions ask of the configured pool of this name."""
+        return demand_of(self._books, pool)
 
     def operation(self, name: str) -> OperationView | None:
         """How it stands, or None for one that is not or no longer known."""

@@ -246,6 +246,8 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
 def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
     late = lease.state is LeaseState.LOST
     release(books, lease, LeaseInput.FINISH)
+    books.counters.served += 1
+    books.counters.held_s += now - lease.granted_at
     if lease.state is LeaseState.CANCELLED:
         return
     task = books.tasks[lease.task]

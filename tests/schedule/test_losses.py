@@ -118,6 +118,63 @@ def test_a_late_result_is_taken_and_the_other_attempt_stopped() -> None:
     assert story.submit("b")[0] == "w gets b/1"
 
 
+def forgotten(story: Story) -> None:
+    """Worker w stops reporting a/1, so that it is lost although w is there."""
+    for now in (5.0, 10.0, 15.0):
+        story.now = now
+        for worker in story.machine.snapshot().workers:
+            story.beat(worker.info.name)
+
+
+def test_a_late_result_of_a_waiting_action_is_taken() -> None:
+    """It does not run again only because nobody was free to start it."""
+    story = Story()
+    story.connect("w")
+    story.submit("a")
+    story.connect("v")
+    story.submit("b")
+    for story.now in (5.0, 10.0, 15.0):
+        story.beat("v", "b/1")
+        told = story.beat("w")
+    assert "a QUEUED: all-busy" in told
+    assert story.finish("w", "a/1")[:2] == ["w may forget a/1", "a is kept"]
+    assert story.machine.snapshot().queued == 0
+
+
+def test_a_lost_lease_that_is_handed_back_changes_nothing() -> None:
+    """The other attempt goes on; a second return of it is unknown."""
+    story = running()
+    forgotten(story)
+    assert story.stage("a") is Stage.EXECUTING
+    assert story.send(events.LeaseReturned("w", "a/1", "late")) == []
+    assert story.finish("v", "a/2")[1] == "a is kept"
+
+
+def test_a_worker_that_is_away_cannot_be_told_to_stop() -> None:
+    """When it comes back with the lease, the Welcome says so."""
+    story = running()
+    story.send(events.WorkerDisconnected("w"))
+    assert story.send(events.CancelRequested("a")) == ["a ends: CANCELLED"]
+    assert story.connect("w", running=("a/1",)) == ["w welcome, not a/1"]
+
+
+def test_a_worker_that_never_says_that_it_has_stopped() -> None:
+    """A heartbeat without the lease for long enough gives the slot back."""
+    story = running()
+    story.send(events.CancelRequested("a"))
+    forgotten(story)
+    assert story.submit("b")[0].endswith("gets b/1")
+    assert story.submit("c")[0].endswith("gets c/1")
+
+
+def test_a_drain_of_a_worker_that_is_away() -> None:
+    """It is told when it comes back."""
+    story = running()
+    story.send(events.WorkerDisconnected("w"))
+    assert story.send(events.DrainRequested("w", 5.0, "scale-down")) == []
+    assert "w drains within 5" in story.connect("w", running=("a/1",))
+
+
 def test_a_late_failure_of_the_infrastructure_changes_nothing() -> None:
     """The other attempt goes on."""
     story = running()

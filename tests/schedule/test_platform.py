@@ -3,7 +3,7 @@
 import pytest
 
 from builder.schedule.fleet import WorkerClass
-from builder.schedule.lanes import MOST_EMPTY, Lanes
+from builder.schedule.lanes import MOST_EMPTY, MOST_REMEMBERED, Lanes
 from builder.schedule.platform import Offer, canonical, described, mismatch
 
 POOL = Offer.of("default", [("OSFamily", "linux"), ("ISA", "x86-64"), ("Pool", "default")])
@@ -85,6 +85,15 @@ def test_the_nearest_offer_is_named_with_what_differs() -> None:
         "no pool is configured and no worker is connected that offers ISA=x"
     )
     assert described(()) == "any platform"
+
+
+def test_what_clients_write_is_remembered_within_bounds() -> None:
+    """The same question gives the same answer, however many others were asked between."""
+    lanes = Lanes([POOL], strict=False)
+    first = lanes.requirement((("Pool", "default"),))
+    for number in range(MOST_REMEMBERED + 10):
+        lanes.requirement((("hint", str(number)),))
+    assert lanes.requirement((("Pool", "default"),)) == first
 
 
 def test_queues_of_many_platforms_do_not_pile_up() -> None:

@@ -44,6 +44,18 @@ def test_moving_a_waiting_task() -> None:
     assert names(queue) == ["2", "0", "1"]
 
 
+def test_removed_tasks_leave_nothing_behind() -> None:
+    """Most of a long queue is cancelled; the rest is there and in order."""
+    queue = Queue()
+    tasks = [task(str(number), number) for number in range(300)]
+    for one in tasks:
+        queue.push(one)
+    for one in tasks[:-3]:
+        queue.remove(one)
+    assert [one.id for one in queue] == ["297", "298", "299"]
+    assert names(queue) == ["297", "298", "299"]
+
+
 def test_passing_over_is_bounded() -> None:
     """A few that do not suit are passed over; after them the first is taken all the same."""
     queue = Queue()

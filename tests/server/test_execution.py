@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from builder.base.digest import digest_of
+from builder.base.digest import Digest, digest_of
 from builder.base.errors import (
     Code,
     FailedPreconditionError,
@@ -182,6 +182,8 @@ async def test_malformed_requests_are_refused_before_anything_is_queued() -> Non
         root = await farm.put(pb.Directory().SerializeToString())
         bare = pb.Action(command_digest=to_proto(empty), input_root_digest=to_proto(root))
         good = await farm.put_action()
+        junk = await farm.put(b"\xff\xff")
+        unreadable = pb.Action(command_digest=to_proto(junk), input_root_digest=to_proto(root))
         cases = [
             (await farm.put(b"\xff\xff\xff"), {}, "no Action message"),
             (await farm.put(bare.SerializeToString()), {}, "no program"),
@@ -190,6 +192,10 @@ async def test_malformed_requests_are_refused_before_anything_is_queued() -> Non
             (good, {"execution_policy": pb.ExecutionPolicy(priority=101)}, "-100 (soonest)"),
             (good, {"digest_function": pb.DigestFunction.MURMUR3}, "not served"),
             (good._replace(hash="abc"), {}, "abc"),
+            (good._replace(size_bytes=17 * 1024 * 1024), {}, "larger than"),
+            (await action_of(farm, timeout_s=-1), {}, "negative"),
+            (await action_of(farm, output="/tmp/out"), {}, "absolute"),
+            (await farm.put(unreadable.SerializeToString()), {}, "no Command message"),
         ]
         for action, fields, words in cases:
             with pytest.raises(
@@ -199,6 +205,29 @@ async def test_malformed_requests_are_refused_before_anything_is_queued() -> Non
                     await client.next()
             assert words in str(caught.value)
         assert farm.scheduler.snapshot().counters.submitted == 0
+
+
+async def action_of(farm: Farm, output: str = "out", timeout_s: int = 0) -> Digest:
+    command = pb.Command(arguments=["true"], output_files=[output])
+    root = await farm.put(pb.Directory().SerializeToString())
+    action = pb.Action(
+        command_digest=to_proto(await farm.put(command.SerializeToString())),
+        input_root_digest=to_proto(root),
+    )
+    action.timeout.FromSeconds(timeout_s)
+    return await farm.put(action.SerializeToString())
+
+
+async def test_broken_request_metadata_is_no_reason_to_refuse() -> None:
+    """It is for people's eyes only; a timeout of zero is the default one."""
+    header = "build.bazel.remote.execution.v2.requestmetadata-bin"
+    async with farming() as farm, farm.worker() as worker:
+        request = pb.ExecuteRequest(action_digest=to_proto(await action_of(farm)))
+        async with farm.channel.stream(
+            "/build.bazel.remote.execution.v2.Execution/Execute", metadata={header: b"\xff\xff"}
+        ) as call:
+            await call.send(request.SerializeToString())
+            assert (await worker.granted()).timeout.seconds == 60
 
 
 async def test_a_platform_that_nobody_serves_fails_at_once() -> None:
