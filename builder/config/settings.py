@@ -53,7 +53,7 @@ class Reapi:
     listen: Address = REAPI
     instances: tuple[str, ...] = ()
     digest_functions: tuple[DigestFunction, ...] = ("sha256", "blake3")
-    max_batch_size: Bytes = 4 * MIB
+    max_batch_size: Bytes = 4032 * KIB
     limits: WireLimits = field(default_factory=WireLimits)
 
 
