@@ -1,5 +1,6 @@
 """How a client gets a connection: names, sockets, TLS."""
 
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -36,8 +37,7 @@ async def dial(target: Target) -> Transport:
     try:
         raw = SocketTransport(await _connect(target.address))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UnavailableError(f"cannot connect to {target.address}: {reason}") from None
+        raise UnavailableError(f"cannot connect to {target.address}: {_reason(error)}") from None
     if target.tls is None:
         return raw
     transport = TlsTransport(raw, target.tls, target.server_name or target.host)
@@ -53,6 +53,17 @@ async def dial(target: Target) -> Transport:
         raw.close()
         raise UnavailableError(f"{target.address} does not speak h2 over TLS (ALPN)")
     return transport
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; where trio tried several addresses, of the first of them."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    inner = cause if isinstance(cause, OSError) else error
+    if isinstance(inner, socket.gaierror) or not inner.errno:
+        return inner.strerror or str(inner)
+    return os.strerror(inner.errno).lower()
 
 
 async def _connect(address: str) -> socket.socket:
