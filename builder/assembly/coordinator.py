@@ -227,7 +227,7 @@ def _services(
         CapabilitiesService(served, instances).service(),
         cas.service(),
         bytestream.service(),
-        ActionCacheService(stores.cache, stores.blobs, instances, functions).service(),
+        ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
         ExecutionService(
             scheduler, execution, admission, time.time_ns, priorities, cache
         ).service(),

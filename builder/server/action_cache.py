@@ -11,6 +11,7 @@ from builder.base.errors import NotFoundError
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.execution import CacheFigures
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
 from builder.server.messages import parse
@@ -28,8 +29,10 @@ class ActionCacheService:
         blobs: BlobStore,
         instances: Instances,
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
+        figures: CacheFigures | None = None,
     ) -> None:
         self._cache = cache
+        self._figures = figures or CacheFigures()
         self._inline = cache if isinstance(cache, InlineActionCache) else None
         self._blobs = blobs
         self._instances = instances
@@ -55,6 +58,7 @@ class ActionCacheService:
             # A hit needs no checks: these names passed them when the result was stored.
             found = self._inline.peek(instance, Digest(hash_, message.size_bytes, function))
             if found is not None:
+                self._figures.hits += 1
                 return found
         action = from_proto(message, function)
         hints = Hints(
@@ -71,7 +75,9 @@ class ActionCacheService:
     async def _get(self, instance: str, action: Digest, hints: Hints) -> bytes:
         result = await self._cache.lookup(instance, action)
         if result is None:
+            self._figures.missed_by_get += 1
             raise NotFoundError(f"no complete result of action {action} is here; execute it")
+        self._figures.hits += 1
         await inlined(self._blobs, result, hints, action.function)
         return result.SerializeToString()
 

@@ -29,10 +29,19 @@ HIT = pb.ExecuteResponse(cached_result=True).SerializeToString()
 
 @dataclass(slots=True)
 class CacheFigures:
-    """Look-ups of results, whoever makes them; they only grow."""
+    """Look-ups of results, whoever makes them; they only grow.
+
+    A client that asks the action cache first asks again by Execute, so both may tell of one
+    miss: the larger of the two numbers is taken.
+    """
 
     hits: int = 0
-    misses: int = 0
+    missed_by_execute: int = 0
+    missed_by_get: int = 0
+
+    @property
+    def misses(self) -> int:
+        return max(self.missed_by_execute, self.missed_by_get)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ class ExecutionService:
         if data is None or any(hints):
             result = await self._stores.cache.lookup(instance, digest)
             if result is None:
-                self._figures.misses += 1
+                self._figures.missed_by_execute += 1
                 return None
             await inlined(self._stores.blobs, result, hints, digest.function)
             data = result.SerializeToString()
