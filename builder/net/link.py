@@ -18,7 +18,7 @@ BUDGET = 256 * 1024  # octets framed ahead of the socket: a small answer waits b
 class Link:
     """Moves bytes between a wire connection and its transport."""
 
-    __slots__ = ("_idle", "_nursery", "_on_flushed", "broken", "transport", "wire", "writing")
+    __slots__ = ("_nursery", "_on_flushed", "_progress", "broken", "transport", "wire", "writing")
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Link:
         self.broken = False
         self._nursery = nursery
         self._on_flushed = on_flushed
-        self._idle: trio.Event | None = None
+        self._progress: trio.Event | None = None
 
     def flush(self) -> None:
         """Send what is due as far as the socket takes it; the rest follows by itself."""
@@ -43,7 +43,13 @@ class Link:
             self._on_flushed()
         elif not self.broken:
             self.writing = True
-            self._nursery.start_soon(self._write)
+            self._nursery.start_soon(self._write, False)
+
+    def flush_soon(self) -> None:
+        """As `flush`, after all tasks that are ready now have run: what they send goes along."""
+        if not (self.writing or self.broken):
+            self.writing = True
+            self._nursery.start_soon(self._write, True)
 
     def _push(self) -> bool:
         """Send one budget; whether everything that may go has gone."""
@@ -67,28 +73,32 @@ class Link:
                 stream.owner.wake()
         writable.clear()
 
-    async def _write(self) -> None:
+    async def _write(self, at_once: bool) -> None:
         try:
-            while not self.broken:
+            while not (at_once and self._push()) and not self.broken:
+                at_once = True
+                self._progressed()
                 if self.transport.flush():
                     await trio.lowlevel.checkpoint()
                 else:
                     await self.transport.wait_writable()
-                if self.transport.flush() and self._push():
-                    break
+                    at_once = self.transport.flush()
         except (OSError, trio.ClosedResourceError):
             self.broken = True
         finally:
             self.writing = False
-            if self._idle is not None:
-                self._idle.set()
-                self._idle = None
+            self._progressed()
         if not self.broken:
             self._on_flushed()
 
-    async def drained(self) -> None:
-        """Wait until the socket has taken everything, or is broken."""
-        while self.writing and not self.broken:
-            if self._idle is None:
-                self._idle = trio.Event()
-            await self._idle.wait()
+    def _progressed(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
+
+    async def drained(self, most: int = 0) -> None:
+        """Wait until at most so many buffers wait to be written, or the link is broken."""
+        while self.writing and not self.broken and (not most or len(self.wire.sender.out) > most):
+            if self._progress is None:
+                self._progress = trio.Event()
+            await self._progress.wait()

@@ -33,6 +33,7 @@ from builder.wire.stream import Stream
 log = logging.getLogger("builder.net")
 
 DRAIN_PING = b"draining"  # eight octets
+FEW_STREAMS = 2  # above it, answers of tasks that end together leave together
 STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
 
 Authorize = Callable[[Context], None]
@@ -97,7 +98,7 @@ class ServerLink:
                     self._handle(events)
                 link.flush()
                 if link.writing and len(wire.sender.out) > STALLED:
-                    await link.drained()
+                    await link.drained(STALLED)
             if wire.ended:
                 with trio.move_on_after(1):
                     await link.drained()
@@ -233,7 +234,10 @@ class ServerLink:
         assert self._link is not None
         stream.owner = None
         stream.ignored = True
-        self._link.flush()
+        if len(self.wire.streams) > FEW_STREAMS:
+            self._link.flush_soon()
+        else:
+            self._link.flush()
         if self._observe is not None:
             self._observe(path, code, time.perf_counter() - started)
 

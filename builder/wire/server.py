@@ -283,10 +283,10 @@ class ServerConnection(Connection):
         """Answer a unary call with one message and OK."""
         sender = self.sender
         size = len(message) + PREFIX_OCTETS
+        stream = self.streams.get(stream_id)
         if (
-            stream_id not in self.streams
-            and size <= sender.window
-            and size <= sender.initial_window
+            size <= sender.window
+            and size <= (sender.initial_window if stream is None else stream.send_window)
             and size <= sender.max_frame
         ):
             sender.window -= size
@@ -298,8 +298,10 @@ class ServerConnection(Connection):
                 message,
                 pack_trailers(_TRAILERS_WORD, 5, stream_id, heads.OK_BLOCK),
             )  # fmt: skip
+            if stream is not None:
+                stream.ended = True
+                self._close(stream)
             return
-        stream = self.streams.get(stream_id)
         if stream is None:
             stream = Stream(stream_id, sender.initial_window, 0, 0)
             stream.half_closed = True

@@ -9,6 +9,7 @@ import h2.config
 import h2.connection
 import pytest
 import trio
+from hpack import Encoder
 
 from builder.base.errors import (
     DeadlineExceededError,
@@ -25,7 +26,7 @@ from builder.wire import frames
 from builder.wire.frames import ErrorCode
 from builder.wire.limits import Limits
 from tests.net.echo import ECHO, serving
-from tests.wire.peers import error_of, read
+from tests.wire.peers import block, error_of, frame, read, request
 
 
 async def plain(address: str) -> trio.SocketStream:
@@ -233,3 +234,34 @@ def test_services_are_checked() -> None:
         routes_of([ECHO, ECHO])
     with pytest.raises(ValueError, match="one handler"):
         routes_of([Service("x", (Method("/x/Y"),))])
+
+
+async def test_a_client_that_never_reads_its_answers_is_not_read_from() -> None:
+    """Pipelined calls whose answers nobody takes stop at the socket, not in memory."""
+    async with serving() as server:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await sock.connect(split_address(server.addresses[0]))
+        stuck = trio.SocketStream(sock)
+        await stuck.send_all(frames.PREFACE + frames.settings({}))
+        encoder = Encoder()
+        encoder.encode(request("/no/Where"))
+        first = frame(frames.HEADERS, 5, 1, block(request("/no/Where")))
+        again = encoder.encode(request("/no/Where"))
+        await stuck.send_all(first)
+        sent_octets, stream_id = 0, 3
+        with trio.move_on_after(5) as scope:
+            while True:
+                batch = b"".join(
+                    frame(frames.HEADERS, 5, n, again)
+                    for n in range(stream_id, stream_id + 2000, 2)
+                )
+                stream_id += 2000
+                scope.deadline = trio.current_time() + 0.5
+                await stuck.send_all(batch)
+                sent_octets += len(batch)
+        assert scope.cancelled_caught
+        assert sent_octets < 50_000_000
+        async with Channel(server.addresses[0]) as channel:
+            assert await channel.unary("/test.Echo/Echo", b"x") == b"x"
+        await stuck.aclose()
