@@ -35,6 +35,7 @@ class Lander:
         self._lock = lock
         self._root = root
         self._state = state
+        self._made = state.made()
         self._files = files
 
     async def land(
@@ -47,6 +48,9 @@ class Lander:
         """
         async with self._lock:
             wanted = await trio.to_thread.run_sync(self._wanted, outputs)
+        for path in wanted:
+            self._check_ours(path)
+        self._remember(outputs)
         if not wanted:
             return 0
         try:
@@ -121,6 +125,23 @@ class Lander:
         await each(fetch, files)
         return sum(file.digest.size_bytes for _, file in files)
 
+    def _check_ours(self, path: str) -> None:
+        """Raises BuilderError for a directory that may hold somebody's sources."""
+        place = self._root / path
+        if place.is_symlink() or not place.is_dir() or path in self._made:
+            return
+        if any(place.iterdir()):
+            raise BuilderError(
+                f"output {path!r} would replace a directory that no build has made; "
+                "move it away or remove it, then build again"
+            )
+
+    def _remember(self, outputs: Outputs) -> None:
+        directories = {p for p, entry in outputs.roots.items() if isinstance(entry, Folder)}
+        if not directories <= self._made:
+            self._made |= directories
+            self._state.save_made(self._made)
+
     def _move(self, staged: Path, old: Path, path: str) -> None:
         """Replace what is there, whatever it is; the old one goes with the staging directory."""
         place, new, aside = self._root / path, staged / path, old / path
@@ -128,7 +149,7 @@ class Lander:
         if place.is_dir() and not place.is_symlink():
             aside.parent.mkdir(parents=True, exist_ok=True)
             _rename(place, aside)
-        elif place.exists() and new.is_dir() and not new.is_symlink():
+        elif os.path.lexists(place) and new.is_dir() and not new.is_symlink():
             place.unlink()
         _rename(new, place)
 

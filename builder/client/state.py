@@ -4,6 +4,7 @@
     .builder/files.json     digests of files (see `filestate`)
     .builder/checked.json   the last good Builderfile, so that it is not parsed again
     .builder/times.json     how long each target took, for the order of the next build
+    .builder/made.json      the output directories that we made, and may therefore replace
     .builder/tmp/           outputs on their way; what a killed build left there goes in time
 
 All of it may be deleted at any time. Blobs and results are not here: they lie in the user's cache
@@ -14,7 +15,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,6 +71,18 @@ class StateDirectory:
     def save_times(self, times: Mapping[str, float]) -> None:
         with replaced(self.path / "times.json") as temporary:
             temporary.write_text(json.dumps({name: round(s, 3) for name, s in times.items()}))
+
+    def made(self) -> set[str]:
+        """Paths of output directories."""
+        try:
+            content = json.loads((self.path / "made.json").read_bytes())
+            return {str(path) for path in content}
+        except (OSError, ValueError, TypeError):
+            return set()
+
+    def save_made(self, paths: Iterable[str]) -> None:
+        with replaced(self.path / "made.json") as temporary:
+            temporary.write_text(json.dumps(sorted(paths)))
 
     def _remove_stale(self) -> None:
         oldest = time.time() - STALE_S

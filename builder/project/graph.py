@@ -121,12 +121,12 @@ def _edges(
     for item in target.inputs:
         if item.target:
             yield _known(project, target, item.target, item.where), item.where
-        elif item.pattern and not item.pattern.wild and not item.excluded:
-            path = item.pattern.text
+        elif item.pattern and not item.excluded:
+            path = item.pattern.base  # all of a plain path, a glob up to its first wildcard
             maker = next((makers[p] for p in (path, *parents(path)) if p in makers), None)
             if maker == target.name:
                 raise _own_output(project, target, item)
-            if maker:
+            if maker and not item.pattern.wild:
                 yield maker, item.where
 
 
@@ -144,7 +144,7 @@ def _known(project: Project, target: Target, name: str, where: "Path") -> str:
 def _own_output(project: Project, target: Target, item: Input) -> UsageError:
     return project.source.error(
         item.where,
-        f"input {item.text!r} is an output of the same target {target.name!r}",
+        f"input {item.text!r} overlaps an output of the same target {target.name!r}",
         "a command cannot read what it has yet to make: write to another path",
     )
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from builder.action.result import Outputs
 from builder.action.tree import Entry, File, Folder, Link
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import DataLossError, NotFoundError
+from builder.base.errors import BuilderError, DataLossError, NotFoundError
 from builder.client.filestate import FileStates
 from builder.client.land import Lander
 from builder.client.state import StateDirectory
@@ -124,17 +124,46 @@ def test_any_tree_replaces_any_other(before: dict[str, Entry], after: dict[str, 
 
 
 async def test_a_file_takes_the_place_of_anything(tmp_path: Path) -> None:
-    """Of a file, a directory and a link, also one that leads to itself or nowhere."""
+    """Of a file, an empty directory and a link, also one that leads to itself or nowhere; and a
+    directory takes the place of a link that leads nowhere."""
     blobs = await filled()
     file = File(digest_of(b"a"), executable=True)
     (tmp_path / "file").write_text("old")
-    (tmp_path / "directory" / "deep").mkdir(parents=True)
+    (tmp_path / "directory").mkdir()
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "loop").symlink_to("loop")
     names = ("file", "directory", "link", "loop", "new/deep/file")
     outputs = Outputs(dict.fromkeys(names, file), dict.fromkeys(names, file))
     await lander(tmp_path).land(outputs, blobs)
     assert {name: seen(tmp_path)[name] for name in names} == dict.fromkeys(names, (b"a", True))
+    for number, target in enumerate(("nowhere", "file", "new")):
+        (tmp_path / f"l{number}").symlink_to(target)
+        await lander(tmp_path).land(as_outputs({"x": file}, f"l{number}"), blobs)
+        assert seen(tmp_path / f"l{number}") == {"x": (b"a", True)}
+
+
+async def test_a_directory_of_somebody_else_stays(tmp_path: Path) -> None:
+    """What no build has made is not replaced, neither by a directory nor by a file; once a
+    build has made it, the next process may replace it too."""
+    blobs = await filled()
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.c").write_text("mine")
+    outputs = as_outputs({"x": File(digest_of(b"a"))}, "src")
+    file: dict[str, Entry] = {"src": File(digest_of(b"a"))}
+    for attempt in (outputs, Outputs(file, file)):
+        with pytest.raises(BuilderError, match="would replace a directory that no build has made"):
+            await lander(tmp_path).land(attempt, blobs)
+        assert seen(tmp_path / "src") == {"main.c": (b"mine", False)}
+    (tmp_path / "src" / "main.c").unlink()
+    await lander(tmp_path).land(outputs, blobs)
+    (tmp_path / "src" / "more").write_text("x")
+    await lander(tmp_path).land(outputs, blobs)
+    assert seen(tmp_path / "src") == {"x": (b"a", False)}
+    (tmp_path / ".builder" / "made.json").write_text("7")
+    await lander(tmp_path).land(outputs, blobs)  # the same already, so it is ours again
+    (tmp_path / "src" / "more").write_text("x")
+    await lander(tmp_path).land(outputs, blobs)
+    assert seen(tmp_path / "src") == {"x": (b"a", False)}
 
 
 async def test_nothing_lands_unless_all_is_there(tmp_path: Path) -> None:
@@ -193,11 +222,11 @@ async def test_a_build_directory_on_another_disk(tmp_path: Path) -> None:
         if other.stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("/dev/shm is on the same file system here")
         (tmp_path / "build").symlink_to(other)
-        (other / "d").mkdir()
-        (other / "d" / "old").write_text("old")
         outputs = as_outputs({"x": File(digest_of(b"a"), True), "l": Link("x")}, "build/d")
         file: dict[str, Entry] = {"build/f": File(digest_of(b"bb"))}
         both = Outputs({**outputs.roots, **file}, {**outputs.entries, **file})
+        await lander(tmp_path).land(both, await filled())
+        (other / "d" / "more").write_text("x")
         await lander(tmp_path).land(both, await filled())
         assert seen(other) == {"d": None, "d/l": "x", "d/x": (b"a", True), "f": (b"bb", False)}
     finally:
