@@ -43,11 +43,12 @@ from builder.wire.frames import (
     StreamFaultError,
 )
 from builder.wire.limits import Limits
-from builder.wire.stream import PREFIX_OCTETS, Buffer, MessageFaultError, Stream
+from builder.wire.stream import MANY_PIECES, PREFIX_OCTETS, Buffer, MessageFaultError, Stream
 
 TINY_OCTETS = 64
 MANY_PARTS = 64
 REMEMBERED_RESETS = 512
+COPY_OCTETS = 4096  # below it, joining costs nothing
 FIXED_SIZES = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 ON_CONNECTION = frozenset((SETTINGS, PING, GOAWAY))
 ON_STREAM = frozenset((DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION))
@@ -91,11 +92,10 @@ class Connection(Control):
             if len(self._parts) > MANY_PARTS:
                 self._parts = [b"".join(self._parts)]
             return []
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
         self.floods.tick(now)
         try:
-            at = self._frames(data)
+            data, at = self._joined(data)
+            at = self._frames(data, at)
             self._give_back()
         except ConnectionFaultError as fault:
             self._fail(fault)
@@ -107,9 +107,29 @@ class Connection(Control):
         self.events = []
         return events
 
-    def _frames(self, data: bytes) -> int:
-        """Handle every whole frame in `data`; returns where the first incomplete one begins."""
-        at, end = 0, len(data)
+    def _joined(self, data: bytes) -> tuple[bytes, int]:
+        """What is to be read, and from where. The frame that the last receive cut is completed
+        by itself when much came after it, so that big bodies are not copied once more."""
+        parts = self._parts
+        if len(parts) == 1:
+            parts.clear()
+            return data, 0
+        if len(data) < COPY_OCTETS:
+            data = b"".join(parts)
+            parts.clear()
+            return data, 0
+        missing = self._need - (self._have - len(data))
+        parts[-1] = data[:missing]
+        first = b"".join(parts)
+        parts.clear()
+        at = self._frames(first, 0)
+        if at < len(first):  # it was only the header of a frame
+            return first[at:] + data[missing:], 0
+        return data, missing
+
+    def _frames(self, data: bytes, at: int) -> int:
+        """Handle every whole frame from `at`; returns where the first incomplete one begins."""
+        end = len(data)
         while end - at >= 9:
             word, flags, stream_id = unpack_header(data, at)
             stop = at + 9 + (word >> 8)
@@ -117,10 +137,37 @@ class Connection(Control):
                 self._check_size(word >> 8)
                 self._need = stop - at
                 return at
-            self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, at + 9, stop)
+            if word & 0xFF or flags or not self._bulk(stream_id, data, at + 9, stop):
+                self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, at + 9, stop)
             at = stop
         self._need = 9
         return at
+
+    def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> bool:
+        """Take a DATA frame from the middle of a large message, if it is one."""
+        stream = self.streams.get(stream_id)
+        size = stop - start
+        if (
+            stream is None
+            or stream.need - stream.received <= size
+            or stream.recv_credit < size
+            or not TINY_OCTETS <= size <= self.limits.max_frame
+            or len(stream.pieces) >= MANY_PIECES - 1
+            or stream.ignored
+            or stream.half_closed
+            or self._block is not None
+        ):
+            return False
+        stream.pieces.append(memoryview(data)[start:stop])
+        stream.received += size
+        stream.body_octets += size
+        stream.recv_credit -= size
+        stream.recv_due += size
+        self._recv_credit -= size
+        self._recv_due += size
+        if stream.recv_due * 2 >= self.limits.stream_window:
+            self._give_back_stream(stream)
+        return True
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.max_frame:

@@ -16,7 +16,7 @@ from struct import Struct
 from builder.base.errors import Code
 from builder.wire import frames, heads
 from builder.wire.connection import Connection
-from builder.wire.events import MessageReceived, StreamEnded, StreamOpened, StreamReset
+from builder.wire.events import Event, MessageReceived, StreamEnded, StreamOpened, StreamReset
 from builder.wire.frames import (
     END_STREAM,
     FRAME_HEADER,
@@ -72,8 +72,14 @@ class ServerConnection(Connection):
 
     # ---- bytes in
 
-    def _frames(self, data: bytes) -> int:
-        at, end = 0, len(data)
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """Events of these bytes. `now` in seconds, for rates. After ConnectionEnded: nothing."""
+        self._batch_floor = self.last_peer_id
+        self._calls = 0
+        return super().receive(data, now)
+
+    def _frames(self, data: bytes, at: int) -> int:
+        end = len(data)
         if self._preface:
             at = self._read_preface(data)
             if self._preface:
@@ -83,8 +89,8 @@ class ServerConnection(Connection):
         max_streams = self.limits.max_streams
         max_frame = self.limits.max_frame
         streams = self.streams
-        self._batch_floor = last_id = self.last_peer_id
-        taken = self._calls = calls = 0
+        last_id = self.last_peer_id
+        taken, calls = 0, self._calls
         room = 0 if self.draining or self.sender.backlog > self.limits.max_backlog else max_streams
         while end - at >= 9:
             word, flags, stream_id = unpack_header(data, at)
@@ -93,9 +99,7 @@ class ServerConnection(Connection):
             if stop > end:
                 self._check_size(word >> 8)
                 self._need = stop - at
-                self._recv_credit -= taken
-                self._recv_due += taken
-                return at
+                break
             if (
                 word & 0xFF == 1
                 and flags == 4
@@ -132,13 +136,16 @@ class ServerConnection(Connection):
                 last_id = self.last_peer_id
                 at = stop
                 continue
-            self._calls = calls
-            self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, start, stop)
-            last_id = self.last_peer_id
+            if word & 0xFF or flags or not self._bulk(stream_id, data, start, stop):
+                self._calls = calls
+                self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, start, stop)
+                last_id = self.last_peer_id
             at = stop
+        else:
+            self._need = 9
+        self._calls = calls
         self._recv_credit -= taken
         self._recv_due += taken
-        self._need = 9
         return at
 
     def _read_preface(self, data: bytes) -> int:

@@ -2,6 +2,8 @@
 
 import pytest
 from hpack import Encoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from builder.wire import frames, heads
 from builder.wire.events import (
@@ -532,3 +534,41 @@ def test_first_settings_frame_has_our_limits() -> None:
         frames.MAX_FRAME_SIZE: 1 << 16,
         frames.MAX_HEADER_LIST_SIZE: 1 << 16,
     }
+
+
+def _long_story() -> bytes:
+    """Calls, a large message in many frames, a stream, a reset: more than one receive takes."""
+    encoder = Encoder()
+    parts = [call(n, b"%d" % n, encoder=encoder) for n in range(1, 41, 2)]
+    large = message(bytes(range(256)) * 300)
+    parts.append(frame(H, 4, 41, block(request("/t.S/Large"), encoder)))
+    parts += [frame(D, 0, 41, large[at : at + 9000]) for at in range(0, len(large), 9000)]
+    parts.append(frame(D, 1, 41))
+    parts.append(frame(H, 0, 43, block(request("/t.S/Stream"), encoder)))
+    parts.append(frame(frames.CONTINUATION, 4, 43))
+    parts += [frame(D, 0, 43, message(b"m%d" % n)) for n in range(20)]
+    parts.append(call(45, b"x", encoder=encoder) + frames.rst_stream(45, 8))
+    parts.append(frame(D, 1, 43))
+    parts += [call(n, b"%d" % n, encoder=encoder) for n in range(47, 87, 2)]
+    return b"".join(parts)
+
+
+STORY = _long_story()
+
+
+def _heard(parts: list[bytes]) -> list:
+    connection = started(stream_window=1 << 20)
+    return [plain(e) for part in parts for e in connection.receive(part, 0.0)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, len(STORY)), max_size=8))
+def test_cuts_do_not_change_the_story(cuts: list[int]) -> None:
+    """Wherever receives cut it: the same events; only a call may be told before its reset."""
+    ends = sorted(cuts)
+    parts = [STORY[a:b] for a, b in zip([0, *ends], [*ends, len(STORY)], strict=True)]
+    events = [e for e in _heard(parts) if e != (45, "/t.S/Unary", b"x")]
+    assert [e for e in events if e[:2] != ("reset", 45)] == [
+        e for e in _heard([STORY]) if e[:2] != ("reset", 45)
+    ]
+    assert (41, "/t.S/Large", bytes(range(256)) * 300) in events
