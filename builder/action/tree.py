@@ -102,7 +102,9 @@ def _sealed(messages: dict[str, pb.Directory], function: str) -> Merkle:
     return Merkle(digest, blobs)
 
 
-def entries_of(tree: pb.Tree, function: str = "sha256") -> dict[str, Entry]:
+def entries_of(
+    tree: pb.Tree, function: str = "sha256", most: int = MOST_ENTRIES
+) -> dict[str, Entry]:
     """What a `Tree` message holds, by path; empty directories as `Folder`.
 
     Raises DataLossError for a tree that misses a child or repeats a name, InvalidArgumentError
@@ -120,8 +122,8 @@ def entries_of(tree: pb.Tree, function: str = "sha256") -> dict[str, Entry]:
             if path in found:
                 raise DataLossError(f"the tree names {path!r} twice")
             found[path] = entry
-        if len(found) > MOST_ENTRIES:
-            raise DataLossError(f"the tree holds more than {MOST_ENTRIES} entries")
+        if len(found) > most:
+            raise DataLossError(f"the tree holds more than {most} entries")
         for node in directory.directories:
             child = children.get(from_proto(node.digest, function))
             if child is None:

@@ -61,6 +61,7 @@ class FakeExecutor:
     results: MemoryResults
     before: Callable[[Ticket], object] = lambda ticket: None
     gate: trio.Event | None = None
+    opens_at: int = 0  # so many actions at once open the gate
     cached: bool = False  # says of every result that it was in the cache
     message: str | None = "worker-1 (hermetic: namespaces+cgroup)"
     ran: list[str] = field(default_factory=list)
@@ -72,6 +73,8 @@ class FakeExecutor:
         self.before(ticket)
         self.running += 1
         self.most = max(self.most, self.running)
+        if self.gate is not None and self.running == self.opens_at:
+            self.gate.set()
         try:
             if self.gate is not None:
                 await self.gate.wait()
