@@ -226,10 +226,11 @@ class Connection(Control):
         self._recv_due += size
         if flags & PADDED:
             start, stop = _unpad(data, start, stop)
-        if stop - start < TINY_OCTETS and not flags & END_STREAM:
-            self.floods.count_tiny()
+        tiny = stop - start < TINY_OCTETS and not flags & END_STREAM
         stream = self.streams.get(stream_id)
         if stream is None or stream.half_closed:
+            if tiny:
+                self.floods.count_tiny()
             self._closed_stream(stream_id, "DATA")
             return
         stream.recv_credit -= size
@@ -238,26 +239,33 @@ class Connection(Control):
                 stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window"
             )
         stream.body_octets += stop - start
-        self._body(stream, memoryview(data)[start:stop], size)
+        if not self._body(stream, memoryview(data)[start:stop], size) and tiny:
+            self.floods.count_tiny()
         if flags & END_STREAM and not stream.closed:
             stream.half_closed = True
             if not stream.ignored:
                 self._peer_ended(stream)
 
-    def _body(self, stream: Stream, payload: memoryview, size: int) -> None:
-        """Cut messages from a body; what is not yet a whole message is given back at once."""
+    def _body(self, stream: Stream, payload: memoryview, size: int) -> bool:
+        """Cut messages from a body; what is not yet a whole message is given back at once.
+
+        Returns whether a message came to its end.
+        """
         stream.recv_due += size
         if stream.ignored:
-            return
+            return False
+        messages: list[bytes] = []
         try:
-            for message in stream.take_messages(payload):
+            messages = stream.take_messages(payload)
+            for message in messages:
                 stream.recv_due -= len(message) + PREFIX_OCTETS
                 self._message(stream, message)
         except MessageFaultError as fault:
             stream.ignored = True
             self._message_fault(stream, fault)
-            return
-        self._give_back_stream(stream)
+        else:
+            self._give_back_stream(stream)
+        return bool(messages)
 
     def _message(self, stream: Stream, message: bytes) -> None:
         self.events.append(MessageReceived(stream, message))

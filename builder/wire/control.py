@@ -39,6 +39,7 @@ class Control:
         self.goaway_sent = False
         self.goaway_received = False
         self.settings_received = False
+        self._window_at_ping = -1
 
     # ---- frames in
 
@@ -60,7 +61,11 @@ class Control:
                 )
 
     def _ping(self, flags: int, payload: bytes) -> None:
-        self.floods.count_control()
+        """Clients that measure the bandwidth send a PING for each round trip in which they got
+        DATA (grpc-core and grpc-go do): only the others are counted."""
+        if self.sender.window == self._window_at_ping:
+            self.floods.count_control()
+        self._window_at_ping = self.sender.window
         if flags & ACK:
             self.events.append(PingAcknowledged(payload))
         else:

@@ -23,5 +23,5 @@ class Limits:
     rate_window_s: float = 10.0
     max_resets: int = 2000
     max_control: int = 10_000  # PING, SETTINGS, PRIORITY, empty and unknown frames
-    max_tiny_data: int = 20_000  # DATA frames below 64 octets that do not end a stream
+    max_tiny_data: int = 20_000  # DATA below 64 octets that ends neither message nor stream
     max_continuations: int = 64  # frames of one header block

@@ -173,3 +173,24 @@ def test_answers_to_a_reset_flood_are_cheap() -> None:
     events = connection.receive(data, 0.0)
     assert not [e for e in events if type(e) is tuple]
     assert not connection.streams
+
+
+def test_pings_between_data_are_welcome() -> None:
+    """A client that measures bandwidth sends a PING for each round trip in which DATA came."""
+    connection = started(**SMALL)
+    encoder = Encoder()
+    for stream_id in range(1, 401, 2):
+        connection.receive(call(stream_id, b"x", encoder=encoder), 0.0)
+        connection.reply(stream_id, b"answer")
+        connection.receive(frames.ping(b"12345678"), 0.0)
+        sent(connection)
+    assert not connection.ended
+
+
+def test_many_small_messages_are_welcome() -> None:
+    """A frame that ends a message is not idle, however small."""
+    connection = started(**SMALL)
+    connection.receive(OPEN, 0.0)
+    for _ in range(200):
+        connection.receive(frame(frames.DATA, 0, 1, message(b"x")), 0.0)
+    assert not connection.ended
