@@ -32,6 +32,7 @@ from builder.sandbox.weak import WeakSandbox
 BROKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "broker.py")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 PATIENCE_S = 30.0
+SWEEP_S = 0.5
 BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
 
 
@@ -176,7 +177,7 @@ class Broker:
                 await trio.lowlevel.wait_readable(self._life)
             os.close(self._life)
             if self._process.returncode != 0:  # else it has left nothing
-                await trio.to_thread.run_sync(sweep_dead_groups)
+                await trio.to_thread.run_sync(sweep_dead_groups, SWEEP_S)
             self._ended.set()
 
 

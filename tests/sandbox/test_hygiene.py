@@ -11,6 +11,7 @@ import trio
 
 from builder.host.cgroups import own_places
 from builder.sandbox.interface import Sandbox
+from builder.sandbox.kernel.groups import prefix_of
 from builder.sandbox.native import open_sandbox
 from tests.sandbox.support import READ_ONLY, act, new_inputs, spec
 
@@ -22,7 +23,7 @@ def groups(*brokers: int) -> set[str]:
     found: set[str] = set()
     for place in own_places():
         for name in os.listdir(place.path):
-            if any(name.startswith(f"builder-{pid}-") for pid in brokers):
+            if any(name.startswith(prefix_of(pid)) for pid in brokers):
                 found.add(os.path.join(place.path, name))
     return found
 

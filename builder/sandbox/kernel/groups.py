@@ -1,8 +1,8 @@
 """Control groups of sandboxes: made below our own group, limited, read, removed.
 
 One group for each sandbox in each tree (`builder.host.cgroups` says which trees there are):
-`<own group>/builder-<pid>-<start>/<number>`. The start time in the name tells the groups of a
-dead broker from those of another process with the same number; a new broker removes the former.
+`<own group>/builder-<PID namespace>-<pid>-<start>/<number>`. The start time tells the groups of
+a dead broker from those of another process with the same number; a new broker removes the former.
 
 Version 2 kills the whole group when it runs out of memory; version 1 kills one process, so the
 broker watches the counter and ends the rest.
@@ -29,51 +29,71 @@ def start_time(pid: int) -> str:
     return read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]
 
 
+def prefix_of(pid: int) -> str:
+    """What the names of a process's groups begin with. Process numbers mean something only in
+    one PID namespace, and several may share a group tree, so the namespace is part of it."""
+    return f"{PREFIX}{os.stat('/proc/self/ns/pid').st_ino}-{pid}-"
+
+
 def belongs_to_the_dead(name: str) -> bool:
-    """Whether a group's name says that its broker lives no more."""
+    """Whether a group is that of a broker of our PID namespace that lives no more."""
     parts = name[len(PREFIX) :].split("-")
-    if not name.startswith(PREFIX) or len(parts) != 2 or not parts[0].isdigit():
+    if len(parts) != 3 or not parts[1].isdigit() or not name.startswith(prefix_of(int(parts[1]))):
         return False
     try:
-        return start_time(int(parts[0])) != parts[1]
+        return start_time(int(parts[1])) != parts[2]
     except OSError:
         return True
 
 
-def remove_tree(path: str) -> None:
-    """Remove a group and its children; processes that are just ending get a moment."""
+def remove_tree(path: str, patience_s: float = 0.0) -> None:
+    """Remove a group and its children. Raises OSError (EBUSY) when processes are in it still."""
     try:
-        children = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        with os.scandir(path) as entries:
+            children = [entry.path for entry in entries if entry.is_dir()]
     except FileNotFoundError:
         return
     for child in children:
-        remove_tree(child)
-    remove_group(path)
+        remove_tree(child, patience_s)
+    remove_group(path, patience_s)
 
 
-def remove_group(path: str) -> None:
-    deadline = time.monotonic() + REMOVE_PATIENCE_S
+def remove_group(path: str, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             os.rmdir(path)
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+            if error.errno != errno.EBUSY or time.monotonic() >= deadline:
                 raise
             time.sleep(0.001)  # the kernel tells nobody when a zombie has left its group
         else:
             return
 
 
+def sweep_dead_groups(patience_s: float = 0.0) -> None:
+    """Remove what killed brokers have left below our own groups, where it is empty."""
+    for place in own_places():
+        for name in os.listdir(place.path):
+            if belongs_to_the_dead(name):
+                try:
+                    remove_tree(os.path.join(place.path, name), patience_s)
+                except OSError as error:
+                    if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM):
+                        raise  # else another's, or not empty yet: the next broker tries again
+
+
 class Groups:
     """The groups of one broker. `problems` are sentences about what could not be had."""
 
     def __init__(self) -> None:
-        self.name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+        self.name = prefix_of(os.getpid()) + start_time(os.getpid())
         self.problems: list[str] = []
         self.trees: list[Place] = []
         self.at: dict[str, Place] = {}  # controller -> our group in its tree
+        sweep_dead_groups()
         for place in own_places():
             try:
                 self._take(place)
@@ -84,9 +104,6 @@ class Groups:
     def _take(self, place: Place) -> None:
         if not place.controllers:
             return
-        for entry in os.scandir(place.path):
-            if entry.is_dir() and belongs_to_the_dead(entry.name):
-                remove_tree(entry.path)
         controllers = tuple(name for name in place.controllers if name not in self.at)
         if place.version == V2:
             enable(place.path, controllers)
@@ -104,7 +121,7 @@ class Groups:
     def close(self) -> None:
         """Remove everything; no process may be left in it."""
         for tree in self.trees:
-            remove_tree(tree.path)
+            remove_tree(tree.path, REMOVE_PATIENCE_S)
 
 
 def enable(path: str, controllers: tuple[str, ...]) -> None:
@@ -218,13 +235,5 @@ class Group:
     def remove(self) -> None:
         """After the last process has gone."""
         for path in self._paths:
-            remove_group(path)
+            remove_group(path, REMOVE_PATIENCE_S)
         self._paths.clear()
-
-
-def sweep_dead_groups() -> None:
-    """Remove what brokers that were killed have left below our own groups."""
-    for place in own_places():
-        for entry in os.scandir(place.path):
-            if entry.is_dir() and belongs_to_the_dead(entry.name):
-                remove_tree(entry.path)
