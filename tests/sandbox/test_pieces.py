@@ -1,0 +1,207 @@
+"""The parts that need no kernel: the filter, the plan, packets, reports, and how ends are told."""
+
+import os
+from typing import Any
+
+import pytest
+
+from builder.sandbox import link, outcome, plan, report
+from builder.sandbox.interface import WORK_TREE, Limits, Network, Outcome, SandboxSpec
+from builder.sandbox.kernel import seccomp
+from builder.sandbox.kernel.groups import belongs_to_the_dead, prefix_of, start_time
+from builder.sandbox.kernel.worktree import escaped
+from builder.sandbox.limits import Cpus, borne, without_groups
+
+NATIVE = seccomp.AUDIT_ARCH
+WISH = {"memory": 1 << 20, "processes": 5, "cores": 1.5, "open_files": None, "file_bytes": None}
+
+
+def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+    """What the filter answers: the instructions interpreted as the kernel does."""
+    words = {0: number, 4: NATIVE[machine] if arch is None else arch}
+    words |= {16 + 8 * i: value & 0xFFFFFFFF for i, value in enumerate(arguments)}
+    code, at, accumulator = seccomp.program(machine), 0, 0
+    while True:
+        kind, true, false, operand = code[at]
+        at += 1
+        if kind == seccomp.RETURN:
+            return operand
+        if kind == seccomp.LOAD:
+            accumulator = words.get(operand, 0)
+            continue
+        taken = {
+            seccomp.EQUAL: accumulator == operand,
+            seccomp.AT_LEAST: accumulator >= operand,
+            seccomp.ANY_BIT: bool(accumulator & operand),
+        }[kind]
+        at += true if taken else false
+
+
+@pytest.mark.parametrize("machine", list(NATIVE))
+def test_filter_refuses_exactly_what_it_lists(machine: str) -> None:
+    """Every number from 0 to 500 is allowed, but for those that the tables name."""
+    calls = seccomp.INSPECTED[machine]
+    refused = {n for n in range(500) if verdict(machine, n) != seccomp.ALLOW}
+    wanted = set(seccomp.DENIED[machine].values()) | {calls["clone3"]}
+    assert refused == wanted | {calls["socket"], calls["socketpair"]}  # family 0 is none of ours
+
+
+@pytest.mark.parametrize("machine", list(NATIVE))
+def test_filter_looks_at_arguments(machine: str) -> None:
+    """Namespaces, families, terminal injection and init's limits are refused by argument."""
+    calls, guarded = seccomp.INSPECTED[machine], seccomp.GUARDED[machine]
+    allow, refuse = seccomp.ALLOW, seccomp.refuse
+    for family in seccomp.FAMILIES:
+        assert verdict(machine, calls["socket"], family) == allow
+        assert verdict(machine, calls["socketpair"], family) == allow
+    for family in (17, 38, 40):
+        assert verdict(machine, calls["socket"], family) == refuse(seccomp.EAFNOSUPPORT)
+    assert verdict(machine, calls["clone"], 17) == allow
+    assert verdict(machine, calls["clone"], 0x3D0F00) == allow  # a thread
+    assert verdict(machine, calls["clone"], 0x10000000 | 17) == refuse(seccomp.EPERM)
+    assert verdict(machine, calls["clone3"]) == refuse(seccomp.ENOSYS)
+    assert verdict(machine, calls["ioctl"], 0, 0x5412) == refuse(seccomp.EPERM)
+    assert verdict(machine, calls["ioctl"], 0, 0x541C) == refuse(seccomp.EPERM)
+    assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
+    for number in guarded.values():
+        assert verdict(machine, number, 1) == refuse(seccomp.EPERM)
+        assert verdict(machine, number, 0) == verdict(machine, number, 2) == allow
+
+
+def test_filter_kills_foreign_architectures() -> None:
+    """A call in another architecture's numbering ends the process; x32 does not exist."""
+    assert verdict("x86_64", 0, arch=0x40000003) == seccomp.KILL_PROCESS
+    assert verdict("x86_64", 0x40000000) == seccomp.refuse(seccomp.ENOSYS)
+    assert verdict("aarch64", 0, arch=NATIVE["x86_64"]) == seccomp.KILL_PROCESS
+
+
+def test_filter_jumps_fit() -> None:
+    """A jump is one byte."""
+    for machine in NATIVE:
+        assert all(0 <= t < 256 and 0 <= f < 256 for _, t, f, _ in seccomp.program(machine))
+        assert len(seccomp.encoded(seccomp.program(machine))) == 8 * len(seccomp.program(machine))
+
+
+def test_plan_is_plain_data() -> None:
+    """A set-up is a list of tuples of strings that ends by sealing the root."""
+    template = plan.template(("/usr",))
+    assert all(isinstance(part, str) for op in template for part in op)
+    assert template[-1] == ("seal", "/")
+    assert ("directory", WORK_TREE) in template
+    assert "/usr" in plan.sources(template)
+    shown = {op[2] for op in template if op[0] == "system"}
+    assert not shown & {"/etc", "/home", "/root", "/var", "/", "/proc", "/sys", "/dev"}
+    assert "/etc/shadow" not in shown
+
+
+def test_sandbox_plan_hides_the_kernel() -> None:
+    """Each sandbox has a /proc of its own first, masked, and private temporary places."""
+    operations = plan.sandbox()
+    assert operations[0] == ("proc", "/proc")
+    assert ("read-only", "/proc/sys") in operations
+    assert {("tmpfs", "/tmp", "mode=1777"), ("tmpfs", "/dev/shm", "mode=1777")} <= set(operations)
+
+
+def test_packets_carry_values_of_any_size() -> None:
+    """Small values travel in the packet, large ones in memory, descriptors with both."""
+    for value in ({"a": b"\xff"}, ["x" * 1000] * 3000):
+        one, two = link.pair()
+        read, write = os.pipe()
+        link.send(one, value, (read,))
+        got, fds = link.receive(two)
+        assert got == value
+        os.write(write, b"!")
+        assert os.read(fds[0], 1) == b"!"
+        assert not os.get_inheritable(fds[0])
+        one.close()
+        assert link.receive(two) == (None, [])
+        two.close()
+        for fd in (read, write, *fds):
+            os.close(fd)
+
+
+def told(**fields: Any) -> bytes:
+    made = report.Report()
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made.pack()
+
+
+def test_reports_survive_packing() -> None:
+    """Every field, and the message, come back."""
+    packed = told(status=report.SIGNALLED, code=9, wall_us=5, stderr_bytes=1 << 40, message="é")
+    again = report.unpack(packed)
+    assert (again.code, again.stderr_bytes, again.message) == (9, 1 << 40, "é")
+    assert again.pack() == packed
+
+
+SPEC = SandboxSpec(("x",), "/in", "/scratch", limits=Limits(wall_s=2, memory_bytes=3 << 30))
+FACTS: dict[str, Any] = {
+    "oom_kills": 0, "overdue": False, "usage": {}, "setup_us": 0,
+    "enforced": {"memory": "cgroup", "processes": "rlimit"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts", "wanted"),
+    [
+        ({}, {}, (Outcome.EXITED, 0, 0)),
+        ({"code": 7}, {}, (Outcome.EXITED, 7, 0)),
+        ({"status": report.SIGNALLED, "code": 11}, {}, (Outcome.SIGNALLED, 139, 11)),
+        ({"status": report.NOT_STARTED, "code": 127}, {}, (Outcome.NOT_STARTED, 127, 0)),
+        ({"timed_out": 1}, {}, (Outcome.TIMED_OUT, 0, 0)),
+        ({"code": 0}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
+        ({"timed_out": 1}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
+        (None, {"overdue": True}, (Outcome.TIMED_OUT, 137, 9)),
+        (None, {"oom_kills": 2}, (Outcome.OUT_OF_MEMORY, 137, 9)),
+        (None, {}, (Outcome.SIGNALLED, 137, 9)),
+    ],
+)
+def test_each_end_has_its_name(
+    fields: dict[str, Any] | None, facts: dict[str, Any], wanted: tuple[Outcome, int, int]
+) -> None:
+    """What init and kernel tell becomes one outcome; memory explains all others."""
+    packed = None if fields is None else told(**fields)
+    done = outcome.conclude(SPEC, FACTS | facts | {"report": packed}, "b", ("g",))
+    assert (done.outcome, done.exit_code, done.signal) == wanted
+    assert done.limits[:2] == ("memory=3GiB (cgroup)", "processes=512 (rlimit)")
+
+
+def test_guarantees_follow_the_host() -> None:
+    """Control groups and the network are promised only where they are."""
+    assert "memory-cgroup" in outcome.guarantees(("memory",), Network.NONE)
+    assert "memory-cgroup" not in outcome.guarantees(("pids",), Network.NONE)
+    assert "network-namespace" not in outcome.guarantees((), Network.FULL)
+
+
+def test_limits_without_groups_are_the_processes_own() -> None:
+    """Each limit goes to a group, an rlimit or an affinity, and is told as that."""
+    every = borne(WISH, lambda _name: True, Cpus([0, 1, 2]))
+    none = borne(WISH, lambda _name: False, Cpus([0, 1, 2]))
+    assert set(every[0].values()) == {"cgroup"}
+    assert none[0] == {"memory": "rlimit", "processes": "rlimit", "cpu": "affinity"}
+    assert (every[2], none[2]) == ([], [0, 1])
+    assert len(none[1]) == len(every[1]) + 2
+    assert (6, 5 + 40 + 1) in without_groups(WISH, [0], 40)[1]  # RLIMIT_NPROC
+
+
+def test_processors_are_taken_in_turn() -> None:
+    """Actions that may use one of three processors share them out."""
+    cpus = Cpus([4, 5, 6])
+    assert [cpus.take(1) for _ in range(4)] == [[4], [5], [6], [4]]
+    assert cpus.take(99) == [4, 5, 6]
+
+
+def test_the_living_keep_their_groups() -> None:
+    """Only groups of dead brokers of this PID namespace are removed."""
+    ours = prefix_of(os.getpid()) + start_time(os.getpid())
+    assert not belongs_to_the_dead(ours)
+    assert belongs_to_the_dead(ours + "0")
+    assert belongs_to_the_dead(prefix_of(2**22 + 1) + "5")
+    for foreign in ("builder-1-2-3", "builder-605-1", "session-1.scope", "builder-"):
+        assert not belongs_to_the_dead(foreign)
+
+
+def test_layer_paths_are_escaped() -> None:
+    """A colon would end the layer."""
+    assert escaped("/a:b\\c") == "/a\\:b\\\\c"
