@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from builder.assembly.client import Plan, Request, open_build, platform
+from builder.assembly.client import LOCAL, Plan, Request, open_build, platform
 from builder.assembly.local import local_service
 from builder.assembly.settings import load_settings
 from builder.client import builderfile
@@ -313,3 +313,22 @@ def test_the_platform() -> None:
     """In REAPI's words, so that workers of another kind never take our actions."""
     assert dict(platform()).keys() == {"OSFamily", "ISA"}
     assert dict(platform())["OSFamily"] == "linux"
+
+
+@pytest.mark.slow
+async def test_places_mix(tmp_path: Path) -> None:
+    """`remote: false` keeps a target here under --remote; outputs travel between the places."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "Builderfile").write_text(
+        "target one: {command: 'echo 1 > one', outputs: [one], remote: false}\n"
+        "target two: {command: 'cat one one > two', inputs: [one], outputs: [two]}\n"
+        "target three: {command: 'cat two > three', inputs: [two], outputs: [three],"
+        " remote: local}\n"
+    )
+    with trio.fail_after(60):
+        summary = await build(root, settings_in(tmp_path), LOCAL, "three")
+        assert list(summary.built) == ["one", "two", "three"]
+        assert (root / "three").read_text() == "1\n1\n"
+        summary = await build(root, settings_in(tmp_path), LOCAL, "three")
+        assert all(built.cached for built in summary.built.values())
