@@ -1,7 +1,7 @@
 """A client of a service that shares nothing with ours: grpcio, and messages of grpcio-tools."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -49,8 +49,15 @@ class Client:
         request = message("google.bytestream.ReadRequest")(resource_name=name)
         return b"".join(one.data for one in call(request, timeout=30))
 
-    def execute(self, script: str, files: Mapping[str, bytes] | None = None, *outputs: str) -> Any:
-        """The ExecuteResponse of a shell script."""
+    def execute(
+        self,
+        script: str,
+        files: Mapping[str, bytes] | None = None,
+        *outputs: str,
+        timeout_s: int = 0,
+        lost: Sequence[bytes] = (),
+    ) -> Any:
+        """The ExecuteResponse of a shell script; `lost` are inputs that are not uploaded."""
         root = message(f"{REAPI}.Directory")()
         for name, data in sorted((files or {}).items()):
             root.files.add(name=name, digest=digest(data))
@@ -60,14 +67,17 @@ class Client:
         parts = [root.SerializeToString(), command.SerializeToString()]
         action = message(f"{REAPI}.Action")(
             input_root_digest=digest(parts[0]), command_digest=digest(parts[1])
-        ).SerializeToString()
-        self.put(*parts, action, *(files or {}).values())
+        )
+        if timeout_s:
+            action.timeout.seconds = timeout_s
+        data = action.SerializeToString()
+        self.put(*parts, data, *(one for one in (files or {}).values() if one not in lost))
         call = self._channel.unary_stream(
             f"/{REAPI}.Execution/Execute",
             request_serializer=lambda value: value.SerializeToString(),
             response_deserializer=message("google.longrunning.Operation").FromString,
         )
-        request = message(f"{REAPI}.ExecuteRequest")(action_digest=digest(action))
+        request = message(f"{REAPI}.ExecuteRequest")(action_digest=digest(data))
         last = list(call(request, timeout=120))[-1]
         assert last.done
         response = message(f"{REAPI}.ExecuteResponse")()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import grpc
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -80,6 +81,31 @@ def test_an_action_by_a_client_that_is_not_ours(client: Client) -> None:
     assert result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
     assert proof.outcome == "exited"
     assert proof.attempt == 1
+
+
+def test_an_action_that_takes_too_long(client: Client) -> None:
+    """DEADLINE_EXCEEDED in the response, with what it said and made by then."""
+    script = "echo early; echo part > out; sleep 60 & sleep 60"
+    response = client.execute(script, {}, "out", timeout_s=1)
+    assert response.status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert "execution timeout exceeded" in response.status.message
+    assert response.result.stdout_raw == b"early\n"
+    assert client.get(response.result.output_files[0].digest) == b"part\n"
+
+
+def test_missing_inputs_are_named_and_can_be_sent_later(client: Client) -> None:
+    """FAILED_PRECONDITION with MISSING violations alone: what Bazel uploads again and retries."""
+    files = {"a": b"here", "b": b"lost one", "c": b"lost two"}
+    response = client.execute("cat a b c", files, lost=[files["b"], files["c"]])
+    assert response.status.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    (detail,) = response.status.details
+    failure = message("google.rpc.PreconditionFailure")()
+    assert detail.Unpack(failure)
+    names = [digest(files[name]) for name in "bc"]
+    assert {(one.type, one.subject) for one in failure.violations} == {
+        ("MISSING", f"blobs/{name.hash}/{name.size_bytes}") for name in names
+    }
+    assert client.execute("cat a b c", files).result.stdout_raw == b"herelost onelost two"
 
 
 def test_a_killed_worker_costs_time_but_not_the_action(service: Service, client: Client) -> None:
