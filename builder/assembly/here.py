@@ -142,7 +142,7 @@ class HereExecutor(Executor):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator["ActionRunner"]:
-        from builder.assembly.worker import policy_of
+        from builder.assembly.worker import is_best_effort, policy_of
         from builder.sandbox.native import open_sandbox
         from builder.telemetry.clock import SystemClock
         from builder.worker.inputs import InputCache
@@ -153,7 +153,9 @@ class HereExecutor(Executor):
         await trio.to_thread.run_sync(partial(shutil.rmtree, scratch, ignore_errors=True))
         inputs = InputCache(self._directory / "inputs", settings.worker.cache_size)
         policy = policy_of(settings)
-        async with open_sandbox(read_only=settings.sandbox.read_only_paths) as sandbox:
+        async with open_sandbox(
+            read_only=settings.sandbox.read_only_paths, best_effort=is_best_effort(settings)
+        ) as sandbox:
             self._nursery.start_soon(self._stores.load)  # from now on it may have to evict
             yield ActionRunner(
                 WORKER, self._stores.blobs, sandbox, inputs, scratch, SystemClock(), policy

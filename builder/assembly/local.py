@@ -12,7 +12,13 @@ from pathlib import Path
 import trio
 
 from builder.assembly.coordinator import Hooks, open_coordinator
-from builder.assembly.worker import open_worker, own_platform, policy_of, worker_setup
+from builder.assembly.worker import (
+    is_best_effort,
+    open_worker,
+    own_platform,
+    policy_of,
+    worker_setup,
+)
 from builder.base.errors import UnavailableError, UsageError
 from builder.config.kinds import Address
 from builder.config.settings import Settings
@@ -32,7 +38,9 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
         joined = trio.Event()
         hooks = Hooks(joined=lambda _name: joined.set())
         async with (
-            open_sandbox(read_only=settings.sandbox.read_only_paths) as sandbox,
+            open_sandbox(
+                read_only=settings.sandbox.read_only_paths, best_effort=is_best_effort(settings)
+            ) as sandbox,
             open_coordinator(_own(settings, folder), hooks) as coordinator,
         ):
             setup = replace(

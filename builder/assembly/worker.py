@@ -47,6 +47,7 @@ class WorkerSetup:
     policy: Policy = field(default_factory=Policy)
     join_token: str = ""
     read_only: tuple[str, ...] = ()
+    best_effort: bool = False
 
 
 def own_cores() -> int:
@@ -77,6 +78,11 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def is_best_effort(settings: Settings) -> bool:
+    """Whether actions run here with less than isolation when the host has no more."""
+    return settings.sandbox.isolation == "best-effort"
+
+
 def worker_setup(settings: Settings) -> WorkerSetup:
     worker = settings.worker
     token = worker.join_token
@@ -91,6 +97,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         policy=policy_of(settings),
         join_token=token.reveal() if token is not None else "",
         read_only=settings.sandbox.read_only_paths,
+        best_effort=is_best_effort(settings),
     )
 
 
@@ -173,7 +180,7 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
         if exit_with_stdin:
             watch_parent(nursery.cancel_scope.cancel)
         async with (
-            open_sandbox(read_only=setup.read_only) as sandbox,
+            open_sandbox(read_only=setup.read_only, best_effort=setup.best_effort) as sandbox,
             open_worker(setup, sandbox) as program,
         ):
             await program.run()

@@ -52,11 +52,6 @@ UNSERVED = (
         "leave it false; the scheduler gives work to free slots only",
     ),
     Unserved(
-        ("sandbox", "isolation"),
-        lambda s: s.sandbox.isolation != "required",
-        "run workers on hosts that can isolate; `builder doctor` tells what is missing",
-    ),
-    Unserved(
         ("auth",),
         lambda s: s.auth.mode != "none",  # a check ties tokens to the mode
         "listen on loopback, or behind a proxy that authenticates",

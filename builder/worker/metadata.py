@@ -5,6 +5,8 @@ at once when the metadata is made: a stage that was not reached lasted no time. 
 step back and the queue's clock is another machine's, so the series is made monotone here.
 """
 
+from collections.abc import Iterable
+
 from builder.base.clock import Clock
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -22,6 +24,15 @@ STAMPS = (
     "output_upload_completed",
     "worker_completed",
 )
+
+
+# Without one of these an action may see more than its inputs and the system's directories.
+HERMETIC = frozenset({"mount-namespace", "pid-namespace", "network-namespace"})
+
+
+def is_hermetic(guarantees: Iterable[str]) -> bool:
+    """Whether what held is enough to call an action hermetic."""
+    return HERMETIC.issubset(guarantees)
 
 
 class Timeline:

@@ -50,7 +50,7 @@ from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
 from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
-from builder.worker.metadata import Timeline, proof
+from builder.worker.metadata import Timeline, is_hermetic, proof
 from builder.worker.outputs import Collected, collect
 from builder.worker.streams import add_streams
 from builder.worker.tree import Found
@@ -145,7 +145,7 @@ class ActionRunner:
     def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
         """What clients can show while it runs: where, and what holds it in."""
         metadata = timeline.partial()
-        if spec.network is Network.NONE:
+        if spec.network is Network.NONE and is_hermetic(self._sandbox.guarantees):
             held = workers_pb2.ExecutionProof(
                 backend=self._sandbox.backend, guarantees=self._sandbox.guarantees
             )
@@ -183,7 +183,11 @@ class ActionRunner:
         virtual = result.execution_metadata.virtual_execution_duration
         virtual.FromNanoseconds(round(done.usage.wall_s * 1e9))
         result.execution_metadata.auxiliary_metadata.add().Pack(proof(done, job.attempt))
-        kind = "hermetic" if spec.network is Network.NONE else "with the host's network"
+        kind = "not hermetic"
+        if is_hermetic(done.guarantees):
+            kind = "hermetic"
+        elif spec.network is Network.FULL:
+            kind = "with the host's network"
         response.message = f"{self._name} ({kind}: {done.backend})"
         if done.outcome is Outcome.TIMED_OUT:
             limit = format_duration(job.timeout_s or done.usage.wall_s)

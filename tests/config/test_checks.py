@@ -183,7 +183,6 @@ NOT_SERVED: dict[str, dict[str, Any]] = {
     "providers.k8s": {"providers": {"k8s": {}}},
     "providers.custom": {"providers": {"custom": CUSTOM}},
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
-    "sandbox.isolation": {"sandbox": {"isolation": "best-effort"}},
     "auth": {"auth": TOKENS},
     "tls": {"tls": TLS},
     "client.token": {"client": {"token": "t"}},

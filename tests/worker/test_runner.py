@@ -40,7 +40,7 @@ async def test_an_action_reads_its_inputs_and_gives_its_outputs(
     assert await stored(bench, result.output_files[0].digest, function) == b"data"
     assert await stored(bench, result.stdout_digest, function) == b"said\n"
     assert await stored(bench, result.stderr_digest, function) == b"cried\n"
-    assert response.message == "worker-1 (hermetic: plain)"
+    assert response.message == "worker-1 (not hermetic: plain)"
 
 
 async def test_every_timestamp_is_set_and_monotone(tmp_path: Path) -> None:
