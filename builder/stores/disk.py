@@ -51,6 +51,7 @@ class DiskBlobStore:
         self._started = now()
         self._loaded = False
         self._loading = trio.Lock()
+        self._lost: set[str] = set()  # keys, until the index is loaded
         self._shards: set[str] = set()  # directories that are there
 
     def close(self) -> None:
@@ -66,6 +67,10 @@ class DiskBlobStore:
                 if size_of(path) != size:
                     remove(path)
             self._index.adopt(restored)
+            for key in self._lost:  # the scan may have seen them before they went
+                size = self._index.size(key) or 0
+                if size_of(self._file(key, size)) != size:
+                    self._index.drop(key)
             self._loaded = True
             await self._bury(self._index.overflow(self._now()))
 
@@ -228,7 +233,7 @@ class DiskBlobStore:
             try:
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                self._index.lose(key_of(digest.function, digest.hash))
+                self._lose(key_of(digest.function, digest.hash))
         raise absent(digest)
 
     def _restore(self) -> tuple[Restored, Damaged]:
@@ -249,7 +254,7 @@ class DiskBlobStore:
     def _verify(self, digest: Digest, found: Digest) -> None:
         """A blob that is not what it was is put aside, and is missing from now on."""
         if found != digest:
-            self._index.lose(key_of(digest.function, digest.hash))
+            self._lose(key_of(digest.function, digest.hash))
             aside = f"{self.folder.root}/quarantine"
             path = self._path(digest.function, digest.hash, digest.size_bytes)
             with self.folder.errors():
@@ -259,6 +264,16 @@ class DiskBlobStore:
                 f"blob {digest} was damaged on the disk and is put aside in {aside}; upload it "
                 "again"
             )
+
+    def _lose(self, key: str) -> None:
+        self._index.lose(key)
+        if not self._loaded:
+            self._lost.add(key)
+
+    def _file(self, key: str, size: int) -> str:
+        """The path of an entry."""
+        function, _, hash_ = key.rpartition("/")
+        return self._path(function or "sha256", hash_, size)
 
     def _discover(self, function: str, hash_: str, size: int) -> bool:
         """Whether a blob that the index does not know yet is on the disk."""
@@ -277,11 +292,10 @@ class DiskBlobStore:
         now = self._now()
         whole = True
         for key, size in self._index.renewed:
-            function, _, hash_ = key.rpartition("/")
             try:
-                os.utime(self._path(function or "sha256", hash_, size), (now, now))
+                os.utime(self._file(key, size), (now, now))
             except FileNotFoundError:
-                self._index.lose(key)
+                self._lose(key)
                 whole = False
         self._index.renewed.clear()
         return whole
@@ -293,8 +307,7 @@ class DiskBlobStore:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             if self._index.size(key) is not None:  # written again meanwhile
                 continue
-            function, _, hash_ = key.rpartition("/")
-            path = self._path(function or "sha256", hash_, size)
+            path = self._file(key, size)
             with self.folder.errors():
                 if size <= UNLINK_INLINE:
                     remove(path)

@@ -341,3 +341,23 @@ async def test_sizes_are_known_by_hash(
     assert await again.size_of("sha256", digest.hash) == 4
     assert await again.size_of("sha256", "0" * 64) is None
     again.close()
+
+
+async def test_what_is_lost_while_loading_stays_lost(
+    disk: DiskBlobStore, tmp_path: Path, clock: Callable[[], float], nursery: trio.Nursery
+) -> None:
+    """A blob that turns out damaged while the index is read from the disk is not in it after."""
+    digest = digest_of(b"data" * 100)
+    await disk.put(digest, b"data" * 100)
+    path = Path(disk.path(digest))
+    disk.close()
+    path.chmod(0o644)
+    path.write_bytes(b"Data" * 100)
+    again = DiskBlobStore(tmp_path / "store", MIB, HOUR, "none", clock)
+    nursery.start_soon(again.load)
+    with pytest.raises(NotFoundError, match="damaged"):
+        again.get_nowait(digest)
+    await again.load()
+    assert await again.find_missing([digest]) == [digest]
+    again.check()
+    again.close()
