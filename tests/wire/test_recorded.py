@@ -1,6 +1,9 @@
 """What real clients sent, octet for octet, replayed. Recorded between the client and this server:
-grpcio 1.85 (three unary calls with metadata, one stream), curl 7.88, nghttp and h2load 1.52."""
+grpcio 1.85 (three unary calls with metadata, one stream), curl 7.88, nghttp and h2load 1.52; and
+Bazel 4.2.3 (grpc-java on Netty) with a remote service, four actions from first to last. Paths of
+the machine in Bazel's commands are overwritten."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,49 @@ def test_metadata_of_grpcio() -> None:
     assert head.metadata["text"] == "value"
     assert str(head.metadata["user-agent"]).startswith("grpc-python/")
     assert 4.0 < head.timeout_s <= 5.0
+
+
+RE = "/build.bazel.remote.execution.v2"
+BAZEL_UNARY = {
+    f"{RE}.Capabilities/GetCapabilities": 1,
+    f"{RE}.ActionCache/GetActionResult": 4,
+    f"{RE}.ContentAddressableStorage/FindMissingBlobs": 4,
+}
+BAZEL_STREAMS = {
+    "/google.bytestream.ByteStream/Write": 14,
+    "/google.bytestream.ByteStream/Read": 4,
+    f"{RE}.Execution/Execute": 4,
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
+def test_a_build_of_bazel(size: int) -> None:
+    """Its table changes with every call: each has a deadline and metadata of its own."""
+    data = bytes.fromhex((FOLDER / "bazel.hex").read_text().replace("\n", ""))
+    routes = {path: heads.Route(True, 1 << 22, None) for path in BAZEL_UNARY}
+    routes |= {path: heads.Route(False, 1 << 22, None) for path in BAZEL_STREAMS}
+    connection = ServerConnection(Limits(), routes)
+    unary: Counter[str] = Counter()
+    streams: Counter[str] = Counter()
+    ended = 0
+    for at in range(0, len(data), size):
+        for event in connection.receive(data[at : at + size], 0.0):
+            match event:
+                case (stream_id, head, _):
+                    unary[head.path] += 1
+                    connection.reply(stream_id, b"")
+                case StreamOpened(_, head):
+                    streams[head.path] += 1
+                case StreamEnded(stream):
+                    ended += 1
+                    connection.finish(stream, 0)
+                    continue
+                case _:
+                    continue
+            if not head.path.endswith("Execute"):
+                assert 0 < head.timeout_s <= 60
+            if head.path in BAZEL_UNARY:
+                assert b"bazel" in head.metadata[f"{RE[1:]}.requestmetadata-bin"]
+        sent(connection)
+    assert (unary, streams, ended) == (BAZEL_UNARY, BAZEL_STREAMS, 22)
+    assert not connection.streams
