@@ -14,6 +14,7 @@ import trio
 
 from builder.assembly.parent import watch_parent
 from builder.assembly.signals import obey_signals
+from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.config.settings import Settings
 from builder.host.lock import take_soon
@@ -27,7 +28,7 @@ from builder.worker.closing import Close, closer
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
 from builder.worker.program import Identity, WorkerProgram
-from builder.worker.runner import ActionRunner, Policy
+from builder.worker.runner import PASSABLE, ActionRunner, Policy
 
 ISA = {"x86_64": "x86-64", "aarch64": "arm-a64", "riscv64": "riscv64"}
 LOCK_PATIENCE_S = 10.0
@@ -101,6 +102,20 @@ def worker_setup(settings: Settings) -> WorkerSetup:
     )
 
 
+def make_passable(scratch: Path) -> None:
+    """Let another user pass through to what is beneath, where actions see the host's own files.
+
+    Raises UsageError when a directory above, which is not ours to open, is in the way.
+    """
+    scratch.chmod(PASSABLE)
+    for above in scratch.resolve().parents:
+        if os.getuid() == 0 and not above.stat().st_mode & 0o001:
+            raise UsageError(
+                f"worker directory {scratch}: without namespaces actions run as another user, who "
+                f"cannot pass through {above}; set worker.scratch to a directory elsewhere"
+            )
+
+
 class Load:
     """The fractions of this host's CPU and memory that are in use, since the last call."""
 
@@ -145,6 +160,8 @@ async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[Wor
     """
     lock = await take_soon(setup.scratch, "worker directory", LOCK_PATIENCE_S)
     try:
+        if "mount-namespace" not in sandbox.guarantees:
+            make_passable(setup.scratch)
         async with Channel(setup.coordinator) as channel, closer() as close:
             runners = Runners(setup, channel, sandbox, close)
             identity = Identity(

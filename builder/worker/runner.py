@@ -9,6 +9,7 @@ asked for. What this worker, its host or the storage did wrong is raised as anot
 so that the action can be given to another worker without being charged for it.
 """
 
+import os
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,8 @@ from builder.worker.streams import add_streams
 from builder.worker.tree import Found
 from builder.worker.upload import upload
 
+# A sandbox without mounts of its own lets actions run here, as another user.
+PASSABLE = 0o711
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -96,7 +99,8 @@ class ActionRunner:
         self._clock = clock
         self._policy = policy or Policy()
         self._close = close
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.chmod(PASSABLE)
 
     async def run(self, job: Job, report: Report) -> pb.ExecuteResponse:
         """The answer, whatever the action did. Raises a StatusError for a fault that is not its.
@@ -126,6 +130,7 @@ class ActionRunner:
         inputs = await stack.enter_async_context(self._inputs.checkout(self._blobs, root))
         _check_places(todo, inputs)
         scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
+        os.chmod(scratch, PASSABLE)
         stack.push_async_callback(trio.to_thread.run_sync, remove_tree, scratch)
         spec = replace(spec, input_root=inputs.path, scratch=scratch)
         timeline.mark("input_fetch_completed")

@@ -1,13 +1,18 @@
 """Actions in the real sandbox: what the plain one cannot show."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from builder.base.errors import Code
+from builder.assembly.worker import make_passable
+from builder.base.errors import Code, UsageError
 from builder.reapi.pb import workers_pb2
 from builder.sandbox.native import open_sandbox
+from builder.sandbox.options import Options
+from builder.sandbox.weak import WeakSandbox
 from builder.worker.job import Job, say_nothing
 from tests.worker.kit import Bench, put_action, shell
 
@@ -72,3 +77,24 @@ async def test_unreadable_outputs_and_leftovers_are_cleaned(bench: Bench) -> Non
     assert response.status.code == Code.OK
     assert len(response.result.output_directories) == 1
     assert list(bench.scratch.iterdir()) == []
+
+
+async def test_without_namespaces_it_runs_and_says_so() -> None:
+    """The weakest tier, which runs as another user in directories of the host."""
+    with TemporaryDirectory() as folder:
+        make_passable(Path(folder))
+        bench = Bench(Path(folder), sandbox=WeakSandbox(Options(), "this test wants it"))
+        response = await bench.run(shell("cat in; echo made > out/a", "out/a"), {"in": b"data"})
+        assert response.result.exit_code == 0, response
+        assert response.result.stdout_raw == b"data"
+        assert [file.path for file in response.result.output_files] == ["out/a"]
+        assert response.message.startswith("worker-1 (not hermetic: ")
+        assert list(bench.scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user's actions are that user's own")
+def test_a_directory_that_others_cannot_reach_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    (tmp_path / "closed" / "scratch").mkdir()
+    with pytest.raises(UsageError, match="cannot pass through"):
+        make_passable(tmp_path / "closed" / "scratch")
