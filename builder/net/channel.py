@@ -108,8 +108,7 @@ class Channel:
         raise DeadlineExceededError(f"{path} took longer than {timeout_s:g} s")
 
     async def _exchange(self, call: StreamCall, request: Buffer) -> bytes:
-        await call.send(request)
-        await call.done_sending()
+        await call.send_only(request)
         return await call.single()
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from builder.wire.frames import ErrorCode
 from builder.wire.heads import EMPTY_METADATA
 from builder.wire.stream import Stream
 
+FEW_STREAMS = 4  # above it, calls that start together leave together
 YIELD_EVERY = 256 * 1024  # octets that one task may send before others get their turn
 
 
@@ -67,6 +68,19 @@ class StreamCall:
             while stream.waiting and not stream.closed:
                 await self._wait()
             self._raise_if_failed()
+
+    async def send_only(self, message: Buffer | Sequence[Buffer]) -> None:
+        """The one request of a unary call, and the half-close, in one write."""
+        stream = self.stream
+        writable = self._wire.send_message(stream, message)
+        self._wire.finish(stream)
+        if len(self._wire.streams) > FEW_STREAMS:
+            self._link.flush_soon()
+        else:
+            self._link.flush()
+        if not writable:
+            while stream.waiting and not stream.closed:
+                await self._wait()
 
     async def done_sending(self) -> None:
         """Half-close: there are no more requests."""
