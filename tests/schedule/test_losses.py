@@ -222,6 +222,17 @@ def test_infrastructure_failures_are_run_again_elsewhere_after_a_pause() -> None
     assert story.at(0.5) == ["v gets a/2", "a EXECUTING on v: running"]
 
 
+def test_a_result_that_was_taken_but_not_acknowledged_is_not_taken_again() -> None:
+    """The stream broke before the acknowledgement came; the worker still names the lease."""
+    story = Story(Policy(retry_delay_s=5.0))
+    story.connect("w")
+    story.submit("a")
+    story.finish("w", "a/1", BROKEN)
+    assert story.connect("w", running=("a/1",), session="w'") == ["w closed", "w' welcome, not a/1"]
+    assert story.reason("a")[0] is ReasonCode.RETRY_DELAY
+    assert story.at(5.0)[0] == "w' gets a/2"
+
+
 def test_a_task_waits_for_another_worker_rather_than_for_the_one_that_failed_it() -> None:
     """Even when that one is free; but with no other left it makes do with it."""
     story = running()
