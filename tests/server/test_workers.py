@@ -129,7 +129,7 @@ async def test_a_silent_worker_is_dropped() -> None:
         async with farm.execute(await farm.put_action()) as client:
             granted = await silent.granted()
             assert granted.attempt == 1
-            with pytest.raises(AbortedError, match="said nothing for 0.2 s"):
+            with pytest.raises(AbortedError, match="said nothing"):
                 await silent.take("cancelled")
             async with farm.worker("w2") as other:
                 await other.finish((await other.granted()).lease_id)
