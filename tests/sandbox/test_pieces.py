@@ -8,7 +8,12 @@ import pytest
 from builder.sandbox import link, outcome, plan, report
 from builder.sandbox.interface import WORK_TREE, Limits, Network, Outcome, SandboxSpec
 from builder.sandbox.kernel import seccomp
-from builder.sandbox.kernel.groups import belongs_to_the_dead, prefix_of, start_time
+from builder.sandbox.kernel.groups import (
+    belongs_to_the_dead,
+    one_family,
+    prefix_of,
+    start_time,
+)
 from builder.sandbox.kernel.worktree import escaped
 from builder.sandbox.limits import Cpus, borne, without_groups
 
@@ -205,3 +210,13 @@ def test_the_living_keep_their_groups() -> None:
 def test_layer_paths_are_escaped() -> None:
     """A colon would end the layer."""
     assert escaped("/a:b\\c") == "/a\\:b\\\\c"
+
+
+@pytest.mark.parametrize(
+    ("members", "ours"),
+    [([5], True), ([3, 5, 6], True), ([3, 4, 5, 6], True), ([5, 9], False), ([6, 5], False)],
+)
+def test_only_our_own_processes_are_moved(members: list[int], ours: bool) -> None:
+    """A group is ours when one ancestor of the broker has begotten all that is in it."""
+    parents = {5: 4, 4: 3, 3: 1, 6: 3, 9: 1}
+    assert one_family(members, 5, lambda pid: parents.get(pid, 0)) == ours

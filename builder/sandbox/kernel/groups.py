@@ -12,14 +12,15 @@ import errno
 import os
 import time
 
-from builder.host.cgroups import V2, Place, own_places, read_text
+from builder.host.cgroups import SUPERVISOR, V2, Place, own_places, read_text
 from builder.sandbox.kernel.identity import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PERIOD_US = 100_000
+ON_DEMAND = frozenset({"cpu", "cpuacct"})
 PREFIX = "builder-"
 REMOVE_PATIENCE_S = 0.5
 
@@ -105,7 +106,10 @@ class Groups:
         if not place.controllers:
             return
         controllers = tuple(name for name in place.controllers if name not in self.at)
+        if not set(controllers) - {"cpuacct"}:
+            return  # it would only count what the processes themselves tell
         if place.version == V2:
+            make_room(place.path)
             enable(place.path, controllers)
         ours = Place(place.version, os.path.join(place.path, self.name), controllers)
         os.mkdir(ours.path, 0o755)
@@ -124,6 +128,58 @@ class Groups:
             remove_tree(tree.path, REMOVE_PATIENCE_S)
 
 
+def parent_of(pid: int) -> int:
+    """0 for one that has gone."""
+    try:
+        return int(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def one_family(members: "list[int]", own: int, parent: "Callable[[int], int]") -> bool:
+    """Whether all members descend from the highest ancestor of `own` among them."""
+    top = ancestor = own
+    while ancestor := parent(ancestor):
+        if ancestor in members:
+            top = ancestor
+    for member in members:
+        while member not in (top, 0):
+            member = parent(member)
+        if member == 0:
+            return False
+    return True
+
+
+def delegated(path: str) -> bool:
+    """Whether systemd has given a group away, as it marks by an attribute."""
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(path, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def make_room(path: str) -> None:
+    """Version 2 lets no group have both processes and limited children: our own processes move
+    into a leaf beside the sandboxes'. Raises OSError where the group is not ours to rule."""
+    members = [int(pid) for pid in read_text(path + "/cgroup.procs").split()]
+    if not members:
+        return
+    if os.path.isdir("/run/systemd/system") and not delegated(path):
+        raise OSError(errno.EPERM, "systemd has not delegated this group", path)
+    if not one_family(members, os.getpid(), parent_of):
+        raise OSError(errno.EBUSY, "it holds processes that are not ours", path)
+    leaf = os.path.join(path, SUPERVISOR)
+    os.makedirs(leaf, 0o755, exist_ok=True)
+    for pid in members:
+        try:
+            write_file(leaf + "/cgroup.procs", str(pid))
+        except ProcessLookupError:
+            continue
+
+
 def enable(path: str, controllers: tuple[str, ...]) -> None:
     """Give controllers to the children of a version 2 group."""
     have = read_text(path + "/cgroup.subtree_control").split()
@@ -138,20 +194,32 @@ class Group:
     def __init__(self, groups: Groups, number: int, pid: int) -> None:
         self._paths: list[str] = []
         self._at: dict[str, tuple[int, str]] = {}
+        self._name, self._pid = str(number), pid
+        self._later: list[Place] = []
         try:
             for tree in groups.trees:
-                path = os.path.join(tree.path, str(number))
-                os.mkdir(path, 0o755)
-                self._paths.append(path)
-                for controller in tree.controllers:
-                    self._at[controller] = (tree.version, path)
-                write_file(path + "/cgroup.procs", str(pid))
+                # entering a group is dear (it waits for all processors): not where few need it
+                if ON_DEMAND.issuperset(tree.controllers):
+                    self._later.append(tree)
+                else:
+                    self._enter(tree)
         except OSError:
             self.remove()
             raise
 
+    def _enter(self, tree: Place) -> None:
+        path = os.path.join(tree.path, self._name)
+        os.mkdir(path, 0o755)
+        self._paths.append(path)
+        for controller in tree.controllers:
+            self._at[controller] = (tree.version, path)
+        write_file(path + "/cgroup.procs", str(self._pid))
+
     def limit(self, memory: int | None, processes: int | None, cores: float | None) -> None:
         """Write the limits that have a controller here."""
+        if cores is not None:
+            while self._later:
+                self._enter(self._later.pop())
         if memory is not None and "memory" in self._at:
             version, path = self._at["memory"]
             if version == V2:
