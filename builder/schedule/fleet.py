@@ -85,6 +85,8 @@ class Fleet:
         self.workers: dict[str, Worker] = {}
         self.sessions: dict[str, Worker] = {}
         self.classes: dict[frozenset[tuple[str, str]], WorkerClass] = {}
+        self._held = 0
+        self._granted_at = 0.0  # of the leases held, summed
 
     def enrol(self, info: WorkerInfo, session: str, now: float) -> tuple[Worker, bool]:
         """A new worker, and whether it is the first of its class."""
@@ -126,6 +128,8 @@ class Fleet:
         if worker.takes_leases:
             worker.kind.pull(worker)
         worker.leases[lease.id] = lease
+        self._held += 1
+        self._granted_at += lease.granted_at
         if worker.takes_leases:
             worker.kind.put(worker)
 
@@ -133,8 +137,14 @@ class Fleet:
         if worker.takes_leases:
             worker.kind.pull(worker)
         del worker.leases[lease.id]
+        self._held -= 1
+        self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
         if worker.takes_leases:
             worker.kind.put(worker)
+
+    def held_s(self, now: float) -> float:
+        """For how long the leases that are held have been so, summed."""
+        return max(0.0, self._held * now - self._granted_at)
 
     def _enter(self, worker: Worker) -> None:
         if worker.takes_leases:

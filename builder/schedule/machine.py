@@ -100,9 +100,9 @@ class Machine:
         """A frozen view; of the unfinished actions only the first `details`."""
         return snapshot_of(self._books, details)
 
-    def demand(self, pool: str) -> Demand:
+    def demand(self, pool: str, now: float) -> Demand:
         """What the actions ask of the configured pool of this name."""
-        return demand_of(self._books, pool)
+        return demand_of(self._books, pool, now)
 
     def operation(self, name: str) -> OperationView | None:
         """How it stands, or None for one that is not or no longer known."""
