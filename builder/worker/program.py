@@ -17,7 +17,7 @@ import trio
 from builder.base.backoff import Backoff
 from builder.base.errors import InternalError, StatusError, UnavailableError
 from builder.net.rpc import Channel, ClientCall
-from builder.reapi.digests import from_proto, function_of
+from builder.reapi.digests import NAMES, from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.status import to_status
@@ -73,16 +73,19 @@ class WorkerProgram:
         self._failures = 0
         self._leases = Leases()
         self._outbox: trio.MemorySendChannel[workers_pb2.FromWorker | None] | None = None
-        self._drain_grace_s: float | None = None
+        self._grace = trio.CancelScope()  # its deadline is that of what runs
         self._drain_wanted = trio.Event()
         self._log = get_logger(worker=identity.name)
         self.connected = trio.Event()
 
     def drain(self, why: str, grace_s: float) -> None:
-        """Take no more, finish within the grace, hand back the rest, leave: `run` returns then."""
-        if self._drain_grace_s is None:
+        """Take no more, finish within the grace, hand back the rest, leave: `run` returns then.
+
+        Said again, it can only shorten the grace.
+        """
+        self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace_s)
+        if not self._drain_wanted.is_set():
             self._log.info("Worker draining", reason=why, grace_s=grace_s)
-            self._drain_grace_s = grace_s
             self._say(workers_pb2.FromWorker(draining=workers_pb2.Draining(reason=why)))
             self._drain_wanted.set()
 
@@ -95,8 +98,7 @@ class WorkerProgram:
             nursery.cancel_scope.cancel()
 
     async def _finish_and_leave(self) -> None:
-        assert self._drain_grace_s is not None
-        with trio.move_on_after(self._drain_grace_s):
+        with self._grace:
             await self._leases.wait_nothing_runs()
         for held in self._leases.running():
             held.stop("the worker was drained and its grace is over")
@@ -249,7 +251,7 @@ class WorkerProgram:
 
 
 def _job(granted: workers_pb2.LeaseGranted) -> Job:
-    function = function_of(granted.digest_function, granted.action_digest.hash)
+    function = NAMES.get(granted.digest_function, "")  # always named; an empty one is refused
     timeout_ns = granted.timeout.ToNanoseconds()
     return Job(
         digest=from_proto(granted.action_digest, function),

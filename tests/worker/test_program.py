@@ -260,6 +260,24 @@ async def test_what_is_not_done_within_the_grace_is_handed_back(
     assert story.jobs.killed == 1
 
 
+async def test_a_second_drain_can_shorten_the_grace(
+    story: Story, autojump_clock: MockClock
+) -> None:
+    """A worker told to end by a signal is told by its coordinator that there is no time."""
+    stream = await story.connected()
+    await stream.say(granted=lease("l1"))
+    assert await kinds(stream, 1) == ["progress"]
+    story.program.drain("SIGTERM", 3600)
+    assert await kinds(stream, 1) == ["draining"]
+    start = trio.current_time()
+    drain = workers_pb2.Drain(reason="the service stops")
+    drain.grace.FromSeconds(2)
+    await stream.say(drain=drain)
+    story.program.drain("again", 3600)
+    assert await kinds(stream, 1) == ["returned"]
+    assert trio.current_time() - start == pytest.approx(2, abs=0.1)
+
+
 async def test_draining_without_a_coordinator_ends_too(
     story: Story, autojump_clock: MockClock
 ) -> None:
