@@ -1,19 +1,10 @@
 """The init of an action where there are no namespaces: the weakest tier.
 
-A process of its own (`python -I -S -B bare.py`, its link as stdin) which adopts what the action
+A process of its own (see `start.py`), its link as stdin, which adopts what the action
 leaves running, so that the same code can start, watch and end it. What it cannot do is hide
 anything: the action sees the host with the eyes of its user. No new privileges, the system call
 filter and rlimits still hold, and as root it becomes another user first.
 """
-
-import sys
-
-if __name__ == "__main__":  # started by path: find the package without running its __init__
-    root = __file__.rpartition("/builder/sandbox/")[0]
-    for package in ("builder", "builder.sandbox", "builder.sandbox.kernel", "builder.host"):
-        module = type(sys)(package)
-        module.__path__ = [root + "/" + package.replace(".", "/")]
-        sys.modules[package] = module
 
 import _socket
 import os
@@ -87,7 +78,3 @@ def main() -> int:
     except (OSError, KeyError) as error:
         inside.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,26 +3,17 @@
     service --run, kill--> broker --make--> zygote --fork--> init (ready) --action--> init
             <-finished, gone-     <--ready, report--
 
-Started as a file by a bare interpreter (`python -I -S -B broker.py`, its link as stdin). It
-never forks after its start and imports only the core, so neither its own memory nor the
-service's is ever copied. One thread, one loop; it lives as long as the service holds the other
-end of its link.
+Started as a file by a bare interpreter (see `start.py`), its link as stdin. It never forks after
+its start and imports only the core, so neither its own memory nor the service's is ever copied.
+One thread, one loop; it lives as long as the service holds the other end of its link.
 """
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
-import sys
-
-if __name__ == "__main__":  # started by path: find the package without running its __init__
-    root = __file__.rpartition("/builder/sandbox/")[0]
-    for package in ("builder", "builder.sandbox", "builder.sandbox.kernel", "builder.host"):
-        module = type(sys)(package)
-        module.__path__ = [root + "/" + package.replace(".", "/")]
-        sys.modules[package] = module
-
 import _socket
 import os
 import select
+import sys
 import time
 
 from builder.sandbox import inside, link, zygote
@@ -349,7 +340,3 @@ def clean(groups: Groups) -> None:
             os.waitpid(-1, 0)
     except ChildProcessError:
         groups.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

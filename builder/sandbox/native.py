@@ -9,7 +9,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -26,11 +25,9 @@ from builder.sandbox.interface import (
     SandboxSpec,
 )
 from builder.sandbox.kernel.groups import sweep_dead_groups
-from builder.sandbox.options import Options, refuse_missing
+from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 from builder.sandbox.weak import WeakSandbox
 
-BROKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "broker.py")
-ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 PATIENCE_S = 30.0
 SWEEP_S = 0.5
 BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
@@ -61,7 +58,7 @@ class Broker:
         self._sock = ours
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", BROKER],
+                helper("broker"),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=ENVIRONMENT,

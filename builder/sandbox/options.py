@@ -1,9 +1,19 @@
 """What every way of running actions is made of: its options, and the refusal to do less."""
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from builder.sandbox.interface import SandboxRefusedError, SandboxSpec
+
+START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+
+
+def helper(name: str) -> list[str]:
+    """The command that starts a helper: an interpreter with nothing but its core."""
+    return [sys.executable, "-I", "-S", "-B", START, name]
 
 
 @dataclass(frozen=True, slots=True)

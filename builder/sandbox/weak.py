@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 from types import TracebackType
 from typing import Any
 
@@ -20,9 +19,8 @@ from builder.sandbox import inside, link, outcome
 from builder.sandbox.interface import Exit, SandboxError, SandboxSpec
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import without_groups
-from builder.sandbox.options import Options, refuse_missing
+from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 
-HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare.py")
 BACKEND = "rlimits-only"
 HELD = ("read-only-inputs", "unprivileged-user", "no-new-privileges", "seccomp")
 BACKSTOP_S = 10.0
@@ -108,11 +106,11 @@ async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
             outputs.append(os.open(os.path.join(spec.scratch, name), flags, 0o600))
             stack.callback(os.close, outputs[-1])
         with theirs:
-            helper = subprocess.Popen(  # noqa: ASYNC220 - a vfork: about a millisecond
-                [sys.executable, "-I", "-S", "-B", HELPER],
+            process = subprocess.Popen(  # noqa: ASYNC220 - a vfork: about a millisecond
+                helper("bare"),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={"LC_ALL": "C.UTF-8"},
+                env=ENVIRONMENT,
                 cwd="/",
             )
         try:
@@ -123,7 +121,7 @@ async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
             packet = b"" if scope.cancelled_caught else link.receive_packet(ours)[0]
         finally:
             with trio.CancelScope(shield=True):
-                await end(helper, ours)
+                await end(process, ours)
     if packet[:1] == inside.REPORT:
         return packet[1:]
     if scope.cancelled_caught:
@@ -147,15 +145,15 @@ def patience(spec: SandboxSpec) -> float:
     return float("inf") if limits.wall_s is None else limits.wall_s + limits.grace_s + BACKSTOP_S
 
 
-async def end(helper: "subprocess.Popen[bytes]", link_to_it: socket.socket) -> None:
+async def end(process: "subprocess.Popen[bytes]", link_to_it: socket.socket) -> None:
     """Closing the link makes it end its action; then it is reaped."""
     trio.lowlevel.notify_closing(link_to_it)
     link_to_it.close()
-    pidfd = os.pidfd_open(helper.pid)
+    pidfd = os.pidfd_open(process.pid)
     try:
         with trio.move_on_after(BACKSTOP_S):
             await trio.lowlevel.wait_readable(pidfd)
     finally:
         os.close(pidfd)
-    helper.kill()
-    helper.wait()
+    process.kill()
+    process.wait()
