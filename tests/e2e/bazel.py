@@ -71,14 +71,16 @@ class Bazel:
 
 
 def remote(address: str, salt: str = "", *more: str) -> list[str]:
-    """Options that a user gives. `salt` makes every action of the build a new one."""
+    """Options that a user gives, and a platform property that no worker knows: by default such a
+    one is ignored, but it makes every action of the build a new one.
+    """
     options = [
         f"--remote_executor=grpc://{address}",
         "--remote_default_exec_properties=OSFamily=linux",
     ]
     options += ["--jobs=8", "--color=no", "--curses=no", "--show_progress_rate_limit=600"]
     if salt:
-        options += [f"--action_env=SALT={salt}", f"--host_action_env=SALT={salt}"]
+        options.append(f"--remote_default_exec_properties=salt={salt}")
     return [*options, *more]
 
 
