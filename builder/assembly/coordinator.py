@@ -22,7 +22,12 @@ from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
-from builder.schedule.events import OperationsRestored, ShutdownStarted, WorkerVanished
+from builder.schedule.events import (
+    DrainRequested,
+    OperationsRestored,
+    ShutdownStarted,
+    WorkerVanished,
+)
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
@@ -86,13 +91,19 @@ class Coordinator:
         self.scheduler.post(WorkerVanished(name, why))
 
     async def finish(self, grace_s: float) -> None:
-        """From now on no action is taken; wait for those that run, at most so long."""
+        """From now on no action is taken; wait for those that run, at most so long.
+
+        Workers that are not done by then hand back what they run.
+        """
         self.taking = False
         self.health.set(False)
         self.scheduler.post(ShutdownStarted())
-        with trio.move_on_after(grace_s):
+        with trio.move_on_after(grace_s) as scope:
             while self.scheduler.snapshot().executing:  # noqa: ASYNC110 - a view has no event
                 await trio.sleep(LOOK_EVERY_S)
+        if scope.cancelled_caught:
+            for worker in self.scheduler.snapshot().workers:
+                self.scheduler.post(DrainRequested(worker.info.name, 0.0, "the service stops"))
 
     async def drain(self) -> None:
         """Let open calls end for a moment, then close every connection."""
