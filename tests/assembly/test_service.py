@@ -216,6 +216,23 @@ def test_a_worker_that_hangs_is_given_up_and_welcome_again(tmp_path: Path) -> No
         assert again.queue.completed == 1
 
 
+def test_a_drain_ends_when_its_grace_is_over(tmp_path: Path) -> None:
+    """What runs longer is handed back, and the service ends in order."""
+    config = CONFIG + "coordinator: {{drain_grace: 1s}}\n"
+    with (
+        running(tmp_path, config=config) as service,
+        Client(service.reapi) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        answer = pool.submit(client.execute, "sleep 300")
+        until_running(service)
+        below = family(service.process.pid)
+        service.process.terminate()
+        assert service.process.wait(20) == 0, service.lines
+        assert gone(below)
+        assert answer.exception(60) is not None
+
+
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     with (
         running(tmp_path) as service,
