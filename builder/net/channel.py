@@ -8,6 +8,7 @@ server takes no more calls on one, and tries a unary call again when the server 
 not process it (RFC 9113, 8.7). After a failed attempt the next one waits for the back-off.
 """
 
+import logging
 import random
 import ssl
 from collections.abc import AsyncIterator
@@ -25,6 +26,8 @@ from builder.net.dialing import Target, dial
 from builder.net.rpc import Buffer, Metadata
 from builder.wire.client import ClientConnection
 from builder.wire.limits import Limits
+
+log = logging.getLogger("builder.net")
 
 CONNECT_S = 20.0
 MAX_TRIES = 5  # of a call that servers do not process
@@ -198,6 +201,8 @@ class Channel:
         async def run() -> None:
             try:
                 await link.run(transport, self._room)
+            except Exception:
+                log.exception("the connection to %s failed by our fault", self._target.address)
             finally:
                 transport.close()
                 if link in self._links:

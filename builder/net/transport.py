@@ -172,24 +172,25 @@ class TlsTransport:
         return True
 
     async def receive(self) -> bytes:
-        while True:
-            parts: list[bytes] = []
-            try:
-                while True:
-                    part = self.tls.read(SMALL_READ)
-                    if not part:
-                        return b"".join(parts)
-                    parts.append(part)
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError:
-                return b""
-            if self._out.pending:
-                self._raw.write([self._out.read()])
-            if parts:
-                return b"".join(parts)
-            if not await self._pull():
-                return b""
+        try:
+            while True:
+                data, ended = self._decrypt()
+                if self._out.pending:
+                    self._raw.write([self._out.read()])
+                if data or ended or not await self._pull():
+                    return data
+        except OSError:  # ssl.SSLError is one
+            return b""
+
+    def _decrypt(self) -> tuple[bytes, bool]:
+        """What is there to read, and whether the peer has ended the stream."""
+        parts: list[bytes] = []
+        try:
+            while part := self.tls.read(SMALL_READ):
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            return b"".join(parts), False
+        return b"".join(parts), True
 
     def write(self, buffers: list[Buffer]) -> bool:
         try:
