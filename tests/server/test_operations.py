@@ -1,5 +1,7 @@
 """google.longrunning.Operations and builder.control.Control."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 
@@ -149,11 +151,11 @@ async def test_wait() -> None:
 async def test_status_counts_and_explains() -> None:
     """Numbers add up, and each action that waits or runs says why."""
     async with farming() as farm, farm.worker("w1", slots=1) as worker:
-        async with (
-            farm.execute(await farm.put_action("a")) as first,
-            farm.execute(await farm.put_action("b")),
-        ):
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(farm.execute(await farm.put_action("a")))
             lease = (await worker.granted()).lease_id
+            second = await stack.enter_async_context(farm.execute(await farm.put_action("b")))
+            await second.next()
             status = await farm.status()
             assert status.state == "running"
             assert (status.queue.pending, status.queue.executing, status.queue.completed) == (
