@@ -325,6 +325,27 @@ def test_a_worker_of_its_own_joins_and_leaves(tmp_path: Path) -> None:
             s.until("the worker is gone", lambda status: status.workers.total == 0)
 
 
+def test_a_pool_with_a_token_takes_no_strangers(tmp_path: Path) -> None:
+    """The service's own workers bring the token; one without it is refused and told so."""
+    (tmp_path / "token").write_text("s3cret")
+    config = CONFIG + f"coordinator: {{{{join_token: 'file:{tmp_path}/token'}}}}\n"
+    with running(tmp_path / "service", config=config) as service:
+        assert service.status().workers.total == 2
+        argv = [*FROM_SOURCE, "worker", "--coordinator", service.coordinator]
+        argv += ["--name", "stranger", "--scratch", str(tmp_path / "stranger")]
+        with subprocess.Popen(
+            argv, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+        ) as worker:
+            assert worker.stderr is not None
+            line = next(line for line in worker.stderr if line.startswith("[WARNING]"))
+            assert "Not connected" in line
+            assert "token" in line
+            worker.terminate()
+            assert "s3cret" not in worker.stderr.read()
+        assert {worker.name for worker in service.status().worker} == {"worker-1", "worker-2"}
+        assert not any("s3cret" in line for line in service.lines)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_serves_too() -> None:
     """Namespaces of its own, the same lines, nothing left behind."""

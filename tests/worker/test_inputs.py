@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
@@ -17,7 +18,9 @@ from builder.reapi.digests import to_proto
 from builder.reapi.pb import error_details_pb2, status_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.memory import MemoryBlobStore
-from builder.worker.inputs import InputCache
+from builder.worker.content import ContentCache
+from builder.worker.inputs import InputCache, link_tree
+from builder.worker.tree import Found, TreeLoader
 from tests.worker.kit import MIB, Entry, memory, put, put_tree
 
 TREE: Mapping[str, Entry] = {
@@ -251,3 +254,47 @@ async def test_a_tree_deeper_than_paths_can_be_is_refused(tmp_path: Path) -> Non
     with pytest.raises(InvalidArgumentError, match="longer than Linux takes"):
         async with InputCache(tmp_path / "cache", MIB).checkout(blobs, await put_tree(blobs, tree)):
             pass
+
+
+async def test_files_that_cannot_be_linked_are_copied(tmp_path: Path) -> None:
+    """Another filesystem, or a file with too many links: the copy has the mode and the time."""
+    blobs = memory()
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        assert os.stat(elsewhere).st_dev != os.stat(tmp_path).st_dev
+        content = ContentCache(Path(elsewhere, "files"), MIB)
+        digest = await put_tree(blobs, {"tool": (b"run", True)})
+        tree, missing = await TreeLoader().load(blobs, digest)
+        assert missing == []
+        paths = {key: await content.pin(blobs, key) for key in tree.files()}
+        link_tree(str(tmp_path / "tree"), tree, paths)
+    made = tmp_path / "tree" / "tool"
+    assert made.read_bytes() == b"run"
+    assert made.stat().st_mode & 0o7777 == 0o555
+    assert made.stat().st_mtime == 946_684_800
+
+
+async def test_a_tree_knows_what_stands_where() -> None:
+    blobs = memory()
+    layout: Mapping[str, Entry] = {"d": {"f": b""}, "l": ("->", "d"), "f": b""}
+    tree, _ = await TreeLoader().load(blobs, await put_tree(blobs, layout))
+    wanted = {
+        "": Found.DIRECTORY,
+        "d": Found.DIRECTORY,
+        "d/f": Found.FILE,
+        "d/f/x": Found.FILE,
+        "l/f": Found.SYMLINK,
+        "f": Found.FILE,
+        "x": Found.NOTHING,
+        "d/x/y": Found.NOTHING,
+    }
+    assert {path: tree.look(path) for path in wanted} == wanted
+
+
+async def test_checked_directories_are_remembered_within_bounds(tmp_path: Path) -> None:
+    """The second tree that shares a directory does not ask for it again; old ones are forgotten."""
+    blobs = Counting()
+    loader = TreeLoader(memory_bytes=1000)
+    shared = {"x": b"1"}
+    for number in range(30):
+        await loader.load(blobs, await put_tree(blobs, {"s": shared, f"f{number}": b""}))
+    assert len(blobs.asked) == 31
