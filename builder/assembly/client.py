@@ -117,13 +117,20 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
     """A build with the places that its targets need."""
     request = plan.request
     console = Console(sys.stdout, sys.stderr, several=len(plan.targets) > 1)
-    workspace = Workspace(plan.root, plan.graph)
-    choices = Choices(platform(), request.use_cache)
-    builders: dict[str, TargetBuilder] = {}
+    state = StateDirectory(plan.root)
     async with AsyncExitStack() as stack:
-        for kind in dict.fromkeys(_kind(target, request) for target in plan.targets):
-            place = await stack.enter_async_context(_place(kind, plan, workspace.state, console))
-            builders[kind] = TargetBuilder(place, workspace, console, choices)
+        places = {
+            kind: await stack.enter_async_context(_place(kind, plan, state, console))
+            for kind in dict.fromkeys(_kind(target, request) for target in plan.targets)
+        }
+        # One for the whole build, since files go from one place to the other; here takes them all.
+        function = places[AWAY].function if AWAY in places else "sha256"
+        workspace = Workspace(plan.root, plan.graph, function)
+        choices = Choices(platform(), request.use_cache, function)
+        builders = {
+            kind: TargetBuilder(place, workspace, console, choices)
+            for kind, place in places.items()
+        }
         yield Build(
             plan.graph,
             workspace,
@@ -172,7 +179,7 @@ async def _place(
 @asynccontextmanager
 async def _remote(address: str, remark: str, settings: Settings) -> AsyncIterator[Place]:
     """Raises BuilderError when no coordinator answers there."""
-    from builder.client.remote import RemoteExecutor, first_contact
+    from builder.client.remote import RemoteExecutor, first_contact, served_function
     from builder.net.channel import Channel
     from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 
@@ -193,6 +200,7 @@ async def _remote(address: str, remark: str, settings: Settings) -> AsyncIterato
             RemoteActionCache(channel),
             RemoteExecutor(channel, capabilities, instance, str(uuid.uuid4())),
             instance,
+            served_function(capabilities),
         )
 
 

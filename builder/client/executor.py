@@ -42,7 +42,8 @@ class Executor(Protocol):
 class Place:
     """Where targets are built. `greeting` is said when the first target is built there.
 
-    `remote`: whether bytes travel to it, which is worth a line.
+    `remote`: whether bytes travel to it, which is worth a line. `function`: the digest function
+    that is best spoken with it.
     """
 
     greeting: str
@@ -51,6 +52,7 @@ class Place:
     results: ActionCache
     executor: Executor
     instance: str = ""
+    function: str = "sha256"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import contextlib
 import trio
 from google.protobuf.message import DecodeError
 
+from builder.base.digest import HASHERS
 from builder.base.errors import (
     BuilderError,
     DataLossError,
@@ -21,7 +22,7 @@ from builder.base.errors import (
 from builder.client.executor import Ticket, Watch
 from builder.client.retry import Pauses, pauses
 from builder.net.rpc import Channel
-from builder.reapi.digests import NUMBERS, to_proto
+from builder.reapi.digests import NAMES, NUMBERS, to_proto
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 
@@ -169,6 +170,21 @@ async def first_contact(channel: Channel, address: str, instance: str) -> pb.Ser
             "name a coordinator with --coordinator HOST:PORT, or build here without --remote"
         )
     return capabilities
+
+
+def served_function(capabilities: pb.ServerCapabilities) -> str:
+    """SHA-256 where it is served, else the first that we know. Raises BuilderError for none.
+
+    What SHA-256 names is found again by every other client.
+    """
+    served = [NAMES.get(n, "") for n in capabilities.cache_capabilities.digest_functions]
+    known = [name for name in served if name in HASHERS]
+    if not known:
+        raise BuilderError(
+            f"the server's digest functions ({', '.join(filter(None, served)) or 'none'}) are not "
+            f"known here; it has to serve one of {', '.join(HASHERS)}"
+        )
+    return "sha256" if "sha256" in known else known[0]
 
 
 def served_priority(capabilities: pb.ServerCapabilities, wanted: int) -> int:

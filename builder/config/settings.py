@@ -6,7 +6,7 @@ defaults; a test compares the two both ways. Durations are seconds and sizes are
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from builder.config.kinds import (
     ARTIFACTS,
@@ -52,7 +52,7 @@ class WireLimits:
 class Reapi:
     listen: Address = REAPI
     instances: tuple[str, ...] = ()
-    digest_functions: tuple[DigestFunction, ...] = ("sha256", "blake3")
+    digest_functions: tuple[DigestFunction, ...] = get_args(DigestFunction)
     max_batch_size: Bytes = 4032 * KIB
     limits: WireLimits = field(default_factory=WireLimits)
 

@@ -1,8 +1,10 @@
 """Digests at the border: messages to values and back.
 
 A request may leave its digest function out; then it is inferred from the hash's length among the
-functions that the instance serves, in their order (REAPI v2 `digest_function` fields). So an
-instance that serves BLAKE3 alone takes an unnamed hash of 64 digits as BLAKE3.
+functions that the instance serves (REAPI v2 `digest_function` fields). Where lengths collide
+(SHA256, SHA256TREE and BLAKE3; SHA1 and GITSHA1) the first of each is meant, for clients have to
+name the others; but an instance that serves BLAKE3 alone takes an unnamed hash of 64 digits as
+BLAKE3, because some clients know one function only and never name it.
 """
 
 from collections.abc import Sequence
@@ -30,9 +32,11 @@ def function_of(number: int, hash_: str = "", served: Sequence[str] = DEFAULT_FU
         raise InvalidArgumentError(
             f"digest function {name} is not served here; use one of {', '.join(served)}"
         )
-    for name in served:
-        if not hash_ or HEX_LENGTHS[name] == len(hash_):
-            return name
+    if not hash_:
+        return served[0]
+    fitting = [name for name in served if HEX_LENGTHS[name] == len(hash_)]
+    if fitting:
+        return next((name for name in fitting if name in UNNAMED), fitting[0])
     raise InvalidArgumentError(
         f"{hash_[:140]!r} has {len(hash_)} digits: no digest function served here "
         f"({', '.join(served)}) makes such a hash"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,16 @@ async def test_places_mix(tmp_path: Path) -> None:
         assert (root / "three").read_text() == "1\n1\n"
         summary = await build(root, settings_in(tmp_path), LOCAL, "three")
         assert all(built.cached for built in summary.built.values())
+
+
+async def test_a_service_that_has_another_digest_function(tmp_path: Path) -> None:
+    """The build speaks what the service announces, here BLAKE3 alone, and meets its cache."""
+    settings = settings_in(tmp_path)
+    settings = replace(settings, reapi=replace(settings.reapi, digest_functions=("blake3",)))
+    root = checkout(tmp_path / "project")
+    with trio.fail_after(120):
+        for cached in (False, True):
+            summary = await build(root, settings, LOCAL, "cpp_project")
+            assert not summary.failed
+            built = summary.built["cpp_project"]
+            assert (built.cached, built.action.function) == (cached, "blake3")

@@ -6,10 +6,10 @@ from pathlib import Path
 import trio
 
 from builder.assembly.local import local_service
-from builder.base.digest import Digest
+from builder.base.digest import HASHERS, Digest, digest_of
 from builder.config.settings import Settings
 from builder.net.channel import Channel
-from builder.reapi.digests import to_proto
+from builder.reapi.digests import NUMBERS, to_proto
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.remote import RemoteBlobStore
@@ -23,9 +23,14 @@ def settings(folder: Path) -> Settings:
     return replace(base, store=replace(base.store, path=str(folder / "store")))
 
 
-async def execute(channel: Channel, script: str, *outputs: str) -> pb.ExecuteResponse:
-    job = await put_action(RemoteBlobStore(channel), shell(script, *outputs), {"in": b"data"})
-    request = pb.ExecuteRequest(action_digest=to_proto(job.digest)).SerializeToString()
+async def execute(
+    channel: Channel, script: str, *outputs: str, function: str = "sha256"
+) -> pb.ExecuteResponse:
+    blobs = RemoteBlobStore(channel)
+    job = await put_action(blobs, shell(script, *outputs), {"in": b"data"}, function)
+    request = pb.ExecuteRequest(
+        action_digest=to_proto(job.digest), digest_function=NUMBERS[function]
+    ).SerializeToString()
     operation = operations_pb2.Operation()
     async with channel.stream(EXECUTE) as call:
         await call.send(request)
@@ -46,6 +51,20 @@ async def test_an_action_runs_in_it(tmp_path: Path) -> None:
             data = await RemoteBlobStore(channel).get(Digest(digest.hash, digest.size_bytes))
     assert data == b"data"
     assert response.message.startswith("worker-1 (hermetic: namespaces")
+
+
+async def test_an_action_in_every_digest_function(tmp_path: Path) -> None:
+    """Action, inputs, outputs and result are named by the client's function, and found again."""
+    with trio.fail_after(120):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            for function in HASHERS:
+                for hit in (False, True):
+                    response = await execute(channel, "cat in in > out", "out", function=function)
+                    assert response.cached_result is hit, function
+                    made = response.result.output_files[0].digest
+                    wanted = digest_of(b"datadata", function)
+                    assert Digest(made.hash, made.size_bytes, function) == wanted
+                    assert await RemoteBlobStore(channel).get(wanted) == b"datadata"
 
 
 async def test_the_next_one_meets_its_cache(tmp_path: Path) -> None:

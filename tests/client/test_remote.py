@@ -26,6 +26,7 @@ from builder.client.remote import (
     METADATA,
     RemoteExecutor,
     first_contact,
+    served_function,
     served_priority,
 )
 from builder.client.retry import patient
@@ -315,3 +316,25 @@ async def test_patience() -> None:
     with pytest.raises(UnavailableError):
         await patient(ask, at_once)
     assert left[0] == 94
+
+
+@pytest.mark.parametrize(
+    ("announced", "chosen"),
+    [
+        ([pb.DigestFunction.BLAKE3, pb.DigestFunction.SHA256], "sha256"),
+        ([pb.DigestFunction.VSO, pb.DigestFunction.BLAKE3, pb.DigestFunction.SHA1], "blake3"),
+    ],
+)
+def test_the_digest_function_is_one_that_the_server_has(
+    announced: list[pb.DigestFunction.Value], chosen: str
+) -> None:
+    """SHA-256 where it is served, else the first that is known here."""
+    cache = pb.CacheCapabilities(digest_functions=announced)
+    assert served_function(pb.ServerCapabilities(cache_capabilities=cache)) == chosen
+
+
+def test_a_server_with_no_digest_function_that_is_known_here() -> None:
+    """An error that lists what it has and what it should have."""
+    cache = pb.CacheCapabilities(digest_functions=[pb.DigestFunction.VSO])
+    with pytest.raises(BuilderError, match=r"\(vso\).*sha256"):
+        served_function(pb.ServerCapabilities(cache_capabilities=cache))

@@ -17,12 +17,15 @@ SHA256 = pb.DigestFunction.SHA256
         (0, "a" * 64, ("sha256", "blake3"), "sha256"),
         (0, "a" * 64, ("blake3",), "blake3"),
         (0, "", ("blake3", "sha256"), "blake3"),
+        (0, "a" * 64, ("blake3", "sha256tree", "sha256"), "sha256"),
+        (0, "a" * 40, ("gitsha1", "sha1"), "sha1"),
+        (0, "a" * 40, ("sha256", "gitsha1"), "gitsha1"),
     ],
 )
 def test_the_function_is_named_or_inferred(
     number: int, hash_: str, served: tuple[str, ...], name: str
 ) -> None:
-    """An unnamed function is the first one served that makes hashes of that length."""
+    """An unnamed one is told by length; one that clients must name only if nothing else fits."""
     assert function_of(number, hash_, served) == name
 
 
