@@ -8,8 +8,10 @@ in sight, and a helper killed with SIGKILL leaves its action's orphans behind.
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +31,8 @@ BACKSTOP_S = 10.0
 class FinishedWeakly:
     """See `interface.Finished`."""
 
-    def __init__(self, done: Exit, root_fd: int) -> None:
-        self._exit, self._root_fd = done, root_fd
+    def __init__(self, done: Exit, root_fd: int, place: str) -> None:
+        self._exit, self._root_fd, self._place = done, root_fd, place
 
     @property
     def exit(self) -> Exit:
@@ -52,6 +54,14 @@ class FinishedWeakly:
         if self._root_fd >= 0:
             os.close(self._root_fd)
             self._root_fd = -1
+        await remove(self._place)
+
+
+async def remove(place: str) -> None:
+    """Only root's work trees lie outside of the scratch directory, and root can remove them."""
+    if place:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(shutil.rmtree, place)
 
 
 class WeakSandbox:
@@ -69,15 +79,21 @@ class WeakSandbox:
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, HELD, [self.reason])
         started = trio.current_time()
-        tree = os.path.join(spec.scratch, "tree")
-        await trio.to_thread.run_sync(self._lay_out, wish["inputs"], tree)
-        uid = os.getuid() if self._uid is None else self._uid
-        enforced, job["rlimits"], job["cpus"] = without_groups(
-            wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
-        )
-        job |= {"uid": self._uid, "place": os.fsencode(tree)}
-        setup_us = int((trio.current_time() - started) * 1e6)
-        told = await perform(spec, job)
+        # another user's action cannot reach into directories that are root's alone
+        place = "" if self._uid is None else tempfile.mkdtemp(prefix="builder-action-")
+        tree = os.path.join(place or spec.scratch, "tree")
+        try:
+            await trio.to_thread.run_sync(self._lay_out, wish["inputs"], tree)
+            uid = os.getuid() if self._uid is None else self._uid
+            enforced, job["rlimits"], job["cpus"] = without_groups(
+                wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
+            )
+            job |= {"uid": self._uid, "place": os.fsencode(tree)}
+            setup_us = int((trio.current_time() - started) * 1e6)
+            told = await perform(spec, job)
+        except BaseException:
+            await remove(place)
+            raise
         facts: dict[str, Any] = {
             "report": told,
             "oom_kills": 0,
@@ -87,11 +103,13 @@ class WeakSandbox:
             "setup_us": setup_us,
         }
         done = outcome.conclude(spec, facts, BACKEND, HELD)
-        return FinishedWeakly(done, os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        return FinishedWeakly(done, os.open(tree, flags), place)
 
     def _lay_out(self, inputs: str, tree: str) -> None:
         os.mkdir(tree, 0o755)
         if self._uid is not None:
+            os.chmod(os.path.dirname(tree), 0o711)  # noqa: S103 - to pass, not to look
             os.chown(tree, self._uid, self._uid)
         copy_tree(inputs, tree, self._uid)
 

@@ -20,7 +20,7 @@ import trio
 from builder.sandbox.interface import Sandbox, SandboxSpec
 from builder.sandbox.native import open_sandbox
 
-COUNT = 150
+COUNT = 120
 PARALLEL = 4
 GCC_COUNT = 15
 ANYBODY = 60998
@@ -85,13 +85,15 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
     async with open_sandbox(ready=ready) as sandbox:
         await Bench(sandbox, base_of(base, "cold")).one(empty, "/bin/true")
         cold = time.perf_counter() - started
-        bench = Bench(sandbox, base_of(base, "one"))
-        for _ in range(COUNT):
+        bench, gcc = Bench(sandbox, base_of(base, "one")), Bench(sandbox, base_of(base, "gcc"))
+        peers = Peers(source)
+        for _ in range(COUNT):  # in turn with the peers, so that all meet the same machine
             await bench.one(empty, "/bin/true")
+            peers.one("", "/bin/true")
             await trio.sleep(0.01)  # the next sandbox is made meanwhile, as between real actions
-        gcc = Bench(sandbox, base_of(base, "gcc"))
         for _ in range(GCC_COUNT):
             await gcc.one(source, "gcc", "-c", "a.c", "-o", "a.o")
+            peers.one("_gcc", "gcc", "-c", "a.c", "-o", "peer.o")
         known = Bench(sandbox, base_of(base, "known"))
         many = tree(base, FILES)
         for _ in range(10):
@@ -107,7 +109,7 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
         "inputs_ms_10000_known": median_ms(known.setup),
         "per_second": per_second,
         "cold_start_ms": round(cold * 1000, 1),
-    }
+    } | peers.figures()
 
 
 def base_of(base: Path, name: str) -> Path:
@@ -130,36 +132,36 @@ async def repeat(bench: Bench, inputs: Path) -> None:
         await bench.one(inputs, "/bin/true")
 
 
-def peers(base: Path) -> dict[str, float]:
-    source = base / "source"
-    gcc = ("gcc", "-c", "a.c", "-o", "peer.o")
-    found = {
-        "posix_spawn_ms_p50": spawned(COUNT, ("/bin/true",), source),
-        "posix_spawn_gcc_ms_p50": spawned(GCC_COUNT, gcc, source),
-    }
-    if shutil.which("bwrap"):
-        found["bwrap_ms_p50"] = spawned(COUNT, (*BWRAP, "/bin/true"), source)
-        inside = ("--bind", str(source), "/w", "--chdir", "/w")
-        found["bwrap_gcc_ms_p50"] = spawned(GCC_COUNT, (*BWRAP, *inside, *gcc), source)
-    return found
+class Peers:
+    """The same programs by the cheapest way there is, and by bubblewrap where it is installed."""
 
+    def __init__(self, directory: Path) -> None:
+        self._directory = str(directory)
+        self._samples: dict[str, list[float]] = {}
+        self._bwrap = shutil.which("bwrap")
 
-def spawned(count: int, argv: tuple[str, ...], directory: Path) -> float:
-    """A program run by the cheapest way there is."""
-    samples = []
-    os.chdir(directory)
-    for _ in range(count):
+    def one(self, kind: str, *argv: str) -> None:
+        self._spawn(f"posix_spawn{kind}", ("/usr/bin/env", "-C", self._directory, *argv), argv)
+        if self._bwrap:
+            inside = ("--bind", self._directory, "/w", "--chdir", "/w")
+            self._spawn(f"bwrap{kind}", (*BWRAP, *inside, *argv), argv)
+
+    def _spawn(self, name: str, argv: tuple[str, ...], plain: tuple[str, ...]) -> None:
+        if name == "posix_spawn":
+            argv = plain  # needs no directory
         started = time.perf_counter()
         pid = os.posix_spawnp(argv[0], argv, ENVIRONMENT)
         _, status = os.waitpid(pid, 0)
-        samples.append(time.perf_counter() - started)
+        self._samples.setdefault(name, []).append(time.perf_counter() - started)
         assert status == 0, argv
-    return median_ms(samples)
+
+    def figures(self) -> dict[str, float]:
+        return {f"{name}_ms_p50": median_ms(found) for name, found in self._samples.items()}
 
 
 def measured() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="builder-bench-") as base:
-        return trio.run(measure, Path(base), 4) | peers(Path(base))
+        return trio.run(measure, Path(base), 4)
 
 
 def as_user() -> dict[str, float]:

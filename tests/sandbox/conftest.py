@@ -1,6 +1,9 @@
 """One sandbox, with its own broker, for each test."""
 
-from collections.abc import AsyncIterator
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +16,11 @@ from tests.sandbox.support import READ_ONLY
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with open_sandbox(read_only=READ_ONLY, ready=1) as opened:
         yield opened
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that other users can reach; pytest's own are for one user alone."""
+    with tempfile.TemporaryDirectory(prefix="builder-open-") as place:
+        os.chmod(place, 0o755)
+        yield Path(place)

@@ -50,20 +50,10 @@ def weak() -> Sandbox:
     return WeakSandbox(Options(), "this test wants it")
 
 
-def reachable(base: Path) -> Path:
-    """As root the action is another user, who must get to its work tree."""
-    path = base
-    while path != path.parent and os.getuid() == 0:
-        if path.stat().st_uid == 0 and path.stat().st_mode & 0o011 != 0o011:
-            path.chmod(path.stat().st_mode | 0o011)
-        path = path.parent
-    return base
-
-
 async def test_it_runs_and_says_what_it_is(weak: Sandbox, tmp_path: Path) -> None:
     """Exit code, output and outputs arrive; backend and guarantees promise little."""
     script = "cat a; mkdir d; echo 2 > d/b; echo no >&2; exit 3"
-    done = await shell(weak, reachable(tmp_path), script, files={"a": "1"})
+    done = await shell(weak, tmp_path, script, files={"a": "1"})
     assert (done.exit.exit_code, done.out, done.err) == (3, "1", "no\n")
     assert done.tree == {"a": b"1", "d/b": b"2\n"}
     assert done.exit.backend == "rlimits-only"
@@ -72,9 +62,7 @@ async def test_it_runs_and_says_what_it_is(weak: Sandbox, tmp_path: Path) -> Non
 
 async def test_it_never_runs_as_root(weak: Sandbox, tmp_path: Path) -> None:
     """The action's user is not root, cannot become it, and has no capability."""
-    done = await shell(
-        weak, reachable(tmp_path), "id -u; grep -E 'CapEff|NoNew|Seccomp:' /proc/self/status"
-    )
+    done = await shell(weak, tmp_path, "id -u; grep -E 'CapEff|NoNew|Seccomp:' /proc/self/status")
     words = done.out.split()
     assert words[0] != "0"
     assert words[1:] == ["CapEff:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2"]
@@ -86,7 +74,7 @@ async def test_inputs_are_copies(weak: Sandbox, tmp_path: Path) -> None:
     blob.write_text("precious")
     (tmp_path / "inputs").mkdir()
     os.link(blob, tmp_path / "inputs" / "input")
-    done = await shell(weak, reachable(tmp_path), "echo x > input")
+    done = await shell(weak, tmp_path, "echo x > input")
     assert (done.tree, blob.read_text()) == ({"input": b"x\n"}, "precious")
 
 
@@ -100,7 +88,7 @@ async def test_required_isolation_is_a_refusal(weak: Sandbox, tmp_path: Path) ->
 async def test_memory_is_bounded(weak: Sandbox, tmp_path: Path) -> None:
     """By rlimit, for each process, and said so."""
     limits = Limits(memory_bytes=64 << 20, processes=30)
-    done = await python(weak, reachable(tmp_path), "bytearray(200 << 20)", limits=limits)
+    done = await python(weak, tmp_path, "bytearray(200 << 20)", limits=limits)
     assert "MemoryError" in done.err
     assert "memory=64MiB (rlimit for each process)" in done.exit.limits
 
@@ -112,7 +100,7 @@ async def test_timeout_catches(weak: Sandbox, tmp_path: Path, name: str) -> None
     script = f"{ESCAPISTS[name]}\nimport time\ntime.sleep(600)"
     limits = Limits(wall_s=0.5, grace_s=0.1, output_bytes=1000)
     with trio.fail_after(30):
-        done = await python(weak, reachable(tmp_path), script, mark, limits=limits)
+        done = await python(weak, tmp_path, script, mark, limits=limits)
     assert done.exit.outcome is Outcome.TIMED_OUT
     assert survivors(mark) == []
 
@@ -120,9 +108,7 @@ async def test_timeout_catches(weak: Sandbox, tmp_path: Path, name: str) -> None
 async def test_cancelling_kills(weak: Sandbox, tmp_path: Path) -> None:
     """When nobody waits any more the action is gone before `run` returns."""
     mark = f"{MARK}-weak-{os.getpid()}-cancelled"
-    wanted = spec(
-        reachable(tmp_path), "/usr/bin/python3", "-c", "import time; time.sleep(600)", mark
-    )
+    wanted = spec(tmp_path, "/usr/bin/python3", "-c", "import time; time.sleep(600)", mark)
     with trio.move_on_after(0.5) as scope:
         await weak.run(wanted)
     assert scope.cancelled_caught
@@ -131,17 +117,16 @@ async def test_cancelling_kills(weak: Sandbox, tmp_path: Path) -> None:
 
 async def test_missing_program(weak: Sandbox, tmp_path: Path) -> None:
     """A program that is not there is told as in every tier."""
-    done = await act(weak, reachable(tmp_path), "no-such-program")
+    done = await act(weak, tmp_path, "no-such-program")
     assert (done.exit.outcome, done.exit.exit_code) == (Outcome.NOT_STARTED, 127)
 
 
-def test_no_namespaces_no_sandbox_unless_accepted(tmp_path: Path) -> None:
+def test_no_namespaces_no_sandbox_unless_accepted(open_place: Path) -> None:
     """Without user namespaces it refuses, with the command that helps; by best effort it runs."""
-    wanted = spec(tmp_path, "true", files={"in": "in "})
+    wanted = spec(open_place, "true", files={"in": "in "})
     home = Path(__file__).parents[2]
     for path in (Path(wanted.input_root), Path(wanted.scratch)):
         os.chown(path, 60998, 60998) if os.getuid() == 0 else None
-    reachable(tmp_path)
     who = {"user": 60998, "group": 60998, "extra_groups": []} if os.getuid() == 0 else {}
     argv = [sys.executable, "-B", "-c", WITHOUT_NAMESPACES, TRY_BOTH]
     done = subprocess.run(
