@@ -139,9 +139,10 @@ class WorkerProgram:
             self._outbox = outbox
             if self._drain_wanted.is_set():
                 self._say(workers_pb2.FromWorker(draining=workers_pb2.Draining(reason="drained")))
+            tell = self._log.info if self._failures else self._log.debug
+            tell("Connected to the coordinator", held=len(self._leases.ids))
             self._failures = 0
             self.connected.set()
-            self._log.debug("Connected to the coordinator")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_send_all, call, mail)
                 nursery.start_soon(self._heartbeats, welcome.heartbeat_interval.ToNanoseconds())
