@@ -1,5 +1,5 @@
-"""What a server does about connections in the course of time: one pass over all of them every
-second, instead of a task for each, which would be most of what an idle connection costs.
+"""What a server does about connections in the course of time: one pass over all of them every few
+seconds, instead of a task for each, which would be most of what an idle connection costs.
 
 - A client that does not finish its preface, or a header block, in `headers_s` is closed.
 - After `ping_after_s` of silence it gets a PING; no sound for `ping_answer_s` more, and it is gone.
@@ -16,7 +16,7 @@ import trio
 
 from builder.net.serving import ServerLink
 
-EVERY_S = 1.0
+EVERY_S = 2.5
 KEEPALIVE_PING = b"are you?"  # eight octets
 
 
@@ -81,7 +81,7 @@ def _age(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> None:
 async def watch(
     links: dict[ServerLink, None], upkeep: Upkeep, chance: Callable[[], float] = random.random
 ) -> None:
-    """Judge every connection every second, for ever."""
+    """Judge every connection every few seconds, for ever."""
     seen: dict[ServerLink, Watched] = {}
     while True:
         await trio.sleep(EVERY_S)

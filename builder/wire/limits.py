@@ -25,3 +25,12 @@ class Limits:
     max_control: int = 10_000  # PING, SETTINGS, PRIORITY, empty and unknown frames
     max_tiny_data: int = 20_000  # DATA below 64 octets that ends neither message nor stream
     max_continuations: int = 64  # frames of one header block
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what a client cannot know before it has our SETTINGS."""
+        if not 65_535 <= self.stream_window <= 2**31 - 1:
+            raise ValueError(f"stream_window of {self.stream_window}: from 65535 to 2^31-1")
+        if not 65_535 <= self.connection_window <= 2**31 - 1:
+            raise ValueError(f"connection_window of {self.connection_window}: 65535 to 2^31-1")
+        if not 16_384 <= self.max_frame <= 2**24 - 1:
+            raise ValueError(f"max_frame of {self.max_frame}: from 16384 to 2^24-1")

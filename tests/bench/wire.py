@@ -70,6 +70,7 @@ def others(port: int, process: psutil.Process) -> dict[str, float]:
         "small_beside_streams_ms_p50": round(p50 * 1e3, 2),
         "small_beside_streams_ms_p99": round(p99 * 1e3, 2),
         "idle_connection_kib": round(streams.idle_kib(port, process.pid), 1),
+        "idle_1000_connections_core_percent": round(100 * streams.idle_cpu_share(port, process), 2),
         "rss_growth_200_streams_mib": round(streams.stalled_rss_kib(port, process.pid) / 1024, 1),
     }
 

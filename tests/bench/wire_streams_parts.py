@@ -7,6 +7,7 @@ import socket
 import time
 from pathlib import Path
 
+import psutil
 from hpack import Encoder
 
 from builder.wire import frames
@@ -172,3 +173,24 @@ def small_calls_beside_streams(port: int, big: int = 8, calls: int = 1000) -> tu
     peer.sock.close()
     times.sort()
     return times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+def idle_cpu_share(
+    port: int, process: psutil.Process, count: int = 1000, seconds: float = 5.0
+) -> float:
+    """The share of a core that connections take which do nothing but a PING every 10 s each."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(connect(port)) for _ in range(count)]
+        for sock in socks:
+            sock.recv(100)
+        time.sleep(0.5)  # the last SETTINGS are handled
+        before = sum(process.cpu_times()[:2])
+        started = time.perf_counter()
+        sent = 0
+        while (elapsed := time.perf_counter() - started) < seconds:
+            if sent < elapsed * count / 10:
+                socks[sent % count].sendall(frames.ping(b"12345678"))
+                sent += 1
+            else:
+                time.sleep(0.005)
+        return (sum(process.cpu_times()[:2]) - before) / elapsed

@@ -17,6 +17,7 @@ from builder.wire.events import (
     StreamReset,
 )
 from builder.wire.frames import ErrorCode
+from builder.wire.limits import Limits
 from builder.wire.server import ServerConnection
 from tests.wire.peers import (
     START,
@@ -572,3 +573,12 @@ def test_cuts_do_not_change_the_story(cuts: list[int]) -> None:
         e for e in _heard([STORY]) if e[:2] != ("reset", 45)
     ]
     assert (41, "/t.S/Large", bytes(range(256)) * 300) in events
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stream_window": 1000}, {"connection_window": 2**31}, {"max_frame": 1000}]
+)
+def test_limits_that_no_client_could_keep(wrong: dict[str, int]) -> None:
+    """6.5.2: a client uses the defaults until it has seen our SETTINGS."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Limits(**wrong)
