@@ -70,6 +70,10 @@ class InputCache:
     def size_bytes(self) -> int:
         return self._content.size_bytes
 
+    def has(self, root: Digest) -> bool:
+        """Whether a checkout of this root needs nothing fetched."""
+        return root in self._trees
+
     @asynccontextmanager
     async def checkout(self, blobs: BlobStore, root: Digest) -> AsyncIterator[InputRoot]:
         """The input root, there until the block ends.

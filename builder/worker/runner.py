@@ -123,10 +123,11 @@ class ActionRunner:
         self, job: Job, timeline: Timeline, report: Report, stack: AsyncExitStack
     ) -> pb.ExecuteResponse:
         timeline.mark("input_fetch_start")
-        report(Stage.FETCHING, timeline.partial())
         action, todo = await self._messages(job)
         spec = self._spec(job, action, todo)
         root = from_proto(action.input_root_digest, job.digest.function)
+        if not self._inputs.has(root):  # a stage that takes no time is not worth a message
+            report(Stage.FETCHING, timeline.partial())
         inputs = await stack.enter_async_context(self._inputs.checkout(self._blobs, root))
         _check_places(todo, inputs)
         scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
@@ -141,7 +142,8 @@ class ActionRunner:
         if finished.exit.outcome is Outcome.CANCELLED:
             raise CancelledError(f"the action was cancelled on worker {self._name}")
         timeline.mark("output_upload_start")
-        report(Stage.UPLOADING, timeline.partial())
+        if todo.outputs:
+            report(Stage.UPLOADING, timeline.partial())
         response = await self._bring_back(job, todo, finished)
         timeline.mark("output_upload_completed")
         timeline.mark("worker_completed")
