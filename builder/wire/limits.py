@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from builder.base.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -27,10 +29,10 @@ class Limits:
     max_continuations: int = 64  # frames of one header block
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what a client cannot know before it has our SETTINGS."""
+        """Raises UsageError for what a client cannot know before it has our SETTINGS."""
         if not 65_535 <= self.stream_window <= 2**31 - 1:
-            raise ValueError(f"stream_window of {self.stream_window}: from 65535 to 2^31-1")
+            raise UsageError(f"stream_window of {self.stream_window}: from 65535 to 2^31-1")
         if not 65_535 <= self.connection_window <= 2**31 - 1:
-            raise ValueError(f"connection_window of {self.connection_window}: 65535 to 2^31-1")
+            raise UsageError(f"connection_window of {self.connection_window}: 65535 to 2^31-1")
         if not 16_384 <= self.max_frame <= 2**24 - 1:
-            raise ValueError(f"max_frame of {self.max_frame}: from 16384 to 2^24-1")
+            raise UsageError(f"max_frame of {self.max_frame}: from 16384 to 2^24-1")

@@ -5,6 +5,7 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.base.errors import UsageError
 from builder.wire import frames, heads
 from builder.wire.events import (
     ConnectionEnded,
@@ -580,5 +581,5 @@ def test_cuts_do_not_change_the_story(cuts: list[int]) -> None:
 )
 def test_limits_that_no_client_could_keep(wrong: dict[str, int]) -> None:
     """6.5.2: a client uses the defaults until it has seen our SETTINGS."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
         Limits(**wrong)
