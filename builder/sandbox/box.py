@@ -56,7 +56,7 @@ class Box:
         self.sock, self.far_end = link.pair()
         self.state = MAKING
         self.pidfd = self._view = self.oom_event = -1
-        self._group: Group | None = None
+        self._group = Group(host.groups, number)
         self.run_id = -1
         self.enforced: dict[str, str] = {}
         self.tree_kind = ""
@@ -67,10 +67,14 @@ class Box:
         self.setup_us = 0
         self.outcome: report.Report | None = None
 
+    def order(self) -> "tuple[int, ...]":
+        """The descriptors that its init is born with: its link, and the entrances to its groups."""
+        return (self.far_end.fileno(), *self._group.entrances)
+
     def made(self, fds: list[int]) -> None:
-        """The init has prepared itself; put it under control groups. Raises OSError."""
+        """The init has prepared itself, and entered its control groups."""
         self.pidfd, self._view = fds
-        self._group = Group(self._host.groups, self.number, pid_of(self.pidfd))
+        self._group.entered(pid_of(self.pidfd))
         self.state = READY
 
     def begin(self, run_id: int, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
@@ -109,7 +113,6 @@ class Box:
 
     def _limit(self, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
         """By control group where there is one, else by what the process itself can bear."""
-        assert self._group is not None
         has = self._host.groups.has
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
         if wish["memory"] is not None and has("memory"):
@@ -152,10 +155,10 @@ class Box:
             pass
 
     def oom_kills(self) -> int:
-        return self._group.oom_kills() if self._group else 0
+        return self._group.oom_kills()
 
     def usage(self) -> "Mapping[str, int]":
-        return self._group.usage() if self._group else {}
+        return self._group.usage()
 
     def descriptors(self) -> list[int]:
         """What the loop watches."""
@@ -170,5 +173,4 @@ class Box:
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
-        if self._group is not None:
-            self._group.remove()
+        self._group.remove()

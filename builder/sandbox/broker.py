@@ -183,7 +183,7 @@ class Broker:
         self._number += 1
         box = Box(self._host, self._number, network)
         order = zygote.FULL_NETWORK if network == FULL else b"N"
-        link.send_packet(self._forks, order, (box.far_end.fileno(),))
+        link.send_packet(self._forks, order, box.order())
         box.far_end.close()
         self._boxes[box.number] = box
         self._watch(box)
@@ -220,11 +220,7 @@ class Broker:
     def _heard(self, box: Box, packet: bytes, fds: list[int]) -> None:
         kind = packet[:1]
         if kind == inside.READY and box.state == "making" and len(fds) == 2:
-            try:
-                box.made(fds)
-            except OSError as error:
-                self._failed(box, f"control groups: {error}")
-                return
+            box.made(fds)
             self._watch(box)
             self._match()
             return

@@ -48,9 +48,15 @@ class Kit:
         self.calls = calls
 
 
-def main(sock: "_socket.socket", kit: Kit, full_network: bool) -> None:
-    """Prepare, run one action, report. Never returns."""
+def main(sock: "_socket.socket", entrances: list[int], kit: Kit, full_network: bool) -> None:
+    """Prepare, run one action, report. Never returns.
+
+    `entrances` are the control groups to enter, before their namespace is unshared.
+    """
     try:
+        for entrance in entrances:
+            os.write(entrance, b"0")
+            os.close(entrance)
         prepare(sock, kit, full_network)
         packet, fds = link.receive_packet(sock)
         if packet:

@@ -102,17 +102,21 @@ def serve(channel: "_socket.socket", root: "list[plan.Operation]", trees: "dict[
 def fork_sandbox(
     channel: "_socket.socket", own: int, fds: list[int], kit: inside.Kit, full_network: bool
 ) -> None:
-    """One sandbox as PID 1 of a namespace of its own; `fds[0]` is its link to the broker."""
+    """One sandbox as PID 1 of a namespace of its own.
+
+    `fds` are its link to the broker and the entrances to its control groups.
+    """
     try:
         identity.unshare(identity.CLONE_NEWPID)
         if os.fork() == 0:
             channel.close()
             os.close(own)
-            inside.main(_socket.socket(fileno=fds[0]), kit, full_network)
+            inside.main(_socket.socket(fileno=fds[0]), fds[1:], kit, full_network)
         identity.set_namespace(own, identity.CLONE_NEWPID)
     except OSError as error:
         broken = _socket.socket(fileno=os.dup(fds[0]))
         link.send_packet(broken, DOWN + f"the zygote cannot fork: {error}".encode())
         broken.close()
     finally:
-        os.close(fds[0])
+        for fd in fds:
+            os.close(fd)

@@ -189,37 +189,53 @@ def enable(path: str, controllers: tuple[str, ...]) -> None:
 
 
 class Group:
-    """The groups of one sandbox, one in each tree."""
+    """The groups of one sandbox, one in each tree.
 
-    def __init__(self, groups: Groups, number: int, pid: int) -> None:
+    `entrances` are descriptors through which a process of any user may enter by writing "0":
+    the kernel asks who opened them. Entering waits for all processors, so the sandbox's init
+    does it while it prepares itself, and the broker does not wait. Where few need a group it is
+    entered on demand.
+    """
+
+    def __init__(self, groups: Groups, number: int) -> None:
         self._paths: list[str] = []
         self._at: dict[str, tuple[int, str]] = {}
-        self._name, self._pid = str(number), pid
+        self._name, self._pid = str(number), 0
+        self.entrances: list[int] = []
         self._later: list[Place] = []
         try:
             for tree in groups.trees:
-                # entering a group is dear (it waits for all processors): not where few need it
                 if ON_DEMAND.issuperset(tree.controllers):
                     self._later.append(tree)
                 else:
-                    self._enter(tree)
+                    flags = os.O_WRONLY | os.O_CLOEXEC
+                    self.entrances.append(os.open(self._make(tree) + "/cgroup.procs", flags))
         except OSError:
             self.remove()
             raise
 
-    def _enter(self, tree: Place) -> None:
+    def entered(self, pid: int) -> None:
+        """The init has come in; its number is needed for the groups on demand."""
+        self._pid = pid
+        self._close()
+
+    def _close(self) -> None:
+        while self.entrances:
+            os.close(self.entrances.pop())
+
+    def _make(self, tree: Place) -> str:
         path = os.path.join(tree.path, self._name)
         os.mkdir(path, 0o755)
         self._paths.append(path)
         for controller in tree.controllers:
             self._at[controller] = (tree.version, path)
-        write_file(path + "/cgroup.procs", str(self._pid))
+        return path
 
     def limit(self, memory: int | None, processes: int | None, cores: float | None) -> None:
         """Write the limits that have a controller here."""
         if cores is not None:
             while self._later:
-                self._enter(self._later.pop())
+                write_file(self._make(self._later.pop()) + "/cgroup.procs", str(self._pid))
         if memory is not None and "memory" in self._at:
             version, path = self._at["memory"]
             if version == V2:
@@ -302,6 +318,7 @@ class Group:
 
     def remove(self) -> None:
         """After the last process has gone."""
+        self._close()
         for path in self._paths:
             remove_group(path, REMOVE_PATIENCE_S)
         self._paths.clear()
