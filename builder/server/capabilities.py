@@ -13,6 +13,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import semver_pb2
 from builder.server.instances import Instances
 from builder.server.messages import parse
+from builder.server.splitting import FAST_CDC, REP_MAX
 
 NAME = "build.bazel.remote.execution.v2.Capabilities"
 COMPRESSORS = {"zstd": pb.Compressor.ZSTD, "deflate": pb.Compressor.DEFLATE}
@@ -31,7 +32,7 @@ class Served:
     compressors: Sequence[str] = ()
     max_blob_bytes: int = 0  # 0: no limit of its own
     node_properties: Sequence[str] = ()
-    high_minor: int = 11  # splitting and splicing of blobs make 2.12
+    chunking: bool = False  # splitting and splicing of blobs; they make 2.12
 
 
 class CapabilitiesService:
@@ -75,8 +76,10 @@ def capabilities(served: Served) -> pb.ServerCapabilities:
             max_cas_blob_size_bytes=served.max_blob_bytes,
         ),
         low_api_version=semver_pb2.SemVer(major=2, minor=0),
-        high_api_version=semver_pb2.SemVer(major=2, minor=served.high_minor),
+        high_api_version=semver_pb2.SemVer(major=2, minor=12 if served.chunking else 11),
     )
+    if served.chunking:
+        _announce_chunking(message.cache_capabilities)
     if served.execution:
         message.execution_capabilities.CopyFrom(
             pb.ExecutionCapabilities(
@@ -88,3 +91,11 @@ def capabilities(served: Served) -> pb.ServerCapabilities:
             )
         )
     return message
+
+
+def _announce_chunking(cache: pb.CacheCapabilities) -> None:
+    cache.split_blob_support = cache.splice_blob_support = True
+    cache.fast_cdc_2020_params.avg_chunk_size_bytes = FAST_CDC.average
+    cache.fast_cdc_2020_params.seed = FAST_CDC.seed
+    cache.rep_max_cdc_params.min_chunk_size_bytes = REP_MAX.minimum
+    cache.rep_max_cdc_params.horizon_size_bytes = REP_MAX.horizon

@@ -1,4 +1,4 @@
-"""ContentAddressableStorage: find, batches of small blobs, trees.
+"""ContentAddressableStorage: find, batches of small blobs, trees, chunks.
 
 Answers come at once where the store can give them at once; a batch that takes longer than a few
 milliseconds of work becomes a task, so that it does not hold up the connection's other calls.
@@ -18,6 +18,7 @@ from builder.reapi.status import to_status
 from builder.server.compressed import acceptable, pack, plain
 from builder.server.instances import Instances
 from builder.server.messages import parse
+from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
 from builder.stores.interface import BlobStore, InlineStore
 
@@ -39,6 +40,7 @@ class CasService:
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
         max_batch_bytes: int = MAX_BATCH_BYTES,
         compressors: Sequence[str] = (),
+        splitter: Splitter | None = None,
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
@@ -47,6 +49,7 @@ class CasService:
         self._max_batch = max_batch_bytes
         self._compressors = frozenset(compressors)
         self._trees = TreeReader(blobs, instances, functions)
+        self._splitter = splitter
 
     def service(self) -> Service:
         limit = self._max_batch + 1024 * 1024  # digests and frames around the data
@@ -63,7 +66,16 @@ class CasService:
                 ),
                 Method(f"/{NAME}/BatchReadBlobs", unary=self.batch_read),
                 Method(f"/{NAME}/GetTree", stream=self._trees.get_tree),
+                *self._chunking(),
             ),
+        )
+
+    def _chunking(self) -> tuple[Method, ...]:
+        if self._splitter is None:
+            return ()
+        return (
+            Method(f"/{NAME}/SplitBlob", unary=self._splitter.split),
+            Method(f"/{NAME}/SpliceBlob", unary=self._splitter.splice),
         )
 
     def find_missing(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.base.errors import InvalidArgumentError
-from builder.reapi.chunking import GEAR, FastCdc2020, RepMaxCdc
+from builder.reapi.chunking import GEAR, Chunker, FastCdc2020, RepMaxCdc, lengths
 
 S = b"".join(sha256(n.to_bytes(8)).digest() for n in range(2048))
 
@@ -31,7 +31,7 @@ def test_the_gear_table() -> None:
 def test_fast_cdc_2020() -> None:
     """The vector for an average of 4 KiB."""
     wanted = "6479 4103 5600 4891 5744 6104 5790 4684 2228 4975 5114 6345 3479"
-    assert list(FastCdc2020(4096).lengths(S)) == [int(n) for n in wanted.split()]
+    assert list(lengths(FastCdc2020(4096), S)) == [int(n) for n in wanted.split()]
 
 
 def test_rep_max_cdc() -> None:
@@ -40,22 +40,22 @@ def test_rep_max_cdc() -> None:
         "3727 2836 2474 2250 3579 2982 2049 2530 3294 2324 4010 2088 2285 3023 3184 2174 "
         "2268 2626 2154 2360 2075 2295 2935 4014"
     )
-    assert list(RepMaxCdc(2048, 16384).lengths(S)) == [int(n) for n in wanted.split()]
+    assert list(lengths(RepMaxCdc(2048, 16384), S)) == [int(n) for n in wanted.split()]
 
 
 def test_rep_max_cdc_without_a_horizon_is_uniform() -> None:
     """There is only one position to choose from."""
-    assert list(RepMaxCdc(2048, 0).lengths(S)) == [2048] * 32
+    assert list(lengths(RepMaxCdc(2048, 0), S)) == [2048] * 32
 
 
 @given(st.binary(max_size=20000), st.integers(0, 3))
 def test_chunks_are_the_whole_and_of_the_right_size(data: bytes, repeat: int) -> None:
     """Nothing lost; every chunk within its bounds, but the last one of FAST_CDC_2020."""
     data = data * (repeat + 1)
-    fast = list(FastCdc2020(1024).lengths(data))
+    fast = list(lengths(FastCdc2020(1024), data))
     assert sum(fast) == len(data)
     assert all(256 <= n <= 4096 for n in fast[:-1])
-    repeated = list(RepMaxCdc(64, 512).lengths(data))
+    repeated = list(lengths(RepMaxCdc(64, 512), data))
     assert sum(repeated) == len(data)
     assert all(64 <= n < 128 for n in repeated[:-1])
     assert len(repeated) <= 1 or 64 <= repeated[-1] < 128
@@ -63,14 +63,15 @@ def test_chunks_are_the_whole_and_of_the_right_size(data: bytes, repeat: int) ->
 
 def test_an_edit_moves_few_boundaries() -> None:
     """After a change at the front, the chunks at the end are the same."""
-    for chunker in (FastCdc2020(1024), RepMaxCdc(512, 4096)):
-        before, after = list(chunker.lengths(S)), list(chunker.lengths(b"edit" + S))
+    chunkers: tuple[Chunker, ...] = (FastCdc2020(1024), RepMaxCdc(512, 4096))
+    for chunker in chunkers:
+        before, after = list(lengths(chunker, S)), list(lengths(chunker, b"edit" + S))
         assert list(islice(reversed(before), 20)) == list(islice(reversed(after), 20))
 
 
 def test_a_seed_moves_the_boundaries() -> None:
     """So that chunk sizes do not tell what the content is."""
-    assert list(FastCdc2020(4096, 666).lengths(S)) != list(FastCdc2020(4096).lengths(S))
+    assert list(lengths(FastCdc2020(4096, 666), S)) != list(lengths(FastCdc2020(4096), S))
 
 
 @pytest.mark.parametrize("average", [512, 3000, 2 << 20])
