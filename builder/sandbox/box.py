@@ -101,6 +101,7 @@ class Box:
         self.state = RUNNING
         now = time.monotonic()
         self.setup_us = int((now - started) * 1e6)
+        self._host.trees.release()
         if job["wall_s"] is not None:
             self.deadline = now + job["wall_s"] + job["grace_s"] + BACKSTOP_S
 
@@ -167,6 +168,7 @@ class Box:
     def destroy(self) -> None:
         """Let go of everything; its processes must have gone. Raises OSError from the groups."""
         self.state = GONE
+        self._host.trees.release()
         self.sock.close()
         self.far_end.close()
         for name in ("pidfd", "_view", "oom_event", "root"):

@@ -36,6 +36,7 @@ class WorkTrees:
 
     def __init__(self, owner: int | None, owners: int) -> None:
         self._owner, self._owners = owner, owners
+        self._done_with: list[int] = []
         self._ways: list[tuple[str, Callable[[str, str], int]]] = [
             ("overlay", self._by_descriptor),
             ("overlay", self._by_path),
@@ -61,6 +62,12 @@ class WorkTrees:
             return tree, name
         raise AssertionError("one way returns or raises")
 
+    def release(self) -> None:
+        """Close what `make` needed. The end of a detached mount waits for all processors, so
+        this is called when the action already runs."""
+        while self._done_with:
+            os.close(self._done_with.pop())
+
     def _lower(self, inputs: str) -> int:
         tree = mounts.detached_tree(inputs, recursive=False)
         try:
@@ -85,8 +92,7 @@ class WorkTrees:
             layers: list[tuple[str, str | int | None]] = list(zip(names, opened, strict=True))
             return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
         finally:
-            for fd in opened:
-                os.close(fd)
+            self._done_with += opened
 
     def _by_path(self, inputs: str, scratch: str) -> int:
         place = os.path.join(scratch, "lower")
