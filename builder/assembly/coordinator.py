@@ -61,6 +61,7 @@ class Hooks:
     joined: Callable[[str], None] = lambda _name: None
     pool: Callable[[], control_pb2.PoolState] = control_pb2.PoolState
     problems: Callable[[], Sequence[str]] = tuple
+    hold: Callable[[int | None], None] | None = None
 
 
 @dataclass(slots=True)
@@ -170,7 +171,7 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         control = ControlService(
-            scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems)
+            scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems, hooks.hold)
         )
         services = [*_services(settings, stores, scheduler, cache), control.service()]
         health = HealthService([service.name for service in services])

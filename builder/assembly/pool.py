@@ -1,112 +1,133 @@
-"""The pool of local workers: which command they are, and who keeps them."""
+"""The pool from the settings: the machine that decides, the keeper that performs, the provider."""
 
-import os
 import random
-import sys
-import zipfile
-from collections.abc import Callable
-from pathlib import Path
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import trio
 
-import builder
-from builder.assembly.worker import own_cores
+from builder.assembly.machines import Machines, machines_of
 from builder.config.settings import Settings
-from builder.pool.keeper import PoolKeeper, hold
-from builder.providers.local import LocalProvider
+from builder.pool.keeper import PoolKeeper
+from builder.providers.interface import Provider
 from builder.reapi.pb import control_pb2
 from builder.scale.autoscaler import Autoscaler, Bounds
+from builder.scale.choice import Wanted, choose
+from builder.schedule.demand import Demand
+from builder.schedule.events import DrainRequested, WorkerVanished
+from builder.server.control import NO_HURRY_S
+from builder.server.scheduler import Scheduler
 from builder.telemetry.log import get_logger
 
 log = get_logger()
-KILL_AFTER_S = 10.0  # beyond its own drain grace
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to dial, not to bind
 
 
-def own_program() -> list[str]:
-    """The command that starts this very program again."""
-    if zipfile.is_zipfile(sys.argv[0]):
-        return [sys.executable, os.path.abspath(sys.argv[0])]
-    return [sys.executable, "-m", "builder"]
+def autoscaler(settings: Settings, machines: Machines, size: int, now: float) -> Autoscaler:
+    """Without `autoscale` the policy is static; an operator may hold another size all the same."""
+    pool = settings.pool
+    bounds = Bounds(
+        minimum=pool.min,
+        maximum=pool.max,
+        start=size,
+        slots=machines.slots,
+        up_cooldown_s=pool.scale_up_cooldown,
+        down_cooldown_s=pool.scale_down_cooldown,
+        alpha=pool.alpha,
+        window=pool.window,
+        start_up_guess_s=machines.start_up_guess_s,
+    )
+    wanted = Wanted(
+        up=pool.scale_up_threshold,
+        down=pool.scale_down_threshold,
+        size=size,
+        wait_s=machines.wait_s,
+    )
+    policy = choose(pool.policy if pool.autoscale else "static", wanted)
+    return Autoscaler(bounds, policy, now)
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Ours, with what the command line of a worker does not say.
-
-    Children speak up from WARNING on, so that the service's own lines stand alone; with DEBUG
-    they tell everything.
-    """
-    environment = dict(os.environ)
-    beside = str(Path(builder.__file__).parent.parent)
-    path = [beside, *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(path)
-    level = settings.logging.level
-    environment["BUILDER_LOG_LEVEL"] = "warning" if level == "info" else level
-    environment["BUILDER_LOG_FORMAT"] = settings.logging.format
-    for name in ("BUILDER_WORKER_NAME", "BUILDER_COORDINATOR", "BUILDER_SCRATCH"):
-        environment.pop(name, None)  # for one worker or for clients; the pool names its own
-    if settings.coordinator.join_token is not None:
-        environment["BUILDER_JOIN_TOKEN"] = settings.coordinator.join_token.reveal()
-    return environment
-
-
-def dialled(address: str) -> str:
-    """How a process on this host reaches what is bound to `address`."""
-    host, _, port = address.rpartition(":")
-    return f"{ANYWHERE.get(host, host)}:{port}"
-
-
-class LocalPool:
-    """Worker processes on this host, as many as the settings' minimum (or target)."""
+class Pool:
+    """The workers that this service starts and ends. `size` is what it begins with."""
 
     def __init__(self, settings: Settings, config: str | None) -> None:
+        pool = settings.pool
+        self.size = max(pool.min, min(pool.max, pool.target or pool.min))
         self._settings = settings
-        self._config = config
-        self._address = ""
-        self._vanished: Callable[[str, str], None] = lambda _name, _why: None
-        self.size = settings.pool.target or settings.pool.min
-        self.size = max(settings.pool.min, min(settings.pool.max, self.size))
-        self.provider = LocalProvider(
-            self._argv,
-            settings.worker.drain_grace + KILL_AFTER_S,
-            self._exited,
-            child_environment(settings),
-        )
-        bounds = Bounds(minimum=self.size, maximum=settings.pool.max)
-        machine = Autoscaler(bounds, hold(self.size), trio.current_time())
-        self.keeper = PoolKeeper(self.provider, machine, random.random)
+        self._machines = machines_of(settings, config)
+        self._scheduler: Scheduler | None = None
+        self._keeper: PoolKeeper | None = None
 
-    def joins(self, address: str, vanished: Callable[[str, str], None]) -> None:
-        """Where the coordinator listens, and whom to tell that a worker is gone for good.
+    @asynccontextmanager
+    async def open(self, scheduler: Scheduler, address: str) -> AsyncIterator[PoolKeeper]:
+        """A keeper that is to be run; leaving ends the workers that cannot live without us.
 
-        To be said before the pool is run.
+        `address` is where the coordinator listens.
         """
-        self._address = dialled(address)
-        self._vanished = vanished
+        self._scheduler = scheduler
+        now = trio.current_time()
+        async with self._machines.open(address, self._exited) as provider:
+            self._keeper = self._keep(provider, now)
+            scheduler.watch(self._keeper.load_changed)
+            yield self._keeper
+
+    def _keep(self, provider: Provider, now: float) -> PoolKeeper:
+        return PoolKeeper(
+            provider,
+            autoscaler(self._settings, self._machines, self.size, now),
+            self,
+            random.random,
+            run_id=uuid.uuid4().hex[:12],
+            patience_s=self._machines.patience_s,
+        )
+
+    # ---- what the keeper asks of the coordinator
+
+    def demand(self) -> Demand:
+        assert self._scheduler is not None
+        return self._scheduler.demand(self._settings.pool.name)
+
+    def drain(self, worker: str, why: str) -> None:
+        assert self._scheduler is not None
+        self._scheduler.post(DrainRequested(worker, NO_HURRY_S, why))
+
+    def _exited(self, name: str, how: str) -> None:
+        """A worker's process of ours is gone: its actions need not wait for it."""
+        assert self._scheduler is not None
+        self._scheduler.post(WorkerVanished(name, f"its process ended ({how})"))
+        if self._keeper is not None:
+            self._keeper.look()
+
+    # ---- what the coordinator asks of the pool
+
+    def hold(self, workers: int | None) -> None:
+        if self._keeper is not None:
+            what = "is released" if workers is None else f"is held at {workers} by an operator"
+            log.info(f"Worker pool: {what}")
+            self._keeper.hold(workers)
 
     def worker_joined(self, name: str) -> None:
-        """For the coordinator: a worker, ours or another, is welcome."""
-        self.keeper.worker_joined(name)
-        tell = log.debug if name in self.provider.pids() else log.info
+        """A worker, ours or another, is welcome."""
+        tell = log.debug if self._machines.is_own(name) else log.info
         tell("Worker joined", worker=name)
 
     def state(self) -> control_pb2.PoolState:
-        pool, now = self._settings.pool, self.keeper.snapshot()
-        return control_pb2.PoolState(
+        pool = self._settings.pool
+        state = control_pb2.PoolState(
             minimum=pool.min,
             maximum=pool.max,
-            desired=now.desired,
             autoscale=pool.autoscale,
-            decision=now.decision,
+            policy=pool.policy,
+            provider=pool.provider,
         )
-
-    def _exited(self, name: str, how: str) -> None:
-        self._vanished(name, f"its process ended ({how})")
-        self.keeper.look()
-
-    def _argv(self, name: str) -> list[str]:
-        slots = self._settings.worker.slots or max(1, own_cores() // max(1, self.size))
-        scratch = Path(self._settings.worker.scratch) / name
-        argv = [*own_program(), "worker", "--coordinator", self._address, "--name", name]
-        argv += ["--slots", str(slots), "--scratch", str(scratch), "--exit-with-stdin"]
-        return [*argv, "--config", self._config] if self._config is not None else argv
+        if self._keeper is not None:
+            now = self._keeper.snapshot()
+            state.desired = now.desired
+            state.decision = now.decision
+            state.predicted_load = now.predicted_load
+            state.trend = now.trend
+            state.next_action = now.next_action
+            state.ready, state.starting, state.leaving = now.ready, now.starting, now.leaving
+            if now.held is not None:
+                state.held = now.held
+        return state

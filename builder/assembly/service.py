@@ -14,13 +14,14 @@ import trio
 
 from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
 from builder.assembly.pages import open_pages
-from builder.assembly.pool import LocalPool
+from builder.assembly.pool import Pool
 from builder.assembly.signals import obey_signals
 from builder.base.errors import UsageError
 from builder.config.checks import exposed
 from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host.lock import owned
+from builder.pool.keeper import PoolKeeper
 from builder.telemetry.log import get_logger
 
 log = get_logger()
@@ -43,7 +44,7 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
             await _serve_alone(settings, stopping)
         else:
             with owned(Path(settings.worker.scratch), WORKERS_LOCK):
-                await _serve_with_pool(settings, LocalPool(settings, config), stopping)
+                await _serve_with_pool(settings, Pool(settings, config), stopping)
         nursery.cancel_scope.cancel()
     log.info("Remote execution service stopped")
 
@@ -66,15 +67,14 @@ async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
         await coordinator.drain()
 
 
-async def _serve_with_pool(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
-    hooks = Hooks(joined=pool.worker_joined, pool=pool.state)
+async def _serve_with_pool(settings: Settings, pool: Pool, stopping: trio.Event) -> None:
+    hooks = Hooks(joined=pool.worker_joined, pool=pool.state, hold=pool.hold)
     async with _coordinator(settings, hooks) as coordinator:
-        pool.joins(coordinator.coordinator, coordinator.worker_vanished)
         _tell_pool(settings, pool.size)
-        async with pool.provider:
+        async with pool.open(coordinator.scheduler, coordinator.coordinator) as keeper:
             async with trio.open_nursery() as keeping:
-                keeping.start_soon(pool.keeper.run)
-                await _first_workers(settings, pool, stopping)
+                keeping.start_soon(keeper.run)
+                await _first_workers(settings, keeper, pool.size, stopping)
                 if not stopping.is_set():
                     _ready(coordinator)
                 await stopping.wait()
@@ -89,11 +89,8 @@ def _tell_joined(name: str) -> None:
 
 def _tell_pool(settings: Settings, size: int) -> None:
     workers = f"{size} worker{'s' if size != 1 else ''}"
-    if not settings.pool.autoscale:
-        log.info(f"Worker pool: {workers}")
-        return
-    log.info(f"Worker pool: {workers} (autoscale enabled)")
-    log.info("  Autoscale holds the pool at its minimum: this version does not scale it yet")
+    autoscale = " (autoscale enabled)" if settings.pool.autoscale else ""
+    log.info(f"Worker pool: {workers}{autoscale}")
 
 
 def _ready(coordinator: Coordinator) -> None:
@@ -101,13 +98,15 @@ def _ready(coordinator: Coordinator) -> None:
     log.info("Remote execution service ready")
 
 
-async def _first_workers(settings: Settings, pool: LocalPool, stopping: trio.Event) -> None:
+async def _first_workers(
+    settings: Settings, keeper: PoolKeeper, size: int, stopping: trio.Event
+) -> None:
     """Wait for them, but not for ever: storage and cache serve without workers too."""
     joined = False
 
     async def wait() -> None:
         nonlocal joined
-        await pool.keeper.wait_joined(pool.size)
+        await keeper.wait_joined(size)
         joined = True
         nursery.cancel_scope.cancel()
 

@@ -3,6 +3,7 @@
 from builder.base.units import format_duration
 from builder.reapi.pb import control_pb2 as pb
 
+STEADY = 0.005  # of the trend's load per sample
 Rows = list[tuple[str, str]]
 Section = tuple[str, Rows]
 
@@ -50,11 +51,27 @@ def _actions(count: int) -> str:
 
 
 def _pool(pool: pb.PoolState) -> Rows:
-    enabled = "enabled" if pool.autoscale else "off"
+    if pool.HasField("held"):
+        policy = f"held at {pool.held} by an operator"
+    else:
+        policy = pool.policy if pool.autoscale else "off"
+    moving = [f"{pool.starting} starting"] if pool.starting else []
+    moving += [f"{pool.leaving} leaving"] if pool.leaving else []
+    size = ", ".join([f"{pool.ready} ready", *moving, f"{pool.desired} wanted"])
     return [
-        ("Pool", f"{pool.minimum} to {pool.maximum} workers, {pool.desired} wanted ({enabled})"),
-        ("Next action", pool.decision or "none"),
+        ("Predicted load", f"{pool.predicted_load:.0%}"),
+        ("Trend", f"{pool.trend:+.2f} ({_direction(pool.trend)})"),
+        ("Next action", pool.next_action),
+        ("Last decision", pool.decision),
+        ("Pool", f"{pool.minimum} to {pool.maximum} workers: {size}"),
+        ("Policy", policy),
     ]
+
+
+def _direction(trend: float) -> str:
+    if abs(trend) < STEADY:
+        return "steady"
+    return "increasing" if trend > 0 else "decreasing"
 
 
 def _executions(figures: pb.ExecutionFigures) -> Rows:

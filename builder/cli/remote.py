@@ -6,6 +6,7 @@ import os
 import click
 
 from builder.cli.options import config_option
+from builder.cli.steer import drain, scale
 
 GET_STATUS = "/builder.control.Control/GetStatus"
 PATIENCE_S = 10.0
@@ -14,6 +15,10 @@ PATIENCE_S = 10.0
 @click.group()
 def command() -> None:
     """See and steer a running service."""
+
+
+command.add_command(scale)
+command.add_command(drain)
 
 
 @command.command(

@@ -23,6 +23,7 @@ from builder.config.providers import ProviderName, Providers
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
+PolicyName = Literal["predictive", "specification", "threshold", "hpa", "p95", "static"]
 Role = Literal["all", "coordinator", "worker", "client"]
 DigestFunction = Literal[
     "sha256", "blake3", "sha1", "sha384", "sha512", "md5", "sha256tree", "gitsha1"
@@ -93,6 +94,7 @@ class Pool:
     max: int = 20
     target: int | None = None
     autoscale: bool = False
+    policy: PolicyName = "predictive"
     scale_up_threshold: float = 0.75
     scale_down_threshold: float = 0.25
     scale_up_cooldown: Seconds = 30.0

@@ -1,153 +1,269 @@
 """Keeps a pool of workers at the size that its machine wants.
 
-The machine (`scale.autoscaler`) decides; this task performs: it asks the provider for instances,
-tells the machine what became of them, and looks now and then whether they are still there. A
-worker that dies before it has ever joined is replaced after a pause that grows, so that a worker
-which cannot start does not make a storm of processes; one that had joined is replaced at once.
+Theory of operation. The machine (`scale.autoscaler`) decides; this task performs. It looks at what
+the scheduler has to do whenever that changes, and tells the machine at once; it asks the provider
+for instances, and looks now and then whether they are still there. Whether a worker has joined,
+drains or is gone is read from what the coordinator sees of it, so there is one truth.
+
+Who is sent away drains first: the scheduler gives it nothing more, and the provider is told to end
+it when it holds nothing. A worker that dies before it has ever joined is replaced after a pause
+that grows, so that a worker which cannot start does not make a storm of processes; one that had
+joined is replaced at once. What the provider lists and nobody here knows was launched by a former
+coordinator: at the start it is taken over, later it has leaked and is ended.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import trio
 
 from builder.base.backoff import Backoff
 from builder.base.errors import StatusError
+from builder.pool.ours import Fleet
 from builder.providers.interface import Provider
 from builder.scale.autoscaler import Autoscaler, Snapshot
 from builder.scale.events import (
     Decided,
     Event,
     InstanceGone,
+    InstanceLeaving,
     InstanceReady,
+    InstancesFound,
     Launch,
     Launched,
     LaunchRefused,
+    LoadObserved,
     Retire,
+    SizeHeld,
     TimePassed,
 )
-from builder.scale.policies import Policy, View, Wish
+from builder.scale.load import Load
+from builder.schedule.demand import Demand
 from builder.telemetry.log import get_logger
 
 log = get_logger()
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 5.0  # at the provider's list
+OBSERVE_EVERY_S = 0.05  # at most, however fast actions come
+LEAK_GRACE_S = 60.0  # a launch may be listed before its answer is here
 BACKOFF = Backoff(first_s=0.5, limit_s=60.0, factor=2.0)
 
 
-def hold(minimum: int) -> Policy:
-    """The pool stays as small as it may be."""
+class Site(Protocol):
+    """The coordinator, as the pool sees it."""
 
-    def wish(view: View) -> Wish:
-        del view  # whatever the load
-        return Wish(minimum, f"the pool is held at its minimum of {minimum}")
+    def demand(self) -> Demand: ...
 
-    return wish
-
-
-@dataclass(slots=True)
-class _Known:
-    """What we know of an instance: whether its worker has ever joined."""
-
-    joined: bool = False
-    gone: bool = False
+    def drain(self, worker: str, why: str) -> None:
+        """Give it nothing more, let it finish what it runs, however long that takes."""
+        ...
 
 
 class PoolKeeper:
-    """`chance` gives numbers in [0, 1) for the back-off."""
+    """`run_id` is part of each launch's token, so that two coordinators never share one.
+
+    `patience_s` is how long an instance may be there without its worker; `chance` gives numbers in
+    [0, 1) for the back-off.
+    """
 
     def __init__(
-        self, provider: Provider, machine: Autoscaler, chance: Callable[[], float]
+        self,
+        provider: Provider,
+        machine: Autoscaler,
+        site: Site,
+        chance: Callable[[], float],
+        *,
+        run_id: str = "run",
+        patience_s: float = math.inf,
     ) -> None:
         self._provider = provider
         self._machine = machine
+        self._site = site
         self._chance = chance
-        self._events, self._inbox = trio.open_memory_channel[Event](math.inf)
+        self._run_id = run_id
+        self._patience_s = patience_s
+        self._events, self._inbox = trio.open_memory_channel[Event | None](math.inf)
         self._look_now = trio.Event()
-        self._known: dict[str, _Known] = {}
+        self._changed = trio.Event()
+        self._fleet = Fleet()
+        self._asked: set[str] = set()  # tokens whose instances are not known yet
+        self._strangers: dict[str, float] = {}  # listed, not ours: since when
         self._failures = 0
-        self._joined_count = 0
         self._joined = trio.Event()
+        self._filled = False
+
+    # ---- for others
 
     def snapshot(self) -> Snapshot:
         return self._machine.snapshot(trio.current_time())
 
-    def worker_joined(self, name: str) -> None:
-        """The coordinator has welcomed a worker of this name."""
-        known = self._known.setdefault(name, _Known())
-        if not known.joined:
-            known.joined = True
-            self._failures = 0
-            self._joined_count += 1
-            self._joined.set()
-            self._joined = trio.Event()
-            self._events.send_nowait(InstanceReady(name))
+    def load_changed(self) -> None:
+        """The scheduler has done something: look at it soon."""
+        self._changed.set()
 
     def look(self) -> None:
-        """Something may have changed: ask the provider now rather than later."""
+        """Something may have changed at the provider: ask it now rather than later."""
         self._look_now.set()
 
+    def hold(self, workers: int | None) -> None:
+        """An operator fixes the size; None gives it back."""
+        self._events.send_nowait(SizeHeld(workers))
+
     async def wait_joined(self, count: int) -> None:
-        """Until so many of its workers have joined since the start."""
-        while self._joined_count < count:
+        """Until so many of its workers have joined."""
+        while self._fleet.joined < count:
             await self._joined.wait()
 
     async def run(self) -> None:
         """Keep the pool. Cancelling leaves the instances to the provider."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch)
+            await self._take_over(nursery)
+            nursery.start_soon(self._watch, nursery)
+            nursery.start_soon(self._observe_changes)
             self._handle(TimePassed(), nursery)
+            self._filled = True
             while True:
-                event: Event = TimePassed()
+                event: Event | None = TimePassed()
                 with trio.move_on_at(self._machine.next_deadline()):
                     event = await self._inbox.receive()
-                self._handle(event, nursery)
+                if event is None:
+                    self._observe(nursery)
+                else:
+                    self._handle(event, nursery)
+
+    # ---- what is to be done
 
     def _handle(self, event: Event, nursery: trio.Nursery) -> None:
         for effect in self._machine.handle(event, trio.current_time()):
             match effect:
                 case Launch():
+                    self._asked.add(self._token(effect))
                     nursery.start_soon(self._launch, effect)
                 case Retire(instances):
-                    nursery.start_soon(self._provider.terminate, instances)
+                    self._retire(instances)
                 case Decided(sentence):
-                    log.debug("Pool decided", decision=sentence)
+                    tell = log.info if self._filled else log.debug
+                    tell(f"Worker pool: {sentence}")
+
+    def _token(self, launch: Launch) -> str:
+        return f"{self._run_id}-{launch.token}"
 
     async def _launch(self, launch: Launch) -> None:
+        token = self._token(launch)
         try:
-            instances = await self._provider.launch(launch.count, launch.token)
+            instances = await self._provider.launch(launch.count, token)
         except StatusError as error:
             log.warning("Launch refused", count=launch.count, why=error.message)
             self._events.send_nowait(LaunchRefused(launch.token, error.message))
             return
         names = tuple(instance.id for instance in instances)
+        self._fleet.add(names, trio.current_time())
+        self._asked.discard(token)
         self._events.send_nowait(Launched(launch.token, names))
+        self.load_changed()  # a worker may have been faster than this task
+        self.look()  # and one may have died meanwhile
+
+    def _retire(self, names: Iterable[str]) -> None:
         for name in names:
-            if self._known.setdefault(name, _Known()).joined:  # it was faster than this task
-                self._events.send_nowait(InstanceReady(name))
-        self.look()  # one may have died meanwhile
+            self._fleet.add([name], trio.current_time())
+            self._fleet[name].leaving = True
+            self._site.drain(name, "the pool shrinks")
+        self.load_changed()  # who has never joined can go at once
 
-    async def _watch(self) -> None:
-        async with trio.open_nursery() as nursery:
-            while True:
-                with trio.move_on_after(LOOK_EVERY_S):
-                    await self._look_now.wait()
-                self._look_now = trio.Event()
-                asked_for = list(self._known.items())  # what is launched later may not be listed
-                try:
-                    there = {instance.id for instance in await self._provider.list()}
-                except StatusError as error:
-                    log.warning("The provider does not answer", why=error.message)
-                    continue
-                for name, known in asked_for:
-                    if name not in there and not known.gone:
-                        known.gone = True
-                        nursery.start_soon(self._gone, name, known.joined)
+    async def _end(self, names: list[str]) -> None:
+        try:
+            await self._provider.terminate(names)
+        except StatusError as error:
+            log.warning("The provider did not end workers", workers=names, why=error.message)
+            for name in names:
+                if name in self._fleet:
+                    self._fleet[name].ended = False  # the next look tries again
+            return
+        self.look()
 
-    async def _gone(self, name: str, had_joined: bool) -> None:
-        if not had_joined:
+    # ---- what there is
+
+    async def _observe_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            self._events.send_nowait(None)
+            await trio.sleep(OBSERVE_EVERY_S)
+
+    def _observe(self, nursery: trio.Nursery) -> None:
+        """Tell the machine what the scheduler has, and end who has drained."""
+        demand, fleet = self._site.demand(), self._fleet
+        for name in fleet.newly_joined(demand):
+            self._failures = 0
+            self._handle(InstanceReady(name), nursery)
+        self._joined.set()
+        self._joined = trio.Event()
+        for name in fleet.newly_leaving(demand):
+            self._handle(InstanceLeaving(name), nursery)
+        if drained := fleet.drained(demand):
+            nursery.start_soon(self._end, drained)
+        busy = fleet.busy(demand)
+        load = Load(
+            queued=demand.queued,
+            running=sum(busy.values()),
+            arrived=demand.arrived,
+            finished=demand.finished,
+            service_s=demand.held_s,
+            running_s=demand.running_s,
+        )
+        self._handle(LoadObserved(load, busy), nursery)
+
+    async def _take_over(self, nursery: trio.Nursery) -> None:
+        try:
+            found = tuple(instance.id for instance in await self._provider.list())
+        except StatusError as error:
+            log.warning("The provider does not answer", why=error.message)
+            return
+        if found:
+            log.info("Worker pool: takes over what an earlier coordinator left", count=len(found))
+            self._fleet.add(found, trio.current_time())
+            self._handle(InstancesFound(found), nursery)
+
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        while True:
+            with trio.move_on_after(LOOK_EVERY_S):
+                await self._look_now.wait()
+            self._look_now = trio.Event()
+            asked_for = list(self._fleet.present())  # what is launched later may not be listed
+            try:
+                there = {instance.id: instance.token for instance in await self._provider.list()}
+            except StatusError as error:
+                log.warning("The provider does not answer", why=error.message)
+                continue
+            for name, one in asked_for:
+                if name not in there:
+                    one.gone = True
+                    nursery.start_soon(self._gone, name, one.joined or one.leaving)
+            await self._clear_up(there)
+
+    async def _clear_up(self, there: dict[str, str]) -> None:
+        """End what costs something and serves nobody."""
+        now, demand = trio.current_time(), self._site.demand()
+        ending = self._fleet.drained(demand)  # those whose end failed before
+        for name in self._fleet.overdue(demand, self._patience_s, now):
+            log.warning("Worker does not come: its instance is ended", worker=name)
+            self._fleet[name].ended = True
+            ending.append(name)
+        strangers = [n for n, token in there.items() if n not in self._fleet]
+        strangers = [name for name in strangers if there[name] not in self._asked]
+        self._strangers = {name: self._strangers.get(name, now) for name in strangers}
+        for name, since in self._strangers.items():
+            if now - since >= LEAK_GRACE_S:
+                log.warning("An instance that nobody knows is ended", instance=name)
+                ending.append(name)
+        if ending:
+            await self._end(ending)
+
+    async def _gone(self, name: str, had_served: bool) -> None:
+        if not had_served:
             self._failures += 1
             pause_s = BACKOFF.delay(self._failures, self._chance)
-            log.warning("Worker never joined", worker=name, next_in_s=pause_s)
+            log.warning("Worker never joined", worker=name, next_in_s=round(pause_s, 1))
             await trio.sleep(pause_s)
+        self._fleet.remove(name)
         self._events.send_nowait(InstanceGone(name))

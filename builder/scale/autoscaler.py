@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from math import exp
 from typing import assert_never
 
+from builder.scale import outlook
 from builder.scale.events import (
     Decided,
     Effect,
     Event,
     InstanceBusy,
     InstanceGone,
+    InstanceLeaving,
     InstanceReady,
+    InstancesFound,
     Launch,
     Launched,
     LaunchRefused,
@@ -44,6 +47,7 @@ class Bounds:
 
     minimum: int = 2
     maximum: int = 20
+    start: int = 0  # the size to begin with, if it is more than the minimum
     slots: int = 1
     up_cooldown_s: float = 30.0
     down_cooldown_s: float = 120.0
@@ -71,6 +75,7 @@ class Snapshot:
     held: int | None
     decision: str
     cooldown_s: float  # until the pool may grow again without urgency
+    next_action: str
 
 
 class Autoscaler:
@@ -89,6 +94,7 @@ class Autoscaler:
         self._service = Learned(bounds.service_guess_s, alpha=0.01)  # durations vary tenfold
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
+        self._wishes.append((now, max(bounds.start, bounds.minimum)))
         self._may_grow_at = now
         self._pause_s = FIRST_PAUSE_S
         self._held: int | None = None
@@ -101,24 +107,22 @@ class Autoscaler:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do now. The first event (any) fills the pool to its minimum."""
         match event:
-            case LoadObserved(load):
+            case LoadObserved(load, busy):
                 self._load = load
+                for instance, running in (busy or {}).items():
+                    self._instances.set_running(instance, running)
             case Launched(token, instances):
                 self._launched(token, instances, now)
             case LaunchRefused(token, why):
                 self._refused(token, why, now)
-            case InstanceReady(instance):
-                self._ready(instance, now)
-            case InstanceBusy(instance, running):
-                self._instances.set_running(instance, running)
-            case InstanceGone(instance):
-                self._instances.known.pop(instance, None)
+            case InstancesFound(instances):
+                return self._found(instances, now)
             case SizeHeld(workers):
                 self._held = workers
             case TimePassed():
                 pass
             case _:
-                assert_never(event)
+                self._instance(event, now)
         self._sample(now)
         return self._ask_again(now) + self._resize(now)
 
@@ -153,9 +157,65 @@ class Autoscaler:
             held=self._held,
             decision=self._decision,
             cooldown_s=max(0.0, self._may_grow_at - now),
+            next_action=outlook.next_action(self._outlook(now)),
         )
 
+    def _outlook(self, now: float) -> outlook.Outlook:
+        instances = self._instances
+        retries = [a.again_at - now for a in instances.launches.values() if a.again_at is not None]
+        lesser, shrinks_in_s = self._lesser(now)
+        return outlook.Outlook(
+            total=instances.total,
+            starting=instances.starting,
+            idle=len(instances.most_idle(instances.total)),
+            desired=self._desired,
+            grows_in_s=max(0.0, self._may_grow_at - now),
+            lesser=lesser,
+            shrinks_in_s=shrinks_in_s,
+            asks_in_s=max(0.0, min(retries)) if retries else None,
+            held=self._held,
+        )
+
+    def _lesser(self, now: float) -> tuple[int, float]:
+        """The smaller size that comes next if nothing happens, and in how many seconds."""
+        if self._held is not None:
+            return self._desired, 0.0
+        if self._load.queued:
+            return self._instances.total, 0.0
+        in_s = 0.0
+        for at, wish in self._wishes:
+            if wish < self._instances.total:
+                return wish, max(0.0, in_s)
+            in_s = at + self._bounds.down_cooldown_s - now
+        return self._instances.total, 0.0
+
     # ---- what happened
+
+    def _instance(
+        self, event: InstanceReady | InstanceBusy | InstanceLeaving | InstanceGone, now: float
+    ) -> None:
+        known = self._instances
+        match event:
+            case InstanceReady(instance):
+                self._ready(instance, now)
+            case InstanceBusy(instance, running):
+                known.set_running(instance, running)
+            case InstanceLeaving(instance):
+                if instance in known.known:
+                    known.put(instance, State.LEAVING, now)
+            case InstanceGone(instance):
+                known.known.pop(instance, None)
+            case _:
+                assert_never(event)
+
+    def _found(self, instances: tuple[str, ...], now: float) -> list[Effect]:
+        """As many as the pool may have; the others are sent away. The size stands for a while."""
+        room = max(0, self._bounds.maximum - self._instances.total)
+        for instance in instances[:room]:
+            self._instances.put(instance, State.STARTING, now)
+        self._peak(self._instances.total, now)
+        surplus = instances[room:]
+        return [Retire(surplus)] if surplus else []
 
     def _launched(self, token: str, instances: tuple[str, ...], now: float) -> None:
         launch = self._instances.launches.pop(token, None)
@@ -218,7 +278,7 @@ class Autoscaler:
             trend=self._utilisation.trend,
             samples=self._demand.samples,
             arrival_rate=self._arrivals.smoothed,
-            service_s=self._service.value_s,
+            service_s=self._service.with_running(self._load.running_s),
             start_up_s=self._start_up.value_s,
         )
 
@@ -233,12 +293,15 @@ class Autoscaler:
         wanted = max(bounds.minimum, min(bounds.maximum, wish.workers))
         peak = self._peak(wanted, now)
         self._desired = wanted
-        if total < bounds.minimum:
-            return self._grow(max(wanted, bounds.minimum) - total, wish.why, now)
+        least = bounds.minimum if self._tokens else max(bounds.minimum, bounds.start)
+        if total < least:
+            return self._grow(max(wanted, least) - total, wish.why, now)
         if wanted > total:
             if wish.urgent or now >= self._may_grow_at:
                 return self._grow(wanted - total, wish.why, now)
             return []
+        if self._held is None and self._load.queued:
+            return []  # who is idle is about to get it
         target = wanted if self._held is not None else peak
         return self._shrink(total - target, wish.why) if target < total else []
 

@@ -1,5 +1,6 @@
 """What the autoscaler may be told, and what it asks for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.scale.load import Load
@@ -7,7 +8,10 @@ from builder.scale.load import Load
 
 @dataclass(frozen=True, slots=True)
 class LoadObserved:
+    """`busy` tells for each instance how many of its slots are taken; None: as before."""
+
     load: Load
+    busy: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,22 @@ class InstanceBusy:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceLeaving:
+    """It drains, whoever wanted that: it serves no more, and another may take its place."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceGone:
     instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesFound:
+    """Launched by a former coordinator of this pool; their workers will join again."""
+
+    instances: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +82,9 @@ Event = (
     | LaunchRefused
     | InstanceReady
     | InstanceBusy
+    | InstanceLeaving
     | InstanceGone
+    | InstancesFound
     | SizeHeld
     | TimePassed
 )

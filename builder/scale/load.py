@@ -14,7 +14,7 @@ class Load:
     """What the scheduler counts for one pool. Totals only grow, since its start.
 
     `queued` actions wait for a slot, `running` hold one; `service_s` is the sum of the seconds
-    that finished actions held theirs.
+    that finished actions held theirs, `running_s` of those that the running ones have had so far.
     """
 
     queued: int = 0
@@ -22,6 +22,10 @@ class Load:
     arrived: int = 0
     finished: int = 0
     service_s: float = 0.0
+    running_s: float = 0.0
+
+
+SEEN_ENOUGH = 20  # finished actions, to know their mean duration
 
 
 def slope(samples: Sequence[float]) -> float:
@@ -64,6 +68,15 @@ class Learned:
         self.value_s = guess_s
         self._alpha = alpha
         self._seen = 0
+
+    def with_running(self, running_s: float) -> float:
+        """While little has been seen, those that run and have not ended count too.
+
+        A first burst of long actions would else look like one of short ones until it is over.
+        """
+        if self._seen >= SEEN_ENOUGH:
+            return self.value_s
+        return self.value_s + running_s / (self._seen + 1)
 
     def add(self, seconds: float, count: int = 1) -> None:
         """`count` observations whose mean is `seconds`."""

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import trio
 
+from builder.base.errors import FailedPreconditionError, NotFoundError, OutOfRangeError
+from builder.base.nearest import nearest
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
 from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.schedule.events import DrainRequested
 from builder.schedule.reasons import count
 from builder.schedule.snapshot import ActionView, Snapshot, WorkerView
 from builder.server.execution import CacheFigures
@@ -17,6 +20,7 @@ from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
 
 NAME = "builder.control.Control"
+NO_HURRY_S = 86400.0 * 365  # a drain that waits for whatever runs
 MOST_ACTIONS = 1000  # of those that wait or run, told one by one
 
 
@@ -28,6 +32,7 @@ class Around:
     wall_ns: Callable[[], int]
     pool: Callable[[], pb.PoolState] = pb.PoolState
     problems: Callable[[], Sequence[str]] = tuple
+    hold: Callable[[int | None], None] | None = None  # fixes the pool's size; None gives it back
 
 
 class ControlService:
@@ -40,11 +45,42 @@ class ControlService:
         self._started_ns = around.wall_ns()
 
     def service(self) -> Service:
-        return Service(NAME, (Method(f"/{NAME}/GetStatus", unary=self.get_status),))
+        return Service(
+            NAME,
+            (
+                Method(f"/{NAME}/GetStatus", unary=self.get_status),
+                Method(f"/{NAME}/ScalePool", unary=self.scale_pool),
+                Method(f"/{NAME}/DrainWorker", unary=self.drain_worker),
+            ),
+        )
 
     def get_status(self, data: bytes, _context: Context) -> bytes:
         details = parse(pb.GetStatusRequest, data).details
         return self.status(details).SerializeToString()
+
+    def scale_pool(self, data: bytes, _context: Context) -> bytes:
+        request = parse(pb.ScalePoolRequest, data)
+        if self._around.hold is None:
+            raise FailedPreconditionError("this coordinator has no pool of its own to scale")
+        pool = self._around.pool()
+        if request.HasField("workers") and not pool.minimum <= request.workers <= pool.maximum:
+            raise OutOfRangeError(
+                f"{request.workers} workers are outside of this pool's bounds, "
+                f"{pool.minimum} to {pool.maximum} (pool.min and pool.max)"
+            )
+        self._around.hold(request.workers if request.HasField("workers") else None)
+        return self._around.pool().SerializeToString()
+
+    def drain_worker(self, data: bytes, _context: Context) -> bytes:
+        request = parse(pb.DrainWorkerRequest, data)
+        held = {view.info.name: view.held for view in self._scheduler.snapshot().workers}
+        if request.worker not in held:
+            meant = nearest(request.worker, held)
+            hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(held) or 'none'}"
+            raise NotFoundError(f"no worker is named {request.worker!r}; {hint}")
+        grace_s = request.grace.ToNanoseconds() / 1e9 if request.HasField("grace") else NO_HURRY_S
+        self._scheduler.post(DrainRequested(request.worker, grace_s, "an operator wants it"))
+        return pb.DrainWorkerResponse(running=held[request.worker]).SerializeToString()
 
     def status(self, details: bool) -> pb.Status:
         """The answer as a message, for those who are in this process."""

@@ -18,6 +18,7 @@ from builder.base.digest import Digest
 from builder.base.errors import StatusError, from_status
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule import effects, events
+from builder.schedule.demand import Demand
 from builder.schedule.machine import Machine
 from builder.schedule.operation import OperationView
 from builder.schedule.reasons import ReasonCode
@@ -98,6 +99,7 @@ class Scheduler:
         self._watchers: dict[str, list[Watcher]] = {}
         self._mail: dict[str, trio.MemorySendChannel[ForWorker]] = {}
         self._names: dict[str, str] = {}  # session -> worker
+        self._turned: Callable[[], None] = lambda: None
 
     # ---- for services
 
@@ -151,6 +153,13 @@ class Scheduler:
     def snapshot(self, details: int = 0) -> Snapshot:
         return self._machine.snapshot(details)
 
+    def demand(self, pool: str) -> Demand:
+        return self._machine.demand(pool, trio.current_time())
+
+    def watch(self, turned: Callable[[], None]) -> None:
+        """Have this called after every turn of events; it must neither wait nor call back."""
+        self._turned = turned
+
     # ---- the task
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -167,6 +176,7 @@ class Scheduler:
                 if self._deadline() <= trio.current_time():
                     self._handle(events.TimePassed(), nursery)
                 self._journal.flush()
+                self._turned()
                 if self._inbox:
                     await trio.lowlevel.checkpoint()
 

@@ -18,6 +18,8 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]
         (("worker", "--help"), "--coordinator"),
         (("remote", "--help"), "status"),
         (("remote", "status", "--help"), "--json"),
+        (("remote", "scale", "--help"), "--release"),
+        (("remote", "drain", "--help"), "--grace"),
     ],
 )
 def test_help_shows_options_and_examples(
@@ -39,6 +41,11 @@ def test_help_shows_options_and_examples(
         (("worker", "--slots", "0"), "slots"),
         (("worker", "--coordinator", "a b"), "must be the address"),
         (("remote", "status", "--coordinator", "x y"), "must be the address"),
+        (("remote", "scale"), "--workers N or --release"),
+        (("remote", "scale", "--workers", "2", "--release"), "--workers N or --release"),
+        (("remote", "scale", "--workers", "-1"), "-1"),
+        (("remote", "drain", "w", "--grace", "soon"), "soon"),
+        (("remote", "drain"), "WORKER"),
     ],
 )
 def test_wrong_arguments_are_one_clear_error(

@@ -1,15 +1,19 @@
-"""The pool is kept at its minimum, whatever happens to its workers."""
+"""The pool follows its machine, whatever happens to its workers."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from builder.pool.keeper import PoolKeeper, hold
+from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Instance, ProviderError
+from builder.scale import policies
 from builder.scale.autoscaler import Autoscaler, Bounds
+from builder.scale.policies import Policy
+from builder.schedule.demand import Demand, Holder
 
 
 class Shelf:
@@ -44,80 +48,213 @@ class Shelf:
     def lose(self, name: str) -> None:
         self.there = [instance for instance in self.there if instance.id != name]
 
+    @property
+    def names(self) -> Sequence[str]:
+        return [instance.id for instance in self.there]
+
+
+@dataclass
+class Site:
+    """What the coordinator would see."""
+
+    demanded: Demand = field(default_factory=lambda: Demand(0, 0, 0, 0.0, 0.0, {}))
+    workers: dict[str, Holder] = field(default_factory=dict)
+    drains: list[str] = field(default_factory=list)
+
+    def demand(self) -> Demand:
+        return replace(self.demanded, workers=dict(self.workers))
+
+    def drain(self, worker: str, why: str) -> None:
+        self.drains.append(worker)
+        if worker in self.workers:
+            self.workers[worker] = replace(self.workers[worker], draining=True)
+
+
+@dataclass
+class Kept:
+    keeper: PoolKeeper
+    shelf: Shelf
+    site: Site
+
+    async def join(self, *names: str, held: int = 0) -> None:
+        self.site.workers |= dict.fromkeys(names, Holder(held, draining=False))
+        await self.changed()
+
+    async def changed(self) -> None:
+        self.keeper.load_changed()
+        await trio.sleep(0.1)
+
 
 @asynccontextmanager
-async def kept(minimum: int = 2) -> AsyncIterator[tuple[PoolKeeper, Shelf]]:
-    shelf = Shelf()
-    machine = Autoscaler(Bounds(minimum=minimum, maximum=20), hold(minimum), trio.current_time())
-    keeper = PoolKeeper(shelf, machine, lambda: 0.0)
+async def kept(
+    minimum: int = 2,
+    policy: Policy | None = None,
+    there: Iterable[str] = (),
+    **bounds: float,
+) -> AsyncIterator[Kept]:
+    shelf, site = Shelf(), Site()
+    shelf.there = [Instance(name, "old") for name in there]
+    limits = Bounds(minimum=minimum, maximum=20, **bounds)
+    machine = Autoscaler(limits, policy or policies.static(minimum), trio.current_time())
+    keeper = PoolKeeper(shelf, machine, site, lambda: 0.0, patience_s=100.0)
     with trio.fail_after(10_000):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keeper.run)
             await wait_all_tasks_blocked()
-            yield keeper, shelf
+            yield Kept(keeper, shelf, site)
             machine.check()
             nursery.cancel_scope.cancel()
 
 
 async def test_it_starts_with_the_minimum(autojump_clock: MockClock) -> None:
-    async with kept(3) as (keeper, shelf):
-        assert [instance.id for instance in shelf.there] == ["worker-1", "worker-2", "worker-3"]
-        assert keeper.snapshot().starting == 3
-        for instance in shelf.there:
-            keeper.worker_joined(instance.id)
-        await keeper.wait_joined(3)
-        await wait_all_tasks_blocked()
-        assert (keeper.snapshot().ready, keeper.snapshot().starting) == (3, 0)
+    async with kept(3) as pool:
+        assert pool.shelf.names == ["worker-1", "worker-2", "worker-3"]
+        assert pool.keeper.snapshot().starting == 3
+        await pool.join(*pool.shelf.names)
+        await pool.keeper.wait_joined(3)
+        assert (pool.keeper.snapshot().ready, pool.keeper.snapshot().starting) == (3, 0)
+
+
+async def test_a_burst_is_answered_within_a_tenth_of_a_second(autojump_clock: MockClock) -> None:
+    """And what is starting is not launched twice, however often the load is looked at."""
+    async with kept(policy=policies.predictive(wait_s=1.0)) as pool:
+        await pool.join("worker-1", "worker-2", held=1)
+        before = trio.current_time()
+        pool.site.demanded = Demand(100, 102, 0, 0.0, 0.0, {})
+        await pool.changed()
+        assert len(pool.shelf.there) == 20
+        assert trio.current_time() - before <= 0.1
+        for _ in range(20):
+            await pool.changed()
+        assert [count for _, count in pool.shelf.launches] == [2, 18]
+
+
+async def test_who_is_sent_away_drains_first(autojump_clock: MockClock) -> None:
+    """One that got an action just then is ended when it has finished it, and not before."""
+    async with kept(1, policies.static(1), start=3, down_cooldown_s=10.0) as pool:
+        await pool.join("worker-1", "worker-2", "worker-3")
+        pool.site.workers["worker-1"] = Holder(1, draining=False)
+        await pool.changed()
+        real_drain = pool.site.drain
+
+        def race(worker: str, why: str) -> None:
+            pool.site.workers["worker-3"] = Holder(1, draining=False)
+            real_drain(worker, why)
+
+        pool.site.drain = race
+        await trio.sleep(15)
+        await pool.changed()
+        assert sorted(pool.site.drains) == ["worker-2", "worker-3"]
+        assert pool.shelf.names == ["worker-1", "worker-3"]
+        pool.site.workers["worker-3"] = Holder(0, draining=True)
+        await pool.changed()
+        assert pool.shelf.names == ["worker-1"]
+
+
+async def test_one_that_drains_for_its_own_reasons_is_replaced_and_ended(
+    autojump_clock: MockClock,
+) -> None:
+    """An operator drained it, or its cloud wants it back."""
+    async with kept() as pool:
+        await pool.join("worker-1", "worker-2", held=1)
+        pool.site.workers["worker-1"] = Holder(1, draining=True)
+        await pool.changed()
+        assert pool.shelf.names == ["worker-1", "worker-2", "worker-3"]
+        del pool.site.workers["worker-1"]
+        await pool.changed()
+        assert pool.shelf.names == ["worker-2", "worker-3"]
+
+
+async def test_an_operator_holds_and_releases(autojump_clock: MockClock) -> None:
+    async with kept(down_cooldown_s=10.0) as pool:
+        await pool.join("worker-1", "worker-2")
+        pool.keeper.hold(5)
+        await trio.sleep(1)
+        assert len(pool.shelf.there) == 5
+        await pool.join(*pool.shelf.names)
+        pool.keeper.hold(None)
+        await trio.sleep(30)
+        await pool.changed()
+        assert pool.shelf.names == ["worker-1", "worker-2"]
 
 
 async def test_a_dead_worker_is_replaced_at_once(autojump_clock: MockClock) -> None:
-    async with kept() as (keeper, shelf):
-        keeper.worker_joined("worker-1")
-        keeper.worker_joined("worker-2")
+    async with kept() as pool:
+        await pool.join("worker-1", "worker-2")
         before = trio.current_time()
-        shelf.lose("worker-1")
-        keeper.look()
+        pool.shelf.lose("worker-1")
+        pool.keeper.look()
         await wait_all_tasks_blocked()
-        assert [instance.id for instance in shelf.there] == ["worker-2", "worker-3"]
+        assert pool.shelf.names == ["worker-2", "worker-3"]
         assert trio.current_time() == before
 
 
 async def test_a_death_that_nobody_tells_of_is_noticed(autojump_clock: MockClock) -> None:
-    async with kept() as (keeper, shelf):
-        keeper.worker_joined("worker-1")
-        shelf.lose("worker-1")
+    async with kept() as pool:
+        await pool.join("worker-1")
+        pool.shelf.lose("worker-1")
         await trio.sleep(10)
-        assert [instance.id for instance in shelf.there] == ["worker-2", "worker-3"]
+        assert pool.shelf.names == ["worker-2", "worker-3"]
 
 
 async def test_workers_that_never_join_are_replaced_ever_more_slowly(
     autojump_clock: MockClock,
 ) -> None:
     """No storm of processes when the workers cannot start."""
-    async with kept(1) as (keeper, shelf):
+    async with kept(1) as pool:
         for _ in range(6):
-            shelf.lose(shelf.there[0].id)
-            keeper.look()
+            pool.shelf.lose(pool.shelf.there[0].id)
+            pool.keeper.look()
             await wait_all_tasks_blocked()
-            await trio.sleep(120)
-        times = [time for time, _ in shelf.launches]
+            await trio.sleep(90)
+        times = [time for time, _ in pool.shelf.launches]
         gaps = [later - earlier for earlier, later in pairwise(times)]
         assert gaps == sorted(gaps)
 
 
 async def test_a_refused_launch_is_asked_for_again(autojump_clock: MockClock) -> None:
-    async with kept(1) as (keeper, shelf):
-        shelf.refusals = 2
-        keeper.worker_joined("worker-1")
-        shelf.lose("worker-1")
-        keeper.look()
+    async with kept(1) as pool:
+        pool.shelf.refusals = 2
+        await pool.join("worker-1")
+        pool.shelf.lose("worker-1")
+        pool.keeper.look()
         await trio.sleep(30)
-        assert [instance.id for instance in shelf.there] == ["worker-2"]
-        assert keeper.snapshot().starting == 1
+        assert pool.shelf.names == ["worker-2"]
+        assert pool.keeper.snapshot().starting == 1
 
 
-async def test_it_holds_at_the_minimum_and_says_so(autojump_clock: MockClock) -> None:
-    async with kept() as (keeper, shelf):
-        await trio.sleep(600)
-        assert len(shelf.there) == 2
-        assert "held at its minimum of 2" in keeper.snapshot().decision
+async def test_an_instance_whose_worker_never_comes_is_ended(autojump_clock: MockClock) -> None:
+    """It costs something and serves nobody; another takes its place."""
+    async with kept() as pool:
+        await pool.join("worker-1")
+        await trio.sleep(120)
+        assert pool.shelf.names == ["worker-1", "worker-3"]
+
+
+async def test_an_instance_whose_worker_is_lost_is_ended(autojump_clock: MockClock) -> None:
+    async with kept() as pool:
+        await pool.join("worker-1", "worker-2")
+        del pool.site.workers["worker-1"]
+        await trio.sleep(90)
+        assert pool.shelf.names == ["worker-1", "worker-2"]  # it may come back
+        await trio.sleep(30)
+        assert pool.shelf.names == ["worker-2", "worker-3"]
+
+
+async def test_what_an_earlier_coordinator_left_is_taken_over(autojump_clock: MockClock) -> None:
+    async with kept(there=["old-1", "old-2", "old-3"]) as pool:
+        assert pool.shelf.launches == []
+        await pool.join("old-1", "old-2")
+        assert pool.shelf.launches == []
+        assert (pool.keeper.snapshot().ready, pool.keeper.snapshot().starting) == (2, 1)
+
+
+async def test_what_nobody_knows_has_leaked_and_is_ended(autojump_clock: MockClock) -> None:
+    """But not at once: a launch may be listed before its answer has come."""
+    async with kept() as pool:
+        await pool.join("worker-1", "worker-2")
+        pool.shelf.there.append(Instance("stray", "whose"))
+        await trio.sleep(30)
+        assert "stray" in pool.shelf.names
+        await trio.sleep(60)
+        assert pool.shelf.names == ["worker-1", "worker-2"]

@@ -8,7 +8,9 @@ from builder.scale.events import (
     Effect,
     InstanceBusy,
     InstanceGone,
+    InstanceLeaving,
     InstanceReady,
+    InstancesFound,
     Launch,
     Launched,
     LaunchRefused,
@@ -127,6 +129,63 @@ def test_the_learned_start_up_time_is_that_of_the_launches() -> None:
     machine.handle(Launched("launch-1", ("a",)), 5.0)
     machine.handle(InstanceReady("a"), 42.0)
     assert machine.snapshot(42.0).ready == 1
+
+
+def test_it_starts_with_its_target_and_falls_back_after_the_cooldown() -> None:
+    """The target is where it begins, not a floor; the status counts down to the shrinking."""
+    machine = scaler(Bounds(minimum=1, maximum=5, start=3, down_cooldown_s=60.0))
+    assert actions(machine.handle(TimePassed(), 0.0)) == [Launch("launch-1", 3)]
+    started(machine, ("a", "b", "c"), "launch-1", 1.0)
+    assert actions(machine.handle(TimePassed(), 50.0)) == []
+    assert machine.snapshot(50.0).next_action == "Scale down (remove 2 workers in 10s)"
+    (retire,) = actions(machine.handle(TimePassed(), 61.0))
+    assert isinstance(retire, Retire)
+    assert len(retire.instances) == 2
+
+
+def test_nobody_is_sent_away_while_something_waits() -> None:
+    """Who is idle then has just joined, and is about to get it."""
+    machine = scaler(Bounds(minimum=0, maximum=5, down_cooldown_s=1.0))
+    machine.handle(SizeHeld(3), 0.0)
+    started(machine, ("a", "b", "c"), "launch-1", 0.0)
+    machine.handle(SizeHeld(None), 0.0)
+    waiting = Load(queued=1, arrived=1, running=0)
+    assert actions(machine.handle(LoadObserved(waiting, {"a": 0, "b": 1}), 50.0)) == []
+    assert machine.snapshot(50.0).next_action == "None (the size is right)"
+
+
+def test_one_that_drains_is_replaced_before_it_is_gone() -> None:
+    """It does not count any more, but it is known until its end."""
+    machine = scaler()
+    machine.handle(TimePassed(), 0.0)
+    started(machine, ("a",), "launch-1", 0.0)
+    assert actions(machine.handle(InstanceLeaving("a"), 1.0)) == [Launch("launch-2", 1)]
+    assert machine.snapshot(1.0).leaving == 1
+    assert actions(machine.handle(InstanceGone("a"), 2.0)) == []
+    machine.check()
+
+
+def test_what_a_former_coordinator_launched_is_taken_over() -> None:
+    """Up to the maximum; the surplus is sent away, and nothing is launched beside them."""
+    machine = scaler()
+    found = tuple("abcdefg")
+    assert machine.handle(InstancesFound(found), 0.0) == [Retire(("f", "g"))]
+    assert actions(machine.handle(TimePassed(), 0.0)) == []
+    assert machine.snapshot(0.0).starting == 5
+    machine.check()
+
+
+def test_a_first_burst_of_long_actions_is_seen_as_one() -> None:
+    """None has ended yet, but those that run have been at it for long already."""
+    machine = scaler(Bounds(minimum=2, maximum=50, service_guess_s=1.0))
+    machine.handle(TimePassed(), 0.0)
+    started(machine, ("a", "b"), "launch-1", 0.5)
+    short = Load(queued=40, running=2, arrived=42)
+    machine.handle(LoadObserved(short), 1.0)
+    before = machine.snapshot(1.0).desired
+    later = Load(queued=40, running=2, arrived=42, running_s=60.0)
+    machine.handle(LoadObserved(later), 31.0)
+    assert machine.snapshot(31.0).desired > before
 
 
 @given(st.data())

@@ -25,7 +25,7 @@ from builder.reapi.pb import duration_pb2 as google_dot_protobuf_dot_duration__p
 from builder.reapi.pb import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/control.proto\x12\x0f\x62uilder.control\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10GetStatusRequest\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x08\"\xf5\x02\n\x06Status\x12\r\n\x05state\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07workers\x18\x04 \x01(\x0b\x32\x1d.builder.control.WorkerCounts\x12+\n\x05queue\x18\x05 \x01(\x0b\x32\x1c.builder.control.QueueCounts\x12\x35\n\nexecutions\x18\x06 \x01(\x0b\x32!.builder.control.ExecutionFigures\x12(\n\x04pool\x18\x07 \x01(\x0b\x32\x1a.builder.control.PoolState\x12\'\n\x06worker\x18\x08 \x03(\x0b\x32\x17.builder.control.Worker\x12\'\n\x06\x61\x63tion\x18\t \x03(\x0b\x32\x17.builder.control.Action\x12\x10\n\x08problems\x18\n \x03(\t\"n\n\x0cWorkerCounts\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0c\n\x04idle\x18\x02 \x01(\x05\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x05\x12\x10\n\x08\x64raining\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nslots_busy\x18\x06 \x01(\x05\"D\n\x0bQueueCounts\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x11\n\texecuting\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\"\x92\x01\n\x10\x45xecutionFigures\x12\x11\n\tsucceeded\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x12\n\ncache_hits\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x04 \x01(\x03\x12\x31\n\x0emean_execution\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"c\n\tPoolState\x12\x0f\n\x07minimum\x18\x01 \x01(\x05\x12\x0f\n\x07maximum\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65sired\x18\x03 \x01(\x05\x12\x11\n\tautoscale\x18\x04 \x01(\x08\x12\x10\n\x08\x64\x65\x63ision\x18\x05 \x01(\t\"\xa1\x02\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_busy\x18\x05 \x01(\x05\x12\x37\n\x08platform\x18\x06 \x03(\x0b\x32%.builder.control.Worker.PlatformEntry\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12-\n\tconnected\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nguarantees\x18\n \x03(\t\x1a/\n\rPlatformEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x01\n\x06\x41\x63tion\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08mnemonic\x18\x08 \x01(\t\x12*\n\x06queued\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\n \x01(\x05\x32R\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.builder.control.GetStatusRequest\x1a\x17.builder.control.Statusb\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/control.proto\x12\x0f\x62uilder.control\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10GetStatusRequest\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x08\"4\n\x10ScalePoolRequest\x12\x14\n\x07workers\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_workers\"N\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"&\n\x13\x44rainWorkerResponse\x12\x0f\n\x07running\x18\x01 \x01(\x05\"\xf5\x02\n\x06Status\x12\r\n\x05state\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07workers\x18\x04 \x01(\x0b\x32\x1d.builder.control.WorkerCounts\x12+\n\x05queue\x18\x05 \x01(\x0b\x32\x1c.builder.control.QueueCounts\x12\x35\n\nexecutions\x18\x06 \x01(\x0b\x32!.builder.control.ExecutionFigures\x12(\n\x04pool\x18\x07 \x01(\x0b\x32\x1a.builder.control.PoolState\x12\'\n\x06worker\x18\x08 \x03(\x0b\x32\x17.builder.control.Worker\x12\'\n\x06\x61\x63tion\x18\t \x03(\x0b\x32\x17.builder.control.Action\x12\x10\n\x08problems\x18\n \x03(\t\"n\n\x0cWorkerCounts\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0c\n\x04idle\x18\x02 \x01(\x05\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x05\x12\x10\n\x08\x64raining\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nslots_busy\x18\x06 \x01(\x05\"D\n\x0bQueueCounts\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x11\n\texecuting\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\"\x92\x01\n\x10\x45xecutionFigures\x12\x11\n\tsucceeded\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x12\n\ncache_hits\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x04 \x01(\x03\x12\x31\n\x0emean_execution\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8f\x02\n\tPoolState\x12\x0f\n\x07minimum\x18\x01 \x01(\x05\x12\x0f\n\x07maximum\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65sired\x18\x03 \x01(\x05\x12\x11\n\tautoscale\x18\x04 \x01(\x08\x12\x10\n\x08\x64\x65\x63ision\x18\x05 \x01(\t\x12\x16\n\x0epredicted_load\x18\x06 \x01(\x01\x12\r\n\x05trend\x18\x07 \x01(\x01\x12\x13\n\x0bnext_action\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x05\x12\x10\n\x08starting\x18\n \x01(\x05\x12\x0f\n\x07leaving\x18\x0b \x01(\x05\x12\x11\n\x04held\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\r \x01(\t\x12\x10\n\x08provider\x18\x0e \x01(\tB\x07\n\x05_held\"\xa1\x02\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_busy\x18\x05 \x01(\x05\x12\x37\n\x08platform\x18\x06 \x03(\x0b\x32%.builder.control.Worker.PlatformEntry\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12-\n\tconnected\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nguarantees\x18\n \x03(\t\x1a/\n\rPlatformEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x01\n\x06\x41\x63tion\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08mnemonic\x18\x08 \x01(\t\x12*\n\x06queued\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\n \x01(\x05\x32\xf8\x01\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.builder.control.GetStatusRequest\x1a\x17.builder.control.Status\x12J\n\tScalePool\x12!.builder.control.ScalePoolRequest\x1a\x1a.builder.control.PoolState\x12X\n\x0b\x44rainWorker\x12#.builder.control.DrainWorkerRequest\x1a$.builder.control.DrainWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKER_PLATFORMENTRY']._serialized_options = b'8\001'
   _globals['_GETSTATUSREQUEST']._serialized_start=107
   _globals['_GETSTATUSREQUEST']._serialized_end=142
-  _globals['_STATUS']._serialized_start=145
-  _globals['_STATUS']._serialized_end=518
-  _globals['_WORKERCOUNTS']._serialized_start=520
-  _globals['_WORKERCOUNTS']._serialized_end=630
-  _globals['_QUEUECOUNTS']._serialized_start=632
-  _globals['_QUEUECOUNTS']._serialized_end=700
-  _globals['_EXECUTIONFIGURES']._serialized_start=703
-  _globals['_EXECUTIONFIGURES']._serialized_end=849
-  _globals['_POOLSTATE']._serialized_start=851
-  _globals['_POOLSTATE']._serialized_end=950
-  _globals['_WORKER']._serialized_start=953
-  _globals['_WORKER']._serialized_end=1242
-  _globals['_WORKER_PLATFORMENTRY']._serialized_start=1195
-  _globals['_WORKER_PLATFORMENTRY']._serialized_end=1242
-  _globals['_ACTION']._serialized_start=1245
-  _globals['_ACTION']._serialized_end=1452
-  _globals['_CONTROL']._serialized_start=1454
-  _globals['_CONTROL']._serialized_end=1536
+  _globals['_SCALEPOOLREQUEST']._serialized_start=144
+  _globals['_SCALEPOOLREQUEST']._serialized_end=196
+  _globals['_DRAINWORKERREQUEST']._serialized_start=198
+  _globals['_DRAINWORKERREQUEST']._serialized_end=276
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=278
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=316
+  _globals['_STATUS']._serialized_start=319
+  _globals['_STATUS']._serialized_end=692
+  _globals['_WORKERCOUNTS']._serialized_start=694
+  _globals['_WORKERCOUNTS']._serialized_end=804
+  _globals['_QUEUECOUNTS']._serialized_start=806
+  _globals['_QUEUECOUNTS']._serialized_end=874
+  _globals['_EXECUTIONFIGURES']._serialized_start=877
+  _globals['_EXECUTIONFIGURES']._serialized_end=1023
+  _globals['_POOLSTATE']._serialized_start=1026
+  _globals['_POOLSTATE']._serialized_end=1297
+  _globals['_WORKER']._serialized_start=1300
+  _globals['_WORKER']._serialized_end=1589
+  _globals['_WORKER_PLATFORMENTRY']._serialized_start=1542
+  _globals['_WORKER_PLATFORMENTRY']._serialized_end=1589
+  _globals['_ACTION']._serialized_start=1592
+  _globals['_ACTION']._serialized_end=1799
+  _globals['_CONTROL']._serialized_start=1802
+  _globals['_CONTROL']._serialized_end=2050
 # @@protoc_insertion_point(module_scope)

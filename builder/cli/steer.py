@@ -1,0 +1,101 @@
+"""`builder remote scale` and `builder remote drain`: an operator decides."""
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.base.errors import UsageError
+from builder.base.units import parse_duration
+from builder.cli.options import config_option
+
+if TYPE_CHECKING:
+    from builder.reapi.pb import control_pb2
+
+PATIENCE_S = 10.0
+
+
+def coordinator_of(config: str | None, coordinator: str | None) -> str:
+    """The address to ask, from the command line or the settings."""
+    from builder.assembly.settings import load_settings
+
+    settings, _ = load_settings(config, {"client.coordinator": coordinator}, os.environ)
+    return str(settings.client.coordinator)
+
+
+def call(address: str, method: str, request: bytes) -> bytes:
+    """The answer of one method of the Control service."""
+    import trio  # late: `builder remote --help` needs none of it
+
+    async def ask() -> bytes:
+        from builder.net.channel import Channel
+
+        async with Channel(address) as channel:
+            return await channel.unary(
+                f"/builder.control.Control/{method}", request, timeout_s=PATIENCE_S
+            )
+
+    return trio.run(ask)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  builder remote scale --workers 8
+  builder remote scale --release
+
+The size holds until it is released, or the service restarts; busy workers finish what they run.
+"""
+)
+@config_option
+@click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
+@click.option("--workers", type=click.IntRange(min=0), help="How many there shall be.")
+@click.option("--release", is_flag=True, help="Follow the policy again.")
+def scale(config: str | None, coordinator: str | None, workers: int | None, release: bool) -> None:
+    """Hold the pool at a size, or let it follow its policy again."""
+    from builder.reapi.pb import control_pb2
+
+    if (workers is None) != release:
+        raise UsageError("say either --workers N or --release")
+    request = control_pb2.ScalePoolRequest(workers=workers)
+    address = coordinator_of(config, coordinator)
+    answer = call(address, "ScalePool", request.SerializeToString())
+    pool = control_pb2.PoolState.FromString(answer)
+    click.echo(_released(pool) if workers is None else _held(workers, pool))
+
+
+def _held(workers: int, pool: "control_pb2.PoolState") -> str:
+    now = f"{pool.ready} ready, {pool.starting} starting"
+    return f"The pool is held at {workers} worker{'' if workers == 1 else 's'} ({now})."
+
+
+def _released(pool: "control_pb2.PoolState") -> str:
+    policy = f"the policy {pool.policy}" if pool.autoscale else "its configured size"
+    return f"The pool follows {policy} again ({pool.minimum} to {pool.maximum} workers)."
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  builder remote drain worker-3
+  builder remote drain worker-3 --grace 30s
+
+The pool may start another worker in its place.
+"""
+)
+@config_option
+@click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
+@click.option("--grace", help="After so long, what is not finished is run elsewhere.")
+@click.argument("worker")
+def drain(config: str | None, coordinator: str | None, grace: str | None, worker: str) -> None:
+    """Let WORKER finish what it runs, give it nothing more, and let it go."""
+    from builder.reapi.pb import control_pb2
+
+    request = control_pb2.DrainWorkerRequest(worker=worker)
+    if grace is not None:
+        request.grace.FromNanoseconds(round(parse_duration(grace) * 1e9))
+    address = coordinator_of(config, coordinator)
+    answer = call(address, "DrainWorker", request.SerializeToString())
+    running = control_pb2.DrainWorkerResponse.FromString(answer).running
+    actions = f"{running} action{'' if running == 1 else 's'}"
+    click.echo(f"{worker} drains" + (f": {actions} to finish first." if running else "."))
