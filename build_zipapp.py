@@ -170,7 +170,7 @@ def assemble(python: Path, folders: "list[Path]") -> None:
     shiv = [python, "-m", "shiv", "--reproducible", "-p", "/usr/bin/env python3"]
     for folder in folders:
         shiv += ["--site-packages", folder]
-    run("shiv", *shiv, "-e", "builder.cli.main:main", "-o", draft)
+    run("shiv", *shiv, "-e", "builder.cli.start:main", "-o", draft)
     unfinished = TARGET.with_suffix(".tmp")
     TARGET.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(draft) as source, unfinished.open("wb") as out:

@@ -85,6 +85,9 @@ class Demo:
             first = self.bldr("build", *TARGETS, "--remote")
             if first.count("Executing on worker-") != ACTIONS:
                 sys.exit(f"error: the first build did not run {ACTIONS} actions on workers")
+            say("\n$ rm -r build .builder")  # what it then knows, it knows from the service
+            for name in ("build", ".builder"):
+                shutil.rmtree(self.project / name)
             second = self.bldr("build", *TARGETS, "--remote")
             if second.count("Cache hit: ") != ACTIONS:
                 sys.exit("error: the second build was not served from the cache")

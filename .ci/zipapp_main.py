@@ -50,9 +50,9 @@ def start():
         _bootstrap.bootstrap()
         return
     sys.path[0] = packages
-    from builder.cli.main import main
+    from builder.cli.start import main
 
-    sys.exit(main())
+    main()
 
 
 start()

@@ -1,5 +1,5 @@
 """`python -m builder`: the command line."""
 
-from builder.cli.main import main
+from builder.cli.start import main
 
 main()

@@ -20,9 +20,10 @@ from pathlib import Path
 import trio
 
 from builder.client import builderfile
-from builder.client.build import Build
+from builder.client.build import Build, Summary
 from builder.client.console import Console
 from builder.client.executor import Place
+from builder.client.receipt import Said
 from builder.client.state import StateDirectory
 from builder.client.target import Choices, TargetBuilder
 from builder.client.workspace import Workspace
@@ -42,7 +43,11 @@ MAX_BATCH = 4 * 1024 * 1024 - 64 * 1024  # what one gRPC message takes everywher
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for. `remote`: False, True (the settings' coordinator), local."""
+    """What the command line asks for. `remote`: False, True (the settings' coordinator), local.
+
+    `arguments`: the command line itself, when the same one may be answered by a receipt of this
+    build the next time; `read` are the files that it was read from, by absolute path.
+    """
 
     targets: tuple[str, ...] = ()
     directory: Path = field(default_factory=Path.cwd)
@@ -51,6 +56,8 @@ class Request:
     jobs: int = 0
     use_cache: bool = True
     started: float = field(default_factory=time.monotonic)
+    arguments: tuple[str, ...] | None = None
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,8 @@ async def _run(plan: Plan) -> int:
                 with building:
                     summary = await build.run(plan.names)
                     code = FAILED if summary.failed else 0
+                    if not summary.failed:
+                        await trio.to_thread.run_sync(_keep_receipt, plan, build, summary)
             nursery.cancel_scope.cancel()
     if stopped:
         sys.stderr.write("[ERROR] Build interrupted\n")
@@ -140,6 +149,23 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
             request.keep_going,
             request.started,
         )
+
+
+def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
+    """So that the same command need not do all this again while nothing changes."""
+    request = plan.request
+    if request.arguments is None or not request.use_cache:
+        return
+    if not all(target.cache for target in plan.targets):
+        return
+    said = []
+    for target in plan.targets:
+        built = summary.built[target.name]
+        texts = build.console.wording(target.name, built.streams)
+        said.append(Said(target.name, built.stored_at, *texts))
+    command = (list(request.arguments), Path(plan.graph.project.source.source).name)
+    made = [built.entries for built in summary.built.values()]
+    build.workspace.receipt(command, request.started, request.read, made, said)
 
 
 def _kind(target: Target, request: Request) -> str:

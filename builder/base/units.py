@@ -3,6 +3,7 @@
 import re
 
 from builder.base.errors import UsageError
+from builder.base.shown import format_duration as format_duration
 
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
@@ -31,22 +32,6 @@ def parse_size(text: str | int) -> int:
         raise UsageError(f"{text!r} is not a size: write for example 512K, 64MiB, 2GiB or 4G")
     number, power, _ = match.groups()
     return int(float(number) * 1024 ** POWERS[power])
-
-
-def format_duration(seconds: float) -> str:
-    """Short and rounded: `45ms`, `1.2s`, `5m 32s`, `2h 5m`, `3d 4h`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h {minutes}m"
-    days, hours = divmod(hours, 24)
-    return f"{days}d {hours}h"
 
 
 def format_size(size_bytes: int) -> str:

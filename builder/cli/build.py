@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -104,9 +105,16 @@ def command(
             jobs=jobs or 0,
             use_cache=not no_cache,
             started=started,
+            arguments=_arguments(),
+            read=() if config is None else (str(Path(config).absolute()),),
         ),
         settings,
     )
+
+
+def _arguments() -> tuple[str, ...] | None:
+    """The process's own, when they are this command's; another program may have called us."""
+    return tuple(sys.argv[1:]) if sys.argv[1:2] == ["build"] else None
 
 
 def _check(

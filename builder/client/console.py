@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import TextIO
 
-from builder.base.units import format_duration, format_size
+from builder.base.shown import format_duration, hit
+from builder.base.units import format_size
 
 NO_PROOF = "a worker"
 
@@ -59,8 +60,7 @@ class Console:
 
     def hit(self, target: str, age_s: float | None) -> None:
         self.counts.hits += 1
-        stored = "" if age_s is None else f" (stored {ago(age_s)} ago)"
-        self._info(f"Cache hit: {target}{stored}")
+        self._info(hit(target, age_s))
 
     def built(self, target: str, seconds: float, *, stored: bool) -> None:
         self.counts.built += 1
@@ -70,12 +70,17 @@ class Console:
 
     def wrote(self, target: str, streams: Streams) -> None:
         """A successful command's own output: warnings, or a test's report."""
+        out, err = self.wording(target, streams)
+        for stream, text in ((self._out, out), (self._err, err)):
+            if text:
+                _write(stream, text)
+
+    def wording(self, target: str, streams: Streams) -> tuple[str, str]:
+        """What `wrote` says to `out` and to `err`."""
         if not streams:
-            return
-        if self._several:
-            self._of(target, "The command wrote:")
-        _text(self._out, streams.stdout)
-        _text(self._err, streams.stderr)
+            return "", ""
+        title = f"[INFO] {target}: The command wrote:\n" if self._several else ""
+        return title + _as_text(streams.stdout), _as_text(streams.stderr)
 
     def failed(self, target: str, reason: str, proof: str = "", streams: Streams = NOTHING) -> None:
         """`reason` may have several lines; then it shows a place in the Builderfile."""
@@ -110,19 +115,15 @@ class Console:
         _write(self._out, f"[INFO] {text}\n")
 
 
-def ago(seconds: float) -> str:
-    """One unit is enough: `12s`, `2m`, `3h`, `4d`."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(0, int(seconds))}s"
+def _as_text(data: bytes) -> str:
+    """A command's bytes as they are, as far as they are text."""
+    text = data.decode(errors="replace")
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 def _text(stream: TextIO, data: bytes) -> None:
-    """A command's bytes as they are, as far as they are text."""
     if data:
-        text = data.decode(errors="replace")
-        _write(stream, text if text.endswith("\n") else text + "\n")
+        _write(stream, _as_text(data))
 
 
 def _write(stream: TextIO, text: str) -> None:

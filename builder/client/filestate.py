@@ -70,6 +70,11 @@ class FileStates:
             self._forget(path)
         return File(digest, bool(before.st_mode & 0o111))
 
+    def is_known(self, path: str, status: os.stat_result) -> bool:
+        """Whether the digest of a file that looks like this is remembered."""
+        known = self._known.get(path)
+        return known is not None and known[1:] == _looks(status)
+
     def record(self, path: str, digest: Digest) -> None:
         """This file was just written by us and holds these bytes."""
         self._keep(path, digest, os.stat(f"{self._root}/{path}"))

@@ -13,6 +13,8 @@ from pathlib import Path
 from builder.action.tree import Entry, Link
 from builder.base.errors import BuilderError, UsageError
 from builder.client.filestate import FileStates
+from builder.client.noop import listing
+from builder.client.receipt import Looked
 from builder.project.graph import Graph
 from builder.project.model import Input, Target
 from builder.project.paths import Pattern, is_within
@@ -29,7 +31,12 @@ class Scanner:
         self._files = files
         self._listed: dict[str, list[tuple[str, bool]]] = {}
         self._entries: dict[str, Entry] = {}
+        self._bases: set[str] = set()
         self._found: dict[tuple[str | int, ...], list[str]] = {}
+
+    def looked(self) -> Looked:
+        """All that was looked at so far."""
+        return Looked(self._entries, self._listed, self._bases)
 
     def check(self, target: Target) -> None:
         """Raises what `inputs` would raise for source files, before anything is built."""
@@ -103,6 +110,7 @@ class Scanner:
         return [pattern.text] if os.path.lexists(full) else []
 
     def _check_base(self, item: Input, base: str) -> None:
+        self._bases.update(_prefixes(base))
         link = next((p for p in _prefixes(base) if os.path.islink(f"{self._root}/{p}")), None)
         if link is not None:
             message = f"{link!r} is a symlink, and globs follow none"
@@ -125,16 +133,10 @@ class Scanner:
         """(name, whether it is a directory) of what an action could see: no sockets and such."""
         listed = self._listed.get(directory)
         if listed is None:
-            listed = []
             try:
-                with os.scandir(f"{self._root}/{directory}") as found:
-                    for entry in found:
-                        if entry.is_dir(follow_symlinks=False):
-                            listed.append((entry.name, True))
-                        elif entry.is_symlink() or entry.is_file():
-                            listed.append((entry.name, False))
+                listed = listing(f"{self._root}/{directory}")
             except (FileNotFoundError, NotADirectoryError):
-                pass  # nothing beneath it: the caller says that nothing matches
+                return []  # nothing beneath it: the caller says that nothing matches
             except OSError as error:
                 raise BuilderError(f"cannot list {directory or '.'}: {error.strerror}") from error
             self._listed[directory] = listed

@@ -24,7 +24,7 @@ from builder.base.errors import (
     NotFoundError,
     StatusError,
 )
-from builder.client.console import Console, Streams
+from builder.client.console import NOTHING, Console, Streams
 from builder.client.executor import Place, Ticket, proof_of
 from builder.client.retry import patient
 from builder.client.scan import Made
@@ -51,11 +51,14 @@ class TargetError(BuilderError):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """`action` is its digest, `entries` what it made, by path."""
+    """`action` is its digest, `entries` what it made, by path; `stored_at`: when, in seconds since
+    1970, None when the server does not say; `streams` what the command wrote."""
 
     action: Digest
     entries: Mapping[str, Entry]
     cached: bool
+    stored_at: float | None = None
+    streams: Streams = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +119,11 @@ class TargetBuilder:
         if result is None or result.exit_code != 0:
             return None
         try:
-            built = await self._land(target, prepared, result, cached=True)
             streams = await self._streams(result)
+            built = await self._land(target, prepared, result, streams, cached=True)
         except NotFoundError:
             return None  # a blob of it is gone since: as if it had not been there
-        self.console.hit(target.name, _age_s(result.execution_metadata))
+        self.console.hit(target.name, _age_s(built.stored_at))
         self.console.wrote(target.name, streams)
         return built
 
@@ -134,14 +137,14 @@ class TargetBuilder:
         result = response.result
         proof, detail = _proof(response)
         if response.cached_result and result.exit_code == 0:
-            self.console.hit(target.name, _age_s(result.execution_metadata))
+            self.console.hit(target.name, _age_s(_stored_at(result.execution_metadata)))
         else:
             watcher.say(proof)
         streams = await self._streams(result)
         if reason := _failure(response, detail):
             raise TargetError(reason, proof, streams)
         self.console.wrote(target.name, streams)
-        built = await self._land(target, prepared, result, cached=response.cached_result)
+        built = await self._land(target, prepared, result, streams, cached=response.cached_result)
         if not response.cached_result:
             seconds = time.monotonic() - started
             self.console.built(target.name, seconds, stored=target.cache)
@@ -187,7 +190,13 @@ class TargetBuilder:
         await patient(lambda: self._uploader.send(missing, prepared.blobs, files))
 
     async def _land(
-        self, target: Target, prepared: Prepared, result: pb.ActionResult, *, cached: bool
+        self,
+        target: Target,
+        prepared: Prepared,
+        result: pb.ActionResult,
+        streams: Streams,
+        *,
+        cached: bool,
     ) -> Built:
         function = self.choices.function
         blobs = self.place.blobs
@@ -195,7 +204,8 @@ class TargetBuilder:
         outputs = outputs_of(result, trees, function)
         _check_outputs(target, outputs)
         await self.workspace.land(outputs, blobs, inline_contents(result, function))
-        return Built(prepared.action, outputs.entries, cached)
+        stored_at = _stored_at(result.execution_metadata)
+        return Built(prepared.action, outputs.entries, cached, stored_at, streams)
 
     async def _streams(self, result: pb.ActionResult) -> Streams:
         return Streams(
@@ -269,11 +279,14 @@ def _check_outputs(target: Target, outputs: Outputs) -> None:
             raise TargetError(f"output {output.path!r} is {made}; write {right!r} in 'outputs'")
 
 
-def _age_s(metadata: pb.ExecutedActionMetadata) -> float | None:
-    """Seconds since the result was made; None when the server does not say."""
+def _stored_at(metadata: pb.ExecutedActionMetadata) -> float | None:
     if not metadata.HasField("worker_completed_timestamp"):
         return None
-    return max(0.0, time.time() - metadata.worker_completed_timestamp.ToNanoseconds() / 1e9)
+    return metadata.worker_completed_timestamp.ToNanoseconds() / 1e9
+
+
+def _age_s(stored_at: float | None) -> float | None:
+    return None if stored_at is None else max(0.0, time.time() - stored_at)
 
 
 def explain(error: BuilderError) -> str:

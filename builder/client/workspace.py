@@ -1,6 +1,7 @@
 """The project's directory as a build uses it: files in, outputs back."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -10,6 +11,7 @@ from builder.action.tree import Entry, File
 from builder.base.digest import Digest
 from builder.client.filestate import FileStates
 from builder.client.land import Lander
+from builder.client.receipt import Receipt, Said, started_ns, write
 from builder.client.scan import Made, Scanner
 from builder.client.state import StateDirectory
 from builder.project.graph import Graph
@@ -53,3 +55,20 @@ class Workspace:
 
     def save(self) -> None:
         self._files.save()
+
+    def receipt(
+        self,
+        command: tuple[list[str], str],
+        started: float,
+        elsewhere: Iterable[str],
+        made: Iterable[Mapping[str, Entry]],
+        said: list[Said],
+    ) -> bool:
+        """Keep a receipt of this build, for `noop`; whether all of it was certain.
+
+        `command`: its arguments and the Builderfile's name; `started`: time.monotonic() of its
+        start; `elsewhere`: other files that were read, by absolute path.
+        """
+        receipt = Receipt(str(self.root), self._files, started_ns(started))
+        looked = replace(self._scanner.looked(), elsewhere=tuple(elsewhere))
+        return write(self.state.path, command, receipt, looked, made, said)

@@ -186,6 +186,7 @@ class World:
     lines: str = ""
     errors: str = ""
     executor: FakeExecutor = field(init=False)
+    workspace: Workspace = field(init=False)  # of the last build
 
     def __post_init__(self) -> None:
         self.executor = FakeExecutor(self.blobs, self.results)
@@ -204,7 +205,7 @@ class World:
         """As the command does it, on this world's place."""
         found = graph(read(self.root / "Builderfile", lambda: SCHEMA))
         chosen = found.select(names)
-        workspace = Workspace(self.root, found)
+        workspace = self.workspace = Workspace(self.root, found)
         out, err = io.StringIO(), io.StringIO()
         several = len([n for n in found.closure(chosen) if found.project.targets[n].arguments]) > 1
         console = Console(out, err, several=several)

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from builder.client.console import Console, Streams, ago
+from builder.base.shown import ago
+from builder.client.console import Console, Streams
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,8 @@ def test_build_twice_then_status(service: Service, tmp_path: Path) -> None:
     assert matches(r"\[INFO\] Build completed in [\d.]+m?s", lines), first.stdout
     assert matches(r"\[INFO\] Cache miss → stored for reuse", lines), first.stdout
 
+    shutil.rmtree(where / ".builder")
+    shutil.rmtree(where / "build")
     shutil.rmtree(tmp_path / "home")  # no memory of the first build: the service must know it
     second = bldr(where, "build", "cpp_project", "--remote", "--coordinator", service.coordinator)
     assert second.returncode == 0, second.stdout + second.stderr
