@@ -1,18 +1,22 @@
 """What log lines look like."""
 
 import contextlib
-import importlib
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from builder.base.errors import UsageError
 from builder.telemetry import log
 from builder.telemetry.log import configure, get_logger
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Terminal(io.StringIO):
@@ -23,7 +27,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _forget_the_set_up() -> Iterator[None]:
     yield
-    importlib.reload(log)
+    log.SET_UP.reset()
 
 
 def written(level: str = "info", form: str = "human") -> io.StringIO:
@@ -118,3 +122,27 @@ def test_without_a_set_up_only_trouble_is_told(capsys: pytest.CaptureFixture[str
     get_logger().info("Lease granted")
     get_logger().warning("Worker lost")
     assert capsys.readouterr() == ("", "[WARNING] Worker lost\n")
+
+
+def test_nothing_is_imported_before_the_first_line() -> None:
+    """A worker that has nothing to say does not pay for how it would say it."""
+    script = """
+import sys
+from builder.telemetry.log import configure, get_logger
+configure("warning")
+log = get_logger(worker="w")
+log.bind(lease="l").info("unheard")
+assert "structlog" not in sys.modules
+log.error("heard", why=1)
+assert "structlog" in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "[ERROR] heard worker=w why=1\n")
+
+
+def test_bound_fields_come_first() -> None:
+    out = written()
+    get_logger(a=1).bind(b=2).error("x", c=3)
+    assert out.getvalue() == "[ERROR] x a=1 b=2 c=3\n"
