@@ -111,6 +111,10 @@ class Pool:
         tell = log.debug if self._machines.is_own(name) else log.info
         tell("Worker joined", worker=name)
 
+    def problems(self) -> tuple[str, ...]:
+        trouble = self._keeper.trouble if self._keeper is not None else ""
+        return (trouble,) if trouble else ()
+
     def state(self) -> control_pb2.PoolState:
         pool = self._settings.pool
         state = control_pb2.PoolState(

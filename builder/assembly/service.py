@@ -68,7 +68,7 @@ async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
 
 
 async def _serve_with_pool(settings: Settings, pool: Pool, stopping: trio.Event) -> None:
-    hooks = Hooks(joined=pool.worker_joined, pool=pool.state, hold=pool.hold)
+    hooks = Hooks(pool.worker_joined, pool.state, pool.problems, pool.hold)
     async with _coordinator(settings, hooks) as coordinator:
         _tell_pool(settings, pool.size)
         async with pool.open(coordinator.scheduler, coordinator.coordinator) as keeper:

@@ -21,7 +21,7 @@ import trio
 from builder.base.backoff import Backoff
 from builder.base.errors import StatusError
 from builder.pool.ours import Fleet
-from builder.providers.interface import Provider
+from builder.providers.interface import Provider, ProviderError
 from builder.scale.autoscaler import Autoscaler, Snapshot
 from builder.scale.events import (
     Decided,
@@ -91,6 +91,7 @@ class PoolKeeper:
         self._failures = 0
         self._joined = trio.Event()
         self._filled = False
+        self.trouble = ""  # a sentence, while the provider fails
 
     # ---- for others
 
@@ -153,15 +154,25 @@ class PoolKeeper:
         try:
             instances = await self._provider.launch(launch.count, token)
         except StatusError as error:
-            log.warning("Launch refused", count=launch.count, why=error.message)
-            self._events.send_nowait(LaunchRefused(launch.token, error.message))
+            soon = not isinstance(error, ProviderError) or error.may_retry
+            self._refuse(launch, error.message, soon)
             return
+        if not instances:
+            self._refuse(launch, "it launched nothing and gave no reason", soon=True)
+            return
+        self.trouble = ""
         names = tuple(instance.id for instance in instances)
         self._fleet.add(names, trio.current_time())
         self._asked.discard(token)
         self._events.send_nowait(Launched(launch.token, names))
         self.load_changed()  # a worker may have been faster than this task
         self.look()  # and one may have died meanwhile
+
+    def _refuse(self, launch: Launch, why: str, soon: bool) -> None:
+        workers = f"{launch.count} worker{'' if launch.count == 1 else 's'}"
+        log.warning("Launch refused", count=launch.count, why=why)
+        self.trouble = f"the provider refuses to launch {workers}: {why}"
+        self._events.send_nowait(LaunchRefused(launch.token, why, soon))
 
     def _retire(self, names: Iterable[str]) -> None:
         for name in names:

@@ -2,25 +2,53 @@
 
 The contract, which `tests/providers/contract.py` checks on every provider:
 - `launch` is idempotent by token: the same token again gives the same instances and starts none,
-  so a caller that lost the answer asks again without harm;
+  also while the first call is under way, so a caller that lost the answer asks without harm. It
+  may give fewer than asked for, but not none: that is an error;
 - `terminate` of what is unknown or gone is success;
-- `list` tells of everything that was launched here and still costs something.
-Faults are ProviderError; one that says `may_retry=False` needs a person.
+- `list` tells of everything that was launched for this pool and still costs something, by whom-
+  ever: what is found by its tags after a coordinator's restart is not lost.
+
+Faults are one tree. Who asks again in vain until a person has done something says so:
+
+    ProviderError           may_retry
+    ├── QuotaError             no     the account's limit is reached
+    ├── CapacityError          yes    there is none of it now, of any kind or place that was tried
+    ├── CredentialsError       no     not known, expired, or not allowed to do this
+    ├── RefusedError           no     a parameter that cannot be right
+    └── TransientError         yes    throttled, not reachable, a fault of theirs
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from builder.base.errors import UnavailableError
 
 
 class ProviderError(UnavailableError):
-    """The provider refused or failed; `may_retry` tells whether asking again can help."""
+    """The provider refused or failed; `may_retry` tells whether asking again soon can help."""
 
-    def __init__(self, message: str, may_retry: bool = True) -> None:
-        super().__init__(message)
-        self.may_retry = may_retry
+    may_retry: ClassVar[bool] = True
+
+
+class QuotaError(ProviderError):
+    may_retry = False
+
+
+class CapacityError(ProviderError):
+    pass
+
+
+class CredentialsError(ProviderError):
+    may_retry = False
+
+
+class RefusedError(ProviderError):
+    may_retry = False
+
+
+class TransientError(ProviderError):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +69,5 @@ class Provider(Protocol):
         ...
 
     async def list(self) -> list[Instance]:
-        """Every instance that is there, in the order of launching."""
+        """Every instance that is there."""
         ...

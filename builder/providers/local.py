@@ -7,6 +7,7 @@ follows the thread that forked, and ours come and go. Children have a session of
 that Ctrl-C at a terminal reaches this process alone, which then drains them in order.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,10 +17,11 @@ from types import TracebackType
 
 import trio
 
-from builder.providers.interface import Instance, ProviderError
+from builder.providers.interface import Instance, ProviderError, RefusedError, TransientError
 from builder.telemetry.log import get_logger
 
 log = get_logger()
+EXHAUSTED = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class LocalProvider:
@@ -44,6 +46,7 @@ class LocalProvider:
         self._processes: dict[str, trio.Process] = {}
         self._ending: set[str] = set()
         self._count = 0
+        self._launching = trio.Lock()
         self._manager: AbstractAsyncContextManager[trio.Nursery] = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
 
@@ -77,14 +80,22 @@ class LocalProvider:
         return {name: process.pid for name, process in self._processes.items()}
 
     async def launch(self, count: int, token: str) -> list[Instance]:
-        if token in self._launched:
+        async with self._launching:
+            if token not in self._launched:
+                self._launched[token] = await self._start_many(count, token)
             return self._launched[token]
+
+    async def _start_many(self, count: int, token: str) -> list[Instance]:
         started: list[Instance] = []
-        self._launched[token] = started
         for _ in range(count):
             self._count += 1
             instance = Instance(f"worker-{self._count}", token)
-            await self._start(instance)
+            try:
+                await self._start(instance)
+            except ProviderError:
+                if not started:
+                    raise
+                break
             started.append(instance)
         return started
 
@@ -112,7 +123,8 @@ class LocalProvider:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ProviderError(f"cannot start {argv[0]}: {error.strerror}") from error
+            kind = TransientError if error.errno in EXHAUSTED else RefusedError
+            raise kind(f"cannot start {argv[0]}: {error.strerror}") from error
         self._processes[instance.id] = process
         self._nursery.start_soon(self._reap, instance.id, process)
 

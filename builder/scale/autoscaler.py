@@ -113,8 +113,8 @@ class Autoscaler:
                     self._instances.set_running(instance, running)
             case Launched(token, instances):
                 self._launched(token, instances, now)
-            case LaunchRefused(token, why):
-                self._refused(token, why, now)
+            case LaunchRefused():
+                self._refused(event, now)
             case InstancesFound(instances):
                 return self._found(instances, now)
             case SizeHeld(workers):
@@ -225,13 +225,14 @@ class Autoscaler:
             if instance not in self._instances.known:
                 self._instances.put(instance, State.STARTING, since)
 
-    def _refused(self, token: str, why: str, now: float) -> None:
-        launch = self._instances.launches.get(token)
+    def _refused(self, event: LaunchRefused, now: float) -> None:
+        launch = self._instances.launches.get(event.token)
         if launch is None:
             return
-        again_at = now + self._pause_s
-        self._instances.launches[token] = PendingLaunch(token, launch.count, launch.since, again_at)
-        self._decision = f"the provider refused {launch.count} workers ({why}); asks again"
+        again_at = now + (self._pause_s if event.soon else LONGEST_PAUSE_S)
+        again = PendingLaunch(event.token, launch.count, launch.since, again_at)
+        self._instances.launches[event.token] = again
+        self._decision = f"the provider refused {launch.count} workers ({event.why}); asks again"
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
 
     def _ready(self, instance: str, now: float) -> None:

@@ -24,10 +24,14 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class LaunchRefused:
-    """The provider refused it: a quota, no capacity, a fault. It may be asked again later."""
+    """The provider refused it: a quota, no capacity, a fault. It may be asked again later.
+
+    `soon` is false when only a person can help: then the pauses are long from the first one on.
+    """
 
     token: str
     why: str
+    soon: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from builder.pool.keeper import PoolKeeper
-from builder.providers.interface import Instance, ProviderError
+from builder.providers.interface import Instance, ProviderError, QuotaError
 from builder.scale import policies
 from builder.scale.autoscaler import Autoscaler, Bounds
 from builder.scale.policies import Policy
@@ -23,6 +23,7 @@ class Shelf:
         self.there: list[Instance] = []
         self.launches: list[tuple[float, int]] = []
         self.refusals = 0
+        self.error = ProviderError("no capacity")
         self._count = 0
 
     async def launch(self, count: int, token: str) -> list[Instance]:
@@ -30,7 +31,7 @@ class Shelf:
         self.launches.append((trio.current_time(), count))
         if self.refusals:
             self.refusals -= 1
-            raise ProviderError("no capacity")
+            raise self.error
         made = []
         for _ in range(count):
             self._count += 1
@@ -221,6 +222,24 @@ async def test_a_refused_launch_is_asked_for_again(autojump_clock: MockClock) ->
         await trio.sleep(30)
         assert pool.shelf.names == ["worker-2"]
         assert pool.keeper.snapshot().starting == 1
+
+
+async def test_what_only_a_person_can_mend_is_asked_for_rarely(autojump_clock: MockClock) -> None:
+    """And the status has a problem to tell until a launch has worked."""
+    async with kept(1) as pool:
+        await pool.join("worker-1")
+        pool.shelf.refusals, pool.shelf.error = 1, QuotaError("16 of 16 vCPUs are in use")
+        pool.shelf.lose("worker-1")
+        pool.keeper.look()
+        await trio.sleep(30)
+        assert pool.keeper.trouble == (
+            "the provider refuses to launch 1 worker: 16 of 16 vCPUs are in use"
+        )
+        assert "Ask the provider again" in pool.keeper.snapshot().next_action
+        assert len(pool.shelf.launches) == 2
+        await trio.sleep(60)
+        assert pool.shelf.names == ["worker-2"]
+        assert pool.keeper.trouble == ""
 
 
 async def test_an_instance_whose_worker_never_comes_is_ended(autojump_clock: MockClock) -> None:

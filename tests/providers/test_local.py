@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from builder.providers.interface import Provider, ProviderError
+from builder.providers.interface import Provider, RefusedError
 from builder.providers.local import LocalProvider
 from tests.providers.contract import CONTRACT
 
@@ -77,9 +77,21 @@ async def test_a_worker_that_dies_is_told_of_and_not_listed() -> None:
 
 
 async def test_a_program_that_is_not_there_is_a_provider_error() -> None:
+    """Each time that it is asked for; only a person can help."""
     async with local(lambda _: ["/no/such/program"]) as provider:
-        with pytest.raises(ProviderError, match="cannot start /no/such/program"):
-            await provider.launch(1, "one")
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="cannot start /no/such/program"):
+                await provider.launch(1, "one")
+        assert await provider.list() == []
+
+
+async def test_what_could_be_started_is_given() -> None:
+    """The third cannot be: two are the answer, now and when it is asked again."""
+    argv = {"worker-1": child("1"), "worker-2": child("2")}
+    async with local(lambda name: argv.get(name, ["/no/such/program"])) as provider:
+        started = await provider.launch(3, "one")
+        assert [instance.id for instance in started] == ["worker-1", "worker-2"]
+        assert await provider.launch(3, "one") == started
 
 
 PARENT = """
