@@ -166,7 +166,7 @@ class Box:
         return [fd for fd in (self.sock.fileno(), self.pidfd, self.oom_event) if fd >= 0]
 
     def destroy(self) -> None:
-        """Let go of everything; its processes must have gone. Raises OSError from the groups."""
+        """Let go of everything but the groups; its processes must have gone."""
         self.state = GONE
         self._host.trees.release()
         self.sock.close()
@@ -175,4 +175,7 @@ class Box:
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
+
+    def remove_groups(self) -> None:
+        """Last of all: the end of a group waits for all processors. Raises OSError."""
         self._group.remove()

@@ -283,6 +283,7 @@ class Broker:
         if run_id >= 0:
             self._tell(("gone", run_id))
         self._match()
+        box.remove_groups()
 
 
 def link_to_service() -> "_socket.socket":

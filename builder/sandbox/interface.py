@@ -130,7 +130,8 @@ class Finished(Protocol):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the work tree, its mounts and cgroups."""
+        """Release the work tree and its mounts; every process has then gone, and the control
+        groups are removed right behind."""
         ...
 
 
