@@ -11,14 +11,15 @@ import trio
 
 from builder.assembly.figures import Calls, Sources
 from builder.assembly.journal import open_journal
+from builder.assembly.services import Kept, api_services
 from builder.assembly.stores import Stores, open_stores
 from builder.assembly.worker import own_platform
 from builder.base.version import VERSION
+from builder.builds.index import Builds
 from builder.config.kinds import Address
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings, WireLimits
 from builder.net.listeners import Listener, open_listeners
-from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
@@ -31,27 +32,16 @@ from builder.schedule.events import (
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
-from builder.server.action_cache import ActionCacheService
-from builder.server.admission import Admission, Timeouts
-from builder.server.bytestream import ByteStreamService
-from builder.server.capabilities import CapabilitiesService, Served
-from builder.server.cas import CasService
 from builder.server.control import Around, ControlService
-from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
+from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
-from builder.server.instances import Instances
-from builder.server.operations import OperationsService
 from builder.server.reflection import ReflectionService
 from builder.server.scheduler import Scheduler
-from builder.server.splitting import Splitter
-from builder.server.uploads import Uploads
-from builder.server.workers import WorkersService
 from builder.telemetry.metrics import Metrics
 from builder.wire.limits import Limits
 
 LOOK_EVERY_S = 0.05  # while draining
 DRAIN_S = 2.0  # for open calls, once no action runs any more
-COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +63,7 @@ class Coordinator:
     control: ControlService
     health: HealthService
     metrics: Metrics
+    builds: Builds
     coordinator: str
     reapi: str
     servers: list[Server] = field(default_factory=list)
@@ -173,7 +164,11 @@ async def open_coordinator(
         control = ControlService(
             scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems, hooks.hold)
         )
-        services = [*_services(settings, stores, scheduler, cache), control.service()]
+        builds = Builds()
+        services = [
+            *api_services(settings, stores, scheduler, Kept(cache, builds)),
+            control.service(),
+        ]
         health = HealthService([service.name for service in services])
         reflection = ReflectionService([service.name for service in services])
         every = [*services, health.service(), *reflection.services()]
@@ -189,6 +184,7 @@ async def open_coordinator(
             control,
             health,
             metrics,
+            builds,
             listeners[0][0].address,
             listeners[1][0].address,
         )
@@ -214,40 +210,3 @@ async def _listen(*addresses: Address) -> list[list[Listener]]:
             listener.close()
         raise
     return opened
-
-
-def _services(
-    settings: Settings, stores: Stores, scheduler: Scheduler, cache: CacheFigures
-) -> list[Service]:
-    reapi, schedule = settings.reapi, settings.scheduler
-    instances = Instances(reapi.instances)
-    functions = reapi.digest_functions
-    priorities = (schedule.priority_min, schedule.priority_max)
-    admission = Admission(stores.blobs, Timeouts(schedule.default_timeout, schedule.max_timeout))
-    execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
-    served = Served(
-        reapi.max_batch_size,
-        True,
-        priorities=priorities,
-        functions=functions,
-        compressors=COMPRESSORS,
-        chunking=True,
-    )
-    uploads = Uploads(stores.blobs)
-    splitter = Splitter(stores.blobs, stores.records, instances, functions)
-    cas = CasService(
-        stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
-    )
-    bytestream = ByteStreamService(stores.blobs, uploads, instances, functions, COMPRESSORS)
-    token = settings.coordinator.join_token
-    return [
-        CapabilitiesService(served, instances).service(),
-        cas.service(),
-        bytestream.service(),
-        ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
-        ExecutionService(
-            scheduler, execution, admission, time.time_ns, priorities, cache
-        ).service(),
-        OperationsService(scheduler).service(),
-        WorkersService(scheduler, token.reveal() if token is not None else "").service(),
-    ]

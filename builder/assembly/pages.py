@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
 from builder.assembly.status import Section, sections, service_line
 from builder.base.errors import UsageError
@@ -85,7 +86,8 @@ async def _open_artifacts(pages: Pages, listen: Address) -> None:
 def _metrics(coordinator: Coordinator) -> Any:
     def figures() -> list[Section]:
         status = coordinator.status()
-        return [("Service", [("State", service_line(status))]), *sections(status)]
+        builds = build_section(coordinator.builds)
+        return [("Service", [("State", service_line(status))]), *sections(status), *builds]
 
     module = import_module("builder.web.metrics")
     return module.MetricsPages(coordinator.metrics.registry, coordinator.is_ready, figures).app()

@@ -27,6 +27,13 @@ MODULES = {
     "ops_grpc": "google.longrunning.operations_pb2_grpc",
     "status": "google.rpc.status_pb2",
     "details": "google.rpc.error_details_pb2",
+    "bes": "google.devtools.build.v1.publish_build_event_pb2",
+    "bes_grpc": "google.devtools.build.v1.publish_build_event_pb2_grpc",
+    "events": "google.devtools.build.v1.build_events_pb2",
+    "asset": "build.bazel.remote.asset.v1.remote_asset_pb2",
+    "asset_grpc": "build.bazel.remote.asset.v1.remote_asset_pb2_grpc",
+    "logstream": "build.bazel.remote.logstream.v1.remote_logstream_pb2",
+    "logstream_grpc": "build.bazel.remote.logstream.v1.remote_logstream_pb2_grpc",
 }
 
 

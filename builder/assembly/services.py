@@ -1,0 +1,72 @@
+"""The services of the API from the settings: what both gRPC ports answer."""
+
+import time
+from dataclasses import dataclass
+
+from builder.assembly.stores import Stores
+from builder.builds.index import Builds
+from builder.config.settings import Settings
+from builder.net.rpc import Service
+from builder.server.action_cache import ActionCacheService
+from builder.server.admission import Admission, Timeouts
+from builder.server.build_events import BuildEventsService
+from builder.server.bytestream import ByteStreamService
+from builder.server.capabilities import CapabilitiesService, Served
+from builder.server.cas import CasService
+from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
+from builder.server.instances import Instances
+from builder.server.operations import OperationsService
+from builder.server.scheduler import Scheduler
+from builder.server.splitting import Splitter
+from builder.server.uploads import Uploads
+from builder.server.workers import WorkersService
+
+COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What services write down for those who look at the whole."""
+
+    cache: CacheFigures
+    builds: Builds
+
+
+def api_services(
+    settings: Settings, stores: Stores, scheduler: Scheduler, kept: Kept
+) -> list[Service]:
+    """Every service of the API; health, reflection and the operators' own are not among them."""
+    cache = kept.cache
+    reapi, schedule = settings.reapi, settings.scheduler
+    instances = Instances(reapi.instances)
+    functions = reapi.digest_functions
+    priorities = (schedule.priority_min, schedule.priority_max)
+    admission = Admission(stores.blobs, Timeouts(schedule.default_timeout, schedule.max_timeout))
+    execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
+    served = Served(
+        reapi.max_batch_size,
+        True,
+        priorities=priorities,
+        functions=functions,
+        compressors=COMPRESSORS,
+        chunking=True,
+    )
+    uploads = Uploads(stores.blobs)
+    splitter = Splitter(stores.blobs, stores.records, instances, functions)
+    cas = CasService(
+        stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
+    )
+    bytestream = ByteStreamService(stores.blobs, uploads, instances, functions, COMPRESSORS)
+    token = settings.coordinator.join_token
+    return [
+        CapabilitiesService(served, instances).service(),
+        cas.service(),
+        bytestream.service(),
+        ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
+        ExecutionService(
+            scheduler, execution, admission, time.time_ns, priorities, cache
+        ).service(),
+        OperationsService(scheduler).service(),
+        BuildEventsService(kept.builds, time.time_ns).service(),
+        WorkersService(scheduler, token.reveal() if token is not None else "").service(),
+    ]

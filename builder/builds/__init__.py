@@ -1,0 +1,1 @@
+"""Builds that clients tell of: what their events say, kept within bounds."""
