@@ -26,6 +26,7 @@ from builder.client.executor import Place
 from builder.client.receipt import Said
 from builder.client.state import StateDirectory
 from builder.client.target import Choices, TargetBuilder
+from builder.client.walk import Walker
 from builder.client.workspace import Workspace
 from builder.config.settings import Settings
 from builder.host.resources import schema
@@ -69,6 +70,7 @@ class Plan:
     root: Path
     graph: Graph
     names: tuple[str, ...]
+    walker: Walker | None = None
 
     @property
     def targets(self) -> list[Target]:
@@ -82,8 +84,11 @@ def run(request: Request, settings: Settings) -> int:
     """The whole command; its exit code. Raises BuilderError."""
     path = builderfile.find(request.directory.absolute())
     memory = StateDirectory(path.parent).checked
-    found = graph(builderfile.read(path, lambda: schema("builderfile.schema.json"), memory))
-    plan = Plan(request, settings, path.parent, found, tuple(found.select(request.targets)))
+    walker = Walker(path.parent)
+    project = builderfile.read(path, lambda: schema("builderfile.schema.json"), memory, walker)
+    found = graph(project)
+    names = tuple(found.select(request.targets))
+    plan = Plan(request, settings, path.parent, found, names, walker)
     return trio.run(_run, plan)
 
 
@@ -134,7 +139,7 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
         }
         # One for the whole build, since files go from one place to the other; here takes them all.
         function = places[AWAY].function if AWAY in places else "sha256"
-        workspace = Workspace(plan.root, plan.graph, function)
+        workspace = Workspace(plan.root, plan.graph, function, plan.walker)
         choices = Choices(platform(), request.use_cache, function)
         builders = {
             kind: TargetBuilder(place, workspace, console, choices)

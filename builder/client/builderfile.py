@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.client.filestate import replaced
+from builder.client.walk import Walker
 from builder.project.loader import load, validate
 from builder.project.model import FILE_NAMES, Project, Source
 
@@ -53,21 +54,24 @@ def find(start: Path) -> Path:
     )
 
 
-def read(path: Path, schema: Schema, memory: Path | None = None) -> Project:
+def read(
+    path: Path, schema: Schema, memory: Path | None = None, walker: Walker | None = None
+) -> Project:
     """Raises UsageError with file, line and column for what is wrong in it."""
+    find = (walker or Walker(path.parent)).find
     text = path.read_bytes()
     key = sha256(b"\0".join((VERSION.encode(), text))).hexdigest()
     name = _shown(path)
     values = _remembered(memory, key)
     if values is not None:
         with suppress(AttributeError, LookupError, TypeError, ValueError):  # not what we wrote
-            return load(CheckedSource(values, name, text))
+            return load(CheckedSource(values, name, text), find)
     from builder.base.document import parse  # late: most builds know the text already
 
     document = parse(text, name)
     validate(document, schema())
     source: Source = document
-    project = load(source)
+    project = load(source, find)
     if memory is not None:
         with replaced(memory) as temporary:
             temporary.write_text(json.dumps({"key": key, "values": document.value}))

@@ -7,14 +7,13 @@ to see it.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from builder.action.tree import Entry, Link
-from builder.base.errors import BuilderError, UsageError
+from builder.base.errors import UsageError
 from builder.client.filestate import FileStates
-from builder.client.noop import listing
 from builder.client.receipt import Looked
+from builder.client.walk import Walker
 from builder.project.graph import Graph
 from builder.project.model import Input, Target
 from builder.project.paths import Pattern, is_within
@@ -23,20 +22,19 @@ Made = Mapping[str, Mapping[str, Entry]]  # by target: its outputs' entries by p
 
 
 class Scanner:
-    """One per build: each directory is listed once."""
+    """One per build."""
 
-    def __init__(self, graph: Graph, root: Path, files: FileStates) -> None:
+    def __init__(self, graph: Graph, walker: Walker, files: FileStates) -> None:
         self._graph = graph
-        self._root = str(root)
+        self._root = walker.root
         self._files = files
-        self._listed: dict[str, list[tuple[str, bool]]] = {}
+        self._walker = walker
         self._entries: dict[str, Entry] = {}
-        self._bases: set[str] = set()
-        self._found: dict[tuple[str | int, ...], list[str]] = {}
+        self._found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def looked(self) -> Looked:
         """All that was looked at so far."""
-        return Looked(self._entries, self._listed, self._bases)
+        return Looked(self._entries, self._walker.listed, self._walker.bases, self._walker.absent)
 
     def check(self, target: Target) -> None:
         """Raises what `inputs` would raise for source files, before anything is built."""
@@ -79,9 +77,10 @@ class Scanner:
         return {path: self._entry(item, path) for path in self._sources(target, item, pattern)}
 
     def _sources(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
-        paths = self._found.get(item.where)
+        excluded = [one.pattern for one in target.inputs if one.excluded and one.pattern]
+        key = (pattern.text, tuple(one.text for one in excluded))
+        paths = self._found.get(key)
         if paths is None:
-            excluded = [one.pattern for one in target.inputs if one.excluded and one.pattern]
             paths = [
                 path
                 for path in self._expand(target, item, pattern)
@@ -89,7 +88,7 @@ class Scanner:
             ]
             if not paths:
                 raise self._nothing(item, pattern, bool(excluded))
-            self._found[item.where] = paths
+            self._found[key] = paths
         return paths
 
     def _expand(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
@@ -97,8 +96,8 @@ class Scanner:
             self._check_base(item, pattern.base)
             return [
                 path
-                for path in self._walk(pattern)
-                if pattern.matches(path) and self._graph.maker(path) is None
+                for path in self._walker.walk(pattern, self._graph.makers.__contains__)
+                if self._graph.maker(path) is None
             ]
         full = f"{self._root}/{pattern.text}"
         if os.path.isdir(full) and not os.path.islink(full):
@@ -110,37 +109,11 @@ class Scanner:
         return [pattern.text] if os.path.lexists(full) else []
 
     def _check_base(self, item: Input, base: str) -> None:
-        self._bases.update(_prefixes(base))
-        link = next((p for p in _prefixes(base) if os.path.islink(f"{self._root}/{p}")), None)
+        link = self._walker.link_above(base)
         if link is not None:
             message = f"{link!r} is a symlink, and globs follow none"
             hint = f"it leads to {os.path.realpath(f'{self._root}/{link}')}: name that directory"
             raise self._error(item, message, hint)
-
-    def _walk(self, pattern: Pattern) -> Iterator[str]:
-        waiting = [pattern.base]
-        while waiting:
-            directory = waiting.pop()
-            prefix = f"{directory}/" if directory else ""
-            for name, is_directory in self._list(directory):
-                path = prefix + name
-                if not is_directory:
-                    yield path
-                elif pattern.enters(path) and path not in self._graph.makers:
-                    waiting.append(path)
-
-    def _list(self, directory: str) -> list[tuple[str, bool]]:
-        """(name, whether it is a directory) of what an action could see: no sockets and such."""
-        listed = self._listed.get(directory)
-        if listed is None:
-            try:
-                listed = listing(f"{self._root}/{directory}")
-            except (FileNotFoundError, NotADirectoryError):
-                return []  # nothing beneath it: the caller says that nothing matches
-            except OSError as error:
-                raise BuilderError(f"cannot list {directory or '.'}: {error.strerror}") from error
-            self._listed[directory] = listed
-        return listed
 
     def _entry(self, item: Input, path: str) -> Entry:
         entry = self._entries.get(path)
@@ -189,10 +162,3 @@ class Scanner:
 
     def _error(self, item: Input, message: str, hint: str) -> UsageError:
         return self._graph.project.source.error(item.where, message, hint)
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    """`a/b` -> `a`, `a/b`."""
-    parts = path.split("/") if path else []
-    for count in range(1, len(parts) + 1):
-        yield "/".join(parts[:count])

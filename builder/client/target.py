@@ -82,7 +82,7 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...]) -> Step:
         arguments=target.arguments,
         output_paths=tuple(output.path for output in target.outputs),
         environment=target.environment,
-        platform=(*platform, *limits.properties()),
+        platform=tuple({**dict(platform), **target.platform, **dict(limits.properties())}.items()),
         timeout_s=hermetic.timeout_s,
         cacheable=target.cache,
     )

@@ -14,21 +14,25 @@ from builder.client.land import Lander
 from builder.client.receipt import Receipt, Said, started_ns, write
 from builder.client.scan import Made, Scanner
 from builder.client.state import StateDirectory
+from builder.client.walk import Walker
 from builder.project.graph import Graph
 from builder.project.model import Target
 from builder.stores.interface import BlobStore
 
 
 class Workspace:
-    """One per build. Looking at files happens in a thread, one target at a time."""
+    """One per build. Looking at files happens in a thread, one target at a time. `walker`: what
+    has found the files of a foreach."""
 
-    def __init__(self, root: Path, graph: Graph, function: str = "sha256") -> None:
+    def __init__(
+        self, root: Path, graph: Graph, function: str = "sha256", walker: Walker | None = None
+    ) -> None:
         self.root = root
         self.state = StateDirectory(root)
         cancelled = trio.from_thread.check_cancelled  # Ctrl-C need not wait for a large file
         self._files = FileStates(root, self.state.files, function, cancelled)
         self._lock = trio.Lock()
-        self._scanner = Scanner(graph, root, self._files)
+        self._scanner = Scanner(graph, walker or Walker(root), self._files)
         self._lander = Lander(root, self.state, self._files, self._lock)
 
     def check(self, targets: Iterable[Target]) -> None:

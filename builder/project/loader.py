@@ -5,11 +5,13 @@ here; what a schema cannot say is checked here and in `graph`: paths, labels, an
 sense together.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from builder.base.nearest import nearest
 from builder.base.units import parse_duration, parse_size
+from builder.project.expand import Find, members
 from builder.project.model import (
     TARGET_PREFIX,
     Depend,
@@ -21,7 +23,8 @@ from builder.project.model import (
     Source,
     Target,
 )
-from builder.project.paths import WILD, PathError, normalise, pattern
+from builder.project.paths import WILD, PathError, normalise, pattern, plain
+from builder.project.words import Value, Words, variables
 
 if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
     from builder.base.document import Document, Path
@@ -30,6 +33,7 @@ if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
 # one thing here and another thing there. Who wants another shell writes the list himself.
 SHELL = ("/bin/bash", "-e", "-o", "pipefail", "-c")
 IGNORED_PREFIX = "x-"
+VARS, DEFAULTS = "vars", "defaults"
 
 
 def validate(document: "Document", schema: Mapping[str, Any]) -> None:
@@ -40,7 +44,7 @@ def validate(document: "Document", schema: Mapping[str, Any]) -> None:
     if not isinstance(value, dict) or not value:
         raise document.error((), "there is no target here", "write 'target NAME:' and its keys")
     for key, body in value.items():
-        if key.startswith(IGNORED_PREFIX):
+        if key.startswith(IGNORED_PREFIX) or key in (VARS, DEFAULTS):
             continue
         if not key.startswith(TARGET_PREFIX):
             name = key if isinstance(body, dict) and key != "targets" else "NAME"
@@ -49,40 +53,110 @@ def validate(document: "Document", schema: Mapping[str, Any]) -> None:
     require(document, schema)
 
 
-def load(source: Source) -> Project:
-    """Raises UsageError with file, line and column."""
+def load(source: Source, find: Find = lambda _wanted, _excluded: ()) -> Project:
+    """`find` looks for the files of a foreach. Raises UsageError with file, line and column."""
     blocks = cast("dict[str, Any]", source.value)
+    reading = _Reading(source, blocks.get(DEFAULTS) or {}, variables(blocks.get(VARS) or {}), find)
     targets: dict[str, Target] = {}
     for key, block in blocks.items():
-        if key.startswith(TARGET_PREFIX):
-            name = key.removeprefix(TARGET_PREFIX)
-            targets[name] = _target(source, name, block or {})
+        if not key.startswith(TARGET_PREFIX):
+            continue
+        for target in reading.targets(key.removeprefix(TARGET_PREFIX), block or {}):
+            targets[target.name] = target
     if not targets:
         raise source.error((), "there is no target here", "write 'target NAME:' and its keys")
-    return Project(targets, source)
+    return Project(_without_made(targets, reading.files), source)
 
 
-def _target(source: Source, name: str, block: dict[str, Any]) -> Target:
-    where: Path = (TARGET_PREFIX + name,)
-    target = Target(
-        name=name,
-        arguments=_arguments(block.get("command", ())),
-        inputs=tuple(_inputs(source, (*where, "inputs"), block.get("inputs", ()))),
-        outputs=tuple(_outputs(source, (*where, "outputs"), block.get("outputs", ()))),
-        depends=tuple(
-            Depend(text.removeprefix(":"), (*where, "depends", number))
-            for number, text in enumerate(block.get("depends", ()))
-        ),
-        environment={key: str(value) for key, value in block.get("env", {}).items()},
-        hermetic=_hermetic(source, (*where, "hermetic"), block.get("hermetic", {})),
-        remote=block.get("remote", True) is True,
-        cache=block.get("cache", True),
-        parallelism=block.get("parallelism", 0),
-        priority=Priority[block.get("priority", "normal").upper()],
-        description=block.get("description", ""),
-    )
-    _check_together(source, target, block)
-    return target
+def _without_made(targets: dict[str, Target], files: Mapping[str, str]) -> dict[str, Target]:
+    """A foreach is over source files: members for files that a target makes are left out."""
+    made = {output.path for target in targets.values() for output in target.outputs}
+    gone = {name for name, file in files.items() if file in made}
+    if not gone:
+        return targets
+    return {
+        name: replace(target, depends=tuple(d for d in target.depends if d.target not in gone))
+        for name, target in targets.items()
+        if name not in gone
+    }
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What all targets of a Builderfile share. `files`: a foreach's file by its target's name."""
+
+    source: Source
+    defaults: Mapping[str, Any]
+    values: Mapping[str, Value]
+    find: Find
+    files: dict[str, str] = field(default_factory=dict)
+
+    def targets(self, name: str, block: dict[str, Any]) -> Iterator[Target]:
+        where: Path = (TARGET_PREFIX + name,)
+        if "foreach" not in block and "matrix" not in block:
+            yield self._target(name, name, block, Words(self.source, self.values))
+            return
+        if "command" not in block:
+            key = "foreach" if "foreach" in block else "matrix"
+            message = f"target {name!r} has {key} but no command"
+            raise self.source.error((*where, key), message, "add a 'command'", key=True)
+        depends = []
+        for member in members(self.source, where, block, self.values, self.find):
+            target = self._target(name + member.suffix, name, block, member.words)
+            if member.file:
+                own = Input(member.file, (*where, "foreach"), plain(member.file))
+                target = replace(target, inputs=(own, *target.inputs))
+                self.files[target.name] = member.file
+            depends.append(Depend(target.name, where))
+            yield replace(target, parallelism=0)
+        yield Target(
+            name,
+            depends=tuple(depends),
+            parallelism=block.get("parallelism", 0),
+            description=block.get("description", ""),
+        )
+
+    def _target(self, name: str, block_name: str, own: dict[str, Any], words: Words) -> Target:
+        where: Path = (TARGET_PREFIX + block_name,)
+        block = {**self.defaults, **own} if "command" in own else own
+        inputs = (
+            item
+            for place, texts in self._lists(where, "inputs", block, own)
+            for item in _inputs(self.source, words.items(texts, place))
+        )
+        outputs = words.items(block.get("outputs", ()), (*where, "outputs"))
+        depends = words.items(block.get("depends", ()), (*where, "depends"))
+        environment = {**self.defaults.get("env", {}), **own.get("env", {})}
+        limits = {**self.defaults.get("hermetic", {}), **own.get("hermetic", {})}
+        target = Target(
+            name=name,
+            arguments=_arguments(block.get("command", ()), words, (*where, "command")),
+            inputs=tuple(inputs),
+            outputs=tuple(_outputs(self.source, outputs)),
+            depends=tuple(Depend(text.removeprefix(":"), here) for here, text in depends),
+            environment={
+                key: words.text(str(value), (*where, "env", key))
+                for key, value in (environment if "command" in own else {}).items()
+            },
+            hermetic=_hermetic(self.source, (*where, "hermetic"), limits),
+            remote=block.get("remote", True) is True,
+            cache=block.get("cache", True),
+            parallelism=block.get("parallelism", 0),
+            priority=Priority[block.get("priority", "normal").upper()],
+            description=block.get("description", ""),
+            block="" if name == block_name else block_name,
+            platform={**self.defaults.get("platform", {}), **own.get("platform", {})},
+        )
+        _check_together(self.source, target, own)
+        return target
+
+    def _lists(
+        self, where: "Path", key: str, block: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> Iterator[tuple["Path", list[str]]]:
+        """The defaults' items, then the target's own, each list with its place."""
+        if block is not own:
+            yield (DEFAULTS, key), self.defaults.get(key, [])
+        yield (*where, key), own.get(key, [])
 
 
 def _check_together(source: Source, target: Target, block: dict[str, Any]) -> None:
@@ -109,15 +183,16 @@ def _check_together(source: Source, target: Target, block: dict[str, Any]) -> No
         )
 
 
-def _arguments(command: str | list[str | int] | tuple[()]) -> tuple[str, ...]:
+def _arguments(
+    command: str | list[str | int] | tuple[()], words: Words, where: "Path"
+) -> tuple[str, ...]:
     if isinstance(command, str):
-        return (*SHELL, command)
-    return tuple(str(argument) for argument in command)
+        return (*SHELL, words.text(command, where))
+    return tuple(text for _, text in words.items(command, where))
 
 
-def _inputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Input]:
-    for number, text in enumerate(texts):
-        here = (*where, number)
+def _inputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Input]:
+    for here, text in texts:
         if text.startswith(":"):
             yield Input(text, here, target=text[1:])
             continue
@@ -134,9 +209,8 @@ def _inputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Input]:
             raise source.error(here, str(error), error.hint) from None
 
 
-def _outputs(source: Source, where: "Path", texts: list[str]) -> Iterator[Output]:
-    for number, text in enumerate(texts):
-        here = (*where, number)
+def _outputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Output]:
+    for here, text in texts:
         if WILD & set(text):
             raise source.error(
                 here,

@@ -81,7 +81,8 @@ class Target:
     """`arguments` is the argv, shell included; empty for a group of other targets.
 
     `parallelism`: at most so many of the targets that this one needs, itself included, run at
-    once; 0 is no limit of its own.
+    once; 0 is no limit of its own. `block`: the name of the block that it is written in, where
+    that is another one. `platform`: properties of the machine that may run it.
     """
 
     name: str
@@ -96,10 +97,12 @@ class Target:
     parallelism: int = 0
     priority: Priority = Priority.NORMAL
     description: str = ""
+    block: str = ""
+    platform: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> "Path":
-        return (TARGET_PREFIX + self.name,)
+        return (TARGET_PREFIX + (self.block or self.name),)
 
 
 @dataclass(frozen=True, slots=True)

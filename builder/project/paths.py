@@ -108,6 +108,11 @@ def pattern(text: str) -> Pattern:
     return Pattern("/".join(parts), "/".join(parts[:still]), still < len(parts))
 
 
+def plain(path: str) -> Pattern:
+    """This very file, whatever characters its name has."""
+    return Pattern(path, path, False)
+
+
 def _step(parts: list[str], at: int, name: str) -> Iterator[int]:
     """Where matching may stand after one directory's name, having stood before `parts[at]`."""
     if at >= len(parts):

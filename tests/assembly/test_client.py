@@ -114,8 +114,8 @@ async def test_two_checkouts_share_a_coordinator(tmp_path: Path) -> None:
             cached = []
             for name in ("one", "two"):
                 root = checkout(tmp_path / name)
-                summary = await build(root, settings, True, "compile_primes")
-                cached.append(summary.built["compile_primes"].cached)
+                summary = await build(root, settings, True, "compile/src/primes.cpp")
+                cached.append(summary.built["compile/src/primes.cpp"].cached)
     assert cached == [False, True]
 
 

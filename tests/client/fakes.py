@@ -28,6 +28,7 @@ from builder.client.builderfile import read
 from builder.client.console import Console
 from builder.client.executor import Place, Ticket, Watch
 from builder.client.target import Choices, TargetBuilder
+from builder.client.walk import Walker
 from builder.client.workspace import Workspace
 from builder.project.graph import graph
 from builder.reapi.digests import from_proto, to_proto
@@ -203,9 +204,10 @@ class World:
 
     async def build(self, *names: str, jobs: int = 4, keep_going: bool = False) -> Summary:
         """As the command does it, on this world's place."""
-        found = graph(read(self.root / "Builderfile", lambda: SCHEMA))
+        walker = Walker(self.root)
+        found = graph(read(self.root / "Builderfile", lambda: SCHEMA, walker=walker))
         chosen = found.select(names)
-        workspace = self.workspace = Workspace(self.root, found)
+        workspace = self.workspace = Workspace(self.root, found, walker=walker)
         out, err = io.StringIO(), io.StringIO()
         several = len([n for n in found.closure(chosen) if found.project.targets[n].arguments]) > 1
         console = Console(out, err, several=several)

@@ -213,3 +213,25 @@ async def test_old_receipts_make_room(world: World) -> None:
         assert world.workspace.receipt((command, "Builderfile"), time.monotonic(), (), made, [])
     assert len(list(Path(STATE, FOLDER).iterdir())) == 16
     assert answered("19")
+
+
+FOREACH = """\
+target copies:
+  foreach: ["src/*.txt", "later/*.txt"]
+  outputs: ["out/{{stem}}"]
+  command: [cat, "out/{{stem}}", "{{file}}"]
+"""
+
+
+async def test_a_foreach_that_would_find_more(world: World) -> None:
+    """Another file, or a directory that was not there, is another build."""
+    world.write({"Builderfile": FOREACH, "src/one.txt": "1"})
+    await until_certain(world)
+    assert answered()
+    world.write({"later/two.txt": "2"})
+    assert not answered()
+    await until_certain(world)
+    assert world.text("out/two") == "2"
+    assert answered()
+    world.write({"src/three.txt": "3"})
+    assert not answered()

@@ -1,0 +1,75 @@
+"""The project's source files, as globs find them. Each directory is listed once."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from builder.base.errors import BuilderError
+from builder.client.noop import listing
+from builder.project.paths import Pattern
+
+
+class Walker:
+    """What was looked at so far: `listed` directories by their path, `bases` of globs with all
+    above them, and directories that are `absent`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.listed: dict[str, list[tuple[str, bool]]] = {}
+        self.bases: set[str] = set()
+        self.absent: set[str] = set()
+
+    def link_above(self, base: str) -> str | None:
+        """The symlink among a glob's first directories, which no glob follows."""
+        above = list(_prefixes(base))
+        self.bases.update(above)
+        return next((path for path in above if os.path.islink(f"{self.root}/{path}")), None)
+
+    def walk(self, pattern: Pattern, skip: Callable[[str], bool]) -> Iterator[str]:
+        """The files of a wild pattern; directories to `skip` are not entered."""
+        waiting = [pattern.base]
+        while waiting:
+            directory = waiting.pop()
+            prefix = f"{directory}/" if directory else ""
+            for name, is_directory in self._list(directory):
+                path = prefix + name
+                if not is_directory:
+                    if pattern.matches(path):
+                        yield path
+                elif pattern.enters(path) and not skip(path):
+                    waiting.append(path)
+
+    def find(self, wanted: Sequence[Pattern], excluded: Sequence[Pattern]) -> list[str]:
+        """Sorted. Raises BuilderError for a directory that cannot be listed."""
+        found: set[str] = set()
+        for pattern in wanted:
+            if not pattern.wild:
+                found.update([pattern.text] if self._is_file(pattern.text) else [])
+            elif self.link_above(pattern.base) is None:
+                found.update(self.walk(pattern, lambda _path: False))
+        return sorted(path for path in found if not any(one.matches(path) for one in excluded))
+
+    def _is_file(self, path: str) -> bool:
+        """Looked up in its directory's listing, so that its coming and going is noticed."""
+        directory, _, name = path.rpartition("/")
+        return (name, False) in self._list(directory)
+
+    def _list(self, directory: str) -> list[tuple[str, bool]]:
+        listed = self.listed.get(directory)
+        if listed is None:
+            try:
+                listed = listing(f"{self.root}/{directory}")
+            except (FileNotFoundError, NotADirectoryError):
+                self.absent.add(directory)
+                return []  # nothing beneath it: the caller says that nothing matches
+            except OSError as error:
+                raise BuilderError(f"cannot list {directory or '.'}: {error.strerror}") from error
+            self.listed[directory] = listed
+        return listed
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    """`a/b` -> `a`, `a/b`."""
+    parts = path.split("/") if path else []
+    for count in range(1, len(parts) + 1):
+        yield "/".join(parts[:count])

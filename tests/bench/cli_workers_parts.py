@@ -1,0 +1,53 @@
+"""Eight workers against one, on actions that sleep and on actions that compute.
+
+Sixteen independent actions, `bldr build -j 64` as a process, on a service with that many workers.
+What computes cannot be quicker than the machine's processors allow; `processors` says how many.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.e2e.service import environment, running
+
+ACTIONS = 16
+SLEEP = "sleep 1"
+COMPUTE = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+BLDR = [sys.executable, "-m", "builder", "build", "-j", "64", "--remote"]
+
+Numbers = dict[str, float]
+
+
+def speedup() -> tuple[Numbers, Numbers]:
+    figures: Numbers = {"processors": len(os.sched_getaffinity(0))}
+    for workers in (1, 8):
+        flags = f"--coordinator 127.0.0.1:0 --reapi 0 --metrics :0 --workers-min {workers}".split()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with running(folder, flags=flags) as service:
+                variables = environment(folder, BUILDER_COORDINATOR=service.coordinator)
+                for kind, script in (("sleep", SLEEP), ("compute", COMPUTE)):
+                    seconds = build(folder / kind, script, variables)
+                    figures[f"{kind}_{workers}_workers_s"] = round(seconds, 2)
+    ratios = {
+        f"speedup_8_workers{suffix}": round(
+            figures[f"{kind}_1_workers_s"] / figures[f"{kind}_8_workers_s"], 2
+        )
+        for kind, suffix in (("sleep", ""), ("compute", "_compute"))
+    }
+    return figures, ratios
+
+
+def build(root: Path, script: str, variables: dict[str, str]) -> float:
+    root.mkdir()
+    lines = []
+    for number in range(ACTIONS):
+        lines += [f"target t{number}:", f"  outputs: [out/{number}]"]
+        lines += [f"  command: '{script}; echo {number} > out/{number}'"]
+    (root / "Builderfile").write_text("\n".join(lines) + "\n")
+    start = time.perf_counter()
+    subprocess.run(BLDR, cwd=root, env=variables, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
