@@ -137,7 +137,7 @@ def wire_limits(limits: WireLimits) -> Limits:
 
 def pools(settings: Settings) -> list[Offer]:
     """What the configured pool promises; a role without one promises nothing."""
-    if settings.role != "all":
+    if settings.role != "all" and settings.pool.provider == "local":
         return []
     platform = {**own_platform(settings.pool.name), **settings.worker.platform}
     return [Offer.of(settings.pool.name, platform.items())]

@@ -1,10 +1,12 @@
 """Where the pool's workers come from: a provider from the settings."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from builder.assembly.local_machines import LocalMachines
+from builder.assembly.remote_machines import RemoteMachines, just
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
 
@@ -36,4 +38,30 @@ class Machines(Protocol):
 
 
 def machines_of(settings: Settings, config: str | None) -> Machines:
+    """Raises UsageError for a provider's parts that are not there."""
+    if settings.pool.provider == "custom":
+        return _custom(settings)
     return LocalMachines(settings, config)
+
+
+def _custom(settings: Settings) -> Machines:
+    custom, pool = settings.providers.custom, settings.pool.name
+    assert custom is not None  # a check has seen to it
+
+    def make() -> Provider:
+        if custom.entry_point is not None:
+            from builder.providers.entry_point import EntryPointProvider
+
+            return EntryPointProvider(custom.entry_point, pool, custom.environment)
+        from builder.providers.custom import Commands, CustomProvider
+
+        assert custom.launch
+        assert custom.terminate
+        assert custom.list
+        environment = {**os.environ, **custom.environment}
+        commands = Commands(
+            custom.launch, custom.terminate, custom.list, environment, custom.timeout
+        )
+        return CustomProvider(pool, commands)
+
+    return RemoteMachines(settings, custom.start_timeout, just(make))

@@ -40,7 +40,9 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
-        if settings.role == "coordinator":
+        if settings.pool.provider != "local":
+            await _serve_with_pool(settings, Pool(settings, config), stopping)
+        elif settings.role == "coordinator":
             await _serve_alone(settings, stopping)
         else:
             with owned(Path(settings.worker.scratch), WORKERS_LOCK):
@@ -89,6 +91,8 @@ def _tell_joined(name: str) -> None:
 
 def _tell_pool(settings: Settings, size: int) -> None:
     workers = f"{size} worker{'s' if size != 1 else ''}"
+    if settings.pool.provider != "local":
+        workers += f" from {settings.pool.provider}"
     autoscale = " (autoscale enabled)" if settings.pool.autoscale else ""
     log.info(f"Worker pool: {workers}{autoscale}")
 
@@ -101,7 +105,12 @@ def _ready(coordinator: Coordinator) -> None:
 async def _first_workers(
     settings: Settings, keeper: PoolKeeper, size: int, stopping: trio.Event
 ) -> None:
-    """Wait for them, but not for ever: storage and cache serve without workers too."""
+    """Wait for them, but not for ever: storage and cache serve without workers too.
+
+    Machines take minutes to start, so those of another provider are not waited for.
+    """
+    if settings.pool.provider != "local":
+        return
     joined = False
 
     async def wait() -> None:

@@ -23,8 +23,8 @@ class Unserved(NamedTuple):
 UNSERVED = (
     Unserved(
         ("pool", "provider"),
-        lambda s: s.pool.provider != "local",
-        "use the local provider, or start workers elsewhere with `builder worker`",
+        lambda s: s.pool.provider not in ("local", "custom"),
+        "use the local or the custom provider, or start workers elsewhere with `builder worker`",
     ),
     Unserved(
         ("providers", "aws"),
@@ -40,11 +40,6 @@ UNSERVED = (
         ("providers", "k8s"),
         lambda s: s.providers.k8s is not None,
         "run `builder worker` in pods of a deployment",
-    ),
-    Unserved(
-        ("providers", "custom"),
-        lambda s: s.providers.custom is not None,
-        "start `builder worker` on the machines",
     ),
     Unserved(
         ("scheduler", "work_stealing"),

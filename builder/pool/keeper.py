@@ -222,7 +222,7 @@ class PoolKeeper:
             service_s=demand.held_s,
             running_s=demand.running_s,
         )
-        self._handle(LoadObserved(load, busy), nursery)
+        self._handle(LoadObserved(load, busy, fleet.slots(demand)), nursery)
 
     async def _take_over(self, nursery: trio.Nursery) -> None:
         try:

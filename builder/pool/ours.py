@@ -78,6 +78,11 @@ class Fleet:
             for name, _ in self.present()
         }
 
+    def slots(self, demand: Demand) -> int | None:
+        """Of a worker; their mean, where they differ."""
+        found = [demand.workers[name].slots for name, _ in self.present() if name in demand.workers]
+        return max(1, round(sum(found) / len(found))) if found else None
+
     def overdue(self, demand: Demand, patience_s: float, now: float) -> list[str]:
         """Instances whose worker has not been here for too long, though they cost something."""
         found = []

@@ -83,6 +83,7 @@ class Autoscaler:
         assert 0 <= bounds.minimum <= bounds.maximum
         self._bounds = bounds
         self._policy = policy
+        self._slots = bounds.slots  # a guess, until workers have joined
         self._instances = Instances()
         self._load = Load()
         self._sampled = Load()
@@ -107,8 +108,9 @@ class Autoscaler:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do now. The first event (any) fills the pool to its minimum."""
         match event:
-            case LoadObserved(load, busy):
+            case LoadObserved(load, busy, slots):
                 self._load = load
+                self._slots = slots or self._slots
                 for instance, running in (busy or {}).items():
                     self._instances.set_running(instance, running)
             case Launched(token, instances):
@@ -260,7 +262,7 @@ class Autoscaler:
         self._next_sample = now + every
 
     def _present_utilisation(self) -> float:
-        slots = self._instances.ready * self._bounds.slots
+        slots = self._instances.ready * self._slots
         demand = self._load.running + self._load.queued
         return demand / slots if slots else float(min(1, demand))
 
@@ -271,7 +273,7 @@ class Autoscaler:
             now=now,
             workers=self._instances.total,
             ready=self._instances.ready,
-            slots=self._bounds.slots,
+            slots=self._slots,
             queued=self._load.queued,
             running=self._load.running,
             utilisation=self._present_utilisation(),

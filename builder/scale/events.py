@@ -8,10 +8,12 @@ from builder.scale.load import Load
 
 @dataclass(frozen=True, slots=True)
 class LoadObserved:
-    """`busy` tells for each instance how many of its slots are taken; None: as before."""
+    """`busy` tells for each instance how many of its slots are taken, `slots` how many a worker
+    has (their mean); None: as before."""
 
     load: Load
     busy: Mapping[str, int] | None = None
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

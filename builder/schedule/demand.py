@@ -12,6 +12,7 @@ class Holder:
 
     held: int
     draining: bool
+    slots: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def demand_of(books: Books, pool: str, now: float) -> Demand:
         held_s=counters.held_s,
         running_s=books.fleet.held_s(now),
         workers={
-            name: Holder(len(worker.leases), bool(worker.draining))
+            name: Holder(len(worker.leases), bool(worker.draining), worker.info.slots)
             for name, worker in books.fleet.workers.items()
         },
     )

@@ -1,6 +1,9 @@
 """A pool of real worker processes that follows its load, and the operator's commands."""
 
+import json
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,17 @@ store: {{path: {folder}/store}}
 worker: {{scratch: {folder}/worker}}
 artifacts: {{enabled: false}}
 pool: {{scale_up_cooldown: 1s, scale_down_cooldown: 3s}}
+"""
+CUSTOM = """role: coordinator
+store: {{{{path: {{folder}}/store}}}}
+artifacts: {{{{enabled: false}}}}
+coordinator: {{{{listen: "127.0.0.1:{port}"}}}}
+pool: {{{{provider: custom, min: 1, max: 3, autoscale: true, scale_down_cooldown: 3s}}}}
+providers:
+  custom:
+    launch: {launch}
+    terminate: {terminate}
+    list: {list}
 """
 PORTS = ["--coordinator", "0", "--reapi", "0", "--metrics", "0"]
 FLAGS = [*PORTS, "--workers-min", "1", "--workers-max", "4"]
@@ -83,7 +97,8 @@ def test_a_burst_grows_the_pool_and_quiet_shrinks_it(service: Service) -> None:
     assert status.queue.completed == 12
     assert status.problems == []
     said = "\n".join(service.lines)
-    assert "Worker pool: launches 3: " in said
+    assert "Worker pool: launches " in said
+    assert "Worker pool: retires " in said
     assert "died" not in said
 
 
@@ -130,3 +145,61 @@ def test_without_autoscale_the_size_stays(tmp_path: Path) -> None:
             fixed.until("some wait", lambda status: status.queue.pending >= 2)
             assert size(fixed.status()) == 1
         assert size(fixed.status()) == 1
+
+
+def cloud(folder: Path) -> str:
+    """The configuration of a coordinator whose machines are processes, kept in a folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    machines = folder / "machines"
+    machines.mkdir()
+    script = str(ROOT / "tests" / "providers" / "machines.py")
+    words = [sys.executable, "-S", script, str(machines)]
+    worker = [*FROM_SOURCE, "worker", "--coordinator", f"127.0.0.1:{port}", "--slots", "1"]
+    worker += ["--name", "{{id}}", "--scratch", f"{folder}/scratch-{{{{id}}}}"]
+    return CUSTOM.format(
+        port=port,
+        launch=json.dumps([*words, "launch", *worker]),
+        terminate=json.dumps([*words, "terminate"]),
+        list=json.dumps([*words, "list"]),
+    )
+
+
+def machines(folder: Path) -> list[str]:
+    """Those that cost something."""
+    files = sorted((folder / "machines").iterdir())
+    return [path.name for path in files if path.read_text().endswith("running")]
+
+
+def test_machines_of_the_user_s_own_commands(tmp_path: Path) -> None:
+    """They are launched, work, shrink; a killed coordinator's successor takes them over."""
+    config, flags = cloud(tmp_path), ["--reapi", "0", "--metrics", "0"]
+    with running(tmp_path, config=config, flags=flags) as first:
+        assert "[INFO] Worker pool: 1 worker from custom (autoscale enabled)" in first.lines
+        first.until("one joined", lambda status: status.workers.idle == 1)
+        with burst(first, 8, 1.0) as results:
+            first.until("three work", lambda status: status.workers.busy == 3)
+            assert len(machines(tmp_path)) == 3
+        assert len(results) == 8
+        first.process.kill()
+        first.process.wait()
+    left = machines(tmp_path)
+    assert left
+    with running(tmp_path, config=config, flags=flags) as second:
+        second.until("they are back", lambda status: status.workers.idle >= 1)
+        assert any("takes over" in line for line in second.lines)
+        with burst(second, 1, 0.1) as again:
+            pass
+        assert again == [b"0"]
+        second.until("one is left", lambda status: status.workers.total == 1)
+        assert set(machines(tmp_path)) < set(left) or machines(tmp_path) == left
+        remaining = machines(tmp_path)
+    for name in remaining:  # machines outlive their coordinator: end them by their provider
+        words = [sys.executable, "-S", str(ROOT / "tests" / "providers" / "machines.py")]
+        subprocess.run(
+            [*words, str(tmp_path / "machines"), "terminate"],
+            input=json.dumps({"pool": "default", "ids": [name]}),
+            text=True,
+            check=True,
+            capture_output=True,
+        )

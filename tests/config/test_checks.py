@@ -181,7 +181,6 @@ NOT_SERVED: dict[str, dict[str, Any]] = {
     "providers.aws": {"providers": {"aws": AWS}},
     "providers.gcp": {"providers": {"gcp": GCP}},
     "providers.k8s": {"providers": {"k8s": {}}},
-    "providers.custom": {"providers": {"custom": CUSTOM}},
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
     "auth": {"auth": TOKENS},
     "tls": {"tls": TLS},

@@ -17,9 +17,6 @@ READERS = [
     if (room, path.name) not in {("assembly", "settings.py"), ("cli", "config.py")}
 ]
 CODE = "\n".join(path.read_text() for path in READERS)
-# What says how a pool scales, while the local pool holds its size and says so at its start.
-HELD = {f"pool.scale_{way}_{what}" for way in ("up", "down") for what in ("threshold", "cooldown")}
-HELD |= {"pool.max", "pool.alpha", "pool.window"}
 CHECKED = {"insecure"}  # only a check asks for it
 
 
@@ -27,6 +24,6 @@ CHECKED = {"insecure"}  # only a check asks for it
 def test_every_setting_is_read_or_refused(one: Shown) -> None:
     """Assembly or a command reads it, or the list of what is not served has it."""
     key = ".".join(map(str, one.path))
-    if key in HELD | CHECKED or any(one.path[: len(r.path)] == r.path for r in UNSERVED):
+    if key in CHECKED or any(one.path[: len(r.path)] == r.path for r in UNSERVED):
         return
     assert re.search(rf"\.{one.path[-1]}\b", CODE), f"nobody reads {key}"
