@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from builder.assembly.stores import Stores
 from builder.base.errors import Code
+from builder.reapi.pb import control_pb2
 from builder.schedule.counters import Counters
 from builder.schedule.snapshot import Snapshot
 from builder.server.execution import CacheFigures
@@ -110,6 +112,22 @@ def _queue(snapshot: Snapshot) -> Iterator[Family]:
     busy = sum(worker.held for worker in snapshot.workers)
     yield Family("builder_slots", "Slots of all workers.", "gauge", {NONE: float(slots)})
     yield Family("builder_slots_busy", "Slots taken.", "gauge", {NONE: float(busy)})
+
+
+def store_states(stores: Stores) -> list[control_pb2.StoreState]:
+    """How full each store is."""
+    found = (("blobs", stores.blobs.snapshot()), ("results", stores.records.snapshot()))
+    return [
+        control_pb2.StoreState(
+            name=name,
+            entries=full.blobs,
+            used_bytes=full.used_bytes,
+            capacity_bytes=full.capacity_bytes,
+            evicted_entries=full.evicted_blobs,
+            refused_writes=full.refused_writes,
+        )
+        for name, full in found
+    ]
 
 
 def kind_of(name: str) -> Literal["counter", "gauge"]:

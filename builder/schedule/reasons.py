@@ -10,6 +10,8 @@ from builder.base.errors import Code
 
 
 class ReasonCode(Enum):
+    # asked for, and not looked at yet
+    ASKED = "asked"
     # waiting
     ALL_BUSY = "all-busy"
     NO_WORKER = "no-worker"

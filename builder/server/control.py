@@ -10,14 +10,16 @@ from builder.base.nearest import nearest
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
-from builder.reapi.pb.timestamp_pb2 import Timestamp
 from builder.schedule.events import DrainRequested
 from builder.schedule.reasons import count
-from builder.schedule.snapshot import ActionView, Snapshot, WorkerView
+from builder.schedule.snapshot import ActionView, LaneView, Snapshot, WorkerView
+from builder.server.actions import Actions
 from builder.server.execution import CacheFigures
 from builder.server.messages import parse
 from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
+from builder.server.summaries import timestamp
+from builder.stores.interface import BlobStore
 
 NAME = "builder.control.Control"
 NO_HURRY_S = 86400.0 * 365  # a drain that waits for whatever runs
@@ -33,12 +35,16 @@ class Around:
     pool: Callable[[], pb.PoolState] = pb.PoolState
     problems: Callable[[], Sequence[str]] = tuple
     hold: Callable[[int | None], None] | None = None  # fixes the pool's size; None gives it back
+    stores: Callable[[], Sequence[pb.StoreState]] = tuple
 
 
 class ControlService:
     """Times of the scheduler are trio's; `uptime` counts from the making of this object."""
 
-    def __init__(self, scheduler: Scheduler, cache: CacheFigures, around: Around) -> None:
+    def __init__(
+        self, scheduler: Scheduler, cache: CacheFigures, around: Around, blobs: BlobStore
+    ) -> None:
+        self.actions = Actions(scheduler, blobs, around.wall_ns)
         self._scheduler = scheduler
         self._cache = cache
         self._around = around
@@ -51,6 +57,7 @@ class ControlService:
                 Method(f"/{NAME}/GetStatus", unary=self.get_status),
                 Method(f"/{NAME}/ScalePool", unary=self.scale_pool),
                 Method(f"/{NAME}/DrainWorker", unary=self.drain_worker),
+                *self.actions.methods(NAME),
             ),
         )
 
@@ -94,6 +101,8 @@ class ControlService:
             executions=_executions(snapshot, self._cache),
             pool=self._around.pool(),
             problems=(*self._around.problems(), *_problems(snapshot)),
+            stores=self._around.stores(),
+            queues=[_lane(lane, trio.current_time()) for lane in snapshot.lanes],
         )
         status.uptime.FromNanoseconds(max(now_ns - self._started_ns, 0))
         if details:
@@ -142,11 +151,23 @@ def _problems(snapshot: Snapshot) -> list[str]:
     """Sentences on actions that wait for workers which are not there."""
     return [
         f"{count(lane.waiting, 'action')} waiting for "
-        f"{', '.join(f'{name}={value}' for name, value in lane.requirement) or 'any platform'}, "
-        f"and no worker for it is connected"
+        f"{platform_of(lane)}, and no worker for it is connected"
         for lane in snapshot.lanes
         if not lane.workers
     ]
+
+
+def _lane(lane: LaneView, now: float) -> pb.Queue:
+    queue = pb.Queue(
+        platform=platform_of(lane), waiting=lane.waiting, workers=lane.workers, slots=lane.slots
+    )
+    if lane.oldest_at is not None:
+        queue.oldest.FromNanoseconds(round(max(now - lane.oldest_at, 0) * 1e9))
+    return queue
+
+
+def platform_of(lane: LaneView) -> str:
+    return ", ".join(f"{name}={value}" for name, value in lane.requirement) or "any platform"
 
 
 def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
@@ -162,7 +183,7 @@ def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
         platform=platform,
         host=view.info.host,
         pid=view.info.pid,
-        connected=_timestamp(view.connected_at, offset_ns),
+        connected=timestamp(view.connected_at, offset_ns),
         guarantees=view.info.guarantees,
     )
 
@@ -177,12 +198,9 @@ def _action(view: ActionView, offset_ns: int) -> pb.Action:
         worker=view.worker,
         target=view.client.target,
         mnemonic=view.client.mnemonic,
-        queued=_timestamp(view.queued_at, offset_ns),
+        queued=timestamp(view.queued_at, offset_ns),
         priority=view.priority,
+        tool=view.client.tool,
+        invocation=view.client.invocation,
+        instance=view.key.instance,
     )
-
-
-def _timestamp(at: float, offset_ns: int) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromNanoseconds(round(at * 1e9) + offset_ns)
-    return stamp

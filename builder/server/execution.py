@@ -8,18 +8,22 @@ wrong with the request is the call's status; how the action went is inside the l
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import trio
+
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.schedule.spec import ActionKey, ActionSpec
 from builder.server.admission import Admission, request_metadata
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
 from builder.server.messages import bytes_field, only
 from builder.server.operation_messages import finished_message, operation_message
 from builder.server.scheduler import Scheduler, Watcher
+from builder.server.specs import client_of
 from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
 
 NAME = "build.bazel.remote.execution.v2.Execution"
@@ -99,6 +103,7 @@ class ExecutionService:
         if not request.skip_cache_lookup:
             cached = await self._look_up(instance, digest, hints)
             if cached is not None:
+                self._remember(cached, instance, digest, call)
                 await call.send(cached.SerializeToString())
                 return
         metadata = request_metadata(call.metadata)
@@ -125,6 +130,15 @@ class ExecutionService:
         prefix = f"{instance}/" if instance else ""
         name = f"{prefix}operations/cached-{self._cached}"
         return finished_message(name, digest, b"".join((bytes_field(RESULT, len(data)), data, HIT)))
+
+    def _remember(
+        self, cached: operations_pb2.Operation, instance: str, digest: Digest, call: Call
+    ) -> None:
+        """A hit, for those who look at the client's build."""
+        key = ActionKey(instance, digest.function, digest.hash, digest.size_bytes)
+        spec = ActionSpec(key, client=client_of(request_metadata(call.metadata)))
+        history = self._scheduler.history
+        history.hit(cached.name, spec, cached.response.value, trio.current_time())
 
     async def _follow(self, watcher: Watcher, call: Call, hints: Hints) -> None:
         """Tell the client of the operation until it has ended."""

@@ -20,10 +20,11 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule import effects, events
 from builder.schedule.demand import Demand
 from builder.schedule.machine import Machine
-from builder.schedule.operation import OperationView
+from builder.schedule.operation import Ending, OperationView
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
 from builder.schedule.spec import ActionKey, ActionSpec
+from builder.server.history import History
 from builder.server.journal import Journal, NoJournal
 from builder.stores.interface import ActionCache
 from builder.telemetry.log import get_logger
@@ -100,10 +101,13 @@ class Scheduler:
         self._mail: dict[str, trio.MemorySendChannel[ForWorker]] = {}
         self._names: dict[str, str] = {}  # session -> worker
         self._turned: Callable[[], None] = lambda: None
+        self.history = History()
 
     # ---- for services
 
     def post(self, event: events.Event) -> None:
+        if isinstance(event, events.OperationsRestored):
+            self.history.restored(event.entries, trio.current_time())
         self._inbox.append(event)
         self._news.set()
 
@@ -111,6 +115,7 @@ class Scheduler:
         """Ask for an action to be executed. Every watcher has to `leave` in the end."""
         prefix = f"{instance}/" if instance else ""
         watcher = self._watch(f"{prefix}operations/{self._new_id()}")
+        self.history.asked(watcher.operation, spec, trio.current_time())
         self.post(events.ActionSubmitted(watcher.operation, spec))
         return watcher
 
@@ -185,12 +190,15 @@ class Scheduler:
         return math.inf if at is None else at
 
     def _handle(self, event: events.Event, nursery: trio.Nursery) -> None:
-        for effect in self._machine.handle(event, trio.current_time()):
+        now = trio.current_time()
+        for effect in self._machine.handle(event, now):
             match effect:
                 case effects.UpdateOperation(view):
+                    self.history.told(view, now)
                     for watcher in self._watchers.get(view.name, ()):
                         watcher.tell(view)
                 case effects.RefuseOperation(operation, code, reason):
+                    self.history.refused(operation, reason, Ending(reason, code), now)
                     for watcher in self._watchers.get(operation, ()):
                         watcher.refuse(from_status(code, reason.sentence))
                 case effects.KeepResult(task, key, response):

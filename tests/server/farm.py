@@ -18,12 +18,17 @@ from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.server.admission import Admission, Timeouts
+from builder.server.bytestream import ByteStreamService
 from builder.server.control import Around, ControlService
 from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
 from builder.server.instances import Instances
 from builder.server.journal import FileJournal
+from builder.server.live_output import LiveOutput
+from builder.server.logs import Logs
+from builder.server.logstreams import LogStreams
 from builder.server.operations import OperationsService
 from builder.server.scheduler import Scheduler
+from builder.server.uploads import Uploads
 from builder.server.workers import WorkersService
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.memory import MemoryBlobStore
@@ -225,6 +230,8 @@ async def farming(
     if journal is not None:
         scheduler.post(events.OperationsRestored(journal.load()))
     figures = CacheFigures()
+    live = LiveOutput(scheduler, blobs, lambda: f"question{next(NUMBERS)}")
+    logs = Logs(LogStreams(lambda: f"log{next(NUMBERS)}"), live)
     services = (
         ExecutionService(
             scheduler,
@@ -234,8 +241,9 @@ async def farming(
             figures=figures,
         ).service(),
         OperationsService(scheduler).service(),
-        WorkersService(scheduler, join_token).service(),
-        ControlService(scheduler, figures, Around("0.0", lambda: WALL_NS)).service(),
+        ByteStreamService(blobs, Uploads(blobs), Instances(), logs=logs).service(),
+        WorkersService(scheduler, join_token, live.answer).service(),
+        ControlService(scheduler, figures, Around("0.0", lambda: WALL_NS), blobs).service(),
     )
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:

@@ -21,11 +21,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from builder.reapi.pb import remote_execution_pb2 as build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_remote__execution__pb2
+from builder.reapi.pb import workers_pb2 as builder_dot_workers__pb2
 from builder.reapi.pb import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from builder.reapi.pb import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/control.proto\x12\x0f\x62uilder.control\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10GetStatusRequest\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x08\"4\n\x10ScalePoolRequest\x12\x14\n\x07workers\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_workers\"N\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"&\n\x13\x44rainWorkerResponse\x12\x0f\n\x07running\x18\x01 \x01(\x05\"\xf5\x02\n\x06Status\x12\r\n\x05state\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07workers\x18\x04 \x01(\x0b\x32\x1d.builder.control.WorkerCounts\x12+\n\x05queue\x18\x05 \x01(\x0b\x32\x1c.builder.control.QueueCounts\x12\x35\n\nexecutions\x18\x06 \x01(\x0b\x32!.builder.control.ExecutionFigures\x12(\n\x04pool\x18\x07 \x01(\x0b\x32\x1a.builder.control.PoolState\x12\'\n\x06worker\x18\x08 \x03(\x0b\x32\x17.builder.control.Worker\x12\'\n\x06\x61\x63tion\x18\t \x03(\x0b\x32\x17.builder.control.Action\x12\x10\n\x08problems\x18\n \x03(\t\"n\n\x0cWorkerCounts\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0c\n\x04idle\x18\x02 \x01(\x05\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x05\x12\x10\n\x08\x64raining\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nslots_busy\x18\x06 \x01(\x05\"D\n\x0bQueueCounts\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x11\n\texecuting\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\"\x92\x01\n\x10\x45xecutionFigures\x12\x11\n\tsucceeded\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x12\n\ncache_hits\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x04 \x01(\x03\x12\x31\n\x0emean_execution\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8f\x02\n\tPoolState\x12\x0f\n\x07minimum\x18\x01 \x01(\x05\x12\x0f\n\x07maximum\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65sired\x18\x03 \x01(\x05\x12\x11\n\tautoscale\x18\x04 \x01(\x08\x12\x10\n\x08\x64\x65\x63ision\x18\x05 \x01(\t\x12\x16\n\x0epredicted_load\x18\x06 \x01(\x01\x12\r\n\x05trend\x18\x07 \x01(\x01\x12\x13\n\x0bnext_action\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x05\x12\x10\n\x08starting\x18\n \x01(\x05\x12\x0f\n\x07leaving\x18\x0b \x01(\x05\x12\x11\n\x04held\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\r \x01(\t\x12\x10\n\x08provider\x18\x0e \x01(\tB\x07\n\x05_held\"\xa1\x02\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_busy\x18\x05 \x01(\x05\x12\x37\n\x08platform\x18\x06 \x03(\x0b\x32%.builder.control.Worker.PlatformEntry\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12-\n\tconnected\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nguarantees\x18\n \x03(\t\x1a/\n\rPlatformEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x01\n\x06\x41\x63tion\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08mnemonic\x18\x08 \x01(\t\x12*\n\x06queued\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\n \x01(\x05\x32\xf8\x01\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.builder.control.GetStatusRequest\x1a\x17.builder.control.Status\x12J\n\tScalePool\x12!.builder.control.ScalePoolRequest\x1a\x1a.builder.control.PoolState\x12X\n\x0b\x44rainWorker\x12#.builder.control.DrainWorkerRequest\x1a$.builder.control.DrainWorkerResponseb\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/control.proto\x12\x0f\x62uilder.control\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x15\x62uilder/workers.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10GetStatusRequest\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x08\"4\n\x10ScalePoolRequest\x12\x14\n\x07workers\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_workers\"N\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"&\n\x13\x44rainWorkerResponse\x12\x0f\n\x07running\x18\x01 \x01(\x05\"\xca\x03\n\x06Status\x12\r\n\x05state\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07workers\x18\x04 \x01(\x0b\x32\x1d.builder.control.WorkerCounts\x12+\n\x05queue\x18\x05 \x01(\x0b\x32\x1c.builder.control.QueueCounts\x12\x35\n\nexecutions\x18\x06 \x01(\x0b\x32!.builder.control.ExecutionFigures\x12(\n\x04pool\x18\x07 \x01(\x0b\x32\x1a.builder.control.PoolState\x12\'\n\x06worker\x18\x08 \x03(\x0b\x32\x17.builder.control.Worker\x12\'\n\x06\x61\x63tion\x18\t \x03(\x0b\x32\x17.builder.control.Action\x12\x10\n\x08problems\x18\n \x03(\t\x12+\n\x06stores\x18\x0b \x03(\x0b\x32\x1b.builder.control.StoreState\x12&\n\x06queues\x18\x0c \x03(\x0b\x32\x16.builder.control.Queue\"\x88\x01\n\nStoreState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x12\n\nused_bytes\x18\x03 \x01(\x03\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x04 \x01(\x03\x12\x17\n\x0f\x65victed_entries\x18\x05 \x01(\x03\x12\x16\n\x0erefused_writes\x18\x06 \x01(\x03\"u\n\x05Queue\x12\x10\n\x08platform\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0f\n\x07workers\x18\x03 \x01(\x05\x12\r\n\x05slots\x18\x04 \x01(\x05\x12)\n\x06oldest\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"n\n\x0cWorkerCounts\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0c\n\x04idle\x18\x02 \x01(\x05\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x05\x12\x10\n\x08\x64raining\x18\x04 \x01(\x05\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x12\n\nslots_busy\x18\x06 \x01(\x05\"D\n\x0bQueueCounts\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x11\n\texecuting\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\"\x92\x01\n\x10\x45xecutionFigures\x12\x11\n\tsucceeded\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x12\n\ncache_hits\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x04 \x01(\x03\x12\x31\n\x0emean_execution\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8f\x02\n\tPoolState\x12\x0f\n\x07minimum\x18\x01 \x01(\x05\x12\x0f\n\x07maximum\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65sired\x18\x03 \x01(\x05\x12\x11\n\tautoscale\x18\x04 \x01(\x08\x12\x10\n\x08\x64\x65\x63ision\x18\x05 \x01(\t\x12\x16\n\x0epredicted_load\x18\x06 \x01(\x01\x12\r\n\x05trend\x18\x07 \x01(\x01\x12\x13\n\x0bnext_action\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x05\x12\x10\n\x08starting\x18\n \x01(\x05\x12\x0f\n\x07leaving\x18\x0b \x01(\x05\x12\x11\n\x04held\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\r \x01(\t\x12\x10\n\x08provider\x18\x0e \x01(\tB\x07\n\x05_held\"\xa1\x02\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05slots\x18\x04 \x01(\x05\x12\x12\n\nslots_busy\x18\x05 \x01(\x05\x12\x37\n\x08platform\x18\x06 \x03(\x0b\x32%.builder.control.Worker.PlatformEntry\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12-\n\tconnected\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nguarantees\x18\n \x03(\t\x1a/\n\rPlatformEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xad\x03\n\x06\x41\x63tion\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x10\n\x08mnemonic\x18\x08 \x01(\t\x12*\n\x06queued\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0c\n\x04tool\x18\x0b \x01(\t\x12\x12\n\ninvocation\x18\x0c \x01(\t\x12\x10\n\x08instance\x18\r \x01(\t\x12+\n\x07started\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x10 \x01(\t\x12\x11\n\texit_code\x18\x11 \x01(\x05\x12,\n\texecution\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x12ListActionsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x12\n\ninvocation\x18\x02 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x08\"M\n\x13ListActionsResponse\x12(\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x17.builder.control.Action\x12\x0c\n\x04more\x18\x02 \x01(\x08\",\n\x10GetActionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"\xcd\x03\n\rActionDetails\x12(\n\x07summary\x18\x01 \x01(\x0b\x32\x17.builder.control.Action\x12\x37\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12\x39\n\x07\x63ommand\x18\x03 \x01(\x0b\x32(.build.bazel.remote.execution.v2.Command\x12)\n\x08timeline\x18\x04 \x03(\x0b\x32\x17.builder.control.Moment\x12&\n\x06inputs\x18\x05 \x03(\x0b\x32\x16.builder.control.Input\x12\x13\n\x0binput_count\x18\x06 \x01(\x03\x12\x13\n\x0binput_bytes\x18\x07 \x01(\x03\x12\x42\n\x08response\x18\x08 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12.\n\x05proof\x18\t \x01(\x0b\x32\x1f.builder.workers.ExecutionProof\x12\x0e\n\x06stdout\x18\n \x01(\x0c\x12\x0e\n\x06stderr\x18\x0b \x01(\x0c\x12\r\n\x05notes\x18\x0c \x03(\t\"c\n\x06Moment\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x13\n\x0breason_code\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\"r\n\x05Input\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x37\n\x06\x64igest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x12\n\nexecutable\x18\x03 \x01(\x08\x12\x0e\n\x06target\x18\x04 \x01(\t\"!\n\x13\x43\x61ncelActionRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x45xplainMissRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xc4\x01\n\x0fMissExplanation\x12\'\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x17.builder.control.Action\x12(\n\x07\x65\x61rlier\x18\x02 \x01(\x0b\x32\x17.builder.control.Action\x12\x12\n\nconclusion\x18\x03 \x01(\t\x12\x30\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32\x1b.builder.control.Difference\x12\x18\n\x10more_differences\x18\x05 \x01(\x03\"U\n\nDifference\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12\x0c\n\x04\x64iff\x18\x05 \x01(\t2\xc7\x04\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.builder.control.GetStatusRequest\x1a\x17.builder.control.Status\x12J\n\tScalePool\x12!.builder.control.ScalePoolRequest\x1a\x1a.builder.control.PoolState\x12X\n\x0b\x44rainWorker\x12#.builder.control.DrainWorkerRequest\x1a$.builder.control.DrainWorkerResponse\x12X\n\x0bListActions\x12#.builder.control.ListActionsRequest\x1a$.builder.control.ListActionsResponse\x12N\n\tGetAction\x12!.builder.control.GetActionRequest\x1a\x1e.builder.control.ActionDetails\x12M\n\x0c\x43\x61ncelAction\x12$.builder.control.CancelActionRequest\x1a\x17.builder.control.Action\x12T\n\x0b\x45xplainMiss\x12#.builder.control.ExplainMissRequest\x1a .builder.control.MissExplanationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +36,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKER_PLATFORMENTRY']._loaded_options = None
   _globals['_WORKER_PLATFORMENTRY']._serialized_options = b'8\001'
-  _globals['_GETSTATUSREQUEST']._serialized_start=107
-  _globals['_GETSTATUSREQUEST']._serialized_end=142
-  _globals['_SCALEPOOLREQUEST']._serialized_start=144
-  _globals['_SCALEPOOLREQUEST']._serialized_end=196
-  _globals['_DRAINWORKERREQUEST']._serialized_start=198
-  _globals['_DRAINWORKERREQUEST']._serialized_end=276
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=278
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=316
-  _globals['_STATUS']._serialized_start=319
-  _globals['_STATUS']._serialized_end=692
-  _globals['_WORKERCOUNTS']._serialized_start=694
-  _globals['_WORKERCOUNTS']._serialized_end=804
-  _globals['_QUEUECOUNTS']._serialized_start=806
-  _globals['_QUEUECOUNTS']._serialized_end=874
-  _globals['_EXECUTIONFIGURES']._serialized_start=877
-  _globals['_EXECUTIONFIGURES']._serialized_end=1023
-  _globals['_POOLSTATE']._serialized_start=1026
-  _globals['_POOLSTATE']._serialized_end=1297
-  _globals['_WORKER']._serialized_start=1300
-  _globals['_WORKER']._serialized_end=1589
-  _globals['_WORKER_PLATFORMENTRY']._serialized_start=1542
-  _globals['_WORKER_PLATFORMENTRY']._serialized_end=1589
-  _globals['_ACTION']._serialized_start=1592
-  _globals['_ACTION']._serialized_end=1799
-  _globals['_CONTROL']._serialized_start=1802
-  _globals['_CONTROL']._serialized_end=2050
+  _globals['_GETSTATUSREQUEST']._serialized_start=186
+  _globals['_GETSTATUSREQUEST']._serialized_end=221
+  _globals['_SCALEPOOLREQUEST']._serialized_start=223
+  _globals['_SCALEPOOLREQUEST']._serialized_end=275
+  _globals['_DRAINWORKERREQUEST']._serialized_start=277
+  _globals['_DRAINWORKERREQUEST']._serialized_end=355
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=357
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=395
+  _globals['_STATUS']._serialized_start=398
+  _globals['_STATUS']._serialized_end=856
+  _globals['_STORESTATE']._serialized_start=859
+  _globals['_STORESTATE']._serialized_end=995
+  _globals['_QUEUE']._serialized_start=997
+  _globals['_QUEUE']._serialized_end=1114
+  _globals['_WORKERCOUNTS']._serialized_start=1116
+  _globals['_WORKERCOUNTS']._serialized_end=1226
+  _globals['_QUEUECOUNTS']._serialized_start=1228
+  _globals['_QUEUECOUNTS']._serialized_end=1296
+  _globals['_EXECUTIONFIGURES']._serialized_start=1299
+  _globals['_EXECUTIONFIGURES']._serialized_end=1445
+  _globals['_POOLSTATE']._serialized_start=1448
+  _globals['_POOLSTATE']._serialized_end=1719
+  _globals['_WORKER']._serialized_start=1722
+  _globals['_WORKER']._serialized_end=2011
+  _globals['_WORKER_PLATFORMENTRY']._serialized_start=1964
+  _globals['_WORKER_PLATFORMENTRY']._serialized_end=2011
+  _globals['_ACTION']._serialized_start=2014
+  _globals['_ACTION']._serialized_end=2443
+  _globals['_LISTACTIONSREQUEST']._serialized_start=2445
+  _globals['_LISTACTIONSREQUEST']._serialized_end=2518
+  _globals['_LISTACTIONSRESPONSE']._serialized_start=2520
+  _globals['_LISTACTIONSRESPONSE']._serialized_end=2597
+  _globals['_GETACTIONREQUEST']._serialized_start=2599
+  _globals['_GETACTIONREQUEST']._serialized_end=2643
+  _globals['_ACTIONDETAILS']._serialized_start=2646
+  _globals['_ACTIONDETAILS']._serialized_end=3107
+  _globals['_MOMENT']._serialized_start=3109
+  _globals['_MOMENT']._serialized_end=3208
+  _globals['_INPUT']._serialized_start=3210
+  _globals['_INPUT']._serialized_end=3324
+  _globals['_CANCELACTIONREQUEST']._serialized_start=3326
+  _globals['_CANCELACTIONREQUEST']._serialized_end=3359
+  _globals['_EXPLAINMISSREQUEST']._serialized_start=3361
+  _globals['_EXPLAINMISSREQUEST']._serialized_end=3393
+  _globals['_MISSEXPLANATION']._serialized_start=3396
+  _globals['_MISSEXPLANATION']._serialized_end=3592
+  _globals['_DIFFERENCE']._serialized_start=3594
+  _globals['_DIFFERENCE']._serialized_end=3679
+  _globals['_CONTROL']._serialized_start=3682
+  _globals['_CONTROL']._serialized_end=4265
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,7 @@
 import datetime
 
+from builder.reapi.pb import remote_execution_pb2 as _remote_execution_pb2
+from builder.reapi.pb import workers_pb2 as _workers_pb2
 from builder.reapi.pb import duration_pb2 as _duration_pb2
 from builder.reapi.pb import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -37,7 +39,7 @@ class DrainWorkerResponse(_message.Message):
     def __init__(self, running: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems")
+    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems", "stores", "queues")
     STATE_FIELD_NUMBER: _ClassVar[int]
     UPTIME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +50,8 @@ class Status(_message.Message):
     WORKER_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    STORES_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
     state: str
     uptime: _duration_pb2.Duration
     version: str
@@ -58,7 +62,39 @@ class Status(_message.Message):
     worker: _containers.RepeatedCompositeFieldContainer[Worker]
     action: _containers.RepeatedCompositeFieldContainer[Action]
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    stores: _containers.RepeatedCompositeFieldContainer[StoreState]
+    queues: _containers.RepeatedCompositeFieldContainer[Queue]
+    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ...) -> None: ...
+
+class StoreState(_message.Message):
+    __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_WRITES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    entries: int
+    used_bytes: int
+    capacity_bytes: int
+    evicted_entries: int
+    refused_writes: int
+    def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ...) -> None: ...
+
+class Queue(_message.Message):
+    __slots__ = ("platform", "waiting", "workers", "slots", "oldest")
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    platform: str
+    waiting: int
+    workers: int
+    slots: int
+    oldest: _duration_pb2.Duration
+    def __init__(self, platform: _Optional[str] = ..., waiting: _Optional[int] = ..., workers: _Optional[int] = ..., slots: _Optional[int] = ..., oldest: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WorkerCounts(_message.Message):
     __slots__ = ("total", "idle", "busy", "draining", "slots", "slots_busy")
@@ -164,7 +200,7 @@ class Worker(_message.Message):
     def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("operation", "action", "stage", "reason", "reason_code", "worker", "target", "mnemonic", "queued", "priority")
+    __slots__ = ("operation", "action", "stage", "reason", "reason_code", "worker", "target", "mnemonic", "queued", "priority", "tool", "invocation", "instance", "started", "ended", "outcome", "exit_code", "execution")
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +211,14 @@ class Action(_message.Message):
     MNEMONIC_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    INVOCATION_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     operation: str
     action: str
     stage: str
@@ -185,4 +229,130 @@ class Action(_message.Message):
     mnemonic: str
     queued: _timestamp_pb2.Timestamp
     priority: int
-    def __init__(self, operation: _Optional[str] = ..., action: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
+    tool: str
+    invocation: str
+    instance: str
+    started: _timestamp_pb2.Timestamp
+    ended: _timestamp_pb2.Timestamp
+    outcome: str
+    exit_code: int
+    execution: _duration_pb2.Duration
+    def __init__(self, operation: _Optional[str] = ..., action: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., tool: _Optional[str] = ..., invocation: _Optional[str] = ..., instance: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[str] = ..., exit_code: _Optional[int] = ..., execution: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ListActionsRequest(_message.Message):
+    __slots__ = ("limit", "invocation", "failures")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    INVOCATION_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    invocation: str
+    failures: bool
+    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ...) -> None: ...
+
+class ListActionsResponse(_message.Message):
+    __slots__ = ("actions", "more")
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    actions: _containers.RepeatedCompositeFieldContainer[Action]
+    more: bool
+    def __init__(self, actions: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class GetActionRequest(_message.Message):
+    __slots__ = ("id", "wait")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    wait: bool
+    def __init__(self, id: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class ActionDetails(_message.Message):
+    __slots__ = ("summary", "action", "command", "timeline", "inputs", "input_count", "input_bytes", "response", "proof", "stdout", "stderr", "notes")
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    TIMELINE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    summary: Action
+    action: _remote_execution_pb2.Action
+    command: _remote_execution_pb2.Command
+    timeline: _containers.RepeatedCompositeFieldContainer[Moment]
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    input_count: int
+    input_bytes: int
+    response: _remote_execution_pb2.ExecuteResponse
+    proof: _workers_pb2.ExecutionProof
+    stdout: bytes
+    stderr: bytes
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, summary: _Optional[_Union[Action, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., command: _Optional[_Union[_remote_execution_pb2.Command, _Mapping]] = ..., timeline: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., input_count: _Optional[int] = ..., input_bytes: _Optional[int] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., proof: _Optional[_Union[_workers_pb2.ExecutionProof, _Mapping]] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Moment(_message.Message):
+    __slots__ = ("at", "what", "reason_code", "worker")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    REASON_CODE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    at: _timestamp_pb2.Timestamp
+    what: str
+    reason_code: str
+    worker: str
+    def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., what: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ...) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ("path", "digest", "executable", "target")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    digest: _remote_execution_pb2.Digest
+    executable: bool
+    target: str
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., executable: _Optional[bool] = ..., target: _Optional[str] = ...) -> None: ...
+
+class CancelActionRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ExplainMissRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class MissExplanation(_message.Message):
+    __slots__ = ("action", "earlier", "conclusion", "differences", "more_differences")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_FIELD_NUMBER: _ClassVar[int]
+    CONCLUSION_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    MORE_DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    action: Action
+    earlier: Action
+    conclusion: str
+    differences: _containers.RepeatedCompositeFieldContainer[Difference]
+    more_differences: int
+    def __init__(self, action: _Optional[_Union[Action, _Mapping]] = ..., earlier: _Optional[_Union[Action, _Mapping]] = ..., conclusion: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ..., more_differences: _Optional[int] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("kind", "name", "before", "after", "diff")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    DIFF_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    name: str
+    before: str
+    after: str
+    diff: str
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., diff: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,106 @@
+"""The part of the Control service that is about single actions."""
+
+from collections.abc import Callable
+from itertools import islice
+
+import trio
+
+from builder.base.errors import FailedPreconditionError, InvalidArgumentError
+from builder.net.rpc import Context, Method
+from builder.reapi.pb import control_pb2 as pb
+from builder.schedule.events import CancelRequested
+from builder.server.explaining import Explainer
+from builder.server.history import Record
+from builder.server.inspection import Reader, fill
+from builder.server.messages import parse
+from builder.server.scheduler import Scheduler
+from builder.server.summaries import moments, outcome_of, summary
+from builder.stores.interface import BlobStore
+
+PAGE = 100
+MOST_PAGE = 10_000
+WAIT_S = 60.0
+LOOK_EVERY_S = 0.1  # for the end of an action, without counting as one of its clients
+BAD = ("failed", "refused", "lost")
+
+
+class Actions:
+    """Lists, shows, cancels and explains what the scheduler's history knows."""
+
+    def __init__(self, scheduler: Scheduler, blobs: BlobStore, wall_ns: Callable[[], int]) -> None:
+        self._scheduler = scheduler
+        self._history = scheduler.history
+        self._reader = Reader(blobs)
+        self._explainer = Explainer(self._history, self._reader)
+        self._offset_ns = wall_ns() - round(trio.current_time() * 1e9)
+
+    def methods(self, service: str) -> tuple[Method, ...]:
+        return (
+            Method(f"/{service}/ListActions", unary=self._list),
+            Method(f"/{service}/GetAction", unary=self._get),
+            Method(f"/{service}/CancelAction", unary=self._cancel),
+            Method(f"/{service}/ExplainMiss", unary=self._explain),
+        )
+
+    def list(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
+        """The newest first. Raises InvalidArgumentError for a negative limit."""
+        if request.limit < 0:
+            raise InvalidArgumentError(f"limit is {request.limit}; 0 or more is right")
+        limit = min(request.limit or PAGE, MOST_PAGE)
+        found = (one for one in self._history.newest() if _wanted(one, request))
+        page = list(islice(found, limit + 1))
+        return pb.ListActionsResponse(
+            actions=[summary(one, self._offset_ns) for one in page[:limit]], more=len(page) > limit
+        )
+
+    async def get(self, request: pb.GetActionRequest) -> pb.ActionDetails:
+        """Raises NotFoundError, InvalidArgumentError."""
+        record = self._history.find(request.id)
+        if request.wait:
+            with trio.move_on_after(WAIT_S):
+                while record.ending is None:  # noqa: ASYNC110 - an event for each would cost all
+                    await trio.sleep(LOOK_EVERY_S)
+        details = pb.ActionDetails(
+            summary=summary(record, self._offset_ns), timeline=moments(record, self._offset_ns)
+        )
+        await fill(self._reader, record, details)
+        return details
+
+    def cancel(self, id_: str) -> pb.Action:
+        """Raises NotFoundError, InvalidArgumentError, FailedPreconditionError."""
+        record = self._history.find(id_)
+        if record.ending is not None:
+            raise FailedPreconditionError(
+                f"{record.operation} has ended already: {record.last.reason.sentence}"
+            )
+        self._scheduler.post(CancelRequested(record.operation))
+        return summary(record, self._offset_ns)
+
+    async def explain(self, id_: str) -> pb.MissExplanation:
+        """Raises NotFoundError, InvalidArgumentError."""
+        record = self._history.find(id_)
+        answer, earlier = await self._explainer.explain(record)
+        answer.action.CopyFrom(summary(record, self._offset_ns))
+        if earlier is not None:
+            answer.earlier.CopyFrom(summary(earlier, self._offset_ns))
+        return answer
+
+    # ---- over the wire
+
+    def _list(self, data: bytes, _context: Context) -> bytes:
+        return self.list(parse(pb.ListActionsRequest, data)).SerializeToString()
+
+    async def _get(self, data: bytes, _context: Context) -> bytes:
+        return (await self.get(parse(pb.GetActionRequest, data))).SerializeToString()
+
+    def _cancel(self, data: bytes, _context: Context) -> bytes:
+        return self.cancel(parse(pb.CancelActionRequest, data).id).SerializeToString()
+
+    async def _explain(self, data: bytes, _context: Context) -> bytes:
+        return (await self.explain(parse(pb.ExplainMissRequest, data).id)).SerializeToString()
+
+
+def _wanted(record: Record, request: pb.ListActionsRequest) -> bool:
+    if request.invocation and record.spec.client.invocation != request.invocation:
+        return False
+    return not request.failures or outcome_of(record)[0] in BAD

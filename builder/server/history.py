@@ -1,0 +1,169 @@
+"""What became of actions: the last of them, with every reason that they were given.
+
+The scheduler tells of each operation as it tells its clients. Kept are the newest operations, up
+to a number and up to the bytes of their results; those are the same objects that the scheduler
+keeps for clients that come back, so most of them cost nothing more. Times are trio's seconds.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.schedule.operation import Ending, OperationView, Stage
+from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.spec import ActionKey, ActionSpec, Entry
+
+MOST = 20_000  # operations
+MOST_BYTES = 64 * 1024 * 1024  # of their payloads and results
+MOST_MOMENTS = 50  # of one operation; the first and the last are kept
+SHORTEST_ID = 4
+HIT = Reason(ReasonCode.FINISHED, "was in the action cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something happened to an operation."""
+
+    at: float
+    stage: Stage
+    reason: Reason
+    worker: str
+
+
+@dataclass(slots=True)
+class Record:
+    """One operation. `ending` is there once it has ended."""
+
+    operation: str
+    spec: ActionSpec
+    moments: list[Moment] = field(default_factory=list)
+    progress: bytes = b""
+    ending: Ending | None = None
+    cached: bool = False
+
+    @property
+    def last(self) -> Moment:
+        return self.moments[-1]
+
+    @property
+    def size_bytes(self) -> int:
+        return 1024 + len(self.spec.payload) + (len(self.ending.response) if self.ending else 0)
+
+
+class History:
+    """One owner; every method returns at once. `version` grows with each change."""
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._records: dict[str, Record] = {}  # the oldest first
+        self._size_bytes = 0
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    # ---- what happens
+
+    def asked(self, operation: str, spec: ActionSpec, now: float) -> None:
+        """A client asks for an action; the scheduler has not looked at it yet."""
+        first = Moment(now, Stage.QUEUED, Reason(ReasonCode.ASKED, "was asked for"), "")
+        self._add(Record(operation, spec, [first]))
+
+    def hit(self, operation: str, spec: ActionSpec, response: bytes, now: float) -> None:
+        """It was asked for, and the action cache had its result."""
+        moment = Moment(now, Stage.COMPLETED, HIT, "")
+        self._add(Record(operation, spec, [moment], ending=Ending(HIT, response=response)))
+        self._records[operation].cached = True
+
+    def restored(self, entries: Iterable[Entry], now: float) -> None:
+        """An earlier coordinator had taken these."""
+        for entry in entries:
+            self.asked(entry.operation, entry.spec, now)
+
+    def told(self, view: OperationView, now: float) -> None:
+        """How an operation stands, as its clients hear it."""
+        record = self._records.get(view.name)
+        if record is None or record.ending is not None:
+            return
+        self.version += 1
+        record.progress = view.progress or record.progress
+        last = record.last
+        if (view.stage, view.reason, view.worker) != (last.stage, last.reason, last.worker):
+            if len(record.moments) >= MOST_MOMENTS:
+                del record.moments[MOST_MOMENTS // 2]
+            record.moments.append(
+                Moment(now, view.stage, view.reason, view.worker or _last_worker(record))
+            )
+        if view.ending is not None:
+            self._end(record, view.ending)
+
+    def refused(self, operation: str, reason: Reason, ending: Ending, now: float) -> None:
+        """The scheduler does not take it."""
+        record = self._records.get(operation)
+        if record is not None and record.ending is None:
+            record.moments.append(Moment(now, Stage.COMPLETED, reason, ""))
+            self._end(record, ending)
+
+    def _end(self, record: Record, ending: Ending) -> None:
+        self.version += 1
+        record.ending = ending
+        self._size_bytes += len(ending.response)
+        self._trim()
+
+    def _add(self, record: Record) -> None:
+        self.version += 1
+        self._records[record.operation] = record
+        self._size_bytes += record.size_bytes
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self._records) > self._most or (
+            self._size_bytes > self._most_bytes and len(self._records) > 1
+        ):
+            oldest = next(iter(self._records))
+            self._size_bytes -= self._records.pop(oldest).size_bytes
+
+    # ---- what is asked
+
+    def newest(self) -> Iterator[Record]:
+        return iter(reversed(self._records.values()))
+
+    def before(self, record: Record) -> Iterator[Record]:
+        """Those asked for earlier than this one, the newest first."""
+        found = False
+        for other in self.newest():
+            if found:
+                yield other
+            found = found or other is record
+
+    def find(self, id_: str) -> Record:
+        """By a name, its end, or the beginning of an operation's or of an action's hash.
+
+        Raises NotFoundError; InvalidArgumentError for one that is too short or means several.
+        """
+        if id_ in self._records:
+            return self._records[id_]
+        if len(id_) < SHORTEST_ID:
+            raise InvalidArgumentError(f"id {id_!r} is too short: give {SHORTEST_ID} or more signs")
+        named = [one for one in self.newest() if one.operation.rpartition("/")[2].startswith(id_)]
+        if len(named) == 1:
+            return named[0]
+        actions: dict[ActionKey, Record] = {}
+        for one in self.newest():
+            if one.spec.key.hash.startswith(id_):
+                actions.setdefault(one.spec.key, one)
+        if len(named) + len(actions) > 1:
+            some = [one.operation for one in named[:3]]
+            some += [f"action {key.hash[:16]}" for key in list(actions)[:3]]
+            raise InvalidArgumentError(f"id {id_!r} means several: {', '.join(some)}; give more")
+        if not actions:
+            raise NotFoundError(
+                f"no action {id_[:200]!r} is known here: `builder remote actions` lists them; "
+                f"the history keeps the last {self._most}"
+            )
+        return next(iter(actions.values()))
+
+
+def _last_worker(record: Record) -> str:
+    return next((moment.worker for moment in reversed(record.moments) if moment.worker), "")

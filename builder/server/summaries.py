@@ -1,0 +1,93 @@
+"""Actions of the history and of the scheduler as operators see them."""
+
+from builder.base.errors import Code
+from builder.reapi.digests import path_of
+from builder.reapi.pb import control_pb2 as pb
+from builder.reapi.pb import remote_execution_pb2
+from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.schedule.operation import Stage
+from builder.schedule.reasons import ReasonCode
+from builder.server.history import Record
+from builder.server.operation_messages import digest_of_key
+
+CANCELLED = (ReasonCode.CANCELLED, ReasonCode.ABANDONED)
+
+
+def timestamp(at: float, offset_ns: int) -> Timestamp:
+    """Of a time of trio's; the offset is that of the wall clock."""
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(at * 1e9) + offset_ns)
+    return stamp
+
+
+def outcome_of(record: Record) -> tuple[str, remote_execution_pb2.ExecuteResponse]:
+    """`succeeded`, `failed`, `cached`, `cancelled`, `refused`, `lost`, or nothing; the response."""
+    response = remote_execution_pb2.ExecuteResponse()
+    ending = record.ending
+    if ending is None:
+        return "", response
+    if ending.response:
+        response.ParseFromString(ending.response)
+        ok = response.status.code == Code.OK and response.result.exit_code == 0
+        return ("cached" if record.cached else "succeeded" if ok else "failed"), response
+    response.status.code = ending.code
+    response.status.message = ending.reason.sentence
+    if ending.reason.code in CANCELLED:
+        return "cancelled", response
+    started = any(moment.stage is Stage.EXECUTING for moment in record.moments)
+    return ("lost" if started else "refused"), response
+
+
+def summary(record: Record, offset_ns: int) -> pb.Action:
+    """One action in a line."""
+    key, client, last = record.spec.key, record.spec.client, record.last
+    outcome, response = outcome_of(record)
+    action = pb.Action(
+        operation=record.operation,
+        action=path_of(digest_of_key(key)),
+        stage=last.stage.name.lower(),
+        reason=last.reason.sentence,
+        reason_code=last.reason.code.value,
+        worker=next((m.worker for m in reversed(record.moments) if m.worker), ""),
+        target=client.target,
+        mnemonic=client.mnemonic,
+        tool=client.tool,
+        invocation=client.invocation,
+        instance=key.instance,
+        priority=record.spec.priority,
+        queued=timestamp(record.moments[0].at, offset_ns),
+        outcome=outcome,
+        exit_code=response.result.exit_code,
+    )
+    if record.ending is not None:
+        action.ended.CopyFrom(timestamp(last.at, offset_ns))
+    _fill_started(action, record, offset_ns)
+    if response.HasField("result"):
+        metadata = response.result.execution_metadata
+        start, end = metadata.execution_start_timestamp, metadata.execution_completed_timestamp
+        action.execution.FromNanoseconds(max(end.ToNanoseconds() - start.ToNanoseconds(), 0))
+    return action
+
+
+def _fill_started(action: pb.Action, record: Record, offset_ns: int) -> None:
+    """When the last attempt began: the first moment of the last run of executing ones."""
+    started = None
+    for moment in record.moments:
+        if moment.stage is Stage.EXECUTING:
+            started = moment.at if started is None else started
+        elif moment.stage is Stage.QUEUED:
+            started = None
+    if started is not None:
+        action.started.CopyFrom(timestamp(started, offset_ns))
+
+
+def moments(record: Record, offset_ns: int) -> list[pb.Moment]:
+    return [
+        pb.Moment(
+            at=timestamp(moment.at, offset_ns),
+            what=moment.reason.sentence,
+            reason_code=moment.reason.code.value,
+            worker=moment.worker,
+        )
+        for moment in record.moments
+    ]
