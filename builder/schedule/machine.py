@@ -109,6 +109,15 @@ class Machine:
         operation = self._books.operations.get(name)
         return view(self._books, operation) if operation is not None else None
 
+    def lease_of(self, name: str) -> tuple[str, str] | None:
+        """The session and the lease by which an operation's action runs just now, if it does."""
+        operation = self._books.operations.get(name)
+        task = None if operation is None else self._books.tasks.get(operation.task)
+        if task is None or task.lease is None:
+            return None
+        worker = self._books.fleet.workers.get(task.lease.worker)
+        return (worker.session, task.lease.id) if worker is not None and worker.session else None
+
     def operation_names(self) -> Iterable[str]:
         """Of all that are known, the oldest first."""
         return self._books.operations.keys()

@@ -16,6 +16,7 @@ from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.chunks import first_chunk
 from builder.server.compressed import Receiver, send
 from builder.server.instances import Instances
+from builder.server.logs import Logs
 from builder.server.messages import bytes_field, only, parse
 from builder.server.uploads import Uploads
 from builder.stores.interface import PIECE, BlobStore, InlineStore
@@ -35,6 +36,7 @@ class ByteStreamService:
         instances: Instances,
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
         compressors: Sequence[str] = (),
+        logs: Logs | None = None,
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
@@ -42,6 +44,7 @@ class ByteStreamService:
         self._instances = instances
         self._functions = functions
         self._compressors = ("identity", *compressors)
+        self._logs = logs
 
     def service(self) -> Service:
         return Service(
@@ -55,6 +58,9 @@ class ByteStreamService:
 
     async def read(self, call: Call) -> None:
         request = await only(bs.ReadRequest, call)
+        if self._logs is not None and self._logs.is_log(request.resource_name):
+            await self._logs.read(call, request)
+            return
         name = self._served(parse_read(request.resource_name, self._functions))
         digest, offset = name.digest, request.read_offset
         if request.read_limit < 0:
@@ -79,6 +85,10 @@ class ByteStreamService:
 
     async def write(self, call: Call) -> None:
         first = await first_chunk(call)
+        if self._logs is not None and self._logs.is_log(first.resource_name):
+            committed = await self._logs.write(call, first)
+            await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
+            return
         name = self._served(parse_write(first.resource_name, self._functions))
         if await self._present(name.digest):  # early end: the rest of the upload is not wanted
             committed = name.digest.size_bytes if name.compressor == "identity" else -1
@@ -100,8 +110,10 @@ class ByteStreamService:
         pieces = self._blobs.read(name.digest, request.read_offset)
         await send(call, name.compressor, pieces, size)
 
-    def query_write_status(self, data: bytes, _context: Context) -> Awaitable[bytes]:
+    def query_write_status(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
         request = parse(bs.QueryWriteStatusRequest, data)
+        if self._logs is not None and self._logs.is_log(request.resource_name):
+            return self._logs.status(request.resource_name)
         name = self._served(parse_write(request.resource_name, self._functions))
         return self._query(request.resource_name, name.digest)
 

@@ -12,6 +12,7 @@ from builder.schedule.spec import ActionKey
 
 TYPE = "type.googleapis.com/"
 METADATA = TYPE + pb.ExecuteOperationMetadata.DESCRIPTOR.full_name
+LOGS = "logstreams"  # beneath an operation's name: what its action writes, while it runs
 RESPONSE = TYPE + pb.ExecuteResponse.DESCRIPTOR.full_name
 
 
@@ -48,6 +49,9 @@ def _message(name: str, action: Digest, stage: Stage, progress: bytes) -> operat
         action_digest=to_proto(action),
         digest_function=NUMBERS[action.function],
     )
+    if stage is Stage.EXECUTING:
+        metadata.stdout_stream_name = f"{name}/{LOGS}/stdout"
+        metadata.stderr_stream_name = f"{name}/{LOGS}/stderr"
     if progress:
         metadata.partial_execution_metadata.ParseFromString(progress)
     message = operations_pb2.Operation(name=name)

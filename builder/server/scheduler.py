@@ -10,7 +10,7 @@ what has come of it.
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import trio
 
@@ -32,6 +32,17 @@ from builder.telemetry.log import get_logger
 log = get_logger()
 AT_ONCE = 100  # events, before other tasks get their turn
 UNSENT = 8  # views that a slow client may lag behind before the older ones are left out
+
+
+class WantOutput(NamedTuple):
+    """A question to a worker: what follows `offset` of what a lease's action has written?"""
+
+    request_id: str
+    lease: str
+    stderr: bool
+    offset: int
+
+
 ForWorker = (
     effects.WelcomeWorker
     | effects.RefuseWorker
@@ -41,6 +52,7 @@ ForWorker = (
     | effects.AcknowledgeLease
     | effects.DrainWorker
 )
+Mail = ForWorker | WantOutput
 
 
 class Watcher:
@@ -98,7 +110,7 @@ class Scheduler:
         self._inbox: deque[events.Event] = deque()
         self._news = trio.Event()
         self._watchers: dict[str, list[Watcher]] = {}
-        self._mail: dict[str, trio.MemorySendChannel[ForWorker]] = {}
+        self._mail: dict[str, trio.MemorySendChannel[Mail]] = {}
         self._names: dict[str, str] = {}  # session -> worker
         self._turned: Callable[[], None] = lambda: None
         self.history = History()
@@ -137,10 +149,10 @@ class Scheduler:
             del self._watchers[watcher.operation]
         self.post(events.ClientDetached(watcher.operation))
 
-    def open_session(self, worker: str) -> tuple[str, trio.MemoryReceiveChannel[ForWorker]]:
+    def open_session(self, worker: str) -> tuple[str, trio.MemoryReceiveChannel[Mail]]:
         """A new stream of a worker, and what there is to say on it."""
         session = self._new_id()
-        self._mail[session], mail = trio.open_memory_channel[ForWorker](math.inf)
+        self._mail[session], mail = trio.open_memory_channel[Mail](math.inf)
         self._names[session] = worker
         return session, mail
 
@@ -148,6 +160,16 @@ class Scheduler:
         self._mail.pop(session).close()
         del self._names[session]
         self.post(events.WorkerDisconnected(session))
+
+    def lease_of(self, operation: str) -> tuple[str, str] | None:
+        """The session and the lease by which it runs just now, if it does."""
+        return self._machine.lease_of(operation)
+
+    def tell(self, session: str, question: WantOutput) -> None:
+        """Say something on a worker's stream that the machine need not know of."""
+        mail = self._mail.get(session)
+        if mail is not None:
+            mail.send_nowait(question)
 
     def operation(self, name: str) -> OperationView | None:
         return self._machine.operation(name)

@@ -11,6 +11,7 @@ from builder.schedule.platform import canonical
 from builder.schedule.spec import Outcome
 from builder.schedule.workers import RUNS
 from builder.server.messages import bytes_field
+from builder.server.scheduler import WantOutput
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
 PHASES = {
@@ -24,6 +25,7 @@ Message = (
     | effects.CancelLease
     | effects.AcknowledgeLease
     | effects.DrainWorker
+    | WantOutput
 )
 
 
@@ -106,6 +108,11 @@ def message_of(effect: Message) -> list[bytes]:
             message = workers_pb2.ToWorker()
             message.drain.reason = why
             message.drain.grace.FromNanoseconds(round(grace_s * 1e9))
+        case WantOutput(request_id, lease, stderr, offset):
+            wanted = workers_pb2.OutputWanted(
+                request_id=request_id, lease_id=lease, stderr=stderr, offset=offset
+            )
+            message = workers_pb2.ToWorker(output_wanted=wanted)
         case _:
             assert_never(effect)
     return [message.SerializeToString()]

@@ -1,7 +1,7 @@
 """What a worker is asked to do, and how it tells of its progress."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from builder.base.digest import Digest
@@ -20,7 +20,8 @@ class Job:
 
     `action` is the message when the asker has it; otherwise it is read from the store.
     `queued_ns` is the asker's wall clock, 0 when there was no queue. `timeout_s` is what holds
-    in the end (the action's own, the server's default or its maximum); None is no limit.
+    in the end (the action's own, the server's default or its maximum); None is no limit. `began`
+    hears of the directory in which `stdout` and `stderr` grow.
     """
 
     digest: Digest
@@ -28,6 +29,7 @@ class Job:
     queued_ns: int = 0
     attempt: int = 1
     timeout_s: float | None = None
+    began: Callable[[str], None] = field(default=lambda _scratch: None, compare=False)
 
 
 Report = Callable[[Stage, pb.ExecutedActionMetadata], None]

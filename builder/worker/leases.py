@@ -17,12 +17,17 @@ from builder.reapi.pb import workers_pb2
 
 @dataclass(slots=True)
 class Held:
-    """`why_stopped` is set when somebody wants it stopped; then its result is of no use."""
+    """`why_stopped` is set when somebody wants it stopped; then its result is of no use.
+    `scratch` is where its program writes, once it runs."""
 
     id: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     why_stopped: str = ""
     result: workers_pb2.LeaseFinished | None = None
+    scratch: str = ""
+
+    def began(self, scratch: str) -> None:
+        self.scratch = scratch
 
     def stop(self, why: str) -> None:
         self.why_stopped = self.why_stopped or why

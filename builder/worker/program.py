@@ -10,7 +10,7 @@ until the results are taken, and to end the stream from this side.
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -24,6 +24,7 @@ from builder.reapi.status import to_status
 from builder.telemetry.log import get_logger
 from builder.worker.job import Job, Report, Stage
 from builder.worker.leases import Held, Leases
+from builder.worker.tail import tail
 from builder.worker.together import leaves
 
 CONNECT = "/builder.workers.Workers/Connect"
@@ -193,8 +194,13 @@ class WorkerProgram:
             case "drain":
                 grace_s = message.drain.grace.ToNanoseconds() / 1e9
                 self.drain(message.drain.reason or "the coordinator asks for it", grace_s)
+            case "output_wanted":
+                jobs.start_soon(self._tell_output, message.output_wanted)
             case _:  # of a newer coordinator
                 self._log.debug("Message not understood", kind=message.WhichOneof("kind"))
+
+    async def _tell_output(self, wanted: workers_pb2.OutputWanted) -> None:
+        self._say(workers_pb2.FromWorker(output=await tail(self._leases.get, wanted)))
 
     def _grant(self, granted: workers_pb2.LeaseGranted, jobs: trio.Nursery) -> None:
         if self._drain_wanted.is_set():
@@ -218,7 +224,7 @@ class WorkerProgram:
     async def _work(self, held: Held, granted: workers_pb2.LeaseGranted) -> None:
         result = None
         with held.scope:
-            result = await self._attempt(granted)
+            result = await self._attempt(held, granted)
         if result is None:
             self._leases.forget(held.id)
             self._hand_back(held.id, held.why_stopped)
@@ -226,7 +232,9 @@ class WorkerProgram:
         self._leases.finish(held.id, result)
         self._say(workers_pb2.FromWorker(finished=result))
 
-    async def _attempt(self, granted: workers_pb2.LeaseGranted) -> workers_pb2.LeaseFinished:
+    async def _attempt(
+        self, held: Held, granted: workers_pb2.LeaseGranted
+    ) -> workers_pb2.LeaseFinished:
         result = workers_pb2.LeaseFinished(lease_id=granted.lease_id)
 
         def report(stage: Stage, metadata: pb.ExecutedActionMetadata) -> None:
@@ -236,7 +244,7 @@ class WorkerProgram:
             self._say(workers_pb2.FromWorker(progress=progress))
 
         try:
-            job = _job(granted)
+            job = replace(_job(granted), began=held.began)
             response = await self._run_job(granted.instance_name, job, report)
             result.response.CopyFrom(response)
         except StatusError as error:

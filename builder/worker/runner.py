@@ -136,6 +136,7 @@ class ActionRunner:
         spec = replace(spec, input_root=inputs.path, scratch=scratch)
         timeline.mark("input_fetch_completed")
         timeline.mark("execution_start")
+        job.began(scratch)
         report(Stage.EXECUTING, self._beginning(spec, timeline))
         finished = await stack.enter_async_context(await self._sandbox.run(spec))
         timeline.mark("execution_completed")

@@ -10,6 +10,7 @@ from builder.base.digest import HASHERS, Digest, digest_of
 from builder.config.settings import Settings
 from builder.net.channel import Channel
 from builder.reapi.digests import NUMBERS, to_proto
+from builder.reapi.pb import bytestream_pb2 as bs
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.remote import RemoteBlobStore
@@ -99,3 +100,39 @@ async def test_cancelling_it_in_mid_action_leaves_nothing(tmp_path: Path) -> Non
                 nursery.cancel_scope.cancel()
     left = {path.name for path in (tmp_path / "local-1" / "worker").iterdir()}
     assert left == {"lock"}
+
+
+async def test_its_output_is_read_while_it_runs(tmp_path: Path) -> None:
+    """By the names in the operation's metadata: the first line before the action's end."""
+    got: list[tuple[str, bytes, bool]] = []
+    ended = trio.Event()
+
+    async def read(channel: Channel, name: str) -> None:
+        async with channel.stream("/google.bytestream.ByteStream/Read") as call:
+            await call.send(bs.ReadRequest(resource_name=name).SerializeToString())
+            await call.done_sending()
+            while (data := await call.receive()) is not None:
+                piece = bs.ReadResponse.FromString(data).data
+                got.append((name.rpartition("/")[2], piece, ended.is_set()))
+
+    script = "echo one; echo two >&2; sleep 3; echo three"
+    with trio.fail_after(60):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            job = await put_action(RemoteBlobStore(channel), shell(script), {})
+            request = pb.ExecuteRequest(action_digest=to_proto(job.digest)).SerializeToString()
+            async with trio.open_nursery() as nursery, channel.stream(EXECUTE) as call:
+                await call.send(request)
+                await call.done_sending()
+                names: set[str] = set()
+                while (data := await call.receive()) is not None:
+                    operation = operations_pb2.Operation.FromString(data)
+                    told = pb.ExecuteOperationMetadata()
+                    operation.metadata.Unpack(told)
+                    for name in {told.stdout_stream_name, told.stderr_stream_name} - names - {""}:
+                        names.add(name)
+                        nursery.start_soon(read, channel, name)
+                ended.set()
+    assert ("stdout", b"one\n", False) in got
+    assert ("stderr", b"two\n", False) in got
+    assert b"".join(piece for name, piece, _ in got if name == "stdout") == b"one\nthree\n"
+    assert b"".join(piece for name, piece, _ in got if name == "stderr") == b"two\n"

@@ -26,7 +26,7 @@ from builder.reapi.pb import duration_pb2 as google_dot_protobuf_dot_duration__p
 from builder.reapi.pb import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/workers.proto\x12\x0f\x62uilder.workers\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\nFromWorker\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.builder.workers.HelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.builder.workers.HeartbeatH\x00\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32\x1e.builder.workers.LeaseProgressH\x00\x12\x32\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1e.builder.workers.LeaseFinishedH\x00\x12\x32\n\x08returned\x18\x05 \x01(\x0b\x32\x1e.builder.workers.LeaseReturnedH\x00\x12-\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x19.builder.workers.DrainingH\x00\x42\x06\n\x04kind\"\x8c\x02\n\x08ToWorker\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.builder.workers.WelcomeH\x00\x12\x30\n\x07granted\x18\x02 \x01(\x0b\x32\x1d.builder.workers.LeaseGrantedH\x00\x12\x34\n\tcancelled\x18\x03 \x01(\x0b\x32\x1f.builder.workers.LeaseCancelledH\x00\x12\'\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x16.builder.workers.DrainH\x00\x12:\n\x0c\x61\x63knowledged\x18\x05 \x01(\x0b\x32\".builder.workers.LeaseAcknowledgedH\x00\x42\x06\n\x04kind\"\xe8\x01\n\x05Hello\x12\x13\n\x0bworker_name\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x12\n\nguarantees\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x19\n\x11running_lease_ids\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\x03\x12\x0c\n\x04host\x18\n \x01(\t\"[\n\x07Welcome\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"U\n\tHeartbeat\x12\x19\n\x11running_lease_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_fraction\x18\x03 \x01(\x01\"\xbf\x03\n\x0cLeaseGranted\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12\x34\n\x10queued_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\x07 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe3\x01\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32$.builder.workers.LeaseProgress.Stage\x12I\n\x08metadata\x18\x03 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"@\n\x05Stage\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0c\n\x08\x46\x45TCHING\x10\x01\x12\r\n\tEXECUTING\x10\x02\x12\r\n\tUPLOADING\x10\x03\"\x85\x01\n\rLeaseFinished\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12\x1e\n\x16infrastructure_failure\x18\x03 \x01(\x08\"1\n\rLeaseReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eLeaseCancelled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x11LeaseAcknowledged\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"A\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc7\x02\n\x0e\x45xecutionProof\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nguarantees\x18\x02 \x03(\t\x12\x0e\n\x06limits\x18\x03 \x03(\t\x12+\n\x08user_cpu\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsystem_cpu\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x06 \x01(\x03\x12\x11\n\tprocesses\x18\x07 \x01(\x03\x12(\n\x05setup\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63leanup\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x32P\n\x07Workers\x12\x45\n\x07\x43onnect\x12\x1b.builder.workers.FromWorker\x1a\x19.builder.workers.ToWorker(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/workers.proto\x12\x0f\x62uilder.workers\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x02\n\nFromWorker\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.builder.workers.HelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.builder.workers.HeartbeatH\x00\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32\x1e.builder.workers.LeaseProgressH\x00\x12\x32\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1e.builder.workers.LeaseFinishedH\x00\x12\x32\n\x08returned\x18\x05 \x01(\x0b\x32\x1e.builder.workers.LeaseReturnedH\x00\x12-\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x19.builder.workers.DrainingH\x00\x12)\n\x06output\x18\x07 \x01(\x0b\x32\x17.builder.workers.OutputH\x00\x42\x06\n\x04kind\"\xc4\x02\n\x08ToWorker\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.builder.workers.WelcomeH\x00\x12\x30\n\x07granted\x18\x02 \x01(\x0b\x32\x1d.builder.workers.LeaseGrantedH\x00\x12\x34\n\tcancelled\x18\x03 \x01(\x0b\x32\x1f.builder.workers.LeaseCancelledH\x00\x12\'\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x16.builder.workers.DrainH\x00\x12:\n\x0c\x61\x63knowledged\x18\x05 \x01(\x0b\x32\".builder.workers.LeaseAcknowledgedH\x00\x12\x36\n\routput_wanted\x18\x06 \x01(\x0b\x32\x1d.builder.workers.OutputWantedH\x00\x42\x06\n\x04kind\"\xe8\x01\n\x05Hello\x12\x13\n\x0bworker_name\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x12\n\nguarantees\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x19\n\x11running_lease_ids\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\x03\x12\x0c\n\x04host\x18\n \x01(\t\"[\n\x07Welcome\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"U\n\tHeartbeat\x12\x19\n\x11running_lease_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_fraction\x18\x03 \x01(\x01\"\xbf\x03\n\x0cLeaseGranted\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12\x34\n\x10queued_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\x07 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe3\x01\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32$.builder.workers.LeaseProgress.Stage\x12I\n\x08metadata\x18\x03 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"@\n\x05Stage\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0c\n\x08\x46\x45TCHING\x10\x01\x12\r\n\tEXECUTING\x10\x02\x12\r\n\tUPLOADING\x10\x03\"\x85\x01\n\rLeaseFinished\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12\x1e\n\x16infrastructure_failure\x18\x03 \x01(\x08\"1\n\rLeaseReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eLeaseCancelled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"T\n\x0cOutputWanted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x0e\n\x06stderr\x18\x03 \x01(\x08\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"9\n\x06Output\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\"%\n\x11LeaseAcknowledged\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"A\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc7\x02\n\x0e\x45xecutionProof\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nguarantees\x18\x02 \x03(\t\x12\x0e\n\x06limits\x18\x03 \x03(\t\x12+\n\x08user_cpu\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsystem_cpu\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x06 \x01(\x03\x12\x11\n\tprocesses\x18\x07 \x01(\x03\x12(\n\x05setup\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63leanup\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x32P\n\x07Workers\x12\x45\n\x07\x43onnect\x12\x1b.builder.workers.FromWorker\x1a\x19.builder.workers.ToWorker(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,35 +34,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'builder.workers_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FROMWORKER']._serialized_start=164
-  _globals['_FROMWORKER']._serialized_end=477
-  _globals['_TOWORKER']._serialized_start=480
-  _globals['_TOWORKER']._serialized_end=748
-  _globals['_HELLO']._serialized_start=751
-  _globals['_HELLO']._serialized_end=983
-  _globals['_WELCOME']._serialized_start=985
-  _globals['_WELCOME']._serialized_end=1076
-  _globals['_HEARTBEAT']._serialized_start=1078
-  _globals['_HEARTBEAT']._serialized_end=1163
-  _globals['_LEASEGRANTED']._serialized_start=1166
-  _globals['_LEASEGRANTED']._serialized_end=1613
-  _globals['_LEASEPROGRESS']._serialized_start=1616
-  _globals['_LEASEPROGRESS']._serialized_end=1843
-  _globals['_LEASEPROGRESS_STAGE']._serialized_start=1779
-  _globals['_LEASEPROGRESS_STAGE']._serialized_end=1843
-  _globals['_LEASEFINISHED']._serialized_start=1846
-  _globals['_LEASEFINISHED']._serialized_end=1979
-  _globals['_LEASERETURNED']._serialized_start=1981
-  _globals['_LEASERETURNED']._serialized_end=2030
-  _globals['_LEASECANCELLED']._serialized_start=2032
-  _globals['_LEASECANCELLED']._serialized_end=2082
-  _globals['_LEASEACKNOWLEDGED']._serialized_start=2084
-  _globals['_LEASEACKNOWLEDGED']._serialized_end=2121
-  _globals['_DRAINING']._serialized_start=2123
-  _globals['_DRAINING']._serialized_end=2149
-  _globals['_DRAIN']._serialized_start=2151
-  _globals['_DRAIN']._serialized_end=2216
-  _globals['_EXECUTIONPROOF']._serialized_start=2219
-  _globals['_EXECUTIONPROOF']._serialized_end=2546
-  _globals['_WORKERS']._serialized_start=2548
-  _globals['_WORKERS']._serialized_end=2628
+  _globals['_FROMWORKER']._serialized_end=520
+  _globals['_TOWORKER']._serialized_start=523
+  _globals['_TOWORKER']._serialized_end=847
+  _globals['_HELLO']._serialized_start=850
+  _globals['_HELLO']._serialized_end=1082
+  _globals['_WELCOME']._serialized_start=1084
+  _globals['_WELCOME']._serialized_end=1175
+  _globals['_HEARTBEAT']._serialized_start=1177
+  _globals['_HEARTBEAT']._serialized_end=1262
+  _globals['_LEASEGRANTED']._serialized_start=1265
+  _globals['_LEASEGRANTED']._serialized_end=1712
+  _globals['_LEASEPROGRESS']._serialized_start=1715
+  _globals['_LEASEPROGRESS']._serialized_end=1942
+  _globals['_LEASEPROGRESS_STAGE']._serialized_start=1878
+  _globals['_LEASEPROGRESS_STAGE']._serialized_end=1942
+  _globals['_LEASEFINISHED']._serialized_start=1945
+  _globals['_LEASEFINISHED']._serialized_end=2078
+  _globals['_LEASERETURNED']._serialized_start=2080
+  _globals['_LEASERETURNED']._serialized_end=2129
+  _globals['_LEASECANCELLED']._serialized_start=2131
+  _globals['_LEASECANCELLED']._serialized_end=2181
+  _globals['_OUTPUTWANTED']._serialized_start=2183
+  _globals['_OUTPUTWANTED']._serialized_end=2267
+  _globals['_OUTPUT']._serialized_start=2269
+  _globals['_OUTPUT']._serialized_end=2326
+  _globals['_LEASEACKNOWLEDGED']._serialized_start=2328
+  _globals['_LEASEACKNOWLEDGED']._serialized_end=2365
+  _globals['_DRAINING']._serialized_start=2367
+  _globals['_DRAINING']._serialized_end=2393
+  _globals['_DRAIN']._serialized_start=2395
+  _globals['_DRAIN']._serialized_end=2460
+  _globals['_EXECUTIONPROOF']._serialized_start=2463
+  _globals['_EXECUTIONPROOF']._serialized_end=2790
+  _globals['_WORKERS']._serialized_start=2792
+  _globals['_WORKERS']._serialized_end=2872
 # @@protoc_insertion_point(module_scope)

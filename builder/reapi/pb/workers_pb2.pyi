@@ -13,34 +13,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class FromWorker(_message.Message):
-    __slots__ = ("hello", "heartbeat", "progress", "finished", "returned", "draining")
+    __slots__ = ("hello", "heartbeat", "progress", "finished", "returned", "draining", "output")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     progress: LeaseProgress
     finished: LeaseFinished
     returned: LeaseReturned
     draining: Draining
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[LeaseProgress, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., returned: _Optional[_Union[LeaseReturned, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+    output: Output
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[LeaseProgress, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., returned: _Optional[_Union[LeaseReturned, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
 
 class ToWorker(_message.Message):
-    __slots__ = ("welcome", "granted", "cancelled", "drain", "acknowledged")
+    __slots__ = ("welcome", "granted", "cancelled", "drain", "acknowledged", "output_wanted")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_WANTED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     granted: LeaseGranted
     cancelled: LeaseCancelled
     drain: Drain
     acknowledged: LeaseAcknowledged
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ...) -> None: ...
+    output_wanted: OutputWanted
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ..., output_wanted: _Optional[_Union[OutputWanted, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "pid", "host")
@@ -151,6 +155,28 @@ class LeaseCancelled(_message.Message):
     lease_id: str
     reason: str
     def __init__(self, lease_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class OutputWanted(_message.Message):
+    __slots__ = ("request_id", "lease_id", "stderr", "offset")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    lease_id: str
+    stderr: bool
+    offset: int
+    def __init__(self, request_id: _Optional[str] = ..., lease_id: _Optional[str] = ..., stderr: _Optional[bool] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("request_id", "data", "ended")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    data: bytes
+    ended: bool
+    def __init__(self, request_id: _Optional[str] = ..., data: _Optional[bytes] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class LeaseAcknowledged(_message.Message):
     __slots__ = ("lease_id",)
