@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -32,6 +33,9 @@ from builder.config.settings import Settings
 from builder.host.resources import schema
 from builder.project.graph import Graph, graph
 from builder.project.model import Target
+
+if TYPE_CHECKING:
+    from builder.assembly.dial import Access
 
 FAILED = 1
 SIGNALLED = 128  # plus the signal's number, as shells say it
@@ -193,29 +197,36 @@ async def _place(
         async with here(state.path / "local", plan.settings, console.greet) as place:
             yield place
     elif plan.request.remote == LOCAL:
+        from builder.assembly.dial import Access
         from builder.assembly.local import local_service  # late: it is the whole service
         from builder.telemetry.log import configure
 
         configure("warning", plan.settings.logging.format, sys.stderr)
         async with (
             local_service(plan.settings) as address,
-            _remote(address, "in this process", plan.settings) as place,
+            _remote(address, "in this process", plan.settings, Access()) as place,
         ):
             yield place
     else:
-        async with _remote(str(plan.settings.client.coordinator), "", plan.settings) as place:
+        from builder.assembly.dial import client_access
+
+        client = plan.settings.client
+        access = client_access(client)
+        async with _remote(str(client.coordinator), "", plan.settings, access) as place:
             yield place
 
 
 @asynccontextmanager
-async def _remote(address: str, remark: str, settings: Settings) -> AsyncIterator[Place]:
+async def _remote(
+    address: str, remark: str, settings: Settings, access: "Access"
+) -> AsyncIterator[Place]:
     """Raises BuilderError when no coordinator answers there."""
+    from builder.assembly.dial import open_channel
     from builder.client.remote import RemoteExecutor, first_contact, served_function
-    from builder.net.channel import Channel
     from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 
     instance = settings.client.instance
-    async with Channel(address) as channel:
+    async with open_channel(address, access) as channel:
         capabilities = await first_contact(channel, address, instance)
         batch = capabilities.cache_capabilities.max_batch_total_size_bytes
         blobs = (

@@ -9,17 +9,17 @@ from functools import partial
 
 import trio
 
-from builder.assembly.figures import Calls, Sources, store_states
+from builder.assembly.figures import Calls, Sources
+from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
+from builder.assembly.ports import open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, api_services
 from builder.assembly.stores import Stores, open_stores
 from builder.assembly.worker import own_platform
 from builder.base.version import VERSION
 from builder.builds.index import Builds
-from builder.config.kinds import Address
 from builder.config.settings import Scheduler as SchedulerSettings
-from builder.config.settings import Settings, WireLimits
-from builder.net.listeners import Listener, open_listeners
+from builder.config.settings import Settings
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
@@ -38,7 +38,6 @@ from builder.server.health import HealthService
 from builder.server.reflection import ReflectionService
 from builder.server.scheduler import Scheduler
 from builder.telemetry.metrics import Metrics
-from builder.wire.limits import Limits
 
 LOOK_EVERY_S = 0.05  # while draining
 DRAIN_S = 2.0  # for open calls, once no action runs any more
@@ -56,7 +55,8 @@ class Hooks:
 
 @dataclass(slots=True)
 class Coordinator:
-    """A coordinator that serves. Addresses are those bound, never port 0."""
+    """A coordinator that serves. Addresses are those bound, never port 0; `inside` is for workers
+    of our own on this host."""
 
     scheduler: Scheduler
     stores: Stores
@@ -64,8 +64,10 @@ class Coordinator:
     health: HealthService
     metrics: Metrics
     builds: Builds
+    guard: Guard
     coordinator: str
     reapi: str
+    inside: str
     servers: list[Server] = field(default_factory=list)
     taking: bool = False
 
@@ -122,19 +124,6 @@ def scheduling(settings: SchedulerSettings) -> Policy:
     )
 
 
-def wire_limits(limits: WireLimits) -> Limits:
-    return Limits(
-        max_streams=limits.max_streams,
-        max_header_list=limits.max_header_size,
-        max_message=limits.max_message_size,
-        stream_window=limits.stream_window,
-        connection_window=limits.connection_window,
-        rate_window_s=limits.rate_window,
-        max_resets=limits.max_resets,
-        max_control=limits.max_control_frames,
-    )
-
-
 def pools(settings: Settings) -> list[Offer]:
     """What the configured pool promises; a role without one promises nothing."""
     if settings.role != "all" and settings.pool.provider == "local":
@@ -149,11 +138,12 @@ async def open_coordinator(
 ) -> AsyncIterator[Coordinator]:
     """A coordinator whose ports are open. Raises UsageError for a port or directory in use."""
     hooks = hooks or Hooks()
+    guard = open_guard(settings)
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings.store))
         journal, left = stack.enter_context(open_journal(settings.store))
+        ports = await stack.enter_async_context(open_ports(settings, guard))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        listeners = await _listen(settings.coordinator.listen, settings.reapi.listen)
         policy = replace(scheduling(settings.scheduler), remember=journal is not None)
         machine = Machine(policy, pools(settings))
         scheduler = Scheduler(
@@ -162,17 +152,7 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         control = ControlService(
-            scheduler,
-            cache,
-            Around(
-                VERSION,
-                time.time_ns,
-                hooks.pool,
-                hooks.problems,
-                hooks.hold,
-                partial(store_states, stores),
-            ),
-            stores.blobs,
+            scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems, hooks.hold)
         )
         builds = Builds()
         services = [
@@ -195,28 +175,22 @@ async def open_coordinator(
             health,
             metrics,
             builds,
-            listeners[0][0].address,
-            listeners[1][0].address,
+            guard,
+            ports.coordinator[0].address,
+            ports.reapi[0].address,
+            ports.inside,
         )
-        limits = wire_limits(settings.reapi.limits)
-        for group in listeners:
-            start = partial(
-                serve, every, group, limits=limits, hooks=CallHooks(observe=calls.observe)
-            )
-            made.servers.append(await nursery.start(start))
+        start = partial(
+            serve,
+            every,
+            limits=wire_limits(settings.reapi.limits),
+            hooks=CallHooks(guard.authorize, calls.observe),
+            upkeep=upkeep_of(settings.reapi.connections),
+        )
+        for group in ports.groups:
+            made.servers.append(await nursery.start(start, group))
+        nursery.start_soon(guard.keep_fresh)
         try:
             yield made
         finally:
             nursery.cancel_scope.cancel()
-
-
-async def _listen(*addresses: Address) -> list[list[Listener]]:
-    opened: list[list[Listener]] = []
-    try:
-        for address in addresses:
-            opened += [await open_listeners(str(address))]
-    except BaseException:
-        for listener in (one for group in opened for one in group):
-            listener.close()
-        raise
-    return opened

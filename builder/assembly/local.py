@@ -21,7 +21,7 @@ from builder.assembly.worker import (
 )
 from builder.base.errors import UnavailableError, UsageError
 from builder.config.kinds import Address
-from builder.config.settings import Settings
+from builder.config.settings import Auth, Settings, Tls
 from builder.host.lock import owned
 from builder.sandbox.native import open_sandbox
 
@@ -68,6 +68,8 @@ def _own(settings: Settings, folder: Path) -> Settings:
         role="all",
         coordinator=replace(settings.coordinator, listen=ANY_PORT, join_token=None),
         reapi=replace(settings.reapi, listen=ANY_PORT),
+        auth=Auth(),
+        tls=Tls(),
         store=replace(settings.store, path=str(folder / "store")),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import builder
 from builder.assembly.worker import own_cores
+from builder.config.kinds import UNIX
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
 from builder.providers.local import LocalProvider
@@ -47,6 +48,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 def dialled(address: str) -> str:
     """How a process on this host reaches what is bound to `address`."""
+    if address.startswith(UNIX):
+        return address
     host, _, port = address.rpartition(":")
     return f"{ANYWHERE.get(host, host)}:{port}"
 

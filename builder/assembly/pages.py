@@ -13,6 +13,7 @@ import trio
 
 from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
+from builder.assembly.guard import CheckPage
 from builder.assembly.status import Section, sections, service_line
 from builder.base.errors import UsageError
 from builder.config.kinds import ARTIFACTS, Address
@@ -31,22 +32,30 @@ class Pages:
         self._ports: list[tuple[str, list[Listener], MakeApp]] = []
         self._stop = trio.Event()
 
+    @property
+    def addresses(self) -> list[str]:
+        """In the order of opening: metrics, artifacts, of which each may be off."""
+        return [listeners[0].address for _, listeners, _ in self._ports]
+
     async def open(self, label: str, address: Address, make: MakeApp) -> None:
         """Raises UsageError for a port in use."""
         listeners = await open_listeners(str(address))
         self._ports.append((label, listeners, make))
-        if address.port == 0:  # nobody can know it otherwise
+        if address.port == 0 and not address.path:  # nobody can know it otherwise
             log.info(f"  {label}: http://{listeners[0].address}")
 
     async def serve(self, coordinator: Coordinator) -> None:
         """Until `stop`."""
         serving = await trio.to_thread.run_sync(import_module, "builder.web.serving")
         async with trio.open_nursery() as nursery:
+            guard = coordinator.guard
             for _, listeners, make in self._ports:
                 app = await trio.to_thread.run_sync(make, coordinator)
+                if guard.check_page is not None:
+                    app = _guarded(app, guard.check_page)
 
                 async def run(app: Any = app, listeners: list[Listener] = listeners) -> None:
-                    await serving.serve_app(app, listeners, stop=self._stop)
+                    await serving.serve_app(app, listeners, stop=self._stop, tls=guard.http_tls)
 
                 nursery.start_soon(run)
 
@@ -81,6 +90,10 @@ async def _open_artifacts(pages: Pages, listen: Address) -> None:
         if listen != ARTIFACTS:
             raise
         log.warning(f"The HTTP artifact storage is off: {error}; set artifacts.listen to another")
+
+
+def _guarded(app: Any, check: CheckPage) -> Any:
+    return import_module("builder.web.guarded").guarded(app, check)
 
 
 def _metrics(coordinator: Coordinator) -> Any:

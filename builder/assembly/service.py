@@ -6,8 +6,10 @@ second signal: everything ends at once
 """
 
 import math
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -18,6 +20,7 @@ from builder.assembly.pool import Pool
 from builder.assembly.signals import obey_signals
 from builder.base.errors import UsageError
 from builder.config.checks import exposed
+from builder.config.kinds import Secret
 from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host.lock import owned
@@ -31,6 +34,7 @@ WORKERS_LOCK = "directory of the local pool"
 async def run_service(settings: Settings, config: str | None = None) -> None:
     """Serve until a signal. Raises UsageError for a port or directory that is in use."""
     log.info("Remote execution service starting...")
+    settings = _with_join_token(settings)
     _warn_of_exposure(settings)
     stopping = trio.Event()
 
@@ -49,6 +53,14 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
                 await _serve_with_pool(settings, Pool(settings, config), stopping)
         nursery.cancel_scope.cancel()
     log.info("Remote execution service stopped")
+
+
+def _with_join_token(settings: Settings) -> Settings:
+    """Where everybody has to show something, workers of our own show a secret of this run."""
+    if settings.auth.mode == "none" or settings.coordinator.join_token is not None:
+        return settings
+    token = Secret(secrets.token_urlsafe(32))
+    return replace(settings, coordinator=replace(settings.coordinator, join_token=token))
 
 
 def _warn_of_exposure(settings: Settings) -> None:
@@ -73,7 +85,7 @@ async def _serve_with_pool(settings: Settings, pool: Pool, stopping: trio.Event)
     hooks = Hooks(pool.worker_joined, pool.state, pool.problems, pool.hold)
     async with _coordinator(settings, hooks) as coordinator:
         _tell_pool(settings, pool.size)
-        async with pool.open(coordinator.scheduler, coordinator.coordinator) as keeper:
+        async with pool.open(coordinator.scheduler, coordinator.inside) as keeper:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(keeper.run)
                 await _first_workers(settings, keeper, pool.size, stopping)

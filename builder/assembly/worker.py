@@ -1,5 +1,6 @@
 """One worker from the settings: sandbox, caches, a channel to the coordinator, the program."""
 
+import math
 import os
 import platform
 import random
@@ -12,24 +13,28 @@ from pathlib import Path
 import psutil
 import trio
 
+from builder.assembly.dial import Access, open_channel, worker_access
 from builder.assembly.parent import watch_parent
 from builder.assembly.signals import obey_signals
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.config.settings import Settings
 from builder.host.lock import take_soon
+from builder.host.notices import wait_for_notice
 from builder.net.channel import Channel
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Limits, Network, Sandbox
 from builder.sandbox.native import open_sandbox
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
+from builder.telemetry.log import get_logger
 from builder.worker.closing import Close, closer
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
 from builder.worker.program import Identity, WorkerProgram
 from builder.worker.runner import PASSABLE, ActionRunner, Policy
 
+log = get_logger()
 ISA = {"x86_64": "x86-64", "aarch64": "arm-a64", "riscv64": "riscv64"}
 LOCK_PATIENCE_S = 10.0
 
@@ -47,7 +52,10 @@ class WorkerSetup:
     drain_grace_s: float
     policy: Policy = field(default_factory=Policy)
     join_token: str = ""
+    access: Access = field(default_factory=Access)
     read_only: tuple[str, ...] = ()
+    notices: str = "none"  # of which cloud to ask whether it wants this machine back
+    metadata_endpoint: str | None = None
     best_effort: bool = False
 
 
@@ -97,7 +105,10 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         drain_grace_s=worker.drain_grace,
         policy=policy_of(settings),
         join_token=token.reveal() if token is not None else "",
+        access=worker_access(worker),
         read_only=settings.sandbox.read_only_paths,
+        notices=worker.notices,
+        metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
     )
 
@@ -162,7 +173,7 @@ async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[Wor
     try:
         if "mount-namespace" not in sandbox.guarantees:
             make_passable(setup.scratch)
-        async with Channel(setup.coordinator) as channel, closer() as close:
+        async with open_channel(setup.coordinator, setup.access) as channel, closer() as close:
             runners = Runners(setup, channel, sandbox, close)
             identity = Identity(
                 name=setup.name,
@@ -186,14 +197,21 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
     """A whole worker process: until it is drained, or told twice to stop, or orphaned."""
     program: WorkerProgram | None = None
 
-    def drain(why: str) -> None:
+    def drain(why: str, grace_s: float = setup.drain_grace_s) -> None:
         if program is None:  # nothing is taken yet
             nursery.cancel_scope.cancel()
         else:
-            program.drain(why, setup.drain_grace_s)
+            program.drain(why, min(grace_s, setup.drain_grace_s))
+
+    async def heed_notices() -> None:
+        notice = await wait_for_notice(setup.notices, setup.metadata_endpoint)
+        log.warning("This machine is wanted back", why=notice.why, grace_s=notice.grace_s)
+        drain(notice.why, math.inf if notice.grace_s is None else notice.grace_s)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
+        if setup.notices != "none":
+            nursery.start_soon(heed_notices)
         if exit_with_stdin:
             watch_parent(nursery.cancel_scope.cancel)
         async with (

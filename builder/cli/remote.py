@@ -2,11 +2,15 @@
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from builder.cli.options import config_option
 from builder.cli.steer import drain, scale
+
+if TYPE_CHECKING:
+    from builder.config.settings import Settings
 
 GET_STATUS = "/builder.control.Control/GetStatus"
 PATIENCE_S = 10.0
@@ -41,18 +45,18 @@ def status(config: str | None, coordinator: str | None, as_json: bool) -> int:
     from builder.reapi.pb import control_pb2
 
     settings, _ = load_settings(config, {"client.coordinator": coordinator}, os.environ)
-    address = str(settings.client.coordinator)
     request = control_pb2.GetStatusRequest(details=as_json).SerializeToString()
-    answer = trio.run(_ask, address, request)
+    answer = trio.run(_ask, settings, request)
     found = control_pb2.Status.FromString(answer)
     click.echo(_json(found) if as_json else _text(found), nl=False)
     return 1 if found.problems or found.state != "running" else 0
 
 
-async def _ask(address: str, request: bytes) -> bytes:
-    from builder.net.channel import Channel
+async def _ask(settings: "Settings", request: bytes) -> bytes:
+    from builder.assembly.dial import client_access, open_channel
 
-    async with Channel(address) as channel:
+    client = settings.client
+    async with open_channel(str(client.coordinator), client_access(client)) as channel:
         return await channel.unary(GET_STATUS, request, timeout_s=PATIENCE_S)
 
 

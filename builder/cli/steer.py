@@ -10,27 +10,28 @@ from builder.base.units import parse_duration
 from builder.cli.options import config_option
 
 if TYPE_CHECKING:
+    from builder.config.settings import Client
     from builder.reapi.pb import control_pb2
 
 PATIENCE_S = 10.0
 
 
-def coordinator_of(config: str | None, coordinator: str | None) -> str:
-    """The address to ask, from the command line or the settings."""
+def client_of(config: str | None, coordinator: str | None) -> "Client":
+    """Whom to ask, and as whom, from the command line or the settings."""
     from builder.assembly.settings import load_settings
 
     settings, _ = load_settings(config, {"client.coordinator": coordinator}, os.environ)
-    return str(settings.client.coordinator)
+    return settings.client
 
 
-def call(address: str, method: str, request: bytes) -> bytes:
+def call(client: "Client", method: str, request: bytes) -> bytes:
     """The answer of one method of the Control service."""
     import trio  # late: `builder remote --help` needs none of it
 
     async def ask() -> bytes:
-        from builder.net.channel import Channel
+        from builder.assembly.dial import client_access, open_channel
 
-        async with Channel(address) as channel:
+        async with open_channel(str(client.coordinator), client_access(client)) as channel:
             return await channel.unary(
                 f"/builder.control.Control/{method}", request, timeout_s=PATIENCE_S
             )
@@ -58,8 +59,8 @@ def scale(config: str | None, coordinator: str | None, workers: int | None, rele
     if (workers is None) != release:
         raise UsageError("say either --workers N or --release")
     request = control_pb2.ScalePoolRequest(workers=workers)
-    address = coordinator_of(config, coordinator)
-    answer = call(address, "ScalePool", request.SerializeToString())
+    client = client_of(config, coordinator)
+    answer = call(client, "ScalePool", request.SerializeToString())
     pool = control_pb2.PoolState.FromString(answer)
     click.echo(_released(pool) if workers is None else _held(workers, pool))
 
@@ -94,8 +95,8 @@ def drain(config: str | None, coordinator: str | None, grace: str | None, worker
     request = control_pb2.DrainWorkerRequest(worker=worker)
     if grace is not None:
         request.grace.FromNanoseconds(round(parse_duration(grace) * 1e9))
-    address = coordinator_of(config, coordinator)
-    answer = call(address, "DrainWorker", request.SerializeToString())
+    client = client_of(config, coordinator)
+    answer = call(client, "DrainWorker", request.SerializeToString())
     running = control_pb2.DrainWorkerResponse.FromString(answer).running
     actions = f"{running} action{'' if running == 1 else 's'}"
     click.echo(f"{worker} drains" + (f": {actions} to finish first." if running else "."))

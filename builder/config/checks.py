@@ -7,7 +7,7 @@ from builder.base.document import Path
 from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
-from builder.config.settings import Pool, Settings
+from builder.config.settings import Pool, Settings, WireLimits
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
@@ -104,10 +104,26 @@ def _reapi(settings: Settings) -> Iterator[Finding]:
         message += "limits.max_message_size'"
         other = ("reapi", "limits", "max_message_size")
         yield Finding(("reapi", "max_batch_size"), message, hint, other)
+    yield from _wire(reapi.limits)
     if reapi.limits.stream_window > reapi.limits.connection_window:
         message = "'reapi.limits.stream_window' is above 'reapi.limits.connection_window'"
         other = ("reapi", "limits", "connection_window")
         yield Finding(("reapi", "limits", "stream_window"), message, other=other)
+
+
+def _wire(limits: WireLimits) -> Iterator[Finding]:
+    """What HTTP/2 lets a server say (RFC 9113, 6.5.2), and what a client assumes before that."""
+    bounds = {
+        "stream_window": (65_535, 2**31 - 1),
+        "connection_window": (65_535, 2**31 - 1),
+        "max_frame_size": (16_384, 2**24 - 1),
+        "max_header_size": (4_096, 2**24),
+    }
+    for name, (least, most) in bounds.items():
+        value: int = getattr(limits, name)
+        if not least <= value <= most:
+            path = ("reapi", "limits", name)
+            yield Finding(path, f"'{'.'.join(path)}' is {value}: from {least} to {most} bytes")
 
 
 def _instances(names: tuple[str, ...]) -> Iterator[Finding]:
@@ -121,7 +137,7 @@ def _instances(names: tuple[str, ...]) -> Iterator[Finding]:
 
 
 def _listeners(settings: Settings) -> Iterator[Finding]:
-    found = {path: address for path, address in listeners(settings).items() if address.port}
+    found = {path: a for path, a in listeners(settings).items() if a.port or a.path}
     taken = Counter(found.values())
     first: dict[Address, Path] = {}
     for path, address in found.items():
@@ -145,9 +161,11 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
 
 def _tls(settings: Settings) -> Iterator[Finding]:
     tls = settings.tls
-    if (tls.cert is None) != (tls.key is None):
-        there, missing = ("key", "cert") if tls.cert is None else ("cert", "key")
-        yield Finding(("tls", there), f"'tls.{there}' is set, but 'tls.{missing}' is not")
+    for section, one in (("tls", tls), ("client", settings.client), ("worker", settings.worker)):
+        if (one.cert is None) != (one.key is None):
+            there, missing = ("key", "cert") if one.cert is None else ("cert", "key")
+            message = f"'{section}.{there}' is set, but '{section}.{missing}' is not"
+            yield Finding((section, there), message)
     if tls.client_ca is not None and tls.cert is None:
         yield Finding(("tls", "client_ca"), "'tls.client_ca' is set, but 'tls.cert' is not")
 
@@ -156,9 +174,12 @@ def _auth(settings: Settings) -> Iterator[Finding]:
     auth = settings.auth
     if auth.mode == "token" and not auth.tokens:
         yield Finding(("auth", "mode"), "'auth.mode' is token, but 'auth.tokens' has none")
-    if auth.mode != "token" and auth.tokens:
+    if auth.mode == "none" and auth.tokens:
         message = f"'auth.tokens' are set, but 'auth.mode' is {auth.mode}"
         yield Finding(("auth", "tokens"), message, "set mode: token")
+    if auth.mode != "mtls" and auth.identities:
+        message = f"'auth.identities' are set, but 'auth.mode' is {auth.mode}"
+        yield Finding(("auth", "identities"), message, "set mode: mtls")
     if auth.mode == "mtls" and settings.tls.client_ca is None:
         yield Finding(("auth", "mode"), "'auth.mode' is mtls, but 'tls.client_ca' is not set")
     seen: set[str] = set()

@@ -25,25 +25,35 @@ Bytes: TypeAlias = Annotated[int, Kind.SIZE]
 FilePath: TypeAlias = Annotated[str, Kind.PATH]  # absolute once loaded; relative to the config file
 
 LOOPBACK = "127.0.0.1"
+UNIX = "unix:"
 ADDRESS = re.compile(r"(?:(grpcs?)://)?(?:(?:\[([0-9a-fA-F:.]+)\]|([^:/\s\[\]]*)):)?(\d{1,5})")
+LONGEST_SOCKET_PATH = 107  # bytes; unix(7)
 HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen or whom to dial. `tls` is what `grpcs://` asks for."""
+    """Where to listen or whom to dial. `tls` is what `grpcs://` asks for.
+
+    A Unix socket has a `path`, and no host or port.
+    """
 
     host: str
     port: int
     tls: bool = False
+    path: str = ""
 
     def __str__(self) -> str:
+        if self.path:
+            return f"{UNIX}{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'grpcs://' if self.tls else ''}{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
         """Whether nobody outside this machine can reach it."""
+        if self.path:
+            return True
         try:
             return ip_address(self.host).is_loopback
         except ValueError:  # a name
@@ -51,17 +61,30 @@ class Address:
 
 
 def parse_address(text: str | int) -> Address:
-    """`host:port`, `[v6]:port`, and `:port` or `port` alone, which mean loopback.
+    """`host:port`, `[v6]:port`, `:port` or `port` alone, which mean loopback; `unix:/path`.
 
     Port 0 lets the system choose. Raises UsageError.
     """
-    match = ADDRESS.fullmatch(str(text).strip())
+    plain = str(text).strip()
+    if plain.startswith(UNIX):
+        return Address("", 0, path=_socket_path(plain.removeprefix(UNIX)))
+    match = ADDRESS.fullmatch(plain)
     if match is None:
         raise UsageError(f"{text!r} is not an address: write for example {LOOPBACK}:9000 or :9000")
     scheme, v6, name, port = match.groups()
     if int(port) > 65535:
         raise UsageError(f"{text!r} is not an address: ports end at 65535")
     return Address(v6 or name or LOOPBACK, int(port), scheme == "grpcs")
+
+
+def _socket_path(path: str) -> str:
+    """Raises UsageError for what the system would not take."""
+    if not path.startswith("/") or len(path.encode()) > LONGEST_SOCKET_PATH:
+        raise UsageError(
+            f"{path!r} is no path of a Unix socket: write unix:/absolute/path of at most "
+            f"{LONGEST_SOCKET_PATH} bytes"
+        )
+    return path
 
 
 COORDINATOR = Address(LOOPBACK, 9000)

@@ -46,24 +46,6 @@ UNSERVED = (
         lambda s: s.scheduler.work_stealing,
         "leave it false; the scheduler gives work to free slots only",
     ),
-    Unserved(
-        ("auth",),
-        lambda s: s.auth.mode != "none",  # a check ties tokens to the mode
-        "listen on loopback, or behind a proxy that authenticates",
-    ),
-    Unserved(
-        ("tls",),
-        lambda s: s.tls.cert is not None,
-        "listen on loopback, or behind a proxy that speaks TLS",
-    ),
-    Unserved(
-        ("client", "token"),
-        lambda s: s.client.token is not None,
-        "connect without a token",
-    ),
-    Unserved(("client", "ca"), lambda s: s.client.ca is not None, "connect without TLS"),
-    Unserved(("client", "coordinator"), lambda s: s.client.coordinator.tls, "connect with grpc://"),
-    Unserved(("worker", "coordinator"), lambda s: s.worker.coordinator.tls, "connect with grpc://"),
 )
 
 

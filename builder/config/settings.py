@@ -25,6 +25,7 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 PolicyName = Literal["predictive", "specification", "threshold", "hpa", "p95", "static"]
 Role = Literal["all", "coordinator", "worker", "client"]
+AccessRole = Literal["reader", "writer", "worker", "operator"]
 DigestFunction = Literal[
     "sha256", "blake3", "sha1", "sha384", "sha512", "md5", "sha256tree", "gitsha1"
 ]
@@ -46,7 +47,19 @@ class WireLimits:
     connection_window: Bytes = 16 * MIB
     rate_window: Seconds = 10.0
     max_resets: int = 2000
-    max_control_frames: int = 2000
+    max_control_frames: int = 10_000
+    max_tiny_frames: int = 20_000
+    max_frame_size: Bytes = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    headers_timeout: Seconds = 15.0
+    keepalive: Seconds = 60.0
+    keepalive_timeout: Seconds = 20.0
+    stall_timeout: Seconds = 300.0
+    max_age: Seconds = 0.0
+    max_age_jitter: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class Reapi:
     digest_functions: tuple[DigestFunction, ...] = get_args(DigestFunction)
     max_batch_size: Bytes = 4032 * KIB
     limits: WireLimits = field(default_factory=WireLimits)
+    connections: Connections = field(default_factory=Connections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,12 @@ class Worker:
     scratch: FilePath = "~/.cache/builder/worker"
     cache_size: Bytes = 10 * GIB
     join_token: Secret | None = None
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
     drain_grace: Seconds = 30.0
+    notices: Literal["none", "aws", "gcp"] = "none"
+    metadata_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +178,20 @@ class Logging:
 class Token:
     name: str
     token: Secret
-    role: Literal["reader", "writer", "worker", "operator"] = "reader"
+    role: AccessRole = "reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    name: str
+    role: AccessRole
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
     mode: Literal["none", "token", "mtls"] = "none"
     tokens: tuple[Token, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +211,8 @@ class Client:
     jobs: int = 0
     token: Secret | None = None
     ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,14 @@ YIELD_EVERY = 256 * 1024  # octets that one handler may send before others get t
 class CallContext:
     """What every handler may know of its call (`rpc.Context`)."""
 
-    __slots__ = ("deadline", "metadata", "path", "peer")
+    __slots__ = ("authorized", "deadline", "metadata", "path", "peer")
 
     def __init__(self, head: RequestHead, peer: Peer, deadline: float | None) -> None:
         self.path: str = head.path
         self.metadata: Metadata = head.metadata
         self.peer = peer
         self.deadline = deadline
+        self.authorized = False
 
 
 class ServerCall:

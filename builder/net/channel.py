@@ -42,7 +42,10 @@ CLIENT_LIMITS = Limits(
 
 
 class Channel:
-    """Calls to one server over as many connections as it takes (`rpc.Channel`)."""
+    """Calls to one server over as many connections as it takes (`rpc.Channel`).
+
+    `token` goes with every call, as `authorization: Bearer`.
+    """
 
     def __init__(
         self,
@@ -50,12 +53,14 @@ class Channel:
         *,
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
+        token: str = "",
         limits: Limits = CLIENT_LIMITS,
         keepalive_s: float = 30.0,
         max_connections: int = 8,
         backoff: Backoff | None = None,
     ) -> None:
         self._target = Target(address, tls, server_name)
+        self._credentials = {"authorization": f"Bearer {token}"} if token else {}
         self._limits = limits
         self._keepalive_s = keepalive_s
         self._max_connections = max_connections
@@ -137,6 +142,8 @@ class Channel:
         self._room.unpark_all()
 
     async def _start(self, path: str, metadata: Metadata | None, deadline: float) -> StreamCall:
+        if self._credentials:
+            metadata = {**self._credentials, **(metadata or {})}
         link = await self._link()
         left = None if deadline == float("inf") else deadline - trio.current_time()
         try:

@@ -71,6 +71,11 @@ class Server:
         self.addresses: tuple[str, ...] = ()
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Of every method that is served."""
+        return tuple(self._routes)
+
+    @property
     def connections(self) -> int:
         return len(self._links)
 

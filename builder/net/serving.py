@@ -45,8 +45,9 @@ Observe = Callable[[str, int, float], None]
 class Hooks:
     """What the server calls for each call, if set.
 
-    `authorize` raises a StatusError to refuse it. `observe` gets the path, the gRPC code and the
-    seconds that it took.
+    `authorize` raises a StatusError to refuse it; for calls of one connection that have the very
+    same headers it is asked once. `observe` gets the path, the gRPC code and the seconds that it
+    took.
     """
 
     authorize: Authorize | None = None
@@ -120,8 +121,9 @@ class ServerLink:
             if observe is not None:
                 started = time.perf_counter()
             try:
-                if authorize is not None:
+                if authorize is not None and not context.authorized:
                     authorize(context)
+                    context.authorized = True
                 answer = head.route.target.unary(message, context)  # type: ignore[union-attr]  # a called path has a route
             except Exception as error:
                 self._failed(stream_id, context.path, error, started)

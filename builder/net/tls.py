@@ -54,14 +54,22 @@ def _trust(context: ssl.SSLContext, authorities: str) -> None:
         ) from None
 
 
-def server_context(identity: Identity, client_authorities: str = "") -> ssl.SSLContext:
-    """For listeners. With `client_authorities`, clients must show a certificate (mTLS)."""
+def server_context(
+    identity: Identity,
+    client_authorities: str = "",
+    *,
+    required: bool = True,
+    lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    protocol: str = "h2",
+) -> ssl.SSLContext:
+    """For listeners. With `client_authorities`, clients must show a certificate (mTLS), or may
+    where it is not `required`. `protocol` is that of ALPN. Raises UsageError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
+    context.minimum_version = lowest
+    context.set_alpn_protocols([protocol])
     _load(identity, context)
     if client_authorities:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         _trust(context, client_authorities)
     return context
 

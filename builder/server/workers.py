@@ -6,7 +6,6 @@ The end of a stream is not the end of its worker, which may come back over anoth
 """
 
 import re
-from collections.abc import Callable
 from hmac import compare_digest
 
 import trio
@@ -23,7 +22,7 @@ from builder.reapi.pb import workers_pb2
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.server.messages import only, parse
-from builder.server.scheduler import Mail, Scheduler
+from builder.server.scheduler import ForWorker, Scheduler
 from builder.server.worker_messages import event_of, info_of, message_of
 
 NAME = "builder.workers.Workers"
@@ -34,18 +33,11 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a result with very many outputs
 
 
 class WorkersService:
-    """`join_token` is what workers have to show; empty where anybody may join. `output` gets
-    their answers to `WantOutput`."""
+    """`join_token` is what workers have to show; empty where anybody may join."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        join_token: str = "",
-        output: Callable[[workers_pb2.Output], None] = lambda _output: None,
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, join_token: str = "") -> None:
         self._scheduler = scheduler
         self._join_token = join_token.encode()
-        self._output = output
 
     def service(self) -> Service:
         connect = Method(
@@ -77,7 +69,8 @@ class WorkersService:
             message = await only(workers_pb2.FromWorker, call)
             if message.WhichOneof("kind") != "hello":
                 raise InvalidArgumentError("the first message of a worker has to be a Hello")
-            if not compare_digest(message.hello.join_token.encode(), self._join_token):
+            shown = message.hello.join_token.encode()
+            if self._join_token and not compare_digest(shown, self._join_token):
                 raise UnauthenticatedError(
                     "the join token is not this coordinator's: set the worker's "
                     "worker.join_token to the value of coordinator.join_token"
@@ -91,10 +84,7 @@ class WorkersService:
         """Until the worker half-closes; a malformed message ends the stream too."""
         try:
             while (data := await call.receive()) is not None:
-                message = parse(workers_pb2.FromWorker, data)
-                event = event_of(session, message)
-                if message.HasField("output"):
-                    self._output(message.output)
+                event = event_of(session, parse(workers_pb2.FromWorker, data))
                 if event is not None:
                     self._scheduler.post(event)
         except InvalidArgumentError as error:
@@ -102,7 +92,7 @@ class WorkersService:
         stream.cancel()
 
 
-async def _send(call: Call, mail: trio.MemoryReceiveChannel[Mail]) -> StatusError:
+async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> StatusError:
     """Until the scheduler closes the session; the status with which to end the stream."""
     async for effect in mail:
         match effect:

@@ -1,6 +1,7 @@
 """An ASGI application on HTTP/1.1, by hypercorn."""
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,11 +19,23 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 log = logging.getLogger("builder.web")
 
 
+class TlsConfig(Config):
+    """hypercorn takes a context by this method only."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self._tls = tls
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        return self._tls
+
+
 async def serve_app(
     app: App,
     listeners: Sequence[Listener],
     *,
     stop: trio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` is set (open requests may then end) or until cancelled.
@@ -30,7 +43,7 @@ async def serve_app(
     The listeners are open already, so that whoever started us knows their ports, and that
     clients may connect before this module is even imported.
     """
-    config = Config()
+    config = TlsConfig(tls)
     config.accesslog = None
     config.errorlog = log
     config.loglevel = "WARNING"
@@ -40,7 +53,8 @@ async def serve_app(
     log.setLevel(logging.WARNING)
     for listener in listeners:
         listener.sock.setblocking(False)
-    sockets = Sockets([], [listener.sock for listener in listeners], [])
+    socks = [listener.sock for listener in listeners]
+    sockets = Sockets([], socks, []) if tls is None else Sockets(socks, [], [])
     trigger = None if stop is None else stop.wait
     async with trio.open_nursery() as nursery:
         await nursery.start(_serve, app, config, sockets, trigger)

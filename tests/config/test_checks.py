@@ -115,6 +115,28 @@ def settings(values: dict[str, Any]) -> Settings:
             "'auth.tokens' are set, but 'auth.mode' is none",
         ),
         (
+            {"auth": {**TOKENS, "identities": [{"name": "i", "role": "writer"}]}},
+            "auth.identities",
+            "'auth.identities' are set, but 'auth.mode' is token",
+        ),
+        ({"client": {"cert": "c"}}, "client.cert", "'client.cert' is set, but 'client.key' is"),
+        ({"worker": {"key": "k"}}, "worker.key", "'worker.key' is set, but 'worker.cert' is"),
+        (
+            {"reapi": {"limits": {"stream_window": "65534"}}},
+            "reapi.limits.stream_window",
+            "'reapi.limits.stream_window' is 65534: from 65535 to 2147483647 bytes",
+        ),
+        (
+            {"reapi": {"limits": {"max_frame_size": "16M"}}},
+            "reapi.limits.max_frame_size",
+            "'reapi.limits.max_frame_size' is 16777216: from 16384 to 16777215 bytes",
+        ),
+        (
+            {"coordinator": {"listen": "unix:/s"}, "reapi": {"listen": "unix:/s"}},
+            "reapi.listen",
+            "unix:/s is taken by 'coordinator.listen' already",
+        ),
+        (
             {"auth": {"mode": "token", "tokens": TOKENS["tokens"] * 2}},
             "auth.tokens.1.name",
             "there are two tokens of the name 'n'",
@@ -182,12 +204,6 @@ NOT_SERVED: dict[str, dict[str, Any]] = {
     "providers.gcp": {"providers": {"gcp": GCP}},
     "providers.k8s": {"providers": {"k8s": {}}},
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
-    "auth": {"auth": TOKENS},
-    "tls": {"tls": TLS},
-    "client.token": {"client": {"token": "t"}},
-    "client.ca": {"client": {"ca": "c"}},
-    "client.coordinator": {"client": {"coordinator": "grpcs://h:1"}},
-    "worker.coordinator": {"worker": {"coordinator": "grpcs://h:1"}},
 }
 
 

@@ -20,6 +20,7 @@ from builder.config.kinds import Address, Secret, parse_address
         (9001, Address("127.0.0.1", 9001)),
         ("grpc://h:1", Address("h", 1)),
         ("grpcs://h:1", Address("h", 1, tls=True)),
+        ("unix:/run/b.sock", Address("", 0, path="/run/b.sock")),
     ],
 )
 def test_addresses(text: str | int, address: Address) -> None:

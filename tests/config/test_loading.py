@@ -191,7 +191,10 @@ def test_mistakes_in_the_file(text: str, where: str, message: str) -> None:
         ),
         (
             {"reapi.listen": "x"},
-            "'reapi.listen' must be an address, not 'x'; write for example 127.0.0.1:9000 or :9000",
+            (
+                "'reapi.listen' must be an address, not 'x'; write for example "
+                "127.0.0.1:9000, :9000 or unix:/run/builder/coordinator.sock"
+            ),
         ),
         ({"pool.mni": 4}, "unknown key 'pool.mni'; did you mean 'pool.min'?"),
         ({"zebra": 4}, "unknown key 'zebra'"),

@@ -1,0 +1,104 @@
+"""TLS and authentication from the settings, for every listener."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from builder.auth.gate import Caller, Gate
+from builder.auth.rights import right_of, right_of_page
+from builder.config.settings import Auth, Settings, Tls
+from builder.net.rpc import Context
+from builder.net.tls import Identity, reload_when_replaced, server_context
+
+LOWEST = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CheckPage = Callable[[str, str, str | None], None]
+SOMEBODY = "whoever has a certificate"  # hypercorn does not hand up whose it is
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What guards the listeners; None where the settings ask for nothing.
+
+    `authorize` judges gRPC calls, `check_page(method, path, authorization)` HTTP requests; both
+    raise UnauthenticatedError or PermissionDeniedError. On the HTTP ports any certificate is a
+    reader's, and what takes more takes a token.
+    """
+
+    grpc_tls: ssl.SSLContext | None = None
+    http_tls: ssl.SSLContext | None = None
+    identity: Identity | None = None
+    authorize: Callable[[Context], None] | None = None
+    check_page: CheckPage | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether not everybody who reaches a port may speak there."""
+        return self.grpc_tls is not None or self.authorize is not None
+
+    async def keep_fresh(self) -> None:
+        """Load certificates again whose files are replaced, for ever."""
+        async with trio.open_nursery() as nursery:
+            for context in (self.grpc_tls, self.http_tls):
+                if context is not None and self.identity is not None:
+                    nursery.start_soon(reload_when_replaced, context, self.identity)
+
+
+def open_guard(settings: Settings) -> Guard:
+    """Raises UsageError for certificates that cannot be used."""
+    gate = _gate(settings)
+    tls = settings.tls
+    identity = Identity(tls.cert, tls.key) if tls.cert and tls.key else None
+    required = settings.auth.mode == "mtls"
+    return Guard(
+        grpc_tls=_context(tls, identity, "h2", required),
+        http_tls=_context(tls, identity, "http/1.1", required),
+        identity=identity,
+        authorize=None if gate is None else _authorize(gate),
+        check_page=None if gate is None else _check_page(gate, SOMEBODY if required else ""),
+    )
+
+
+def _context(
+    tls: Tls, identity: Identity | None, protocol: str, required: bool
+) -> ssl.SSLContext | None:
+    if identity is None:
+        return None
+    return server_context(
+        identity,
+        tls.client_ca or "",
+        required=required,
+        lowest=LOWEST[tls.min_version],
+        protocol=protocol,
+    )
+
+
+def _gate(settings: Settings) -> Gate | None:
+    auth = settings.auth
+    if auth.mode == "none":
+        return None
+    tokens = [(one.token.reveal(), Caller(one.name, one.role)) for one in auth.tokens]
+    join = settings.coordinator.join_token
+    if join is not None:
+        tokens.append((join.reveal(), Caller("whoever has the join token", "worker")))
+    return Gate(tokens, _owners(auth), certificates=auth.mode == "mtls")
+
+
+def _owners(auth: Auth) -> dict[str, Caller]:
+    return {one.name: Caller(one.name, one.role) for one in auth.identities}
+
+
+def _authorize(gate: Gate) -> Callable[[Context], None]:
+    def authorize(context: Context) -> None:
+        authorization = context.metadata.get("authorization")
+        gate.check(right_of(context.path), authorization, context.peer.identity)
+
+    return authorize
+
+
+def _check_page(gate: Gate, identity: str) -> CheckPage:
+    def check(method: str, path: str, authorization: str | None) -> None:
+        gate.check(right_of_page(method, path), authorization, identity)
+
+    return check
