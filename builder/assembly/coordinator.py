@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from builder.assembly.figures import Calls, Sources
+from builder.assembly.figures import Calls, Sources, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
@@ -152,7 +152,17 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         control = ControlService(
-            scheduler, cache, Around(VERSION, time.time_ns, hooks.pool, hooks.problems, hooks.hold)
+            scheduler,
+            cache,
+            Around(
+                VERSION,
+                time.time_ns,
+                hooks.pool,
+                hooks.problems,
+                hooks.hold,
+                partial(store_states, stores),
+            ),
+            stores.blobs,
         )
         builds = Builds()
         services = [

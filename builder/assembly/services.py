@@ -1,6 +1,7 @@
 """The services of the API from the settings: what both gRPC ports answer."""
 
 import time
+import uuid
 from dataclasses import dataclass
 
 from builder.assembly.stores import Stores
@@ -15,6 +16,9 @@ from builder.server.capabilities import CapabilitiesService, Served
 from builder.server.cas import CasService
 from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
 from builder.server.instances import Instances
+from builder.server.live_output import LiveOutput
+from builder.server.logs import Logs
+from builder.server.logstreams import LogStreams
 from builder.server.operations import OperationsService
 from builder.server.scheduler import Scheduler
 from builder.server.splitting import Splitter
@@ -56,7 +60,11 @@ def api_services(
     cas = CasService(
         stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
     )
-    bytestream = ByteStreamService(stores.blobs, uploads, instances, functions, COMPRESSORS)
+    logstreams = LogStreams(_new_id)
+    live = LiveOutput(scheduler, stores.blobs, _new_id)
+    bytestream = ByteStreamService(
+        stores.blobs, uploads, instances, functions, COMPRESSORS, Logs(logstreams, live)
+    )
     # With `auth`, whoever opens the stream has shown a worker's token or certificate already.
     token = settings.coordinator.join_token if settings.auth.mode == "none" else None
     return [
@@ -69,5 +77,12 @@ def api_services(
         ).service(),
         OperationsService(scheduler).service(),
         BuildEventsService(kept.builds, time.time_ns).service(),
-        WorkersService(scheduler, token.reveal() if token is not None else "").service(),
+        logstreams.service(),
+        WorkersService(
+            scheduler, token.reveal() if token is not None else "", live.answer
+        ).service(),
     ]
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

@@ -6,6 +6,7 @@ The end of a stream is not the end of its worker, which may come back over anoth
 """
 
 import re
+from collections.abc import Callable
 from hmac import compare_digest
 
 import trio
@@ -22,7 +23,7 @@ from builder.reapi.pb import workers_pb2
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.server.messages import only, parse
-from builder.server.scheduler import ForWorker, Scheduler
+from builder.server.scheduler import Mail, Scheduler
 from builder.server.worker_messages import event_of, info_of, message_of
 
 NAME = "builder.workers.Workers"
@@ -33,11 +34,18 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a result with very many outputs
 
 
 class WorkersService:
-    """`join_token` is what workers have to show; empty where anybody may join."""
+    """`join_token` is what workers have to show; empty where anybody may join. `output` gets
+    their answers to `WantOutput`."""
 
-    def __init__(self, scheduler: Scheduler, join_token: str = "") -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        join_token: str = "",
+        output: Callable[[workers_pb2.Output], None] = lambda _output: None,
+    ) -> None:
         self._scheduler = scheduler
         self._join_token = join_token.encode()
+        self._output = output
 
     def service(self) -> Service:
         connect = Method(
@@ -84,7 +92,10 @@ class WorkersService:
         """Until the worker half-closes; a malformed message ends the stream too."""
         try:
             while (data := await call.receive()) is not None:
-                event = event_of(session, parse(workers_pb2.FromWorker, data))
+                message = parse(workers_pb2.FromWorker, data)
+                event = event_of(session, message)
+                if message.HasField("output"):
+                    self._output(message.output)
                 if event is not None:
                     self._scheduler.post(event)
         except InvalidArgumentError as error:
@@ -92,7 +103,7 @@ class WorkersService:
         stream.cancel()
 
 
-async def _send(call: Call, mail: trio.MemoryReceiveChannel[ForWorker]) -> StatusError:
+async def _send(call: Call, mail: trio.MemoryReceiveChannel[Mail]) -> StatusError:
     """Until the scheduler closes the session; the status with which to end the stream."""
     async for effect in mail:
         match effect:
