@@ -14,6 +14,11 @@ from builder.cli.lazy import Entry, LazyGroup
 
 COMMANDS = {
     "build": Entry("builder.cli.build", "Build targets of a Builderfile, here or remotely."),
+    "clean": Entry("builder.cli.clean", "Remove what builds have made."),
+    "graph": Entry("builder.cli.graph", "Show which target needs which, as text or DOT."),
+    "query": Entry("builder.cli.query", "Ask about targets: deps, rdeps, inputs, somepath."),
+    "explain": Entry("builder.cli.explain", "Tell why a target ran, and what has changed since."),
+    "log": Entry("builder.cli.log", "Show the builds of this project so far."),
     "serve": Entry("builder.cli.serve", "Run the service: coordinator, storage and workers."),
     "worker": Entry("builder.cli.worker", "Run one worker that joins a coordinator."),
     "remote": Entry("builder.cli.remote", "See and steer a running service."),

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,18 @@ def config_option(function: F) -> F:
         metavar="FILE",
         callback=_or_before_the_command,
         help="Configuration file; the same as before the command.",
+    )(function)
+
+
+def directory_option(function: F) -> F:
+    """Adds `-C DIR`, for the function's parameter `directory`: a Path."""
+    return click.option(
+        "-C",
+        "--directory",
+        metavar="DIR",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=Path.cwd,
+        help="In the project of this directory.",
     )(function)
 
 

@@ -29,6 +29,8 @@ from builder.project.progress import (
     TargetSucceeded,
 )
 
+SHOWN_NAMES = 10  # in the log of builds
+
 BuilderOf = Callable[[Target], TargetBuilder]
 
 
@@ -76,11 +78,28 @@ class Build:
             self.workspace.save()
             self.workspace.state.save_times(self._times)
         seconds = time.monotonic() - self.started
+        self._log(chosen, end, seconds)
         if end.failed:
             self.console.not_completed(seconds, len(end.failed), len(end.skipped))
         else:
             self.console.completed(seconds)
         return Summary(self._built, end.failed, end.skipped)
+
+    def _log(self, names: list[str], end: EndBuild, seconds: float) -> None:
+        ran = {n: round(self._times[n], 3) for n, b in self._built.items() if not b.cached}
+        hits = sum(built.cached for built in self._built.values())
+        self.workspace.history.add_build(
+            {
+                "at": time.time() - seconds,
+                "targets": names if len(names) <= SHOWN_NAMES else len(names),
+                "seconds": round(seconds, 3),
+                "hits": hits,
+                "ran": dict(sorted(ran.items(), key=lambda item: -item[1])[:SHOWN_NAMES]),
+                "built": len(ran),
+                "failed": list(end.failed[:SHOWN_NAMES]),
+                "skipped": len(end.skipped),
+            }
+        )
 
     async def _drive(self, progress: Progress) -> EndBuild:
         send, receive = trio.open_memory_channel[Event](len(self.graph.project.targets) + 1)

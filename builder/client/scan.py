@@ -38,11 +38,17 @@ class Scanner:
 
     def check(self, target: Target) -> None:
         """Raises what `inputs` would raise for source files, before anything is built."""
+        self.sources(target)
+
+    def sources(self, target: Target) -> list[str]:
+        """Paths of the source files that a target reads itself. Raises UsageError."""
+        found: dict[str, None] = {}
         for item in target.inputs:
             if item.pattern and not item.excluded:
                 if not item.pattern.wild and self._graph.maker(item.pattern.text):
                     continue
-                self._sources(target, item, item.pattern)
+                found.update(dict.fromkeys(self._sources(target, item, item.pattern)))
+        return list(found)
 
     def inputs(self, target: Target, made: Made) -> dict[str, Entry]:
         """Raises UsageError, with its place in the Builderfile, for an input that is not there."""

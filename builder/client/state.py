@@ -5,6 +5,8 @@
     .builder/checked.json   the last good Builderfile, so that it is not parsed again
     .builder/times.json     how long each target took, for the order of the next build
     .builder/made.json      the output directories that we made, and may therefore replace
+    .builder/done/          receipts of builds (see `noop`)
+    .builder/history/       what was done to each target (see `history`)
     .builder/tmp/           outputs on their way; what a killed build left there goes in time
 
 All of it may be deleted at any time. Blobs and results are not here: they lie in the user's cache
@@ -50,6 +52,10 @@ class StateDirectory:
     @property
     def checked(self) -> Path:
         return self.path / "checked.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history"
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

@@ -11,8 +11,9 @@ has told of it by then.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from builder.action.difference import notes_of
 from builder.action.encode import Prepared, Step, prepare
 from builder.action.result import Outputs, inline_contents, missing_outputs, outputs_of, trees_of
 from builder.action.tree import Entry, Folder
@@ -36,6 +37,7 @@ from builder.reapi.limits import ActionLimits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 
+RAN, HIT = "ran", "found in the cache"
 UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execution
 
 
@@ -52,13 +54,15 @@ class TargetError(BuilderError):
 @dataclass(frozen=True, slots=True)
 class Built:
     """`action` is its digest, `entries` what it made, by path; `stored_at`: when, in seconds since
-    1970, None when the server does not say; `streams` what the command wrote."""
+    1970, None when the server does not say; `streams` what the command wrote; `proof` where it
+    ran, if it did."""
 
     action: Digest
     entries: Mapping[str, Entry]
     cached: bool
     stored_at: float | None = None
     streams: Streams = NOTHING
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,31 @@ class TargetBuilder:
         prepared = prepare(step, inputs, self.choices.function)
         built = await self._from_cache(target, prepared)
         if built is not None:
+            if not self.workspace.history.is_last(target.name, prepared.action.hash):
+                self._note(target, prepared, step, inputs, how=HIT)
             return built
-        return await self._execute(target, prepared, inputs)
+        started = time.monotonic()
+        try:
+            built = await self._execute(target, prepared, inputs)
+        except TargetError as error:
+            seconds = time.monotonic() - started
+            how = f"failed: {error.reason}"
+            self._note(target, prepared, step, inputs, how=how, where=error.proof, seconds=seconds)
+            raise
+        how, seconds = HIT if built.cached else RAN, time.monotonic() - started
+        self._note(target, prepared, step, inputs, how=how, where=built.proof, seconds=seconds)
+        return built
+
+    def _note(
+        self,
+        target: Target,
+        prepared: Prepared,
+        step: Step,
+        inputs: Mapping[str, Entry],
+        **how: object,
+    ) -> None:
+        notes = notes_of(step, inputs)
+        self.workspace.history.note(target.name, prepared.action.hash, notes, **how)
 
     async def _from_cache(self, target: Target, prepared: Prepared) -> Built | None:
         if not (target.cache and self.choices.use_cache):
@@ -145,6 +172,7 @@ class TargetBuilder:
             raise TargetError(reason, proof, streams)
         self.console.wrote(target.name, streams)
         built = await self._land(target, prepared, result, streams, cached=response.cached_result)
+        built = replace(built, proof=proof)
         if not response.cached_result:
             seconds = time.monotonic() - started
             self.console.built(target.name, seconds, stored=target.cache)

@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from builder.action.tree import Entry, Folder, Link
 from builder.base.errors import BuilderError
+from builder.client.filestate import FileStates
 from builder.client.noop import listing
 from builder.project.paths import Pattern
 
@@ -48,6 +50,20 @@ class Walker:
             elif self.link_above(pattern.base) is None:
                 found.update(self.walk(pattern, lambda _path: False))
         return sorted(path for path in found if not any(one.matches(path) for one in excluded))
+
+    def entries(self, path: str, files: FileStates) -> dict[str, Entry]:
+        """What lies at a path and beneath it now; nothing when it is not there."""
+        full = f"{self.root}/{path}"
+        if os.path.islink(full):
+            return {path: Link(os.readlink(full))}
+        if os.path.isfile(full):
+            return {path: files.file(path)}
+        if not os.path.isdir(full):
+            return {}
+        found: dict[str, Entry] = {path: Folder()}
+        for name, _ in listing(full):
+            found |= self.entries(f"{path}/{name}", files)
+        return found
 
     def _is_file(self, path: str) -> bool:
         """Looked up in its directory's listing, so that its coming and going is noticed."""

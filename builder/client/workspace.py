@@ -10,6 +10,7 @@ from builder.action.result import Outputs
 from builder.action.tree import Entry, File
 from builder.base.digest import Digest
 from builder.client.filestate import FileStates
+from builder.client.history import History
 from builder.client.land import Lander
 from builder.client.receipt import Receipt, Said, started_ns, write
 from builder.client.scan import Made, Scanner
@@ -29,6 +30,7 @@ class Workspace:
     ) -> None:
         self.root = root
         self.state = StateDirectory(root)
+        self.history = History(self.state.history)
         cancelled = trio.from_thread.check_cancelled  # Ctrl-C need not wait for a large file
         self._files = FileStates(root, self.state.files, function, cancelled)
         self._lock = trio.Lock()
@@ -59,6 +61,7 @@ class Workspace:
 
     def save(self) -> None:
         self._files.save()
+        self.history.save()
 
     def receipt(
         self,

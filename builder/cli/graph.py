@@ -1,0 +1,30 @@
+"""`bldr graph`: which target needs which."""
+
+from pathlib import Path
+
+import click
+
+from builder.cli.options import directory_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  bldr graph                          all targets, as a tree
+  bldr graph app                      one target and all that it needs
+  bldr graph --dot | dot -Tsvg        a picture, by Graphviz
+"""
+)
+@click.argument("targets", nargs=-1)
+@click.option("--dot", is_flag=True, help="In the language of Graphviz.")
+@directory_option
+def command(targets: tuple[str, ...], dot: bool, directory: Path) -> None:
+    """Show TARGETS with all that they need; without TARGETS what nothing else needs."""
+    from builder.assembly.project import open_project
+    from builder.project.query import dot_lines, needed_by, tree_lines
+
+    graph = open_project(directory).graph
+    roots = [name for name, by in needed_by(graph).items() if not by]
+    names = graph.select(targets) if targets else roots
+    lines = dot_lines(graph, names) if dot else tree_lines(graph, names)
+    click.echo("\n".join(lines))

@@ -1,0 +1,73 @@
+"""Why a target ran, and whether it would run now."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.action.difference import differences, notes_of
+from builder.action.tree import Entry
+from builder.base.errors import BuilderError
+from builder.base.shown import ago, format_duration
+from builder.client.filestate import FileStates
+from builder.client.history import History
+from builder.client.scan import Scanner
+from builder.client.state import StateDirectory
+from builder.client.target import step_of
+from builder.client.walk import Walker
+from builder.project.graph import Graph
+from builder.project.model import Target
+
+
+def explanation(
+    graph: Graph, root: Path, walker: Walker, name: str, platform: tuple[tuple[str, str], ...]
+) -> Iterator[str]:
+    """Lines for people: what happened last, why, and what has changed since."""
+    target = graph.project.targets[name]
+    if not target.arguments:
+        needs = ", ".join(graph.needs[name])
+        yield f"{name} has no command of its own; it stands for {needs}"
+        return
+    state = StateDirectory(root)
+    last = History(state.history).last(name)
+    if last is None:
+        yield f"{name} has not been built in this directory yet"
+        return
+    yield f"{name}: {_how(last)}"
+    yield from (f"  because {reason}" for reason in last["reasons"] or ["it was new here"])
+    files = FileStates(root, state.files)
+    scanner = Scanner(graph, walker, files)
+    try:
+        made = {needed: _outputs(graph, walker, files, needed) for needed in graph.closure([name])}
+        inputs = scanner.inputs(target, made)
+    except BuilderError as error:
+        yield f"  and now it cannot be built: {error}"
+        return
+    yield from _since(last, target, inputs, platform)
+
+
+def _how(last: Mapping[str, Any]) -> str:
+    where = f" on {last['where']}" if last.get("where") else ""
+    took = f" in {format_duration(last['seconds'])}" if "seconds" in last else ""
+    return f"{last['how']} {ago(time.time() - last['at'])} ago{where}{took}"
+
+
+def _since(
+    last: Mapping[str, Any],
+    target: Target,
+    inputs: Mapping[str, Entry],
+    platform: tuple[tuple[str, str], ...],
+) -> Iterator[str]:
+    changes = differences(last["notes"], notes_of(step_of(target, platform), inputs))
+    if not changes:
+        yield "  since then nothing has changed"
+        return
+    yield from (f"  since then {change}" for change in changes)
+
+
+def _outputs(graph: Graph, walker: Walker, files: FileStates, name: str) -> dict[str, Entry]:
+    """What lies at a target's outputs now; what is not there is left out."""
+    found: dict[str, Entry] = {}
+    for output in graph.project.targets[name].outputs:
+        found |= walker.entries(output.path, files)
+    return found
