@@ -15,6 +15,7 @@ import time
 from builder.sandbox import link, report
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.groups import Group, Groups
+from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.worktree import WorkTrees
 from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.plan import WORK_TREE
@@ -33,17 +34,12 @@ BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is
 class Host:
     """What all boxes of a broker share."""
 
-    def __init__(self, groups: Groups, trees: WorkTrees) -> None:
+    def __init__(self, groups: Groups, trees: WorkTrees, janitor: Janitor) -> None:
         self.groups = groups
         self.trees = trees
+        self.janitor = janitor
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self.cpus = Cpus(sorted(os.sched_getaffinity(0)))
-
-
-def pid_of(pidfd: int) -> int:
-    """The process's number in our own PID namespace."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as info:
-        return next(int(line[4:]) for line in info if line.startswith("Pid:"))
 
 
 class Box:
@@ -74,7 +70,7 @@ class Box:
     def made(self, fds: list[int]) -> None:
         """The init has prepared itself, and entered its control groups."""
         self.pidfd, self._view = fds
-        self._group.entered(pid_of(self.pidfd))
+        self._group.entered(self.pidfd)
         self.state = READY
 
     def begin(self, run_id: int, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
@@ -101,7 +97,7 @@ class Box:
         self.state = RUNNING
         now = time.monotonic()
         self.setup_us = int((now - started) * 1e6)
-        self._host.trees.release()
+        self._let_go()
         if job["wall_s"] is not None:
             self.deadline = now + job["wall_s"] + job["grace_s"] + BACKSTOP_S
 
@@ -166,16 +162,17 @@ class Box:
         return [fd for fd in (self.sock.fileno(), self.pidfd, self.oom_event) if fd >= 0]
 
     def destroy(self) -> None:
-        """Let go of everything but the groups; its processes must have gone."""
+        """Let go of everything; its processes must have gone. The groups go last."""
         self.state = GONE
-        self._host.trees.release()
+        self._let_go()
         self.sock.close()
         self.far_end.close()
         for name in ("pidfd", "_view", "oom_event", "root"):
             if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
+                self._host.janitor.close(getattr(self, name))
                 setattr(self, name, -1)
+        self._host.janitor.do(self._group.remove)
 
-    def remove_groups(self) -> None:
-        """Last of all: the end of a group waits for all processors. Raises OSError."""
-        self._group.remove()
+    def _let_go(self) -> None:
+        for fd in self._host.trees.released():
+            self._host.janitor.close(fd)

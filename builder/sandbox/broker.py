@@ -20,6 +20,7 @@ from builder.sandbox import inside, link, zygote
 from builder.sandbox.box import Box, Host
 from builder.sandbox.kernel import identity, mounts
 from builder.sandbox.kernel.groups import Groups
+from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
 from builder.sandbox.kernel.worktree import WorkTrees
 from builder.sandbox.plan import USER_ID
@@ -122,6 +123,8 @@ class Broker:
                 elif fd in self._by_fd:
                     self._happened(self._by_fd[fd], fd)
             self._time_passed()
+            if self._host.janitor.failed is not None:
+                raise self._host.janitor.failed
 
     def _patience(self) -> float:
         """Seconds until something has to be looked at; -1 is never."""
@@ -283,7 +286,6 @@ class Broker:
         if run_id >= 0:
             self._tell(("gone", run_id))
         self._match()
-        box.remove_groups()
 
 
 def link_to_service() -> "_socket.socket":
@@ -311,7 +313,7 @@ def main() -> int:
         owner = config["uid"] if os.getuid() == ROOT else None
         trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
         forks = start_zygote(service, config)
-        broker = Broker(service, forks, Host(groups, trees), config["ready"])
+        broker = Broker(service, forks, Host(groups, trees, Janitor()), config["ready"])
         link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))
         broker.run()
     except (OSError, SetupError, StartError) as error:

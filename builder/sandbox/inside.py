@@ -20,7 +20,7 @@ import time
 
 from builder.sandbox import link, plan
 from builder.sandbox.kernel import identity, signals
-from builder.sandbox.kernel.perform import SetupError, perform
+from builder.sandbox.kernel.perform import Prepared, SetupError
 from builder.sandbox.kernel.seccomp import Filter
 from builder.sandbox.kernel.syscalls import call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
@@ -44,7 +44,7 @@ class Kit:
     """What every sandbox of a zygote has in common, made before the fork."""
 
     def __init__(self, setup: "list[plan.Operation]", calls: Filter) -> None:
-        self.setup = setup
+        self.setups = {True: Prepared(setup), False: Prepared([*setup, ("loopback",)])}
         self.calls = calls
 
 
@@ -78,7 +78,7 @@ def prepare(sock: "_socket.socket", kit: Kit, full_network: bool) -> None:
     """From a fork of the zygote to a locked sandbox that waits."""
     signals.signal(signals.SIGCHLD, signals.SIG_DFL)
     identity.unshare(NAMESPACES | (0 if full_network else identity.CLONE_NEWNET))
-    perform(kit.setup if full_network else [*kit.setup, ("loopback",)])
+    kit.setups[full_network].perform()
     mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     identity.unshare(identity.CLONE_NEWUSER)
     identity.map_ids("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)

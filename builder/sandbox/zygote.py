@@ -7,6 +7,7 @@ and never leaves it; the sandboxes it forks lose theirs before they see a spec.
 """
 
 import _socket
+import gc
 import os
 
 from builder.sandbox import inside, link, plan
@@ -91,6 +92,8 @@ def serve(channel: "_socket.socket", root: "list[plan.Operation]", trees: "dict[
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kit = inside.Kit(plan.sandbox(), Filter())
+    gc.freeze()
+    gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)
     while True:
         request, fds = link.receive_packet(channel)

@@ -188,6 +188,12 @@ def enable(path: str, controllers: tuple[str, ...]) -> None:
         write_file(path + "/cgroup.subtree_control", " ".join(missing))
 
 
+def pid_of(pidfd: int) -> int:
+    """The process's number in our own PID namespace."""
+    lines = read_text(f"/proc/self/fdinfo/{pidfd}").splitlines()
+    return next(int(line[4:]) for line in lines if line.startswith("Pid:"))
+
+
 class Group:
     """The groups of one sandbox, one in each tree.
 
@@ -200,7 +206,7 @@ class Group:
     def __init__(self, groups: Groups, number: int) -> None:
         self._paths: list[str] = []
         self._at: dict[str, tuple[int, str]] = {}
-        self._name, self._pid = str(number), 0
+        self._name, self._pidfd = str(number), -1
         self.entrances: list[int] = []
         self._later: list[Place] = []
         try:
@@ -214,9 +220,9 @@ class Group:
             self.remove()
             raise
 
-    def entered(self, pid: int) -> None:
+    def entered(self, pidfd: int) -> None:
         """The init has come in; its number is needed for the groups on demand."""
-        self._pid = pid
+        self._pidfd = pidfd
         self._close()
 
     def _close(self) -> None:
@@ -235,7 +241,8 @@ class Group:
         """Write the limits that have a controller here."""
         if cores is not None:
             while self._later:
-                write_file(self._make(self._later.pop()) + "/cgroup.procs", str(self._pid))
+                pid = pid_of(self._pidfd)
+                write_file(self._make(self._later.pop()) + "/cgroup.procs", str(pid))
         if memory is not None and "memory" in self._at:
             version, path = self._at["memory"]
             if version == V2:

@@ -5,8 +5,9 @@ See user_namespaces(7), capabilities(7), prctl(2).
 
 import os
 
-from builder.sandbox.kernel.syscalls import call
+from builder.sandbox.kernel.syscalls import call, perform_prepared, prepared
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -55,15 +56,17 @@ def map_ids(process: str, inside: int, uid: int, gid: int) -> None:
     write_file(f"/proc/{process}/gid_map", f"{inside} {gid} 1")
 
 
+CAPABILITIES = tuple(prepared("prctl", PR_CAPBSET_DROP, n, 0, 0, 0) for n in range(64))
+
+
 def drop_bounding_set() -> None:
     """Take every capability out of the bounding set."""
-    for capability in range(64):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == EINVAL:  # past the last one that this kernel has
-                return
-            raise
+    for arguments in CAPABILITIES:
+        code = perform_prepared(arguments)
+        if code == EINVAL:  # past the last one that this kernel has
+            return
+        if code:
+            raise OSError(code, f"dropping a capability: {os.strerror(code)}")
 
 
 def drop_capabilities() -> None:

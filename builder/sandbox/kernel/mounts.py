@@ -28,8 +28,14 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC, ATTR_IDMAP = 1, 2, 4, 8, 0x10
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2)."""
-    call(
-        "mount",
+    call("mount", *arguments(source, target, kind, flags, data))
+
+
+def arguments(
+    source: str, target: str, kind: str = "", flags: int = 0, data: str = ""
+) -> "tuple[bytes | int | None, ...]":
+    """The arguments of mount(2) as the kernel takes them."""
+    return (
         os.fsencode(source) or None,
         os.fsencode(target),
         kind.encode() or None,

@@ -58,6 +58,22 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
+def prepared(
+    name: str, *arguments: int | bytes | None
+) -> "tuple[ctypes.c_long | bytes | None, ...]":
+    """The arguments of `perform_prepared`, converted beforehand: in a forked process each object
+    that is made or counted costs the copy of a page. Raises OSError as `call` does."""
+    number = NUMBERS.get(name)
+    if number is None:
+        raise OSError(38, f"system call {name} is not known for {MACHINE}")
+    return tuple(ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments))
+
+
+def perform_prepared(arguments: "tuple[ctypes.c_long | bytes | None, ...]") -> int:
+    """Perform what `prepared` has made: the error's number, 0 for none."""
+    return ctypes.get_errno() if _syscall(*arguments) == -1 else 0
+
+
 def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Perform one system call; integers travel as longs, bytes as pointers.
 

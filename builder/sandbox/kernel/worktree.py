@@ -62,11 +62,11 @@ class WorkTrees:
             return tree, name
         raise AssertionError("one way returns or raises")
 
-    def release(self) -> None:
-        """Close what `make` needed. The end of a detached mount waits for all processors, so
-        this is called when the action already runs."""
-        while self._done_with:
-            os.close(self._done_with.pop())
+    def released(self) -> list[int]:
+        """What `make` needed, for the caller to close. The end of a detached mount waits for all
+        processors, so that is done when the action already runs."""
+        opened, self._done_with = self._done_with, []
+        return opened
 
     def _lower(self, inputs: str) -> int:
         tree = mounts.detached_tree(inputs, recursive=False)

@@ -1,0 +1,52 @@
+"""What ends in the background ends, in order, and its failures are told."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from builder.sandbox.kernel.janitor import Janitor
+from builder.sandbox.kernel.perform import Prepared, SetupError
+
+PATIENCE_S = 10.0
+
+
+def test_work_is_done_in_order_and_failures_are_kept(tmp_path: Path) -> None:
+    """A failed piece of work does not keep the next from being done."""
+    janitor, done = Janitor(), threading.Event()
+    read_end, write_end = os.pipe()
+    (tmp_path / "group").mkdir()
+    janitor.close(write_end)
+    janitor.do((tmp_path / "absent").rmdir)
+    janitor.do((tmp_path / "group").rmdir)
+    janitor.do(done.set)
+    janitor.end()
+    assert done.wait(PATIENCE_S)
+    assert os.read(read_end, 1) == b""  # the other end is closed
+    os.close(read_end)
+    assert not (tmp_path / "group").exists()
+    assert janitor.failed is not None
+    assert janitor.failed.errno == errno.ENOENT
+
+
+def test_working_directory_is_not_the_threads(tmp_path: Path) -> None:
+    """The thread has a working directory of its own, as entering a namespace requires."""
+    janitor, done, here = Janitor(), threading.Event(), Path.cwd()
+
+    def move() -> None:
+        os.chdir(tmp_path)
+        done.set()
+
+    janitor.do(move)
+    janitor.end()
+    assert done.wait(PATIENCE_S)
+    assert Path.cwd() == here
+
+
+def test_prepared_plans_say_what_failed(tmp_path: Path) -> None:
+    """A mount that the kernel refuses is told by its operation, as when it is done at once."""
+    prepared = Prepared([("mask", str(tmp_path / "absent"))])
+    with pytest.raises(SetupError, match=r"mask .*absent"):
+        prepared.perform()
