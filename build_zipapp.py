@@ -32,6 +32,9 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 PRUNED = ["*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED", "bin"]
 PRUNED += ["*.dist-info/direct_url.json", "*.dist-info/sboms", "**/__pycache__", "**/tests"]
 PRUNED += ["**/_tests", "**/*.pyi", "**/py.typed", "**/*.c", "**/*.h", "**/*.pxd"]
+PRUNED += ["botocore/data/[a-df-oq-rt-z]*", "botocore/data/e[!cn]*", "botocore/data/ec[!2]*"]
+PRUNED += ["botocore/data/ec2?*", "botocore/data/s[!dst]*", "botocore/data/ss[!o]*"]
+PRUNED += ["botocore/data/st[!s]*", "botocore/data/p[!a]*"]  # other services than EC2's
 PRUNED += ["zstandard/_cffi*", "zstandard/backend_cffi.py"]  # 12 MB that only PyPy uses
 
 

@@ -24,6 +24,11 @@ second signal stops at once.
 @click.option("--name", help="The worker's name; unique in the pool.")
 @click.option("--slots", type=click.IntRange(min=1), help="How many actions run at once.")
 @click.option("--scratch", metavar="DIR", help="Where inputs are cached and actions write.")
+@click.option(
+    "--notices",
+    type=click.Choice(["none", "aws", "gcp"]),
+    help="Drain when this cloud wants the machine back.",
+)
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
     config: str | None,
@@ -31,6 +36,7 @@ def command(
     name: str | None,
     slots: int | None,
     scratch: str | None,
+    notices: str | None,
     exit_with_stdin: bool,
 ) -> None:
     """Run one worker: it dials out to the coordinator, takes actions and runs each of them in a
@@ -47,6 +53,7 @@ def command(
         "worker.name": name,
         "worker.slots": slots,
         "worker.scratch": scratch,
+        "worker.notices": notices,
     }
     settings, _ = load_settings(config, overrides, os.environ)
     configure(settings.logging.level, settings.logging.format)

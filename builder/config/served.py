@@ -23,13 +23,8 @@ class Unserved(NamedTuple):
 UNSERVED = (
     Unserved(
         ("pool", "provider"),
-        lambda s: s.pool.provider not in ("local", "custom"),
-        "use the local or the custom provider, or start workers elsewhere with `builder worker`",
-    ),
-    Unserved(
-        ("providers", "aws"),
-        lambda s: s.providers.aws is not None,
-        "start `builder worker` on the machines",
+        lambda s: s.pool.provider not in ("local", "custom", "aws"),
+        "use another provider, or start workers elsewhere with `builder worker`",
     ),
     Unserved(
         ("providers", "gcp"),

@@ -76,7 +76,7 @@ def _left(at: str, now: str | None) -> float | None:
 
     if now is None:
         return GCP_GRACE_S
-    left = datetime.fromisoformat(at.replace("Z", "+00:00")) - parsedate_to_datetime(now)
+    left = datetime.fromisoformat(at) - parsedate_to_datetime(now)
     return max(0.0, left.total_seconds() - 10.0)
 
 

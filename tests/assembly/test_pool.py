@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,51 @@ def test_machines_of_the_user_s_own_commands(tmp_path: Path) -> None:
             check=True,
             capture_output=True,
         )
+
+
+def test_a_worker_whose_machine_is_wanted_back_drains(tmp_path: Path) -> None:
+    """The cloud's metadata service says so: its action is finished, then it is gone."""
+
+    class Metadata(BaseHTTPRequestHandler):
+        called_back = threading.Event()
+
+        def do_PUT(self) -> None:
+            self._say(200, b"key")
+
+        def do_GET(self) -> None:
+            rebalance = self.path.endswith("rebalance") and self.called_back.is_set()
+            self._say(200 if rebalance else 404, b"{}")
+
+        def _say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    config = "role: coordinator\nstore: {{path: {folder}/store}}\nartifacts: {{enabled: false}}\n"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as imds:
+        thread = threading.Thread(target=imds.serve_forever)
+        thread.start()
+        with running(tmp_path, config=config, flags=PORTS) as service:
+            own = tmp_path / "worker.yaml"
+            address = f"http://127.0.0.1:{imds.server_port}"
+            own.write_text(f"role: worker\nworker: {{notices: aws, metadata_endpoint: {address}}}")
+            argv = [*FROM_SOURCE, "worker", "--coordinator", service.coordinator, "--name", "spot"]
+            argv += ["--scratch", str(tmp_path / "scratch"), "--config", str(own)]
+            with subprocess.Popen(
+                argv, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+            ) as worker:
+                with burst(service, 1, 6.0) as results:
+                    service.until("it runs", lambda status: status.workers.busy == 1)
+                    Metadata.called_back.set()
+                    service.until("it drains", lambda status: status.workers.draining == 1)
+                assert results == [b"0"]
+                assert worker.wait(30) == 0
+                assert worker.stderr
+                assert "AWS expects to interrupt this spot instance" in worker.stderr.read()
+            service.until("it is gone", lambda status: status.workers.total == 0)
+        imds.shutdown()
+        thread.join()

@@ -22,6 +22,7 @@ WORDS = ANY | st.text("${}:-# ,[]'\"\\A1\n", min_size=1, max_size=8)
 TEXTS = {  # for texts that the schema wants in a form
     "image": st.just("ami-01"),
     "endpoint": st.just("https://h"),
+    "metadata_endpoint": st.just("http://h"),
     "entry_point": st.just("a.b:C"),
 }
 NUMBERS = {  # bounds that the schema sets
