@@ -1,6 +1,6 @@
 """A coordinator's status in words: sections of rows, for the terminal and for the page."""
 
-from builder.base.units import format_duration
+from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 
 STEADY = 0.005  # of the trend's load per sample
@@ -23,13 +23,33 @@ def sections(status: pb.Status) -> list[Section]:
     if status.pool.maximum:
         found.append(("Autoscaling", _pool(status.pool)))
     found.append(("Metrics", _executions(status.executions)))
+    if status.stores:
+        found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
     if status.problems:
         found.append(("Problems", [(str(n), text) for n, text in enumerate(status.problems, 1)]))
-    return found
+    return [*found, ("Health", [("State", health_line(status))])]
+
+
+def health_line(status: pb.Status) -> str:
+    """`healthy`, or how many problems there are."""
+    if status.state != "running":
+        return f"{status.state}: no new actions are taken"
+    number = len(status.problems)
+    return f"{number} problem{'' if number == 1 else 's'}, see above" if number else "healthy"
+
+
+def _store(store: pb.StoreState) -> str:
+    size = f"{format_size(store.used_bytes)} of {format_size(store.capacity_bytes)}"
+    evicted = f", {store.evicted_entries} evicted" if store.evicted_entries else ""
+    refused = f", {store.refused_writes} writes refused" if store.refused_writes else ""
+    return f"{store.entries} entries, {size}{evicted}{refused}"
 
 
 def _workers(workers: pb.WorkerCounts) -> Rows:
     rows = [("Total", str(workers.total)), ("Idle", str(workers.idle)), ("Busy", str(workers.busy))]
+    away = workers.total - workers.idle - workers.busy - workers.draining
+    if away:
+        rows.append(("Away", f"{away} (not heard of for a moment)"))
     if workers.draining:
         rows.append(("Draining", str(workers.draining)))
     if workers.slots:

@@ -1,13 +1,14 @@
 """`builder remote`: see and steer a running service."""
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import click
 
+from builder.cli.look import COMMANDS, as_text
 from builder.cli.options import config_option
 from builder.cli.steer import drain, scale
+from builder.cli.watch import watch
 
 if TYPE_CHECKING:
     from builder.config.settings import Settings
@@ -23,6 +24,9 @@ def command() -> None:
 
 command.add_command(scale)
 command.add_command(drain)
+command.add_command(watch)
+for one in COMMANDS:
+    command.add_command(one)
 
 
 @command.command(
@@ -38,7 +42,7 @@ Exit codes: 0 healthy, 1 not healthy or not reachable.
 @click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def status(config: str | None, coordinator: str | None, as_json: bool) -> int:
-    """What the service is doing: uptime, workers, queue, metrics."""
+    """What the service is doing: uptime, workers, queue, pool, metrics, storage, health."""
     import trio  # late: `builder remote --help` needs none of it
 
     from builder.assembly.settings import load_settings
@@ -48,7 +52,7 @@ def status(config: str | None, coordinator: str | None, as_json: bool) -> int:
     request = control_pb2.GetStatusRequest(details=as_json).SerializeToString()
     answer = trio.run(_ask, settings, request)
     found = control_pb2.Status.FromString(answer)
-    click.echo(_json(found) if as_json else _text(found), nl=False)
+    click.echo(as_text(found) if as_json else _text(found), nl=False)
     return 1 if found.problems or found.state != "running" else 0
 
 
@@ -58,17 +62,6 @@ async def _ask(settings: "Settings", request: bytes) -> bytes:
     client = settings.client
     async with open_channel(str(client.coordinator), client_access(client)) as channel:
         return await channel.unary(GET_STATUS, request, timeout_s=PATIENCE_S)
-
-
-def _json(status: object) -> str:
-    from google.protobuf.json_format import MessageToDict
-    from google.protobuf.message import Message
-
-    assert isinstance(status, Message)
-    found = MessageToDict(
-        status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return json.dumps(found, indent=2) + "\n"
 
 
 def _text(status: object) -> str:

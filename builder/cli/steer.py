@@ -24,7 +24,7 @@ def client_of(config: str | None, coordinator: str | None) -> "Client":
     return settings.client
 
 
-def call(client: "Client", method: str, request: bytes) -> bytes:
+def call(client: "Client", method: str, request: bytes, patience_s: float | None = None) -> bytes:
     """The answer of one method of the Control service."""
     import trio  # late: `builder remote --help` needs none of it
 
@@ -33,7 +33,7 @@ def call(client: "Client", method: str, request: bytes) -> bytes:
 
         async with open_channel(str(client.coordinator), client_access(client)) as channel:
             return await channel.unary(
-                f"/builder.control.Control/{method}", request, timeout_s=PATIENCE_S
+                f"/builder.control.Control/{method}", request, timeout_s=patience_s or PATIENCE_S
             )
 
     return trio.run(ask)

@@ -144,11 +144,12 @@ class History:
         """
         if id_ in self._records:
             return self._records[id_]
+        named = [one for one in self.newest() if one.operation.rpartition("/")[2].startswith(id_)]
+        exact = [one for one in named if one.operation.endswith(f"/{id_}")]
+        if len(exact or named) == 1 and (exact or len(id_) >= SHORTEST_ID):
+            return (exact or named)[0]
         if len(id_) < SHORTEST_ID:
             raise InvalidArgumentError(f"id {id_!r} is too short: give {SHORTEST_ID} or more signs")
-        named = [one for one in self.newest() if one.operation.rpartition("/")[2].startswith(id_)]
-        if len(named) == 1:
-            return named[0]
         actions: dict[ActionKey, Record] = {}
         for one in self.newest():
             if one.spec.key.hash.startswith(id_):

@@ -60,6 +60,7 @@ def test_a_working_service() -> None:
                 ("Avg execution time", "850ms"),
             ],
         ),
+        ("Health", [("State", "healthy")]),
     ]
 
 

@@ -220,8 +220,9 @@ async def farming(
     join_token: str = "",
     journal: FileJournal | None = None,
     blobs: MemoryBlobStore | None = None,
+    patience_s: float = 10,
 ) -> AsyncIterator[Farm]:
-    """The services on a free port; nothing runs for longer than ten seconds."""
+    """The services on a free port; nothing runs for longer than `patience_s`."""
     blobs = blobs or MemoryBlobStore(64 * MIB)
     cache = CheckedActionCache(blobs, MemoryRecords(MIB))
     machine = Machine(policy, pools)
@@ -245,7 +246,7 @@ async def farming(
         WorkersService(scheduler, join_token, live.answer).service(),
         ControlService(scheduler, figures, Around("0.0", lambda: WALL_NS), blobs).service(),
     )
-    with trio.fail_after(10):
+    with trio.fail_after(patience_s):
         async with trio.open_nursery() as nursery:
             await nursery.start(scheduler.run)
             async with serving(*services) as server, Channel(server.addresses[0]) as channel:
