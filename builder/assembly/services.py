@@ -10,11 +10,14 @@ from builder.config.settings import Settings
 from builder.net.rpc import Service
 from builder.server.action_cache import ActionCacheService
 from builder.server.admission import Admission, Timeouts
+from builder.server.asset_index import AssetIndex
+from builder.server.assets import AssetServices, FetchPolicy
 from builder.server.build_events import BuildEventsService
 from builder.server.bytestream import ByteStreamService
 from builder.server.capabilities import CapabilitiesService, Served
 from builder.server.cas import CasService
 from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
+from builder.server.fetching import Bounds
 from builder.server.instances import Instances
 from builder.server.live_output import LiveOutput
 from builder.server.logs import Logs
@@ -78,10 +81,20 @@ def api_services(
         OperationsService(scheduler).service(),
         BuildEventsService(kept.builds, time.time_ns).service(),
         logstreams.service(),
+        *_assets(settings, stores, instances).services(),
         WorkersService(
             scheduler, token.reveal() if token is not None else "", live.answer
         ).service(),
     ]
+
+
+def _assets(settings: Settings, stores: Stores, instances: Instances) -> AssetServices:
+    assets = settings.assets
+    bounds = Bounds(tuple(assets.hosts), assets.max_size)
+    index = AssetIndex(stores.blobs, stores.records)
+    policy = FetchPolicy(assets.fetch, assets.timeout, bounds)
+    functions = settings.reapi.digest_functions
+    return AssetServices(stores.blobs, index, instances, time.time_ns, policy, functions)
 
 
 def _new_id() -> str:

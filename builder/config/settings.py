@@ -89,6 +89,14 @@ class Artifacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Assets:
+    fetch: bool = True
+    hosts: tuple[str, ...] = ()
+    max_size: Bytes = 2 * GIB
+    timeout: Seconds = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     coordinator: Address = COORDINATOR
     name: str | None = None
@@ -223,6 +231,7 @@ class Settings:
     reapi: Reapi = field(default_factory=Reapi)
     store: Store = field(default_factory=Store)
     artifacts: Artifacts = field(default_factory=Artifacts)
+    assets: Assets = field(default_factory=Assets)
     worker: Worker = field(default_factory=Worker)
     pool: Pool = field(default_factory=Pool)
     providers: Providers = field(default_factory=Providers)
