@@ -1,8 +1,9 @@
 """The sandbox's price: /bin/true and gcc with every guarantee on, beside the peers in one run.
 
 Figures are medians in milliseconds of single actions, from the spec to its result, unless they
-say otherwise. `_user` is the same by an ordinary user, in a process of its own. The peers run by
-posix_spawn from the same process.
+say otherwise. `_user` is the same by an ordinary user, in a process of its own; `_disk` has the
+scratch on the disk of temporary files instead of in memory. The peers run by posix_spawn from the
+same process, one turn for each of ours.
 """
 
 import json
@@ -21,7 +22,12 @@ from builder.sandbox.interface import Sandbox, SandboxSpec
 from builder.sandbox.native import open_sandbox
 
 COUNT = 120
+DISK_COUNT = 40
+PEER_COUNT = 20  # of the slow ones
+MEMORY = "/dev/shm"
 PARALLEL = 4
+# crun refuses hosts that have version 2's tree beside version 1's; the price is a shell's start
+HIDE = "umount /sys/fs/cgroup/unified 2>/dev/null"
 GCC_COUNT = 15
 ANYBODY = 60998
 FILES = 10_000
@@ -87,9 +93,11 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
         cold = time.perf_counter() - started
         bench, gcc = Bench(sandbox, base_of(base, "one")), Bench(sandbox, base_of(base, "gcc"))
         peers = Peers(source)
-        for _ in range(COUNT):  # in turn with the peers, so that all meet the same machine
+        for number in range(COUNT):  # in turn with the peers, so that all meet the same machine
             await bench.one(empty, "/bin/true")
             peers.one("", "/bin/true")
+            if number % (COUNT // PEER_COUNT) == 0:
+                peers.containers(number)
             await trio.sleep(0.01)  # the next sandbox is made meanwhile, as between real actions
         for _ in range(GCC_COUNT):
             await gcc.one(source, "gcc", "-c", "a.c", "-o", "a.o")
@@ -139,12 +147,23 @@ class Peers:
         self._directory = str(directory)
         self._samples: dict[str, list[float]] = {}
         self._bwrap = shutil.which("bwrap")
+        names = ("crun", "runc") if os.getuid() == 0 else ()
+        self._runtimes = {name: path for name in names if (path := shutil.which(name))}
+        self._bundle = Path(directory).parent / "bundle"
+        if self._runtimes:
+            make_bundle(self._bundle)
 
     def one(self, kind: str, *argv: str) -> None:
         self._spawn(f"posix_spawn{kind}", ("/usr/bin/env", "-C", self._directory, *argv), argv)
         if self._bwrap:
             inside = ("--bind", self._directory, "/w", "--chdir", "/w")
             self._spawn(f"bwrap{kind}", (*BWRAP, *inside, *argv), argv)
+
+    def containers(self, number: int) -> None:
+        """Container runtimes with a trivial bundle, by root only."""
+        for name, path in self._runtimes.items():
+            run = f"{path} run --bundle {self._bundle} builder-bench-{os.getpid()}-{number}"
+            self._spawn(name, ("unshare", "--mount", "/bin/sh", "-c", f"{HIDE}; exec {run}"), ())
 
     def _spawn(self, name: str, argv: tuple[str, ...], plain: tuple[str, ...]) -> None:
         if name == "posix_spawn":
@@ -159,9 +178,51 @@ class Peers:
         return {f"{name}_ms_p50": median_ms(found) for name, found in self._samples.items()}
 
 
+def make_bundle(bundle: Path) -> None:
+    """An OCI runtime bundle that runs /bin/true with every namespace, over the host's /usr."""
+    for name in ("usr", "proc", "dev"):
+        (bundle / "rootfs" / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (bundle / "rootfs" / name).symlink_to(f"usr/{name}")
+    spaces = ("pid", "network", "ipc", "uts", "mount")
+    config = {
+        "ociVersion": "1.0.0",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "cwd": "/"},
+        "root": {"path": "rootfs", "readonly": True},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {
+                "destination": "/usr",
+                "type": "bind",
+                "source": "/usr",
+                "options": ["rbind", "ro"],
+            },
+        ],
+        "linux": {"namespaces": [{"type": kind} for kind in spaces]},
+    }
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
 def measured() -> dict[str, float]:
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="builder-bench-", dir=memory) as base:
+        found = trio.run(measure, Path(base), 4)
     with tempfile.TemporaryDirectory(prefix="builder-bench-") as base:
-        return trio.run(measure, Path(base), 4)
+        return found | trio.run(measure_disk, Path(base))
+
+
+async def measure_disk(base: Path) -> dict[str, float]:
+    async with open_sandbox(ready=4) as sandbox:
+        bench = Bench(sandbox, base_of(base, "disk"))
+        empty = tree(base, 0)
+        for _ in range(DISK_COUNT):
+            await bench.one(empty, "/bin/true")
+            await trio.sleep(0.01)
+    return {
+        "result_ms_p50_disk": median_ms(bench.result),
+        "setup_ms_p50_disk": median_ms(bench.setup),
+    }
 
 
 def as_user() -> dict[str, float]:
@@ -187,8 +248,9 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     ratios = {
         "gcc_over_posix_spawn": figures["gcc_ms_p50"] / figures["posix_spawn_gcc_ms_p50"],
     }
-    if "bwrap_ms_p50" in figures:
-        ratios["bwrap_over_ours"] = figures["bwrap_ms_p50"] / figures["result_ms_p50"]
+    for name in ("bwrap", "crun", "runc"):
+        if f"{name}_ms_p50" in figures:
+            ratios[f"{name}_over_ours"] = figures[f"{name}_ms_p50"] / figures["result_ms_p50"]
     return figures, {name: round(value, 3) for name, value in ratios.items()}
 
 
