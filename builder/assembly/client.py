@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from builder.client import builderfile
+from builder.assembly.project import Opened, open_project
 from builder.client.build import Build, Summary
 from builder.client.console import Console
 from builder.client.executor import Place
+from builder.client.listening import Listening, lines
 from builder.client.receipt import Said
 from builder.client.state import StateDirectory
 from builder.client.target import Choices, TargetBuilder
 from builder.client.walk import Walker
 from builder.client.workspace import Workspace
 from builder.config.settings import Settings
-from builder.host.resources import schema
-from builder.project.graph import Graph, graph
+from builder.project.graph import Graph
 from builder.project.model import Target
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Request:
 
     `arguments`: the command line itself, when the same one may be answered by a receipt of this
     build the next time; `read` are the files that it was read from, by absolute path.
+    `listening`: who hears of it, and where its lines go.
     """
 
     targets: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class Request:
     started: float = field(default_factory=time.monotonic)
     arguments: tuple[str, ...] | None = None
     read: tuple[str, ...] = ()
+    listening: Listening = field(default_factory=lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +86,23 @@ class Plan:
         return [every[name] for name in closure if every[name].arguments]
 
 
-def run(request: Request, settings: Settings) -> int:
-    """The whole command; its exit code. Raises BuilderError."""
-    path = builderfile.find(request.directory.absolute())
-    memory = StateDirectory(path.parent).checked
-    walker = Walker(path.parent)
-    project = builderfile.read(path, lambda: schema("builderfile.schema.json"), memory, walker)
-    found = graph(project)
-    names = tuple(found.select(request.targets))
-    plan = Plan(request, settings, path.parent, found, names, walker)
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """`code` is the command's; `summary` is None for a build that was interrupted."""
+
+    code: int
+    summary: Summary | None
+
+
+def run(request: Request, settings: Settings, opened: Opened | None = None) -> Finished:
+    """The whole build; `opened` spares opening the project again. Raises BuilderError."""
+    project = opened or open_project(request.directory)
+    names = tuple(project.graph.select(request.targets))
+    plan = Plan(request, settings, project.root, project.graph, names, project.walker)
     return trio.run(_run, plan)
 
 
-async def _run(plan: Plan) -> int:
+async def _run(plan: Plan) -> Finished:
     """Until the build ends or a signal ends it.
 
     A signal cancels what is being built; the places close after that, in peace, because they
@@ -104,8 +110,9 @@ async def _run(plan: Plan) -> int:
     """
     stopped: list[int] = []
     opened: list[Build] = []
-    code = FAILED
+    summary: Summary | None = None
     building = trio.CancelScope()
+    heard = plan.request.listening
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
@@ -116,25 +123,34 @@ async def _run(plan: Plan) -> int:
                     (building if first else nursery.cancel_scope).cancel()
 
             nursery.start_soon(stop)
+            if heard.live is not None:
+                nursery.start_soon(heard.live.show)
             async with open_build(plan) as build:
                 opened.append(build)
                 with building:
                     summary = await build.run(plan.names)
-                    code = FAILED if summary.failed else 0
                     if not summary.failed:
                         await trio.to_thread.run_sync(_keep_receipt, plan, build, summary)
             nursery.cancel_scope.cancel()
+    heard.finish()
     if stopped:
         sys.stderr.write("[ERROR] Build interrupted\n")
-        return SIGNALLED + stopped[0]
-    return code
+        return Finished(SIGNALLED + stopped[0], None)
+    assert summary is not None
+    return Finished(FAILED if summary.failed else 0, summary)
 
 
 @asynccontextmanager
 async def open_build(plan: Plan) -> AsyncIterator[Build]:
     """A build with the places that its targets need."""
     request = plan.request
-    console = Console(sys.stdout, sys.stderr, several=len(plan.targets) > 1)
+    console = Console(
+        request.listening.out,
+        request.listening.err,
+        several=len(plan.targets) > 1,
+        listeners=request.listening.listeners,
+        started=request.started,
+    )
     state = StateDirectory(plan.root)
     async with AsyncExitStack() as stack:
         places = {

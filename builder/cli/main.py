@@ -14,6 +14,8 @@ from builder.cli.lazy import Entry, LazyGroup
 
 COMMANDS = {
     "build": Entry("builder.cli.build", "Build targets of a Builderfile, here or remotely."),
+    "test": Entry("builder.cli.test", "Run tests, and tell how they went."),
+    "run": Entry("builder.cli.run", "Build a program, then start it."),
     "clean": Entry("builder.cli.clean", "Remove what builds have made."),
     "graph": Entry("builder.cli.graph", "Show which target needs which, as text or DOT."),
     "query": Entry("builder.cli.query", "Ask about targets: deps, rdeps, inputs, somepath."),

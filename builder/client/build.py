@@ -36,11 +36,14 @@ BuilderOf = Callable[[Target], TargetBuilder]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """By target; `failed` and `skipped` are empty when all is well."""
+    """By target; `failed` and `skipped` are empty when all is well. `seconds` that targets took
+    which ran, and why those failed that did."""
 
     built: dict[str, Built]
     failed: tuple[str, ...]
     skipped: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, TargetError] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -57,6 +60,8 @@ class Build:
     _made: dict[str, dict[str, Entry]] = field(default_factory=dict)
     _built: dict[str, Built] = field(default_factory=dict)
     _times: dict[str, float] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _failures: dict[str, TargetError] = field(default_factory=dict)
 
     async def run(self, names: Iterable[str]) -> Summary:
         """Raises UsageError for inputs that are not there; nothing has been built then."""
@@ -65,6 +70,9 @@ class Build:
         plan = [targets[name] for name in self.graph.closure(chosen)]
         await trio.to_thread.run_sync(self.workspace.check, plan)
         self._times = self.workspace.state.times()
+        expected_s = {one.name: self._times[one.name] for one in plan if one.name in self._times}
+        runs = [target.name for target in plan if target.arguments]
+        self.console.tell("build_started", targets=runs, expected_s=expected_s)
         progress = Progress(
             self.graph,
             chosen,
@@ -83,7 +91,7 @@ class Build:
             self.console.not_completed(seconds, len(end.failed), len(end.skipped))
         else:
             self.console.completed(seconds)
-        return Summary(self._built, end.failed, end.skipped)
+        return Summary(self._built, end.failed, end.skipped, self._seconds, self._failures)
 
     def _log(self, names: list[str], end: EndBuild, seconds: float) -> None:
         ran = {n: round(self._times[n], 3) for n, b in self._built.items() if not b.cached}
@@ -123,18 +131,18 @@ class Build:
     async def _build(self, name: str, send: trio.MemorySendChannel[Event]) -> None:
         target = self.graph.project.targets[name]
         started = time.monotonic()
+        self.console.tell("target_started", name)
         try:
             built = await self.builder_of(target).build(target, self._made)
-        except TargetError as error:
-            self.console.failed(name, error.reason, error.proof, error.streams)
-            send.send_nowait(TargetFailed(name))
-            return
         except BuilderError as error:
-            self.console.failed(name, explain(error))
+            failure = error if isinstance(error, TargetError) else TargetError(explain(error))
+            self.console.failed(name, failure.reason, failure.proof, failure.streams)
+            self._failures[name] = failure
+            self._seconds[name] = time.monotonic() - started
             send.send_nowait(TargetFailed(name))
             return
         self._made[name] = dict(built.entries)
         self._built[name] = built
         if not built.cached:
-            self._times[name] = time.monotonic() - started
+            self._times[name] = self._seconds[name] = time.monotonic() - started
         send.send_nowait(TargetSucceeded(name))

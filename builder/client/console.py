@@ -6,11 +6,14 @@ it.
 """
 
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, Protocol
 
 from builder.base.shown import format_duration, hit
 from builder.base.units import format_size
+from builder.client.events import Event, Listener
 
 NO_PROOF = "a worker"
 
@@ -38,13 +41,45 @@ class Counts:
     stored: int = 0
 
 
+class Writer(Protocol):
+    """As much of a text stream as is needed."""
+
+    @property
+    def encoding(self) -> str: ...
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def fileno(self) -> int: ...
+
+
 class Console:
-    def __init__(self, out: TextIO, err: TextIO, *, several: bool) -> None:
+    """`listeners` hear of everything; `started`: time.monotonic() of the command."""
+
+    def __init__(
+        self,
+        out: Writer,
+        err: Writer,
+        *,
+        several: bool,
+        listeners: Sequence[Listener] = (),
+        started: float | None = None,
+    ) -> None:
+        self._listeners = listeners
+        self._started = time.monotonic() if started is None else started
         self._out = out
         self._err = err
         self._several = several
         self._greeted: set[str] = set()
         self.counts = Counts()
+
+    def tell(self, kind: str, target: str = "", **more: Any) -> None:
+        """To the listeners alone."""
+        if self._listeners:
+            event = Event(kind, time.monotonic() - self._started, target, more)
+            for listener in self._listeners:
+                listener(event)
 
     def greet(self, greeting: str) -> None:
         """Where targets are built, once for each place."""
@@ -53,24 +88,30 @@ class Console:
             self._info(greeting)
 
     def uploading(self, target: str, size_bytes: int) -> None:
+        self.tell("uploading", target, size_bytes=size_bytes)
         self._of(target, f"Uploading inputs... ({format_size(size_bytes)})")
 
     def executing(self, target: str, proof: str) -> None:
+        self.tell("executing", target, where=proof)
         self._of(target, f"Executing on {proof or NO_PROOF}")
 
     def hit(self, target: str, age_s: float | None) -> None:
         self.counts.hits += 1
+        self.tell("hit", target, age_s=None if age_s is None else round(age_s, 3))
         self._info(hit(target, age_s))
 
     def built(self, target: str, seconds: float, *, stored: bool) -> None:
         self.counts.built += 1
         self.counts.stored += stored
+        self.tell("built", target, seconds=round(seconds, 4), stored=stored)
         if self._several:
             self._of(target, f"Built in {format_duration(seconds)}")
 
     def wrote(self, target: str, streams: Streams) -> None:
         """A successful command's own output: warnings, or a test's report."""
         out, err = self.wording(target, streams)
+        if streams:
+            self.tell("wrote", target, stdout=_as_text(streams.stdout), stderr=err)
         for stream, text in ((self._out, out), (self._err, err)):
             if text:
                 _write(stream, text)
@@ -84,12 +125,20 @@ class Console:
 
     def failed(self, target: str, reason: str, proof: str = "", streams: Streams = NOTHING) -> None:
         """`reason` may have several lines; then it shows a place in the Builderfile."""
+        self.tell("failed", target, reason=reason, where=proof)
         _text(self._err, streams.stdout)
         _text(self._err, streams.stderr)
         where = f" on {proof}" if proof else ""
         _write(self._err, f"[ERROR] Target {target} failed{where}: {reason}\n")
 
+    def again(self, target: str, reason: str, attempt: int, retries: int) -> None:
+        """A test failed and is run once more."""
+        self.tell("retried", target, reason=reason, attempt=attempt)
+        text = f"Test {target} failed: {reason}; retry {attempt} of {retries}"
+        _write(self._err, f"[WARN] {text}\n")
+
     def completed(self, seconds: float) -> None:
+        self._ended(seconds, 0, 0)
         self._info(f"Build completed in {format_duration(seconds)}")
         counts = self.counts
         if self._several:
@@ -102,11 +151,23 @@ class Console:
             self._info("Cache miss → stored for reuse")
 
     def not_completed(self, seconds: float, failed: int, skipped: int) -> None:
+        self._ended(seconds, failed, skipped)
         parts = [f"{failed} failed" if self._several else ""]
         parts.append(f"{skipped} not built" if skipped else "")
         rest = ", ".join(part for part in parts if part)
         text = f"Build failed in {format_duration(seconds)}" + (f": {rest}" if rest else "")
         _write(self._err, f"[ERROR] {text}\n")
+
+    def _ended(self, seconds: float, failed: int, skipped: int) -> None:
+        self.tell(
+            "build_ended",
+            ok=not failed,
+            seconds=round(seconds, 4),
+            hits=self.counts.hits,
+            built=self.counts.built,
+            failed=failed,
+            skipped=skipped,
+        )
 
     def _of(self, target: str, text: str) -> None:
         self._info(f"{target}: {text}" if self._several else text)
@@ -115,18 +176,23 @@ class Console:
         _write(self._out, f"[INFO] {text}\n")
 
 
+def write_line(stream: Writer, line: str) -> None:
+    """Whoever reads it may have gone."""
+    _write(stream, line + "\n")
+
+
 def _as_text(data: bytes) -> str:
     """A command's bytes as they are, as far as they are text."""
     text = data.decode(errors="replace")
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _text(stream: TextIO, data: bytes) -> None:
+def _text(stream: Writer, data: bytes) -> None:
     if data:
         _write(stream, _as_text(data))
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: Writer, text: str) -> None:
     """What the terminal's encoding cannot show becomes `?`; a reader that went away is no reason
     to stop building."""
     try:

@@ -44,8 +44,11 @@ UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execut
 class TargetError(BuilderError):
     """One target could not be built."""
 
-    def __init__(self, reason: str, proof: str = "", streams: Streams | None = None) -> None:
+    def __init__(
+        self, reason: str, proof: str = "", streams: Streams | None = None, attempts: int = 1
+    ) -> None:
         super().__init__(reason)
+        self.attempts = attempts
         self.reason = reason
         self.proof = proof
         self.streams = streams or Streams()
@@ -55,7 +58,7 @@ class TargetError(BuilderError):
 class Built:
     """`action` is its digest, `entries` what it made, by path; `stored_at`: when, in seconds since
     1970, None when the server does not say; `streams` what the command wrote; `proof` where it
-    ran, if it did."""
+    ran, if it did; `attempts` how often, for a test."""
 
     action: Digest
     entries: Mapping[str, Entry]
@@ -63,6 +66,7 @@ class Built:
     stored_at: float | None = None
     streams: Streams = NOTHING
     proof: str = ""
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class TargetBuilder:
             return built
         started = time.monotonic()
         try:
-            built = await self._execute(target, prepared, inputs)
+            built = await self._attempt(target, prepared, inputs)
         except TargetError as error:
             seconds = time.monotonic() - started
             how = f"failed: {error.reason}"
@@ -126,6 +130,23 @@ class TargetBuilder:
         how, seconds = HIT if built.cached else RAN, time.monotonic() - started
         self._note(target, prepared, step, inputs, how=how, where=built.proof, seconds=seconds)
         return built
+
+    async def _attempt(
+        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
+    ) -> Built:
+        """As often as a test's retries allow."""
+        attempts = 1
+        while True:
+            try:
+                built = await self._execute(target, prepared, inputs, again=attempts > 1)
+            except TargetError as error:
+                if attempts > target.retries:
+                    error.attempts = attempts
+                    raise
+                self.console.again(target.name, error.reason, attempts, target.retries)
+                attempts += 1
+            else:
+                return replace(built, attempts=attempts)
 
     def _note(
         self,
@@ -155,12 +176,17 @@ class TargetBuilder:
         return built
 
     async def _execute(
-        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
+        self,
+        target: Target,
+        prepared: Prepared,
+        inputs: Mapping[str, Entry],
+        *,
+        again: bool = False,
     ) -> Built:
         started = time.monotonic()
         self.console.greet(self.place.greeting)
         watcher = _Watcher(self.console, target.name)
-        response = await self._respond(target, prepared, inputs, watcher)
+        response = await self._respond(target, prepared, inputs, watcher, again=again)
         result = response.result
         proof, detail = _proof(response)
         if response.cached_result and result.exit_code == 0:
@@ -184,12 +210,14 @@ class TargetBuilder:
         prepared: Prepared,
         inputs: Mapping[str, Entry],
         watcher: "_Watcher",
+        *,
+        again: bool,
     ) -> pb.ExecuteResponse:
         ticket = Ticket(
             action=prepared.action,
             target=target.name,
             priority=int(target.priority),
-            skip_cache_lookup=not self.choices.use_cache,
+            skip_cache_lookup=again or not self.choices.use_cache,
         )
         tries = 0
         while True:

@@ -145,6 +145,8 @@ class _Reading:
             priority=Priority[block.get("priority", "normal").upper()],
             description=block.get("description", ""),
             block="" if name == block_name else block_name,
+            test=block.get("test", False),
+            retries=block.get("retries", 0),
             platform={**self.defaults.get("platform", {}), **own.get("platform", {})},
         )
         _check_together(self.source, target, own)
@@ -162,11 +164,18 @@ class _Reading:
 def _check_together(source: Source, target: Target, block: dict[str, Any]) -> None:
     if "\0" in "".join(target.arguments):
         raise source.error((*target.where, "command"), "a command cannot hold a NUL character")
+    if "retries" in block and not target.test:
+        raise source.error(
+            (*target.where, "retries"),
+            f"target {target.name!r} has retries and is no test",
+            "add 'test: true'; what is no test fails at once",
+            key=True,
+        )
     if target.arguments and not target.arguments[0]:
         raise source.error((*target.where, "command", 0), "the program's name is empty")
     if target.arguments:
         return
-    for key in ("inputs", "outputs", "env", "hermetic"):
+    for key in ("inputs", "outputs", "env", "hermetic", "test"):
         if key in block:
             raise source.error(
                 (*target.where, key),

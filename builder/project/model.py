@@ -82,7 +82,8 @@ class Target:
 
     `parallelism`: at most so many of the targets that this one needs, itself included, run at
     once; 0 is no limit of its own. `block`: the name of the block that it is written in, where
-    that is another one. `platform`: properties of the machine that may run it.
+    that is another one. `platform`: properties of the machine that may run it. `retries`: how often
+    a test that failed is run again.
     """
 
     name: str
@@ -99,6 +100,8 @@ class Target:
     description: str = ""
     block: str = ""
     platform: Mapping[str, str] = field(default_factory=dict)
+    test: bool = False
+    retries: int = 0
 
     @property
     def where(self) -> "Path":

@@ -1,6 +1,7 @@
 """The example in three ways, in real sandboxes: the same actions, the same bytes."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -346,3 +347,64 @@ async def test_a_service_that_has_another_digest_function(tmp_path: Path) -> Non
             assert not summary.failed
             built = summary.built["cpp_project"]
             assert (built.cached, built.action.function) == (cached, "blake3")
+
+
+def test_a_program_is_run(tmp_path: Path) -> None:
+    """Built, then started where we are, with its arguments and exit code."""
+    (tmp_path / "Builderfile").write_text(
+        "target app:\n  outputs: [bin/app]\n"
+        "  command: 'printf \"#!/bin/sh\\necho ran $@; exit 7\\n\" > bin/app; chmod +x bin/app'\n"
+        "target text: {outputs: [t], command: 'echo t > t'}\n"
+    )
+    program = [sys.executable, "-m", "builder", "run"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [*program, "app", "--", "-x", "y"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (7, "")
+    assert ran.stdout.splitlines()[-1] == "ran"  # the shell of the command took the $@
+    ran = subprocess.run([*program, "text"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr == "error: target 'text' makes no executable file\n"
+
+
+def test_tests_are_reported(tmp_path: Path) -> None:
+    """`bldr test` runs all tests, goes on after a failure, and writes JUnit XML."""
+    (tmp_path / "Builderfile").write_text(
+        "target good: {command: 'true', test: true}\n"
+        "target bad: {command: 'echo no >&2; exit 4', test: true}\n"
+        "target other: {command: 'exit 1'}\n"
+    )
+    program = [sys.executable, "-m", "builder", "test", "--junit", "report.xml"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    ran = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 1
+    *_, good, bad, total = ran.stdout.splitlines()
+    assert good.startswith("[INFO] good: passed in ")
+    assert bad.startswith("[INFO] bad: failed in ")
+    assert bad.endswith(": exit code 4")
+    assert total == "[INFO] Tests: 1 passed, 1 failed"
+    assert '<failure message="exit code 4" />' in (tmp_path / "report.xml").read_text()
+    ran = subprocess.run([*program, "other"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "there is no test here" in ran.stderr
+
+
+def test_json_and_profile(tmp_path: Path) -> None:
+    """Events instead of lines, each one JSON; and a trace of where the time went."""
+    (tmp_path / "Builderfile").write_text("target t: {command: echo hello}\n")
+    ran = bldr("--json", "--profile", "trace.json", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds == [
+        "build_started",
+        "target_started",
+        "executing",
+        "wrote",
+        "built",
+        "build_ended",
+    ]
+    assert events[3]["stdout"] == "hello\n"
+    spans = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert {"t", "executing", "build"} <= {span["name"] for span in spans}

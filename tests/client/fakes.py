@@ -6,6 +6,7 @@ the store as a worker does, "runs" the command in Python, and stores the outputs
     cat OUT IN...        writes the inputs' bytes, one after the other
     tree OUT NAME...     makes a directory with files of these names, a link and an empty directory
     fail CODE TEXT       exits, with TEXT on stderr
+    flaky TIMES          fails so many times, then succeeds
     lazy OUT             exits with 0 and makes nothing
     slow                 runs into its timeout
     broken               ends in an error of the server's
@@ -26,6 +27,7 @@ from builder.base.errors import Code, StatusError
 from builder.client.build import Build, Summary
 from builder.client.builderfile import read
 from builder.client.console import Console
+from builder.client.events import Event
 from builder.client.executor import Place, Ticket, Watch
 from builder.client.target import Choices, TargetBuilder
 from builder.client.walk import Walker
@@ -66,6 +68,7 @@ class FakeExecutor:
     cached: bool = False  # says of every result that it was in the cache
     message: str | None = "worker-1 (hermetic: namespaces+cgroup)"
     ran: list[str] = field(default_factory=list)
+    failed: int = 0
     running: int = 0
     most: int = 0
     sandboxes: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -133,6 +136,9 @@ class FakeExecutor:
                 result.exit_code = int(code)
                 result.stderr_raw = text.encode()
                 result.stdout_raw = b"some output\n"
+            case ["flaky", times]:
+                self.failed += 1
+                result.exit_code = int(self.failed <= int(times))
             case ["lazy", *_]:
                 pass
             case ["slow"]:
@@ -187,6 +193,7 @@ class World:
     lines: str = ""
     errors: str = ""
     executor: FakeExecutor = field(init=False)
+    events: list[Event] = field(default_factory=list)
     workspace: Workspace = field(init=False)  # of the last build
 
     def __post_init__(self) -> None:
@@ -210,7 +217,7 @@ class World:
         workspace = self.workspace = Workspace(self.root, found, walker=walker)
         out, err = io.StringIO(), io.StringIO()
         several = len([n for n in found.closure(chosen) if found.project.targets[n].arguments]) > 1
-        console = Console(out, err, several=several)
+        console = Console(out, err, several=several, listeners=[self.events.append])
         place = Place(
             "Using remote execution (coordinator: 127.0.0.1:9000)",
             self.remote,
