@@ -102,8 +102,8 @@ class Uploads:
         while request is not None:
             async with partial.lock:
                 _check_owner(partial, call)
+                _check_request(request, name, partial.upload.offset)  # what has come is right
                 try:
-                    _check_request(request, name, partial.upload.offset)
                     if request.data:
                         await partial.upload.append(request.data)
                     if request.finish_write:

@@ -112,7 +112,7 @@ class ActionRunner:
         try:
             return await self._run(job, timeline, report, stack)
         except (InvalidArgumentError, FailedPreconditionError) as error:
-            return self._refusal(error)
+            return self._refusal(error, job, timeline)
         except OSError as error:
             raise ResourceExhaustedError(f"worker {self._name}: {error}") from error
         finally:
@@ -247,8 +247,22 @@ class ActionRunner:
             required=self._policy.required,
         )
 
-    def _refusal(self, error: StatusError) -> pb.ExecuteResponse:
-        return pb.ExecuteResponse(status=to_status(error), message=self._name)
+    def _refusal(self, error: StatusError, job: Job, timeline: Timeline) -> pb.ExecuteResponse:
+        """The action never ran; who found out, when, and what would have held it in."""
+        timeline.mark("worker_completed")
+        metadata = timeline.metadata()
+        would = workers_pb2.ExecutionProof(
+            backend=self._sandbox.backend,
+            guarantees=self._sandbox.guarantees,
+            outcome="refused",
+            attempt=job.attempt,
+        )
+        metadata.auxiliary_metadata.add().Pack(would)
+        return pb.ExecuteResponse(
+            status=to_status(error),
+            message=self._name,
+            result=pb.ActionResult(execution_metadata=metadata),
+        )
 
 
 Number = TypeVar("Number", int, float)

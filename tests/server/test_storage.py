@@ -233,7 +233,7 @@ async def test_wrong_uploads_are_refused(client: Client, size: int) -> None:
         [first, w(write_offset=half, data=bytes(size - half), finish_write=True)],
         [first, w(write_offset=half + 1, data=data[half:], finish_write=True)],
         [first, w(resource_name=other, write_offset=half, data=data[half:], finish_write=True)],
-        [w(resource_name=name, write_offset=half, data=data[half:], finish_write=True)],
+        [w(resource_name=name, write_offset=half + 1, data=data[half:], finish_write=True)],
         [w(resource_name="nonsense", data=data, finish_write=True)],
     ]
     for requests in cases:

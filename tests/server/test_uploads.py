@@ -96,14 +96,18 @@ async def test_idle_uploads_are_forgotten(blobs: MemoryBlobStore) -> None:
     uploads.close()
 
 
-async def test_a_wrong_offset_ends_an_upload(blobs: MemoryBlobStore) -> None:
-    """A gap is refused, and the upload with it."""
+async def test_a_wrong_offset_loses_nothing(blobs: MemoryBlobStore) -> None:
+    """A gap is refused; QueryWriteStatus, which the error names, tells where to go on."""
     uploads = Uploads(blobs)
     call = DirectCall("call")
     await call.requests_in.send(message(200, 300))
     with pytest.raises(InvalidArgumentError, match="100 bytes are here"):
         await uploads.receive(chunk(0, 100), DIGEST, call)
-    assert uploads.offset(NAME) is None
+    assert uploads.offset(NAME) == 100
+    with pytest.raises(InvalidArgumentError, match="100 bytes are here"):
+        await uploads.receive(chunk(50, len(DATA)), DIGEST, DirectCall("behind"))
+    assert await uploads.receive(chunk(100, len(DATA)), DIGEST, DirectCall("right")) == len(DATA)
+    assert await blobs.get(DIGEST) == DATA
 
 
 async def test_a_store_that_cannot_pause(blobs: MemoryBlobStore) -> None:

@@ -27,6 +27,12 @@ async def stored(bench: Bench, digest: pb.Digest, function: str = "sha256") -> b
     return await bench.blobs.get(Digest(digest.hash, digest.size_bytes, function))
 
 
+def stamps_of(metadata: pb.ExecutedActionMetadata) -> list[int]:
+    """All of them, in nanoseconds; none may be unset."""
+    assert [name for name in STAMPS if not metadata.HasField(f"{name}_timestamp")] == []
+    return [getattr(metadata, f"{name}_timestamp").ToNanoseconds() for name in STAMPS]
+
+
 @pytest.mark.parametrize("function", ["sha256", "blake3"])
 async def test_an_action_reads_its_inputs_and_gives_its_outputs(
     tmp_path: Path, function: str
@@ -50,7 +56,7 @@ async def test_every_timestamp_is_set_and_monotone(tmp_path: Path) -> None:
     job = await put_action(bench.blobs, shell("true"))
     response = await bench.runner.run(Job(job.digest, queued_ns=queued), say_nothing)
     metadata = response.result.execution_metadata
-    stamps = [getattr(metadata, f"{name}_timestamp").ToNanoseconds() for name in STAMPS]
+    stamps = stamps_of(metadata)
     assert stamps == sorted(stamps)
     assert stamps[0] == queued
     assert stamps[-1] > queued
@@ -154,6 +160,26 @@ async def test_what_cannot_run_is_invalid(tmp_path: Path, command: pb.Command, s
     assert response.status.code == Code.INVALID_ARGUMENT
     assert says in response.status.message
     assert bench.plain.specs == []
+
+
+@pytest.mark.parametrize("refused", ["input", "command"])
+async def test_what_never_ran_has_its_proof_too(tmp_path: Path, refused: str) -> None:
+    """Who refused it, when, and what would have held it in; no time was spent executing."""
+    bench = Bench(tmp_path)
+    queued = time.time_ns() - 10**9
+    root = digest_of(b"gone") if refused == "input" else None
+    command = shell("true") if refused == "input" else pb.Command(arguments=["a\0b"])
+    job = await put_action(bench.blobs, command, root)
+    job = Job(job.digest, queued_ns=queued, attempt=2)
+    metadata = (await bench.runner.run(job, say_nothing)).result.execution_metadata
+    stamps = stamps_of(metadata)
+    assert stamps == sorted(stamps)
+    assert stamps[0] == queued
+    assert stamps[STAMPS.index("execution_start")] == stamps[STAMPS.index("execution_completed")]
+    assert metadata.worker == "worker-1"
+    proof = workers_pb2.ExecutionProof()
+    assert metadata.auxiliary_metadata[0].Unpack(proof)
+    assert (proof.backend, proof.outcome, proof.attempt) == ("plain", "refused", 2)
 
 
 async def test_a_refused_output_keeps_the_streams(tmp_path: Path) -> None:
