@@ -48,7 +48,8 @@ def api_services(
     instances = Instances(reapi.instances)
     functions = reapi.digest_functions
     priorities = (schedule.priority_min, schedule.priority_max)
-    admission = Admission(stores.blobs, Timeouts(schedule.default_timeout, schedule.max_timeout))
+    timeouts = Timeouts(schedule.default_timeout, schedule.max_timeout)
+    admission = Admission(stores.blobs, timeouts, reapi.absolute_symlinks)
     execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
     served = Served(
         reapi.max_batch_size,
@@ -57,6 +58,8 @@ def api_services(
         functions=functions,
         compressors=COMPRESSORS,
         chunking=True,
+        absolute_symlinks=reapi.absolute_symlinks,
+        node_properties=("mtime", "unix_mode"),
     )
     uploads = Uploads(stores.blobs)
     splitter = Splitter(stores.blobs, stores.records, instances, functions)

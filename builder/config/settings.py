@@ -68,6 +68,7 @@ class Reapi:
     instances: tuple[str, ...] = ()
     digest_functions: tuple[DigestFunction, ...] = get_args(DigestFunction)
     max_batch_size: Bytes = 4032 * KIB
+    absolute_symlinks: bool = False
     limits: WireLimits = field(default_factory=WireLimits)
     connections: Connections = field(default_factory=Connections)
 

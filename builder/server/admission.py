@@ -37,10 +37,13 @@ class Timeouts:
 
 
 class Admission:
-    """Reads actions from `blobs`."""
+    """Reads actions from `blobs`. `absolute_symlinks`: whether inputs may have such."""
 
-    def __init__(self, blobs: BlobStore, timeouts: Timeouts) -> None:
+    def __init__(
+        self, blobs: BlobStore, timeouts: Timeouts, absolute_symlinks: bool = False
+    ) -> None:
         self._blobs = blobs
+        self._absolute_symlinks = absolute_symlinks
         self._timeouts = timeouts
 
     async def admit(
@@ -63,6 +66,7 @@ class Admission:
             action_digest=to_proto(digest),
             action=action,
             request_metadata=metadata,
+            absolute_symlinks=self._absolute_symlinks,
         )
         granted.queued_timestamp.FromNanoseconds(queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))

@@ -41,6 +41,7 @@ class Plan:
     wants_tree: bool
     wants_directory: bool
     properties: tuple[tuple[str, str], ...]  # of clients before API 2.2; the action's go first
+    node_properties: frozenset[str] = frozenset()  # to be told of outputs
 
     @property
     def output_parents(self) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ def plan(command: pb.Command) -> Plan:
         wants_tree=form != pb.Command.DIRECTORY_ONLY,
         wants_directory=form != pb.Command.TREE_ONLY,
         properties=tuple((one.name, one.value) for one in command.platform.properties),
+        node_properties=frozenset(command.output_node_properties),
     )
 
 

@@ -24,11 +24,13 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.reapi.digests import from_proto, path_of
+from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import missing as missing_error
 from builder.stores.interface import BlobStore
-from builder.worker.content import MTIME_NS, ContentCache, Key
+from builder.worker.content import ContentCache, Key
+from builder.worker.properties import apply, apply_time
 from builder.worker.together import each
-from builder.worker.tree import InputTree, TreeLoader
+from builder.worker.tree import InputTree, TreeLoader, absolute_link
 
 # link(2) says so of a file with too many links, of another filesystem, of one without links.
 NO_LINK = {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}
@@ -40,6 +42,7 @@ class _Built:
     path: str
     tree: InputTree
     pinned: list[Key]
+    refusal: str = ""  # where absolute links are not served
     users: int = 0
     ready: trio.Event = field(default_factory=trio.Event)
 
@@ -75,7 +78,9 @@ class InputCache:
         return root in self._trees
 
     @asynccontextmanager
-    async def checkout(self, blobs: BlobStore, root: Digest) -> AsyncIterator[InputRoot]:
+    async def checkout(
+        self, blobs: BlobStore, root: Digest, absolute_links: bool = False
+    ) -> AsyncIterator[InputRoot]:
         """The input root, there until the block ends.
 
         Raises FailedPreconditionError that lists every missing blob, InvalidArgumentError for a
@@ -94,6 +99,8 @@ class InputCache:
         self._trees.move_to_end(root)
         built.users += 1
         try:
+            if built.refusal and not absolute_links:
+                raise InvalidArgumentError(built.refusal)
             await self._trim()
             yield InputRoot(built.path, built.tree)
         finally:
@@ -128,7 +135,7 @@ class InputCache:
                     f"input root {path_of(root)} has a path longer than Linux takes"
                 ) from None
             raise
-        return _Built(target, tree, list(paths))
+        return _Built(target, tree, list(paths), absolute_link(tree))
 
     async def _trim(self) -> None:
         while self._content.over_budget or len(self._trees) > self._max_trees:
@@ -147,22 +154,35 @@ def link_tree(target: str, tree: InputTree, paths: dict[Key, str]) -> None:
     """Make the tree at `target` from hard links to the files of `paths`."""
     function = tree.root.function
     stack = [(target, tree.root)]
-    made: list[str] = []
+    made: list[tuple[str, pb.Directory]] = []
     while stack:
         here, digest = stack.pop()
         directory = tree.directories[digest]
         os.mkdir(here)
         os.chmod(here, DIRECTORY_MODE)
-        made.append(here)
+        made.append((here, directory))
         for node in directory.files:
             key = (from_proto(node.digest, function), node.is_executable)
-            _link(paths[key], f"{here}/{node.name}")
+            if node.HasField("node_properties"):
+                _copy(paths[key], f"{here}/{node.name}", node)
+            else:
+                _link(paths[key], f"{here}/{node.name}")
         for link in directory.symlinks:
             os.symlink(link.target, f"{here}/{link.name}")
-            os.utime(f"{here}/{link.name}", ns=(MTIME_NS, MTIME_NS), follow_symlinks=False)
+            apply_time(f"{here}/{link.name}", link.node_properties)
         stack += [(f"{here}/{name}", below) for name, below in tree.below(directory).items()]
-    for here in reversed(made):  # children first: each entry made touches its directory
-        os.utime(here, ns=(MTIME_NS, MTIME_NS))
+    for here, directory in reversed(made):  # children first: each entry made touches its directory
+        if here == target:  # the root is the worker's own
+            apply_time(here, pb.NodeProperties())
+        else:
+            apply(here, directory.node_properties)
+
+
+def _copy(source: str, target: str, node: pb.FileNode) -> None:
+    """A file of its own: a hard link shares mode and time."""
+    shutil.copyfile(source, target)
+    shutil.copystat(source, target)
+    apply(target, node.node_properties)
 
 
 def _link(source: str, target: str) -> None:

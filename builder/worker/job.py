@@ -29,6 +29,7 @@ class Job:
     queued_ns: int = 0
     attempt: int = 1
     timeout_s: float | None = None
+    absolute_links: bool = False
     began: Callable[[str], None] = field(default=lambda _scratch: None, compare=False)
 
 

@@ -8,9 +8,10 @@ step back and the queue's clock is another machine's, so the series is made mono
 from collections.abc import Iterable
 
 from builder.base.clock import Clock
+from builder.base.units import format_size
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
-from builder.sandbox.interface import Exit, Usage
+from builder.sandbox.interface import Exit, Outcome, Usage
 
 # In the order of time (REAPI v2, ExecutedActionMetadata).
 STAMPS = (
@@ -81,6 +82,22 @@ def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
     )
     _durations(message, done.usage)
     return message
+
+
+def server_log(done: Exit) -> bytes:
+    """For people, of an action that did not end by itself; empty for one that did."""
+    if done.outcome is Outcome.EXITED:
+        return b""
+    usage = done.usage
+    lines = [
+        f"outcome: {done.outcome.value}{f' ({done.message})' if done.message else ''}",
+        f"exit code: {done.exit_code}",
+        f"sandbox: {done.backend} ({', '.join(done.guarantees) or 'no guarantees'})",
+        f"limits: {', '.join(done.limits) or 'none'}",
+        f"ran for {usage.wall_s:.3f} s, on the CPU for {usage.user_s + usage.system_s:.3f} s",
+        f"peak memory: {format_size(usage.peak_memory_bytes)}, processes: {usage.processes}",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _durations(message: workers_pb2.ExecutionProof, usage: Usage) -> None:

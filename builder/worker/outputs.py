@@ -18,6 +18,7 @@ from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.worker.beneath import kind_of_target, open_directory, open_regular, parent_of
 from builder.worker.command import Kind, Output, Plan
+from builder.worker.properties import told
 
 PIECE_BYTES = 1024 * 1024
 KEEP_BYTES = 1024 * 1024  # a file up to this size is kept in memory between hashing and upload
@@ -68,6 +69,7 @@ class _Collector:
         self.collected = Collected()
         self._root = root
         self._plan = plan
+        self._wanted = plan.node_properties
         self._function = function
         self._bytes_left = max_bytes
         self._max_bytes = max_bytes
@@ -87,7 +89,7 @@ class _Collector:
                 return
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFLNK:
-                self._symlink(output, os.readlink(name, dir_fd=parent))
+                self._symlink(output, os.readlink(name, dir_fd=parent), told(status, self._wanted))
             elif kind == stat.S_IFREG:
                 self._file(output, parent, name)
             elif kind == stat.S_IFDIR:
@@ -100,12 +102,17 @@ class _Collector:
             raise FailedPreconditionError(f"output directory {output.name!r} is a file")
         digest, executable = self._read(output.path, parent, name)
         self.collected.result.output_files.add(
-            path=output.name, digest=to_proto(digest), is_executable=executable
+            path=output.name,
+            digest=to_proto(digest),
+            is_executable=executable,
+            node_properties=self._properties(name, parent),
         )
 
-    def _symlink(self, output: Output, target: str) -> None:
+    def _symlink(self, output: Output, target: str, properties: pb.NodeProperties | None) -> None:
         result = self.collected.result
-        link = pb.OutputSymlink(path=output.name, target=_text(target, output.name))
+        link = pb.OutputSymlink(
+            path=output.name, target=_text(target, output.name), node_properties=properties
+        )
         result.output_symlinks.append(link)
         ends_at = kind_of_target(self._root, output.path)
         is_directory = ends_at == stat.S_IFDIR
@@ -143,7 +150,7 @@ class _Collector:
     def _tree(
         self, path: str, descriptor: int, below: dict[Digest, pb.Directory], level: int
     ) -> Digest:
-        directory = pb.Directory()
+        directory = pb.Directory(node_properties=told(os.fstat(descriptor), self._wanted))
         try:
             if level > MOST_LEVELS:
                 raise FailedPreconditionError(
@@ -171,15 +178,26 @@ class _Collector:
         _text(name, here)
         if kind == stat.S_IFREG:
             digest, executable = self._read(here, parent, name)
-            directory.files.add(name=name, digest=to_proto(digest), is_executable=executable)
+            directory.files.add(
+                name=name,
+                digest=to_proto(digest),
+                is_executable=executable,
+                node_properties=self._properties(name, parent),
+            )
         elif kind == stat.S_IFDIR:
             child = self._tree(here, open_directory(name, parent), below, level + 1)
             directory.directories.add(name=name, digest=to_proto(child))
         elif kind == stat.S_IFLNK:
             target = _text(os.readlink(name, dir_fd=parent), here)
-            directory.symlinks.add(name=name, target=target)
+            properties = self._properties(name, parent)
+            directory.symlinks.add(name=name, target=target, node_properties=properties)
         else:
             raise _refused(here, kind)
+
+    def _properties(self, name: str, parent: int) -> pb.NodeProperties | None:
+        if not self._wanted:
+            return None
+        return told(os.lstat(name, dir_fd=parent), self._wanted)
 
     def _read(self, path: str, parent: int, name: str) -> tuple[Digest, bool]:
         """The file's digest and whether it is executable; its bytes are kept if it is small."""

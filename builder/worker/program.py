@@ -268,6 +268,7 @@ def _job(granted: workers_pb2.LeaseGranted) -> Job:
         queued_ns=granted.queued_timestamp.ToNanoseconds(),
         attempt=granted.attempt,
         timeout_s=timeout_ns / 1e9 if timeout_ns else None,
+        absolute_links=granted.absolute_symlinks,
     )
 
 

@@ -20,7 +20,7 @@ import trio
 from google.protobuf.message import DecodeError, Message
 
 from builder.base.clock import Clock
-from builder.base.digest import Digest
+from builder.base.digest import Digest, digest_of
 from builder.base.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -31,7 +31,7 @@ from builder.base.errors import (
     StatusError,
 )
 from builder.base.units import format_duration
-from builder.reapi.digests import from_proto
+from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -51,7 +51,7 @@ from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
 from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
-from builder.worker.metadata import Timeline, is_hermetic, proof
+from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
 from builder.worker.outputs import Collected, collect
 from builder.worker.streams import add_streams
 from builder.worker.tree import Found
@@ -128,7 +128,9 @@ class ActionRunner:
         root = from_proto(action.input_root_digest, job.digest.function)
         if not self._inputs.has(root):  # a stage that takes no time is not worth a message
             report(Stage.FETCHING, timeline.partial())
-        inputs = await stack.enter_async_context(self._inputs.checkout(self._blobs, root))
+        inputs = await stack.enter_async_context(
+            self._inputs.checkout(self._blobs, root, job.absolute_links)
+        )
         _check_places(todo, inputs)
         scratch = tempfile.mkdtemp(prefix="action-", dir=self._scratch)
         os.chmod(scratch, PASSABLE)
@@ -173,6 +175,11 @@ class ActionRunner:
         except FailedPreconditionError as error:
             response.status.CopyFrom(to_status(error))
         await add_streams(collected, done.stdout, done.stderr, function)
+        if log := server_log(done):
+            digest = digest_of(log, function)
+            collected.blobs[digest] = log
+            response.server_logs["sandbox"].digest.CopyFrom(to_proto(digest))
+            response.server_logs["sandbox"].human_readable = True
         await upload(self._blobs, finished.root_fd, collected.blobs)
         response.result.CopyFrom(collected.result)
         return response

@@ -168,11 +168,19 @@ def _check_name(name: str, where: str) -> None:
 def _check_link(link: pb.SymlinkNode, where: str) -> None:
     if not link.target or "\0" in link.target:
         raise InvalidArgumentError(f"{where}: symlink {link.name!r} has no target")
-    if link.target.startswith("/"):
-        raise InvalidArgumentError(
-            f"{where}: symlink {link.name!r} leads to the absolute path {link.target!r}; "
-            "absolute symlinks are not served, see symlink_absolute_path_strategy"
-        )
+
+
+def absolute_link(tree: InputTree) -> str:
+    """What to say of a tree that has a link to an absolute path, where these are not served."""
+    for digest, directory in tree.directories.items():
+        for link in directory.symlinks:
+            if link.target.startswith("/"):
+                return (
+                    f"input directory {path_of(digest)}: symlink {link.name!r} leads to the "
+                    f"absolute path {link.target!r}; this server takes none "
+                    "(reapi.absolute_symlinks)"
+                )
+    return ""
 
 
 def _count(tree: InputTree) -> None:

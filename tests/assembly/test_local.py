@@ -7,15 +7,17 @@ import trio
 
 from builder.assembly.local import local_service
 from builder.base.digest import HASHERS, Digest, digest_of
+from builder.base.errors import Code
 from builder.config.settings import Settings
 from builder.net.channel import Channel
 from builder.reapi.digests import NUMBERS, to_proto
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.reapi.pb import operations_pb2
+from builder.reapi.pb import operations_pb2, wrappers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.remote import RemoteBlobStore
 from tests.worker.kit import put_action, shell
 
+CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
 
 
@@ -29,8 +31,12 @@ async def execute(
 ) -> pb.ExecuteResponse:
     blobs = RemoteBlobStore(channel)
     job = await put_action(blobs, shell(script, *outputs), {"in": b"data"}, function)
+    return await finished(channel, job.digest)
+
+
+async def finished(channel: Channel, action: Digest) -> pb.ExecuteResponse:
     request = pb.ExecuteRequest(
-        action_digest=to_proto(job.digest), digest_function=NUMBERS[function]
+        action_digest=to_proto(action), digest_function=NUMBERS[action.function]
     ).SerializeToString()
     operation = operations_pb2.Operation()
     async with channel.stream(EXECUTE) as call:
@@ -136,3 +142,63 @@ async def test_its_output_is_read_while_it_runs(tmp_path: Path) -> None:
     assert ("stderr", b"two\n", False) in got
     assert b"".join(piece for name, piece, _ in got if name == "stdout") == b"one\nthree\n"
     assert b"".join(piece for name, piece, _ in got if name == "stderr") == b"two\n"
+
+
+async def test_node_properties_there_and_back(tmp_path: Path) -> None:
+    """The action sees what the client gave its input, and the client what the action made."""
+    directory = pb.Directory()
+    script = "stat -c '%Y %a' in; echo x > out; chmod 640 out; touch -d @1234 out"
+    with trio.fail_after(60):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            blobs = RemoteBlobStore(channel)
+            node = directory.files.add(name="in", digest=to_proto(digest_of(b"data")))
+            node.node_properties.mtime.seconds = 987654321
+            node.node_properties.unix_mode.CopyFrom(wrappers_pb2.UInt32Value(value=0o604))
+            await blobs.put(digest_of(b"data"), b"data")
+            root = digest_of(directory.SerializeToString())
+            await blobs.put(root, directory.SerializeToString())
+            command = shell(script, "out", output_node_properties=["mtime", "unix_mode"])
+            job = await put_action(blobs, command, root)
+            response = await finished(channel, job.digest)
+    assert response.result.stdout_raw == b"987654321 604\n"
+    made = response.result.output_files[0].node_properties
+    assert (made.mtime.seconds, made.unix_mode.value) == (1234, 0o640)
+
+
+async def test_a_server_log_of_what_did_not_end_by_itself(tmp_path: Path) -> None:
+    """A killed action brings a log for people: how it ended, and what limits held."""
+    with trio.fail_after(60):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            blobs = RemoteBlobStore(channel)
+            job = await put_action(blobs, shell("kill -9 $$"), {})
+            response = await finished(channel, job.digest)
+            log = response.server_logs["sandbox"]
+            text = await blobs.get(Digest(log.digest.hash, log.digest.size_bytes))
+            fine = await execute(channel, "exit 3")
+    assert log.human_readable
+    assert text.startswith(b"outcome: signalled")
+    assert not fine.server_logs
+
+
+async def test_absolute_symlinks_by_configuration(tmp_path: Path) -> None:
+    """Announced as they are served: refused by default, there for the action when allowed."""
+    allowed = settings(tmp_path)
+    allowed = replace(allowed, reapi=replace(allowed.reapi, absolute_symlinks=True))
+    strategy = pb.SymlinkAbsolutePathStrategy
+    for chosen, announced in (
+        (settings(tmp_path), strategy.DISALLOWED),
+        (allowed, strategy.ALLOWED),
+    ):
+        with trio.fail_after(60):
+            async with local_service(chosen) as address, Channel(address) as channel:
+                answer = pb.ServerCapabilities.FromString(await channel.unary(CAPABILITIES, b""))
+                cache, execution = answer.cache_capabilities, answer.execution_capabilities
+                assert cache.symlink_absolute_path_strategy == announced
+                assert list(execution.supported_node_properties) == ["mtime", "unix_mode"]
+                blobs = RemoteBlobStore(channel)
+                job = await put_action(blobs, shell("readlink l"), {"l": ("->", "/etc/hostname")})
+                response = await finished(channel, job.digest)
+                if announced == strategy.ALLOWED:
+                    assert response.result.stdout_raw == b"/etc/hostname\n"
+                else:
+                    assert response.status.code == Code.INVALID_ARGUMENT

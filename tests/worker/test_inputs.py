@@ -15,10 +15,10 @@ from builder.base.errors import (
     InvalidArgumentError,
 )
 from builder.reapi.digests import to_proto
-from builder.reapi.pb import error_details_pb2, status_pb2
+from builder.reapi.pb import error_details_pb2, status_pb2, wrappers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.memory import MemoryBlobStore
-from builder.worker.content import ContentCache
+from builder.worker.content import MTIME_NS, ContentCache
 from builder.worker.inputs import InputCache, link_tree
 from builder.worker.tree import Found, TreeLoader
 from tests.worker.kit import MIB, Entry, memory, put, put_tree
@@ -298,3 +298,42 @@ async def test_checked_directories_are_remembered_within_bounds(tmp_path: Path) 
     for number in range(30):
         await loader.load(blobs, await put_tree(blobs, {"s": shared, f"f{number}": b""}))
     assert len(blobs.asked) == 31
+
+
+async def test_absolute_links_by_permission(tmp_path: Path) -> None:
+    """Refused by default, also when the same tree was taken with permission before."""
+    blobs = memory()
+    digest = await put_tree(blobs, {"deep": {"away": ("->", "/etc/hostname")}})
+    cache = InputCache(tmp_path / "cache", MIB)
+    async with cache.checkout(blobs, digest, absolute_links=True) as root:
+        assert os.readlink(Path(root.path) / "deep" / "away") == "/etc/hostname"
+    with pytest.raises(InvalidArgumentError, match=r"reapi\.absolute_symlinks"):
+        async with cache.checkout(blobs, digest):
+            pass
+
+
+async def test_node_properties_of_inputs(tmp_path: Path) -> None:
+    """Time and mode as they are given; a plain file of the same bytes keeps its own."""
+    blobs = memory()
+    data = to_proto(await put(blobs, b"data"))
+    below = pb.Directory()
+    below.node_properties.unix_mode.CopyFrom(wrappers_pb2.UInt32Value(value=0o500))
+    below.node_properties.mtime.seconds = 5
+    directory = pb.Directory()
+    given = directory.files.add(name="given", digest=data)
+    given.node_properties.unix_mode.CopyFrom(wrappers_pb2.UInt32Value(value=0o4640))
+    given.node_properties.mtime.seconds, given.node_properties.mtime.nanos = 1234, 500
+    directory.files.add(name="plain", digest=data)
+    link = directory.symlinks.add(name="link", target="plain")
+    link.node_properties.mtime.seconds = 77
+    named = to_proto(await put(blobs, below.SerializeToString()))
+    directory.directories.add(name="below", digest=named)
+    root = await put(blobs, directory.SerializeToString())
+    async with InputCache(tmp_path / "cache", MIB).checkout(blobs, root) as found:
+        status = os.stat(f"{found.path}/given")
+        assert (status.st_mtime_ns, status.st_mode & 0o7777) == (1234 * 10**9 + 500, 0o640)
+        plain = os.stat(f"{found.path}/plain")
+        assert (plain.st_mtime_ns, plain.st_ino != status.st_ino) == (MTIME_NS, True)
+        assert os.lstat(f"{found.path}/link").st_mtime_ns == 77 * 10**9
+        folder = os.stat(f"{found.path}/below")
+        assert (folder.st_mtime_ns, folder.st_mode & 0o7777) == (5 * 10**9, 0o500)

@@ -234,3 +234,30 @@ def test_too_many_levels_are_refused(tmp_path: Path) -> None:
 def test_the_function_of_the_action_names_the_outputs(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"f")
     assert set(collected(tmp_path, "f", function="blake3").blobs) == {digest_of(b"f", "blake3")}
+
+
+def test_node_properties_of_outputs(tmp_path: Path) -> None:
+    """Those that the command asks for, of files, links and directories; unknown ones are not."""
+    (tmp_path / "d").mkdir()
+    for path in ("f", "d/g"):
+        (tmp_path / path).write_bytes(b"")
+        (tmp_path / path).chmod(0o640)
+        os.utime(tmp_path / path, ns=(5, 7_000_000_009))
+    (tmp_path / "l").symlink_to("f")
+    os.utime(tmp_path / "l", ns=(5, 9), follow_symlinks=False)
+    (tmp_path / "d").chmod(0o750)
+    os.utime(tmp_path / "d", ns=(5, 11))
+    asked = ["mtime", "unix_mode", "colour"]
+    found = collected(tmp_path, "f", "d", "l", output_node_properties=asked)
+    file = found.result.output_files[0].node_properties
+    assert (file.mtime.seconds, file.mtime.nanos, file.unix_mode.value) == (7, 9, 0o640)
+    assert found.result.output_symlinks[0].node_properties.mtime.nanos == 9
+    root = tree_of(found).root
+    assert root.node_properties.mtime.nanos == 11
+    assert root.node_properties.unix_mode.value == 0o750
+    assert root.files[0].node_properties == file
+    only = collected(tmp_path, "f", "d", output_node_properties=["unix_mode"])
+    assert not only.result.output_files[0].node_properties.HasField("mtime")
+    none = collected(tmp_path, "f", "d")
+    assert not none.result.output_files[0].HasField("node_properties")
+    assert not tree_of(none).root.HasField("node_properties")
