@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.action.difference import differences, notes_of
+from builder.action.difference import Notes, differences, notes_of
 from builder.action.tree import Entry
 from builder.base.errors import BuilderError
 from builder.base.shown import ago, format_duration
@@ -14,9 +14,9 @@ from builder.client.history import History
 from builder.client.scan import Scanner
 from builder.client.state import StateDirectory
 from builder.client.target import step_of
+from builder.client.tools import Tools
 from builder.client.walk import Walker
 from builder.project.graph import Graph
-from builder.project.model import Target
 
 
 def explanation(
@@ -29,6 +29,7 @@ def explanation(
         yield f"{name} has no command of its own; it stands for {needs}"
         return
     state = StateDirectory(root)
+    tools = Tools(graph.project.source, state.path / "tools.json")
     last = History(state.history).last(name)
     if last is None:
         yield f"{name} has not been built in this directory yet"
@@ -40,10 +41,11 @@ def explanation(
     try:
         made = {needed: _outputs(graph, walker, files, needed) for needed in graph.closure([name])}
         inputs = scanner.inputs(target, made)
+        step = step_of(target, platform, tools.salt(target))
     except BuilderError as error:
         yield f"  and now it cannot be built: {error}"
         return
-    yield from _since(last, target, inputs, platform)
+    yield from _since(last["notes"], notes_of(step, inputs))
 
 
 def _how(last: Mapping[str, Any]) -> str:
@@ -52,13 +54,8 @@ def _how(last: Mapping[str, Any]) -> str:
     return f"{last['how']} {ago(time.time() - last['at'])} ago{where}{took}"
 
 
-def _since(
-    last: Mapping[str, Any],
-    target: Target,
-    inputs: Mapping[str, Entry],
-    platform: tuple[tuple[str, str], ...],
-) -> Iterator[str]:
-    changes = differences(last["notes"], notes_of(step_of(target, platform), inputs))
+def _since(then: Notes, now: Notes) -> Iterator[str]:
+    changes = differences(then, now)
     if not changes:
         yield "  since then nothing has changed"
         return

@@ -146,7 +146,9 @@ def _same_others(prefix: str, receipt: dict) -> bool:  # type: ignore[type-arg] 
         and all(os.readlink(prefix + p) == target for p, target in receipt["links"].items())
         and all(listing(prefix + p) == names for p, names in receipt["directories"].items())
         and not any(os.path.islink(prefix + path) for path in receipt["no_links"])
-        and not any(os.path.lexists(prefix + path) for path in receipt["absent"])
+        and not any(
+            os.path.lexists(path if path[0] == "/" else prefix + path) for path in receipt["absent"]
+        )
     )
 
 

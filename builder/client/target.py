@@ -78,7 +78,7 @@ class Choices:
     function: str = "sha256"
 
 
-def step_of(target: Target, platform: tuple[tuple[str, str], ...]) -> Step:
+def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes = b"") -> Step:
     """What REAPI has a field for, and what goes into properties (`reapi.limits`)."""
     hermetic = target.hermetic
     limits = ActionLimits(
@@ -93,6 +93,7 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...]) -> Step:
         platform=tuple({**dict(platform), **target.platform, **dict(limits.properties())}.items()),
         timeout_s=hermetic.timeout_s,
         cacheable=target.cache,
+        salt=salt,
     )
 
 
@@ -112,7 +113,7 @@ class TargetBuilder:
     async def build(self, target: Target, made: Made) -> Built:
         """Raises TargetError, or another BuilderError for what is not the command's fault."""
         inputs = await self.workspace.inputs(target, made)
-        step = step_of(target, self.choices.platform)
+        step = step_of(target, self.choices.platform, await self.workspace.salt(target))
         prepared = prepare(step, inputs, self.choices.function)
         built = await self._from_cache(target, prepared)
         if built is not None:

@@ -15,6 +15,7 @@ from builder.client.land import Lander
 from builder.client.receipt import Receipt, Said, started_ns, write
 from builder.client.scan import Made, Scanner
 from builder.client.state import StateDirectory
+from builder.client.tools import Tools
 from builder.client.walk import Walker
 from builder.project.graph import Graph
 from builder.project.model import Target
@@ -34,6 +35,7 @@ class Workspace:
         cancelled = trio.from_thread.check_cancelled  # Ctrl-C need not wait for a large file
         self._files = FileStates(root, self.state.files, function, cancelled)
         self._lock = trio.Lock()
+        self._tools = Tools(graph.project.source, self.state.path / "tools.json")
         self._scanner = Scanner(graph, walker or Walker(root), self._files)
         self._lander = Lander(root, self.state, self._files, self._lock)
 
@@ -46,6 +48,13 @@ class Workspace:
         """Raises UsageError with its place in the Builderfile."""
         async with self._lock:
             return await trio.to_thread.run_sync(self._scanner.inputs, target, made)
+
+    async def salt(self, target: Target) -> bytes:
+        """Of its tools; raises UsageError as `Tools.salt` does."""
+        if not target.tools:
+            return b""
+        async with self._lock:
+            return await trio.to_thread.run_sync(self._tools.salt, target)
 
     def paths(self, entries: Mapping[str, Entry]) -> dict[Digest, Path]:
         """Where each file's bytes can be read."""
@@ -62,6 +71,7 @@ class Workspace:
     def save(self) -> None:
         self._files.save()
         self.history.save()
+        self._tools.save()
 
     def receipt(
         self,
@@ -76,6 +86,13 @@ class Workspace:
         `command`: its arguments and the Builderfile's name; `started`: time.monotonic() of its
         start; `elsewhere`: other files that were read, by absolute path.
         """
+        if self._tools.asked:
+            return False
         receipt = Receipt(str(self.root), self._files, started_ns(started))
-        looked = replace(self._scanner.looked(), elsewhere=tuple(elsewhere))
+        seen = self._scanner.looked()
+        looked = replace(
+            seen,
+            absent=(*seen.absent, *self._tools.absent),
+            elsewhere=(*elsewhere, *self._tools.read),
+        )
         return write(self.state.path, command, receipt, looked, made, said)

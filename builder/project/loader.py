@@ -22,6 +22,7 @@ from builder.project.model import (
     Project,
     Source,
     Target,
+    Tool,
 )
 from builder.project.paths import WILD, PathError, normalise, pattern, plain
 from builder.project.words import Value, Words, variables
@@ -147,6 +148,11 @@ class _Reading:
             block="" if name == block_name else block_name,
             test=block.get("test", False),
             retries=block.get("retries", 0),
+            tools=tuple(
+                tool
+                for place, items in self._lists(where, "tools", block, own)
+                for tool in _tools(items, place)
+            ),
             platform={**self.defaults.get("platform", {}), **own.get("platform", {})},
         )
         _check_together(self.source, target, own)
@@ -154,7 +160,7 @@ class _Reading:
 
     def _lists(
         self, where: "Path", key: str, block: Mapping[str, Any], own: Mapping[str, Any]
-    ) -> Iterator[tuple["Path", list[str]]]:
+    ) -> Iterator[tuple["Path", list[Any]]]:
         """The defaults' items, then the target's own, each list with its place."""
         if block is not own:
             yield (DEFAULTS, key), self.defaults.get(key, [])
@@ -175,7 +181,7 @@ def _check_together(source: Source, target: Target, block: dict[str, Any]) -> No
         raise source.error((*target.where, "command", 0), "the program's name is empty")
     if target.arguments:
         return
-    for key in ("inputs", "outputs", "env", "hermetic", "test"):
+    for key in ("inputs", "outputs", "env", "hermetic", "test", "tools"):
         if key in block:
             raise source.error(
                 (*target.where, key),
@@ -198,6 +204,15 @@ def _arguments(
     if isinstance(command, str):
         return (*SHELL, words.text(command, where))
     return tuple(text for _, text in words.items(command, where))
+
+
+def _tools(items: list[str | dict[str, Any]], where: "Path") -> Iterator[Tool]:
+    for number, item in enumerate(items):
+        here = (*where, number)
+        if isinstance(item, str):
+            yield Tool(item, here)
+        else:
+            yield Tool(item["name"], here, tuple(str(word) for word in item["version"]))
 
 
 def _inputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Input]:

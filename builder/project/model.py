@@ -67,6 +67,16 @@ class Depend:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that a command needs. `version`: the command that tells which one it is; without
+    it the program's bytes tell."""
+
+    name: str
+    where: "Path"
+    version: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hermetic:
     """None leaves it to the worker. No network unless asked for."""
 
@@ -102,6 +112,7 @@ class Target:
     platform: Mapping[str, str] = field(default_factory=dict)
     test: bool = False
     retries: int = 0
+    tools: tuple[Tool, ...] = ()
 
     @property
     def where(self) -> "Path":

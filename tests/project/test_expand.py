@@ -200,7 +200,7 @@ Builderfile:2:12: '/src/*.c' is absolute: an action sees only what lies in the p
 Builderfile:1:12: unknown key 'outputs' in 'defaults'; did you mean 'inputs'?
     1 | defaults: {outputs: [a]}
       |            ^
-        known here: inputs, env, hermetic, platform, remote, cache, priority""",
+        known here: inputs, tools, env, hermetic, platform, remote, cache, priority""",
     ),
 }
 

@@ -1,0 +1,101 @@
+"""The programs that a target needs, as a part of its key: another compiler is another action.
+
+A tool is looked up on this machine, in the PATH that the command will have, and goes into the
+action's salt by the hash of its file, or by what its version command says.
+"""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from builder.action.encode import BASE_ENVIRONMENT
+from builder.client.filestate import FileStates
+from builder.project.model import Source, Target, Tool
+
+VERSION_TIMEOUT_S = 20.0
+
+
+@dataclass(slots=True)
+class Tools:
+    """One per build; not for several threads at once. `memory`: a file for the hashes of tools.
+
+    `read` and `absent` are paths that were looked at; `asked` is whether a tool told its version,
+    which no look at files can stand for.
+    """
+
+    source: Source
+    memory: Path
+    read: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    asked: bool = False
+    _files: FileStates | None = None
+    _versions: dict[tuple[str, tuple[str, ...]], bytes] = field(default_factory=dict)
+
+    def salt(self, target: Target) -> bytes:
+        """Empty for a target that names no tools. Raises UsageError, with its place."""
+        if not target.tools:
+            return b""
+        environment = {**BASE_ENVIRONMENT, **target.environment}
+        state = sha256()
+        for tool in target.tools:
+            path = self._find(tool, environment["PATH"])
+            identity = (
+                self._version(tool, path, environment) if tool.version else self._content(path)
+            )
+            state.update(f"{tool.name}\0{len(identity)}\0".encode() + identity)
+        return state.digest()
+
+    def save(self) -> None:
+        if self._files is not None:
+            self._files.save()
+
+    def _find(self, tool: Tool, path: str) -> str:
+        for directory in path.split(":"):
+            candidate = os.path.join(directory or "/", tool.name)
+            if shutil.which(candidate):
+                self.read.update((candidate, os.path.realpath(candidate)))
+                return candidate
+            if not os.path.lexists(candidate):
+                self.absent.add(candidate)
+        raise self.source.error(
+            tool.where,
+            f"there is no program {tool.name!r} in {path} of this machine",
+            "install it, correct its name, or leave it out of 'tools'",
+        )
+
+    def _content(self, path: str) -> bytes:
+        if self._files is None:
+            self._files = FileStates(Path("/"), self.memory)
+        real = os.path.realpath(path)
+        return self._files.file(real.lstrip("/")).digest.hash.encode()
+
+    def _version(self, tool: Tool, path: str, environment: dict[str, str]) -> bytes:
+        self.asked = True
+        key = (path, tool.version)
+        if key not in self._versions:
+            self._versions[key] = self._ask(tool, environment)
+        return self._versions[key]
+
+    def _ask(self, tool: Tool, environment: dict[str, str]) -> bytes:
+        shown = " ".join(tool.version)
+        try:
+            done = subprocess.run(
+                tool.version,
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=VERSION_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise self.source.error(tool.where, f"{shown!r} cannot be run: {error}") from None
+        if done.returncode:
+            said = done.stdout.decode(errors="replace").strip()
+            message = f"{shown!r} ends with exit code {done.returncode}: {said}"
+            raise self.source.error(tool.where, message, "it should print the tool's version")
+        return done.stdout
