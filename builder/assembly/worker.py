@@ -20,8 +20,8 @@ from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.config.settings import Settings
 from builder.host.lock import take_soon
-from builder.host.notices import wait_for_notice
 from builder.net.channel import Channel
+from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Limits, Network, Sandbox
 from builder.sandbox.native import open_sandbox

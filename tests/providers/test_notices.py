@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import trio
 
-from builder.host.notices import Notice, wait_for_notice
+from builder.providers.notices import Notice, wait_for_notice
 
 Answers = dict[str, tuple[int, str]]
 
