@@ -34,7 +34,8 @@ PRUNED += ["*.dist-info/direct_url.json", "*.dist-info/sboms", "**/__pycache__",
 PRUNED += ["**/_tests", "**/*.pyi", "**/py.typed", "**/*.c", "**/*.h", "**/*.pxd"]
 PRUNED += ["botocore/data/[a-df-oq-rt-z]*", "botocore/data/e[!cn]*", "botocore/data/ec[!2]*"]
 PRUNED += ["botocore/data/ec2?*", "botocore/data/s[!dst]*", "botocore/data/ss[!o]*"]
-PRUNED += ["botocore/data/st[!s]*", "botocore/data/p[!a]*"]  # other services than EC2's
+PRUNED += ["botocore/data/st[!s]*", "botocore/data/p[!a]*", "botocore/data/part[!i]*"]
+PRUNED += ["botocore/data/ec2/201[45]*", "botocore/data/ec2/2016-0*"]  # EC2's newest is used
 PRUNED += ["zstandard/_cffi*", "zstandard/backend_cffi.py"]  # 12 MB that only PyPy uses
 
 

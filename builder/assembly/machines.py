@@ -1,14 +1,15 @@
 """Where the pool's workers come from: a provider from the settings."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from builder.assembly.local_machines import LocalMachines
 from builder.assembly.remote_machines import RemoteMachines, just
 from builder.base.errors import UsageError
+from builder.config.providers import K8sResources
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
 
@@ -45,6 +46,8 @@ def machines_of(settings: Settings, config: str | None) -> Machines:
         return _custom(settings)
     if settings.pool.provider == "aws":
         return _aws(settings)
+    if settings.pool.provider == "k8s":
+        return _k8s(settings)
     return LocalMachines(settings, config)
 
 
@@ -75,6 +78,54 @@ def _aws(settings: Settings) -> Machines:
     )
     pool = settings.pool.name
     return RemoteMachines(settings, aws.start_timeout, just(lambda: AwsProvider(pool, fleet)))
+
+
+def _k8s(settings: Settings) -> Machines:
+    from builder.providers.k8s import PodPlan, open_k8s
+    from builder.providers.kube_access import find_access
+
+    k8s, pool = settings.providers.k8s, settings.pool.name
+    assert k8s is not None  # a check has seen to it
+    plan = PodPlan(
+        namespace=k8s.namespace,
+        template={} if k8s.template is None else _pod(k8s.template),
+        image=k8s.image,
+        service_account=k8s.service_account,
+        requests=_amounts(k8s.requests),
+        limits=_amounts(k8s.limits),
+        labels=k8s.labels,
+        node_selector=k8s.node_selector,
+    )
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Provider]:
+        access = await find_access(k8s.kubeconfig, k8s.context)
+        async with open_k8s(pool, plan, access) as provider:
+            yield provider
+
+    return RemoteMachines(settings, k8s.start_timeout, opened)
+
+
+def _pod(path: str) -> Mapping[str, Any]:
+    import yaml
+
+    key = "providers.k8s.template"
+    try:
+        template = yaml.safe_load(_text(path, key))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{key}: {path} is no YAML: {error}") from error
+    if not isinstance(template, dict) or template.get("kind", "Pod") != "Pod":
+        raise UsageError(f"{key}: {path} has to be the manifest of one Pod")
+    return template
+
+
+def _amounts(resources: K8sResources) -> dict[str, str]:
+    amounts = {
+        "cpu": resources.cpu,
+        "memory": resources.memory,
+        "ephemeral-storage": resources.ephemeral_storage,
+    }
+    return {name: amount for name, amount in amounts.items() if amount is not None}
 
 
 def _text(path: str, key: str) -> str:

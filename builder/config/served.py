@@ -23,18 +23,13 @@ class Unserved(NamedTuple):
 UNSERVED = (
     Unserved(
         ("pool", "provider"),
-        lambda s: s.pool.provider not in ("local", "custom", "aws"),
+        lambda s: s.pool.provider not in ("local", "custom", "aws", "k8s"),
         "use another provider, or start workers elsewhere with `builder worker`",
     ),
     Unserved(
         ("providers", "gcp"),
         lambda s: s.providers.gcp is not None,
         "start `builder worker` on the machines",
-    ),
-    Unserved(
-        ("providers", "k8s"),
-        lambda s: s.providers.k8s is not None,
-        "run `builder worker` in pods of a deployment",
     ),
     Unserved(
         ("scheduler", "work_stealing"),

@@ -21,7 +21,8 @@ ROLES: dict[str, Role] = {
 
 def test_every_sample_is_tested() -> None:
     """A new sample needs a line above."""
-    assert {path.name for path in CONFIGS.glob("*.yaml")} == ROLES.keys()
+    found = {path.name for path in CONFIGS.glob("*.yaml")}
+    assert found == ROLES.keys() | {"worker-pod.yaml"}  # which is tested with its provider
 
 
 @pytest.mark.parametrize(("name", "role"), ROLES.items())
