@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Sequence
 
 import trio
 
-from builder.base.digest import Digest
+from builder.base.digest import HEX_LENGTHS, Digest
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Context, Method, Service
+from builder.reapi.digest_list import HASH_AT, Split, number_field, read, split
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
+from builder.server.batch_reading import BatchReader
 from builder.server.compressed import acceptable, pack, plain
 from builder.server.instances import Instances
 from builder.server.messages import parse
+from builder.server.presence import Presence, are_hex, check
 from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
 from builder.stores.interface import BlobStore, InlineStore
@@ -44,6 +47,8 @@ class CasService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
+        self._presence = None if self._inline is None else Presence(self._inline)
+        self._reader = None if self._inline is None else BatchReader(blobs, self._inline)
         self._instances = instances
         self._functions = functions
         self._max_batch = max_batch_bytes
@@ -79,6 +84,40 @@ class CasService:
         )
 
     def find_missing(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        found = split(data)
+        number = None if found is None else number_field(found.rest, 3)
+        if found is None or number is None or self._presence is None:
+            return self._find_parsed(data)
+        function = self._function(found, number)
+        if function is None:
+            return self._find_parsed(data)
+        self._instances.check(found.instance)
+        unknown = self._presence.unknown(function, found.elements)
+        if len(unknown) <= INLINE_DIGESTS:
+            missing = self._presence.absent(function, unknown, found.digits)
+            if missing is not None:
+                return b"".join([one.element for one in missing])
+        return self._find_long(self._presence, function, unknown, found.digits)
+
+    async def _find_long(
+        self, presence: Presence, function: str, elements: Sequence[bytes], digits: int
+    ) -> bytes:
+        """A long search, in steps between which others get their turn."""
+        answer: list[bytes] = []
+        for start in range(0, len(elements), INLINE_DIGESTS):
+            some = elements[start : start + INLINE_DIGESTS]
+            await trio.lowlevel.checkpoint()
+            missing = presence.absent(function, some, digits)
+            if missing is None:
+                asked = read(some, digits)
+                check(asked)
+                wanted = {Digest(one.hash, one.size_bytes, function): one for one in asked}
+                missing = [wanted[one] for one in await self._blobs.find_missing(wanted)]
+            answer += [one.element for one in missing]
+        return b"".join(answer)
+
+    def _find_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
+        """A request that is written in another way than clients do, or to another store."""
         request = parse(pb.FindMissingBlobsRequest, data)
         self._instances.check(request.instance_name)
         digests = request.blob_digests
@@ -118,6 +157,31 @@ class CasService:
         return response.SerializeToString()
 
     def batch_read(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+        found = split(data)
+        number = None if found is None else number_field(found.rest, 4)
+        if found is None or number is None or self._reader is None:
+            return self._read_parsed(data)
+        function = self._function(found, number)
+        if function is None:
+            return self._read_parsed(data)
+        self._instances.check(found.instance)
+        try:
+            elements = read(found.elements, found.digits)
+        except UnicodeDecodeError:
+            return self._read_parsed(data)
+        if not are_hex(elements):
+            return self._read_parsed(data)  # each of them has a status of its own
+        self._check_total(sum([one.size_bytes for one in elements]))
+        return self._reader.read(elements, function)
+
+    def _function(self, found: Split, number: int) -> str | None:
+        """The digest function of a request; None: ask the parsed one, which says what is wrong."""
+        hash_ = found.elements[0][HASH_AT : HASH_AT + found.digits].decode("ascii", "replace")
+        function = function_of(number, hash_, self._functions)
+        return function if HEX_LENGTHS[function] == found.digits else None
+
+    def _read_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
+        """A request for compressed blobs, or one that is written in another way than clients do."""
         request = parse(pb.BatchReadBlobsRequest, data)
         self._instances.check(request.instance_name)
         self._check_total(sum(digest.size_bytes for digest in request.digests))

@@ -1,0 +1,137 @@
+"""Digests split on the wire are those that protobuf reads, or none."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.reapi.digest_list import number_field, read, split
+from builder.reapi.pb import remote_execution_pb2 as pb
+
+HEX = "0123456789abcdef"
+SIZES = st.integers(0, 2**42 - 1) | st.sampled_from([0, 1, 127, 128, 16383, 16384, 2**21, 2**35])
+NAMES = st.sampled_from(["", "main", "a/b", "ünï", "x" * 127])
+MOST = 2**63 - 1
+
+
+def hashes(length: int) -> st.SearchStrategy[str]:
+    return st.text(HEX, min_size=length, max_size=length)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> pb.FindMissingBlobsRequest:
+    length = draw(st.sampled_from([32, 40, 64, 96]))
+    function = draw(st.sampled_from([*pb.DigestFunction.Value.values()]))
+    request = pb.FindMissingBlobsRequest(instance_name=draw(NAMES), digest_function=function)
+    for hash_, size in draw(st.lists(st.tuples(hashes(length), SIZES), min_size=1, max_size=8)):
+        request.blob_digests.add(hash=hash_, size_bytes=size)
+    return request
+
+
+@given(requests())
+def test_what_clients_write_is_split(request: pb.FindMissingBlobsRequest) -> None:
+    """Instance, digests and function are those of the message, and the pieces are its bytes."""
+    data = request.SerializeToString()
+    found = split(data)
+    assert found is not None
+    assert found.instance == request.instance_name
+    assert number_field(found.rest, 3) == request.digest_function
+    digests = read(found.elements, found.digits)
+    assert [(d.hash, d.size_bytes) for d in digests] == [
+        (d.hash, d.size_bytes) for d in request.blob_digests
+    ]
+    answer = pb.FindMissingBlobsResponse.FromString(b"".join(found.elements))
+    assert list(answer.missing_blob_digests) == list(request.blob_digests)
+
+
+def agrees(data: bytes) -> None:
+    """Whatever is split is what protobuf reads; it may leave anything to protobuf."""
+    found = split(data)
+    if found is None:
+        return
+    function = number_field(found.rest, 3)
+    if function is None:
+        return
+    try:
+        digests = read(found.elements, found.digits)
+    except UnicodeDecodeError:
+        return  # nor does protobuf take it
+    request = pb.FindMissingBlobsRequest.FromString(data)
+    assert request.instance_name == found.instance
+    assert request.digest_function == function
+    assert [(d.hash, d.size_bytes) for d in request.blob_digests] == [
+        (d.hash, d.size_bytes) for d in digests
+    ]
+
+
+@given(requests(), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4))
+def test_changed_bytes_are_read_as_protobuf_does(
+    request: pb.FindMissingBlobsRequest, changes: list[tuple[int, int]]
+) -> None:
+    """Or not at all."""
+    data = bytearray(request.SerializeToString())
+    for at, value in changes:
+        data[at % len(data)] = value
+    agrees(bytes(data))
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"\x12\x42\x0a\x40" + b"a" * 64, b"\x12", b"\x0a\x00", b"\x18\x01", b"\x22\x01x", b"a"]
+        ),
+        max_size=6,
+    )
+)
+def test_pieces_in_any_order_are_read_as_protobuf_does(pieces: list[bytes]) -> None:
+    """What lies between two digests is never skipped."""
+    agrees(b"".join(pieces))
+
+
+H = hashlib.sha256(b"").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x0a",
+        b"\x0a\x04main",
+        b"\x18\x01",
+        b"\x12\x00",
+        pb.FindMissingBlobsRequest(blob_digests=[pb.Digest(hash=H[:63])]).SerializeToString(),
+        pb.FindMissingBlobsRequest(blob_digests=[pb.Digest(hash=H * 2)]).SerializeToString(),
+        pb.FindMissingBlobsRequest(blob_digests=[pb.Digest(size_bytes=3)]).SerializeToString(),
+        b"\x0a\x02\xff\xff" + b"\x12\x42\x0a\x40" + b"a" * 64,
+    ],
+)
+def test_what_is_left_to_protobuf(data: bytes) -> None:
+    """Other shapes, lengths and orders."""
+    assert split(data) is None
+
+
+def test_large_sizes_are_left_to_protobuf() -> None:
+    """A size of seven bytes and more, negative ones among them."""
+    for size in (2**42, MOST, -1):
+        request = pb.FindMissingBlobsRequest(blob_digests=[pb.Digest(hash=H, size_bytes=size)])
+        assert split(request.SerializeToString()) is None
+
+
+def test_mixed_hashes_are_left_to_protobuf() -> None:
+    """All hashes of a request have the length of the first."""
+    request = pb.FindMissingBlobsRequest(
+        blob_digests=[pb.Digest(hash=H), pb.Digest(hash=H[:40]), pb.Digest(hash=H)]
+    )
+    data = request.SerializeToString()
+    found = split(data)
+    assert found is None or number_field(found.rest, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("rest", "value"),
+    [(b"", 0), (b"\x18\x05", 5), (b"\x18\x85\x01", None), (b"\x20\x05", None), (b"\x18", None)],
+)
+def test_the_field_after_the_digests(rest: bytes, value: int | None) -> None:
+    """None: parse the message."""
+    assert number_field(rest, 3) == value
