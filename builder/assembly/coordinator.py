@@ -20,6 +20,7 @@ from builder.base.version import VERSION
 from builder.builds.index import Builds
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
+from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
@@ -70,6 +71,7 @@ class Coordinator:
     inside: str
     servers: list[Server] = field(default_factory=list)
     taking: bool = False
+    services: Sequence[Service] = ()  # everything that is registered
 
     def ready(self) -> None:
         self.taking = True
@@ -189,6 +191,7 @@ async def open_coordinator(
             ports.coordinator[0].address,
             ports.reapi[0].address,
             ports.inside,
+            services=every,
         )
         start = partial(
             serve,
