@@ -1,34 +1,38 @@
-"""Blobs as files: `{root}/{function}/{first two digits}/{hash}-{size}`, at most so many bytes.
+"""Blobs on a disk: small ones in append-only segments, large ones as files, in one capacity.
 
-Theory of operation. The index in memory says what is here; a file's modification time is when it
-was last used, to the tick, so that promises outlive the process. At start the index is empty and
-`load` fills it in the background; until then what it does not know is asked of the file system,
-and nothing is evicted. A file's appearance (rename) and disappearance (unlink) happen in the
-event loop together with the index's change, so the two cannot be seen apart. A blob that is being
-read is an open file, which eviction cannot cut off.
+Theory of operation. `SmallBlobs` and `FileBlobStore` each know what they hold, until when it is
+promised, and what of it may go. Room is made here, by whichever of the two holds what was used
+the longest time ago: a segment is cleaned, or files are removed. That is done by the writer that
+needs the room, in small steps; readers and questions about existence never wait for it.
 
-Small files are read and written in place: a hop to a thread and back takes 65 us, a 2 KB file 40.
+A directory of the first layout (`layout` is missing) has its small blobs in files. They are found
+there as long as they live; when the last is gone, the directory is of the second layout.
 """
 
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
 
-from builder.base.digest import HEX, HEX_LENGTHS, Digest, digest_of, is_empty
-from builder.base.errors import NotFoundError
-from builder.stores.folder import Folder, Fsync, remove
-from builder.stores.index import Index, Occupancy, Restored, key_of
-from builder.stores.interface import PIECE, NamedT
-from builder.stores.memory import absent, check_bytes, check_range
-from builder.stores.scan import Damaged, scan, size_of
-from builder.stores.upload import DiskUpload
+from builder.base.digest import EMPTY, HASHERS, Digest, is_empty
+from builder.base.errors import ResourceExhaustedError, UsageError
+from builder.stores.files import FileBlobStore
+from builder.stores.folder import Folder, Fsync
+from builder.stores.gathered import GatheredUpload
+from builder.stores.index import Occupancy
+from builder.stores.interface import NamedT, Upload
+from builder.stores.memory import check_bytes, check_range
+from builder.stores.segment import SMALL
+from builder.stores.small import SmallBlobs
 
-SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
-UNLINK_INLINE = 1024 * 1024  # larger ones take the file system long enough to deserve a thread
-BLOCK = 4096  # what the file system gives out at least
+LAYOUT = "2"
+SEGMENTS = 256  # the capacity has room for so many
+MIN_SEGMENT, MAX_SEGMENT = 1024 * 1024, 1024 * 1024 * 1024  # bytes
+LEAST_CAPACITY = 16 * 1024 * 1024  # bytes; a smaller store has files only
+EVICT_AT_ONCE = 16 * 1024 * 1024  # bytes of files, before the two are compared again
 
 
 class DiskBlobStore:
@@ -44,57 +48,62 @@ class DiskBlobStore:
         lease_s: float = 3 * 3600.0,
         fsync: Fsync = "none",
         now: Callable[[], float] = time.time,
+        pack: bool = True,
     ) -> None:
-        self.folder = Folder(root, fsync)
-        self._index = Index(capacity_bytes, lease_s, BLOCK)
-        self._now = now
-        self._started = now()
-        self._loaded = False
-        self._loading = trio.Lock()
-        self._lost: set[str] = set()  # keys, until the index is loaded
-        self._shards: set[str] = set()  # directories that are there
+        self.files = FileBlobStore(root, capacity_bytes, lease_s, fsync, now)
+        segment = min(MAX_SEGMENT, max(MIN_SEGMENT, capacity_bytes // SEGMENTS))
+        folder, quarantine = self.files.folder, self.files.quarantine
+        self.small = SmallBlobs(folder, quarantine, segment, lease_s, pack, now)
+        self._limit = SMALL if capacity_bytes >= LEAST_CAPACITY else 0
+        self._room_lock = trio.Lock()
+        try:
+            self._older = _is_older(folder)
+        except BaseException:
+            self.files.close()
+            raise
+        self.files.takes(lambda: self.small.log.used_bytes)
+
+    @property
+    def folder(self) -> Folder:
+        return self.files.folder
 
     def close(self) -> None:
-        self.folder.close()
+        self.small.close()
+        self.files.close()
 
     async def load(self) -> None:
-        """Fill the index from the disk, then evict what is beyond the capacity. Idempotent."""
-        async with self._loading:
-            if self._loaded:
-                return
-            restored, damaged = await trio.to_thread.run_sync(self._restore, abandon_on_cancel=True)
-            for path, size in damaged:  # cut short by a loss of power
-                if size_of(path) != size:
-                    remove(path)
-            self._index.adopt(restored)
-            for key in self._lost:  # the scan may have seen them before they went
-                size = self._index.size(key) or 0
-                if size_of(self._file(key, size)) != size:
-                    self._index.drop(key)
-            self._loaded = True
-            await self._bury(self._index.overflow(self._now()))
+        """Learn what the disk holds, then evict what is beyond the capacity. Idempotent."""
+        await self.small.load()
+        await self.files.load()
+        if self._older and self._limit and self.files.smallest_is_above(self._limit):
+            _write_layout(self.folder)
+            self._older = False
+        async with self._room_lock:
+            await self._make_room(0)
 
     async def find_missing(self, digests: Iterable[Digest]) -> list[Digest]:
         await trio.lowlevel.checkpoint()
+        await self.small.load()
         every = list(dict.fromkeys(digests))
         missing: set[Digest] = set()
         for function in dict.fromkeys(digest.function for digest in every):
             group = [digest for digest in every if digest.function == function]
-            missing.update(self.absent_nowait(function, group))
+            missing.update(self._absent(function, group))
         return [digest for digest in every if digest in missing]
 
     async def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        descriptor = self._open(digest)
-        try:
-            check_range(digest, offset)
-            end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
-            for start in range(offset, end, PIECE):
-                yield await self._piece(descriptor, min(PIECE, end - start), start, digest)
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+        if digest.size_bytes >= self._limit:
+            async with aclosing(self.files.read(digest, offset, limit)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        data = await self.get(digest)
+        check_range(digest, offset)
+        data = data[offset : None if limit is None else offset + limit]
+        if data:
+            yield data
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         upload = await self.begin(digest)
@@ -107,236 +116,182 @@ class DiskBlobStore:
 
     async def get(self, digest: Digest) -> bytes:
         await trio.lowlevel.checkpoint()
-        data = self.get_nowait(digest)
-        if data is None:
-            descriptor = self._open(digest)
-            with self.folder.errors():
-                whole = await trio.to_thread.run_sync(_read_whole, descriptor, digest)
-            data, found = whole
-            self._verify(digest, found)
-        return data
+        if digest.size_bytes >= self._limit:
+            return await self.files.get(digest)
+        if is_empty(digest):
+            return b""
+        await self.small.load()
+        if self._is_older_file(digest):
+            return await self.files.get(digest)
+        return await self.small.get(digest)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
-        if not self.put_nowait(digest, data):
-            upload = await self.begin(digest)
-            try:
-                await upload.append(data)
-                await upload.commit()
-            finally:
-                upload.abort()
+        if digest.size_bytes >= self._limit:
+            if not self.files.put_nowait(digest, data):
+                await self._files_room(digest.size_bytes)
+                await self.files.put(digest, data)
+            return
+        check_bytes(digest, data)
+        await self.small.load()
+        await self.small.checkpoint_if_due()
+        if not self._absent(digest.function, (digest,)):
+            return
+        if not self.small.log.has_room(len(data)):
+            await self._segment(len(data))
+        await self.small.put(digest, data)
 
-    async def begin(self, digest: Digest) -> DiskUpload:
-        await trio.lowlevel.checkpoint()
-        if not self._loaded and not self._index.fits(digest.size_bytes):
-            await self.load()
-        victims = self._index.reserve(digest.size_bytes, self._now())
-        try:
-            await self._bury(victims)
-            return DiskUpload(self.folder, digest, self.appear, self.release)
-        except BaseException:
-            self._index.release(digest.size_bytes)
-            raise
+    async def begin(self, digest: Digest) -> Upload:
+        if digest.size_bytes < self._limit:
+            await trio.lowlevel.checkpoint()
+            return GatheredUpload(digest, self.put)
+        await self._files_room(digest.size_bytes)
+        return await self.files.begin(digest)
 
     async def size_of(self, function: str, hash_: str) -> int | None:
         """The size in bytes of a stored blob; None if it is not here."""
-        await trio.lowlevel.checkpoint()
-        size = self._index.size(key_of(function, hash_))
-        if size is None and not self._loaded:
-            await self.load()
-            size = self._index.size(key_of(function, hash_))
-        return size
+        await self.small.load()
+        size = self.small.log.size(function, hash_)
+        return await self.files.size_of(function, hash_) if size is None else size
 
-    def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT]:
-        missing = self._index.absent(function, digests, self._now())
-        if self._index.renewed and not self._persist():
-            missing = self._index.absent(function, digests, self._now())
-        if missing and not self._loaded:
-            missing = [d for d in missing if not self._discover(function, d.hash, d.size_bytes)]
-        return missing
+    def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
+        return self._absent(function, digests) if self.small.loaded else None
 
     def get_nowait(self, digest: Digest) -> bytes | None:
-        if digest.size_bytes > SMALL:
-            return None
+        if digest.size_bytes >= self._limit:
+            return self.files.get_nowait(digest)
         if is_empty(digest):
             return b""
-        with self.folder.errors():
-            data, found = _read_whole(self._open(digest), digest)
-        self._verify(digest, found)
-        return data
+        if not self.small.loaded or (self._older and self._is_older_file(digest)):
+            return None
+        return self.small.get_cached(digest)
 
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
-        if len(data) > SMALL:
-            return False
+        if digest.size_bytes >= self._limit:
+            return self.files.put_nowait(digest, data)
         check_bytes(digest, data)
-        if not self.absent_nowait(digest.function, (digest,)):
-            return True
-        if self.folder.fsync != "none" or not self._index.fits(len(data)):
+        if not self.small.loaded:
             return False
-        with self.folder.errors():
-            self.folder.write(self.place(digest), data, self._now())
-        self._index.add(key_of(digest.function, digest.hash), len(data), self._now())
-        return True
+        return not self._absent(digest.function, (digest,)) or self.small.put_nowait(digest, data)
 
     def stamp(self) -> int:
-        return self._index.stamp(self._now())
+        return self.files.stamp() << 32 | self.small.log.lost
 
     def path(self, digest: Digest) -> str:
-        """The blob's file, read-only, to be linked within the lease. Raises NotFoundError."""
-        if self.absent_nowait(digest.function, (digest,)):
-            raise absent(digest)
-        return self._path(digest.function, digest.hash, digest.size_bytes)
+        """A large blob's file, read-only, to be linked within the lease. Raises NotFoundError."""
+        return self.files.path(digest)
 
     def snapshot(self) -> Occupancy:
-        return self._index.snapshot()
+        files, log = self.files.snapshot(), self.small.log
+        return Occupancy(
+            blobs=files.blobs + log.blobs,
+            used_bytes=files.used_bytes + log.used_bytes,
+            reserved_bytes=files.reserved_bytes,
+            capacity_bytes=files.capacity_bytes,
+            evicted_blobs=files.evicted_blobs + log.evicted,
+            evicted_bytes=files.evicted_bytes + log.evicted_bytes,
+            lost_blobs=files.lost_blobs + log.lost,
+            refused_writes=files.refused_writes,
+        )
 
     def check(self) -> None:
-        """Invariants, for tests: once loaded, index and directory say the same."""
-        self._index.check()
-        if self._loaded:
-            blobs, damaged = scan(self.folder.root)
-            found = list(blobs)
-            assert not damaged
-            assert len(found) == self._index.snapshot().blobs
-            assert all(self._index.size(key) == size for _, key, size in found)
+        """Invariants, for tests."""
+        self.files.check()
+        self.small.log.check()
 
-    def place(self, digest: Digest) -> str:
-        """Where a new file goes; its directory is there."""
-        shard = f"{digest.function}/{digest.hash[:2]}"
-        if shard not in self._shards:
-            os.makedirs(f"{self.folder.root}/{shard}", exist_ok=True)
-            self._shards.add(shard)
-        return self._path(digest.function, digest.hash, digest.size_bytes)
+    async def _files_room(self, size: int) -> None:
+        """Make room for a file, out of segments too. It refuses by itself if there is none."""
+        if not self.files.fits(size):
+            await self.small.load()
+            await self.files.load()
+            async with self._room_lock:
+                await self._make_room(size)
 
-    def appear(self, digest: Digest, temporary: str) -> str:
-        """The end of a write: verified bytes for which room is reserved become the blob."""
-        path = self.place(digest)
-        now = self._now()
-        os.utime(temporary, (now, now))
-        os.rename(temporary, path)
-        self._index.add(key_of(digest.function, digest.hash), digest.size_bytes, now)
-        self.release(digest.size_bytes)
-        return path
+    def _absent(self, function: str, digests: Sequence[NamedT]) -> list[NamedT]:
+        missing, large = self.small.absent(function, digests, self._limit)
+        if not missing and not large:
+            return []
+        missing.pop((EMPTY[function].hash, 0), None)
+        if self._older and missing:
+            still = self.files.absent_nowait(function, list(missing.values()))
+            missing = {(d.hash, d.size_bytes): d for d in still}
+        if large:
+            gone = self.files.absent_nowait(function, large)
+            missing.update(((d.hash, d.size_bytes), d) for d in gone)
+        keys = dict.fromkeys((digest.hash, digest.size_bytes) for digest in digests)
+        return [missing[key] for key in keys if key in missing]
 
-    def release(self, size: int) -> None:
-        self._index.release(size)
-
-    def _path(self, function: str, hash_: str, size: int) -> str:
-        return f"{self.folder.root}/{function}/{hash_[:2]}/{hash_}-{size}"
-
-    def _open(self, digest: Digest) -> int:
-        """A descriptor; -1 for the empty blob. Raises NotFoundError."""
-        if is_empty(digest):
-            return -1
-        path = self.path(digest)
-        with self.folder.errors():
-            try:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                self._lose(key_of(digest.function, digest.hash))
-        raise absent(digest)
-
-    def _restore(self) -> tuple[Restored, Damaged]:
-        found, damaged = scan(self.folder.root)
-        return self._index.restored(found, self._started), damaged
-
-    async def _piece(self, descriptor: int, want: int, start: int, digest: Digest) -> bytes:
-        with self.folder.errors():
-            if want <= SMALL or _is_cached(descriptor, start, start + want - 1):
-                await trio.lowlevel.checkpoint()
-                data = os.pread(descriptor, want, start)
-            else:
-                data = await trio.to_thread.run_sync(os.pread, descriptor, want, start)
-        if len(data) != want:
-            self._verify(digest, Digest("", start + len(data)))
-        return data
-
-    def _verify(self, digest: Digest, found: Digest) -> None:
-        """A blob that is not what it was is put aside, and is missing from now on."""
-        if found != digest:
-            self._lose(key_of(digest.function, digest.hash))
-            aside = f"{self.folder.root}/quarantine"
-            path = self._path(digest.function, digest.hash, digest.size_bytes)
-            with self.folder.errors():
-                os.makedirs(aside, exist_ok=True)
-                os.replace(path, f"{aside}/{os.path.basename(path)}")
-            raise NotFoundError(
-                f"blob {digest} was damaged on the disk and is put aside in {aside}; upload it "
-                "again"
-            )
-
-    def _lose(self, key: str) -> None:
-        self._index.lose(key)
-        if not self._loaded:
-            self._lost.add(key)
-
-    def _file(self, key: str, size: int) -> str:
-        """The path of an entry."""
-        function, _, hash_ = key.rpartition("/")
-        return self._path(function or "sha256", hash_, size)
-
-    def _discover(self, function: str, hash_: str, size: int) -> bool:
-        """Whether a blob that the index does not know yet is on the disk."""
-        if HEX_LENGTHS.get(function) != len(hash_) or not HEX.issuperset(hash_):
+    def _is_older_file(self, digest: Digest) -> bool:
+        """Whether a small blob is a file of the first layout."""
+        if not self._older or self.small.log.size(digest.function, digest.hash) is not None:
             return False
-        path = self._path(function, hash_, size)
-        if size_of(path) != size:
-            return False
-        now = self._now()
-        self._index.add(key_of(function, hash_), size, now)
-        os.utime(path, (now, now))
-        return True
+        return not self.files.absent_nowait(digest.function, (digest,))
 
-    def _persist(self) -> bool:
-        """Write renewed leases down; False if a file turned out to be gone."""
-        now = self._now()
-        whole = True
-        for key, size in self._index.renewed:
+    async def _segment(self, size: int) -> None:
+        """Open a segment that takes so many bytes. Raises ResourceExhaustedError."""
+        log = self.small.log
+        async with self._room_lock:
+            if log.has_room(size):
+                return
+            need = log.segment_bytes * (1 if log.segments else 2)  # the spare one
+            if not self.files.fits(need):
+                await self.files.load()
+                await self._make_room(need)
+            if log.has_room(size):  # what cleaning opened
+                return
+            if not self.files.fits(need):
+                self.files.refuse(need)
             try:
-                os.utime(self._file(key, size), (now, now))
-            except FileNotFoundError:
-                self._lose(key)
-                whole = False
-        self._index.renewed.clear()
-        return whole
+                with self.folder.errors():
+                    log.open_segment()
+            except ResourceExhaustedError:
+                if not await self._emergency():
+                    raise
+                if not log.has_room(size):
+                    with self.folder.errors():
+                        log.open_segment()
 
-    async def _bury(self, victims: Sequence[tuple[str, int]]) -> None:
-        """Remove the files of evicted entries, without stalling other calls for long."""
-        for count, (key, size) in enumerate(victims):
-            if count % 64 == 63:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-            if self._index.size(key) is not None:  # written again meanwhile
-                continue
-            path = self._file(key, size)
-            with self.folder.errors():
-                if size <= UNLINK_INLINE:
-                    remove(path)
-                else:
-                    await self._bury_large(path)
+    async def _make_room(self, size: int) -> None:
+        """Evict what was used the longest time ago until so many bytes fit, or leases forbid."""
+        before = self.small.log.next_number
+        while not self.files.fits(size):
+            if not await self._evict_oldest(before):
+                return
 
-    async def _bury_large(self, path: str) -> None:
-        grave = self.folder.temporary()
-        try:
-            os.rename(path, grave)
-        except FileNotFoundError:
-            return
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(remove, grave)
+    async def _evict_oldest(self, before: int) -> bool:
+        """Whether something could go, segments below that number among it."""
+        found, oldest = self.small.candidate(before), self.files.oldest()
+        if found is not None and (oldest is None or found.used <= oldest):
+            await self.small.clean(found.segment)
+            return True
+        return oldest is not None and await self.files.evict(EVICT_AT_ONCE) > 0
+
+    async def _emergency(self) -> bool:
+        """The disk is full before the store is: give up what may go. Whether something did."""
+        return await self._evict_oldest(self.small.log.next_number)
 
 
-def _is_cached(descriptor: int, *offsets: int) -> bool:
-    """Whether bytes at these offsets can be read without waiting for the disk (preadv2(2))."""
-    probe = bytearray(1)
+def _is_older(folder: Folder) -> bool:
+    """Whether a directory is of the first layout. Raises UsageError for one of the future."""
     try:
-        return all(os.preadv(descriptor, [probe], at, os.RWF_NOWAIT) == 1 for at in offsets)
-    except OSError:  # not cached, or a file system that cannot tell
+        with open(f"{folder.root}/layout", encoding="ascii", errors="replace") as file:
+            layout = file.read().strip()
+    except FileNotFoundError:
+        if any(os.path.isdir(f"{folder.root}/{function}") for function in HASHERS):
+            return True
+        _write_layout(folder)
         return False
+    if layout != LAYOUT:
+        raise UsageError(
+            f"store directory {folder.root} has layout {layout[:20]!r}, this version writes "
+            f"{LAYOUT}: use the version that made it, or give this one another directory"
+        )
+    return False
 
 
-def _read_whole(descriptor: int, digest: Digest) -> tuple[bytes, Digest]:
-    """A file's bytes and their digest; closes the descriptor."""
-    try:
-        data = os.read(descriptor, digest.size_bytes)
-    finally:
-        os.close(descriptor)
-    return data, digest_of(data, digest.function)
+def _write_layout(folder: Folder) -> None:
+    with folder.errors():
+        temporary = folder.temporary()
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(f"{LAYOUT}\n")
+        os.rename(temporary, f"{folder.root}/layout")

@@ -15,8 +15,9 @@ clock that goes on over restarts).
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from builder.base.digest import EMPTY, Digest
 from builder.base.errors import ResourceExhaustedError
@@ -71,6 +72,7 @@ class Index:
         self._evicted_bytes = 0
         self._lost = 0
         self._refused = 0
+        self.others: Callable[[], int] = lambda: 0  # bytes of the capacity that others take
         self.renewed: list[tuple[str, int]] = []  # (key, size) whose tick changed; owner clears it
 
     def stamp(self, now: float) -> int:
@@ -130,23 +132,31 @@ class Index:
 
     def fits(self, size: int) -> bool:
         """Whether there is room without evicting anything."""
-        return self._used + self._reserved + self._blocks(size) <= self._capacity
+        return self._taken() + self._blocks(size) <= self._capacity
 
     def reserve(self, size: int, now: float) -> list[tuple[str, int]]:
         """Keep room for a write; the keys and sizes that have to be evicted for it, at once.
 
         Raises ResourceExhaustedError when leases forbid it; then nothing is evicted.
         """
-        need = self._used + self._reserved + self._blocks(size) - self._capacity
+        need = self._taken() + self._blocks(size) - self._capacity
         victims: list[tuple[str, int]] = []
         if need > 0:
             victims = self._victims(need, now)
             if sum(self._blocks(blob) for _, blob in victims) < need:
-                self._refused += 1
-                raise ResourceExhaustedError(self._refusal(size, now))
+                self.refuse(size, now)
         self._reserved += self._blocks(size)
         self._evict(victims)
         return victims
+
+    def refuse(self, size: int, now: float) -> NoReturn:
+        """Raises ResourceExhaustedError for a write that leases leave no room for."""
+        self._refused += 1
+        raise ResourceExhaustedError(self._refusal(size, now))
+
+    def smallest_is_above(self, limit: int) -> bool:
+        """Whether no entry has less than `limit` bytes."""
+        return all(entry & SIZE >= limit for entry in self._held.values())
 
     def release(self, size: int) -> None:
         """The end of a reservation, after `add` or instead of it."""
@@ -155,10 +165,20 @@ class Index:
 
     def overflow(self, now: float) -> list[tuple[str, int]]:
         """What has to be evicted to be within the capacity again, as far as leases allow."""
-        need = self._used + self._reserved - self._capacity
+        return self.evict(self._taken() - self._capacity, now)
+
+    def evict(self, need: int, now: float) -> list[tuple[str, int]]:
+        """The oldest, until so many bytes went, as far as leases allow."""
         victims = self._victims(need, now) if need > 0 else []
         self._evict(victims)
         return victims
+
+    def oldest(self, now: float) -> float | None:
+        """When the first one that may go was used, in seconds; None if none may."""
+        entry = next(iter(self._held.values()), None)
+        if entry is None or self._free_at(entry) > now:
+            return None
+        return (entry >> SHIFT) * self._tick_s
 
     def restored(self, found: Iterable[tuple[float, str, int]], now: float) -> Restored:
         """What an earlier process left: (time of last use, key, size), oldest first.
@@ -207,6 +227,9 @@ class Index:
         self._held.move_to_end(key)
         self.renewed.append((key, size))
 
+    def _taken(self) -> int:
+        return self._used + self._reserved + self.others()
+
     def _blocks(self, size: int) -> int:
         return -(-size // self._block) * self._block
 
@@ -229,7 +252,7 @@ class Index:
             self._evicted_bytes += size
 
     def _refusal(self, size: int, now: float) -> str:
-        room = f"{format_size(self._used + self._reserved)} of {format_size(self._capacity)} used"
+        room = f"{format_size(self._taken())} of {format_size(self._capacity)} used"
         if self._blocks(size) > self._capacity:
             return f"a blob of {format_size(size)} is larger than the whole store ({room})"
         oldest = next(iter(self._held.values()), None)

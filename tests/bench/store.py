@@ -6,6 +6,7 @@ other work on the machine counts less; all rounds of one run alternate between s
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -16,17 +17,20 @@ from pathlib import Path
 
 import trio
 
-from builder.base.digest import Digest, digest_of
+from builder.base.digest import digest_of
 from builder.stores.disk import DiskBlobStore
-from builder.stores.index import Index, key_of
+from builder.stores.table import Entry, Table
 
 SMALL = 2048
 BLOBS = 2000
 LARGE = 64 * 1024 * 1024
 PIECE = 1024 * 1024
 ROUNDS = 3
-INDEXED = 100_000
+INDEXED = 1_000_000
 ROOM = 1 << 34
+
+
+READERS_UNDER = 4000  # reads whose slowest hundredth is looked at
 
 
 async def timed(what: Callable[[], Awaitable[object]]) -> float:
@@ -71,8 +75,7 @@ class Bench:
         await self.measure("plain_large_read", lambda: self.plain_large_read(plain))
 
     async def small_write(self, store: DiskBlobStore) -> None:
-        for digest, data in zip(self.digests, self.blobs, strict=True):
-            assert store.put_nowait(digest, data)
+        await _fill(store, self.blobs)
 
     async def small_read(self, store: DiskBlobStore) -> None:
         for digest in self.digests:
@@ -109,8 +112,11 @@ class Bench:
         assert state.hexdigest() == self.large_digest.hash
 
     async def plain_large_read(self, plain: Path) -> None:
+        state = hashlib.sha256()
         with open(f"{plain}/large", "rb", buffering=0) as file:
-            assert sum(len(piece) for piece in iter(lambda: file.read(PIECE), b"")) == LARGE
+            for piece in iter(lambda: file.read(PIECE), b""):
+                state.update(piece)
+        assert state.hexdigest() == self.large_digest.hash
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, LARGE, PIECE):
@@ -118,30 +124,85 @@ class Bench:
 
 
 def memory_per_blob() -> float:
-    """Bytes of memory that the index takes for a blob."""
-    digests = [Digest(f"{number:064x}", 1000 + number) for number in range(INDEXED)]
+    """Bytes of memory that the index takes for each of a million blobs."""
     tracemalloc.start()
-    index = Index(1 << 50, 3600.0, 4096)
-    for digest in digests:
-        index.add(key_of(digest.function, str(digest.hash[:1] + digest.hash[1:])), 1000, 0.0)
+    table = Table(32)
+    for number in range(INDEXED):
+        table.put(hashlib.sha256(b"%d" % number).digest(), Entry(1_000_000_000, 2000, 2056, number))
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return used / INDEXED
 
 
 def start_seconds(root: Path) -> float:
-    """Seconds until a store of `BLOBS` blobs answers for the first time, index not loaded."""
+    """Seconds until a store with a million blobs has opened, read its index and given one."""
     store = DiskBlobStore(root, ROOM)
-    data = [os.urandom(100) for _ in range(BLOBS)]
-    for one in data:
-        store.put_nowait(digest_of(one), one)
+    data = [b"%d" % number for number in range(INDEXED)]
+    trio.run(store.load)
+    trio.run(_fill, store, data)
     store.close()
     started = time.perf_counter()
     again = DiskBlobStore(root, ROOM)
-    assert again.get_nowait(digest_of(data[0])) == data[0]
+    assert trio.run(again.get, digest_of(data[0])) == data[0]
     took = time.perf_counter() - started
+    assert again.snapshot().blobs == INDEXED
     again.close()
     return took
+
+
+async def _fill(store: DiskBlobStore, blobs: list[bytes]) -> None:
+    for data in blobs:
+        digest = digest_of(data)
+        if not store.put_nowait(digest, data):
+            await store.put(digest, data)
+
+
+async def read_p99_under_eviction(root: Path) -> float:
+    """How much slower the slowest hundredth of reads is while a full store takes writes."""
+    now = [1e9]
+    store = DiskBlobStore(root, 64 * 1024 * 1024, 160.0, "none", lambda: now[0])
+    await store.load()
+    keep = [os.urandom(SMALL) for _ in range(500)]
+    await _fill(store, keep)
+    digests = [digest_of(data) for data in keep]
+    fill = [os.urandom(16 * 1024) for _ in range(6000)]
+    names = [digest_of(data) for data in fill]
+
+    async def reads() -> float:
+        took = []
+        for number in range(READERS_UNDER):
+            started = time.perf_counter()
+            await store.get(digests[number % len(digests)])
+            took.append(time.perf_counter() - started)
+        return sorted(took)[-READERS_UNDER // 100]
+
+    async def writes() -> None:
+        for number in itertools.count():
+            now[0] += 0.1
+            await store.put(names[number % len(names)], fill[number % len(fill)])
+
+    async def copies() -> None:  # the same work without eviction: what a plain neighbour costs
+        for number in itertools.count():
+            await trio.lowlevel.checkpoint()
+            digest_of(fill[number % len(fill)])
+
+    async def beside(work: Callable[[], Awaitable[None]]) -> float:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            found = await reads()
+            nursery.cancel_scope.cancel()
+        return found
+
+    idle = min([await beside(copies) for _ in range(ROUNDS)])
+    for name, data in zip(names[:4500], fill, strict=False):
+        now[0] += 0.1
+        await store.put(name, data)
+    await _fill(store, keep)
+    before = store.snapshot().evicted_blobs
+    busy = min([await beside(writes) for _ in range(ROUNDS)])
+    assert store.snapshot().evicted_blobs > before
+    store.close()
+    return busy / idle
 
 
 def run() -> tuple[dict[str, float], dict[str, float]]:
@@ -158,13 +219,14 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
             "large_write_gb_per_s": LARGE / best["large_write"] / 1e9,
             "large_read_gb_per_s": LARGE / best["large_read"] / 1e9,
             "bytes_of_memory_per_blob": memory_per_blob(),
-            "first_answer_seconds": start_seconds(root / "start"),
+            "start_seconds_1m_blobs": start_seconds(root / "start"),
         }
         ratios = {
             "small_write_vs_file": best["plain_small_write"] / best["small_write"],
             "small_read_vs_file": best["plain_small_read"] / best["small_read"],
             "large_write_vs_plain": best["plain_large_write"] / best["large_write"],
             "large_read_vs_plain": best["plain_large_read"] / best["large_read"],
+            "read_p99_under_eviction": trio.run(read_p99_under_eviction, root / "evicting"),
         }
         return figures, ratios
     finally:

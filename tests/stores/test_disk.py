@@ -1,13 +1,10 @@
-"""What is special about blobs on a disk."""
+"""Small blobs in segments beside large ones in files: what holds over kills, damage and age."""
 
 import os
 import random
-import resource
-import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,348 +13,317 @@ import trio
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError, ResourceExhaustedError, UsageError
 from builder.stores.disk import DiskBlobStore
-from builder.stores.scan import scan
+from builder.stores.files import FileBlobStore
+from builder.stores.segment import PLACE
+from tests.stores.conftest import Time
 
 MIB = 1024 * 1024
 HOUR = 3600.0
+ROOM = 64 * MIB
 
 
 @pytest.fixture
 def disk(tmp_path: Path, clock: Callable[[], float]) -> Iterator[DiskBlobStore]:
-    store = DiskBlobStore(tmp_path / "store", 16 * MIB, HOUR, "none", clock)
+    store = DiskBlobStore(tmp_path / "store", ROOM, HOUR, "none", clock)
     yield store
     store.close()
 
 
-def test_a_second_owner_is_refused(disk: DiskBlobStore, tmp_path: Path) -> None:
-    """A directory in use is refused with the process that has it; after close it is free."""
-    with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
-        DiskBlobStore(tmp_path / "store", MIB)
-    disk.close()
-    DiskBlobStore(tmp_path / "store", MIB).close()
+def some(count: int, size: int, seed: int = 1) -> list[bytes]:
+    chance = random.Random(seed)
+    return [chance.randbytes(size) for _ in range(count)]
 
 
-def test_a_directory_that_cannot_be_is_a_usage_error(tmp_path: Path) -> None:
-    """A path below a file is refused with a sentence."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="store directory"):
-        DiskBlobStore(tmp_path / "file" / "store", MIB)
+async def put_all(store: DiskBlobStore, blobs: list[bytes]) -> list[Digest]:
+    digests = [digest_of(data) for data in blobs]
+    for digest, data in zip(digests, blobs, strict=True):
+        await store.put(digest, data)
+    return digests
 
 
-async def test_leftovers_are_removed_at_start(disk: DiskBlobStore, tmp_path: Path) -> None:
-    """Temporaries of a killed process are gone after the next start."""
-    disk.close()
-    left = tmp_path / "store" / "unfinished" / "17"
-    left.write_bytes(b"half")
-    DiskBlobStore(tmp_path / "store", MIB).close()
-    assert not left.exists()
+async def test_small_ones_share_segments_and_large_ones_are_files(disk: DiskBlobStore) -> None:
+    """A hundred small blobs make one segment and no file; a large one is a file to link."""
+    await put_all(disk, some(100, 2000))
+    (large,) = await put_all(disk, some(1, 100_000))
+    names = sorted(os.listdir(f"{disk.folder.root}/segments"))
+    assert [name for name in names if name.endswith(".seg")] == ["00000001.seg"]
+    assert os.stat(disk.path(large)).st_size == 100_000
+    assert disk.files.snapshot().blobs == 1
+    disk.check()
 
 
-async def test_blobs_are_known_before_the_index_is_loaded(
-    disk: DiskBlobStore, tmp_path: Path, clock: Callable[[], float]
+@pytest.mark.parametrize("clean", [True, False])
+async def test_everything_is_known_after_a_restart(
+    disk: DiskBlobStore, tmp_path: Path, clock: Time, clean: bool
 ) -> None:
-    """A new process finds, reads and renews blobs at once, and knows all of them after load."""
-    data = [bytes([n]) * 1000 for n in range(20)]
-    for one in data:
-        await disk.put(digest_of(one), one)
-    disk.close()
-    again = DiskBlobStore(tmp_path / "store", 16 * MIB, HOUR, "none", clock)
-    assert await again.find_missing([digest_of(data[0])]) == []
-    assert await again.get(digest_of(data[1])) == data[1]
-    assert again.snapshot().blobs == 2
+    """With the tables written down or not, blobs, their leases and losses come back the same."""
+    blobs = some(300, 5000)
+    digests = await put_all(disk, blobs)
+    clock.now += HOUR / 2
+    assert await disk.find_missing(digests[:50]) == []
+    disk.small.log.lose("sha256", bytes.fromhex(digests[7].hash))
+    if clean:
+        disk.close()
+    else:
+        disk.small.log.journal.flush()
+        disk.files.close()
+    again = DiskBlobStore(tmp_path / "store", ROOM, HOUR, "none", clock)
+    assert again.absent_nowait("sha256", digests) is None
     await again.load()
-    assert again.snapshot().blobs == 20
+    before, after = disk.small.log.tables["sha256"], again.small.log.tables["sha256"]
+    assert dict(before.items()) == dict(after.items())
+    assert await again.find_missing(digests) == [digests[7]]
+    assert await again.get(digests[299]) == blobs[299]
     again.check()
     again.close()
 
 
-async def test_damage_is_found_put_aside_and_healed(disk: DiskBlobStore, tmp_path: Path) -> None:
-    """A blob whose bytes changed is missing from then on, kept for inspection, and rewritable."""
-    data = b"precious" * 100
-    digest = digest_of(data)
-    await disk.put(digest, data)
+async def test_a_checkpoint_that_is_damaged_is_done_without(
+    disk: DiskBlobStore, tmp_path: Path
+) -> None:
+    """Tables that do not have their check are not believed; the segments tell the same."""
+    digests = await put_all(disk, some(50, 500))
+    disk.close()
+    index = tmp_path / "store" / "segments" / "index"
+    data = bytearray(index.read_bytes())
+    data[len(data) // 2] ^= 1
+    index.write_bytes(data)
+    again = DiskBlobStore(tmp_path / "store", ROOM, HOUR)
+    assert await again.find_missing(digests) == []
+    again.check()
+    again.close()
+
+
+def scribble(disk: DiskBlobStore, digest: Digest, at: int = 0) -> None:
+    """Change a byte of a small blob's record, `at` from the begin of its data."""
+    entry = disk.small.log.tables["sha256"].find(bytes.fromhex(digest.hash))
+    assert entry is not None
+    segment, offset, _ = disk.small.log.where(entry, digest)
+    old = os.pread(segment.descriptor, 1, offset + at)
+    os.pwrite(segment.descriptor, bytes([old[0] ^ 1]), offset + at)
+
+
+async def test_damage_of_a_small_blob_is_found_put_aside_and_healed(disk: DiskBlobStore) -> None:
+    """It is missing from then on, after a restart too, kept for inspection, and rewritable."""
+    (data, *_), (digest, other) = (blobs := some(2, 3000)), await put_all(disk, blobs)
     stamp = disk.stamp()
-    path = Path(disk.path(digest))
-    path.chmod(0o644)
-    path.write_bytes(b"Precious" * 100)
+    scribble(disk, digest)
     with pytest.raises(NotFoundError, match="damaged"):
-        await disk.get(digest)
+        disk.get_nowait(digest)
     assert disk.stamp() != stamp
-    assert await disk.find_missing([digest]) == [digest]
-    assert [p.name for p in (tmp_path / "store" / "quarantine").iterdir()] == [path.name]
+    assert await disk.find_missing([digest, other]) == [digest]
+    assert os.listdir(f"{disk.folder.root}/quarantine") == [f"{digest.hash}-3000"]
+    assert disk.snapshot().lost_blobs == 1
     await disk.put(digest, data)
     assert await disk.get(digest) == data
 
 
-@pytest.mark.parametrize("size", [1000, 3 * MIB])
-async def test_a_blob_that_was_cut_short_is_no_blob(
-    disk: DiskBlobStore, tmp_path: Path, size: int
+async def test_a_damaged_header_hides_nothing_behind_it(
+    disk: DiskBlobStore, tmp_path: Path
 ) -> None:
-    """A truncated file is neither read whole nor taken in by the next start."""
-    data = os.urandom(size)
-    digest = digest_of(data)
-    await disk.put(digest, data)
-    path = Path(disk.path(digest))
-    path.chmod(0o644)
-    os.truncate(path, size - 1)
-    disk.close()
-    again = DiskBlobStore(tmp_path / "store", 16 * MIB)
-    assert await again.find_missing([digest]) == [digest]
-    await again.load()
-    assert not path.exists()
-    again.check()
+    """A start without checkpoint finds the records on both sides of one that is not readable."""
+    digests = await put_all(disk, some(30, 1000))
+    scribble(disk, digests[10], at=-40)  # in the header
+    disk.files.close()
+    again = DiskBlobStore(tmp_path / "store", ROOM, HOUR)
+    assert await again.find_missing(digests) == [digests[10]]
     again.close()
 
 
-async def test_a_large_blob_that_shrinks_while_it_is_known_is_lost(disk: DiskBlobStore) -> None:
-    """Streaming a file that turns out too short ends with an error, not with fewer bytes."""
-    data = os.urandom(3 * MIB)
-    digest = digest_of(data)
-    await disk.put(digest, data)
-    path = disk.path(digest)
-    os.chmod(path, 0o644)
-    os.truncate(path, MIB + 5)
-    with pytest.raises(NotFoundError, match="damaged"):
-        [piece async for piece in disk.read(digest)]
-    assert await disk.find_missing([digest]) == [digest]
-
-
-async def test_a_file_that_somebody_removed_is_missing(disk: DiskBlobStore) -> None:
-    """A blob whose file is gone is not found, and missing from then on."""
-    digest = digest_of(b"here")
-    await disk.put(digest, b"here")
-    os.unlink(disk.path(digest))
-    with pytest.raises(NotFoundError):
-        await disk.get(digest)
-    assert await disk.find_missing([digest]) == [digest]
-
-
-async def test_a_reader_is_never_cut_off(disk: DiskBlobStore, clock: object) -> None:
-    """A blob that is evicted while it is read is read to its end."""
-    data = os.urandom(10 * MIB)
-    digest = digest_of(data)
-    await disk.load()
-    await disk.put(digest, data)
-    other = os.urandom(10 * MIB)
-    async with aclosing(disk.read(digest)) as pieces:
-        parts = [await anext(pieces)]
-        clock.now += 2 * HOUR  # type: ignore[attr-defined]  # the conftest's Time
-        await disk.put(digest_of(other), other)
-        assert await disk.find_missing([digest]) == [digest]
-        parts += [piece async for piece in pieces]
-    assert b"".join(parts) == data
-
-
-async def test_a_full_disk_is_said_so_and_leaves_nothing(disk: DiskBlobStore) -> None:
-    """When the system has no room, the write is refused with a reason and later ones succeed."""
-    data = os.urandom(2 * MIB)
-    digest = digest_of(data)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
-    try:
-        with pytest.raises(ResourceExhaustedError, match="disk that holds"):
-            await disk.put(digest, data)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert disk.snapshot().reserved_bytes == 0
-    assert not os.listdir(f"{disk.folder.root}/unfinished")
-    await disk.put(digest, data)
-    assert await disk.find_missing([digest]) == []
-
-
-async def test_too_much_from_before_is_evicted_after_load(
-    disk: DiskBlobStore, tmp_path: Path, clock: object
+async def test_cleaning_keeps_what_is_promised_and_forgets_the_rest(
+    disk: DiskBlobStore, clock: Time
 ) -> None:
-    """A smaller capacity is kept after the next start's load, oldest first, leases respected."""
-    digests = []
-    for number in range(4):
-        data = bytes([number]) * (MIB - number)
-        digests.append(digest_of(data))
-        await disk.put(digests[-1], data)
-        clock.now += 2 * HOUR if number < 2 else 0  # type: ignore[attr-defined]  # Time
-    disk.close()
-    again = DiskBlobStore(tmp_path / "store", MIB, HOUR, "none", clock)  # type: ignore[arg-type]
-    await again.load()
-    assert sorted(await again.find_missing(digests)) == sorted(digests[:2])
-    again.check()
-    again.close()
+    """Of old segments the leased blobs move and stay readable, the others are evicted."""
+    blobs = some(200, 30_000)
+    digests = await put_all(disk, blobs)  # six segments
+    clock.now += 2 * HOUR
+    kept = digests[::10]
+    assert await disk.find_missing(kept) == []
+    log = disk.small.log
+    for number in sorted(log.segments)[:-1]:
+        await disk.small.clean(log.segments[number])
+    assert not {number for number in log.segments if number < 6}
+    for digest, data in zip(kept, blobs[::10], strict=True):
+        assert await disk.get(digest) == data
+    assert log.evicted > 100
+    disk.check()
 
 
-WRITER = """
-import os, sys, trio
-from pathlib import Path
-from builder.base.digest import Digest, digest_of
-from builder.stores.disk import DiskBlobStore
-
-async def pieces(data):
-    for start in range(0, len(data), 65536):
-        yield data[start:start + 65536]
-
-async def main():
-    store = DiskBlobStore(Path(sys.argv[1]), 1 << 30)
-    async def writer(size):
-        while True:
-            data = os.urandom(size)
-            digest = digest_of(data)
-            await store.write(digest, pieces(data))
-            print(digest.hash, digest.size_bytes, flush=True)
-    async with trio.open_nursery() as nursery:
-        for size in (100, 5000, 200_000, 3_000_000):
-            nursery.start_soon(writer, size)
-trio.run(main)
-"""
+async def test_a_damaged_segment_is_cleaned_with_what_can_be_saved(
+    disk: DiskBlobStore, clock: Time
+) -> None:
+    """Records behind a bad header are moved; the unreadable one is lost and counted."""
+    digests = await put_all(disk, some(60, 30_000))
+    scribble(disk, digests[3], at=-40)
+    log = disk.small.log
+    await disk.small.clean(log.segments[1])
+    assert await disk.find_missing(digests) == [digests[3]]
+    assert log.lost == 1
+    disk.check()
 
 
-def killed_in_mid_write(root: Path, lines: int) -> list[Digest]:
-    """What a writer acknowledged until it was killed, after so many lines of output."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout
-    said = [writer.stdout.readline() for _ in range(lines)]
-    writer.send_signal(signal.SIGKILL)
-    said += writer.stdout.read().splitlines()
-    writer.stdout.close()
-    writer.wait()
-    return [Digest(hash_, int(size)) for hash_, size in map(str.split, said)]
+async def test_text_is_packed_and_noise_is_not(disk: DiskBlobStore) -> None:
+    """Text takes less of the segment than it has bytes, noise as many; both read the same."""
+    text = b"every line is like the one before\n" * 200
+    noise = os.urandom(len(text))
+    for data, smaller in ((text, True), (noise, False)):
+        digest = digest_of(data)
+        await disk.put(digest, data)
+        entry = disk.small.log.tables["sha256"].find(bytes.fromhex(digest.hash))
+        assert entry is not None
+        assert (entry.length < len(data) / 5) == smaller
+        assert await disk.get(digest) == data
 
 
-async def check_all(root: Path, digests: list[Digest]) -> None:
-    store = DiskBlobStore(root, 1 << 30)
-    assert await store.find_missing(digests) == []
-    for digest in digests:
-        assert digest_of(await store.get(digest)) == digest
+async def test_a_directory_of_the_first_layout_is_read(tmp_path: Path, clock: Time) -> None:
+    """Small blobs that are files are found, read and renewed; with the last one the layout ends."""
+    old = FileBlobStore(tmp_path, ROOM, HOUR, "none", clock)
+    blobs = some(20, 1000) + some(1, 200_000)
+    digests = [digest_of(data) for data in blobs]
+    for digest, data in zip(digests, blobs, strict=True):
+        await old.put(digest, data)
+    old.close()
+    store = DiskBlobStore(tmp_path, ROOM, HOUR, "none", clock)
+    absent = digest_of(b"absent")
+    assert await store.find_missing([absent, *digests]) == [absent]
+    assert store.get_nowait(digests[0]) is None
+    assert [await store.get(digest) for digest in digests] == blobs
     await store.load()
+    assert not (tmp_path / "layout").exists()
+    assert await store.size_of("sha256", digests[0].hash) == 1000
+    for digest in digests[:20]:
+        os.unlink(store.files.path(digest))
+    store.close()
+    again = DiskBlobStore(tmp_path, ROOM, HOUR, "none", clock)
+    await again.load()
+    assert (tmp_path / "layout").read_text() == "2\n"
+    assert await again.find_missing(digests) == digests[:20]
+    again.close()
+
+
+def test_a_directory_of_the_future_is_refused(tmp_path: Path) -> None:
+    """A layout that this version does not know is refused with what to do, and not locked."""
+    (tmp_path / "layout").write_text("3\n")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="has layout '3'"):
+            DiskBlobStore(tmp_path, ROOM)
+
+
+async def test_writers_with_fsync_share_a_trip(tmp_path: Path) -> None:
+    """Blobs that are written together with fsync are all there when their writers return."""
+    store = DiskBlobStore(tmp_path, ROOM, HOUR, "data")
+    blobs = some(40, 1000)
+
+    async def write(data: bytes) -> None:
+        await store.put(digest_of(data), data)
+        assert await store.find_missing([digest_of(data)]) == []
+
+    async with trio.open_nursery() as nursery:
+        for data in blobs:
+            nursery.start_soon(write, data)
+    assert all(segment.pending == 0 for segment in store.small.log.segments.values())
     store.check()
     store.close()
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=pytest.mark.slow)])
-def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, rounds: int) -> None:
-    """After kill -9 under load every acknowledged blob is whole, and nothing torn is visible."""
-    chance = random.Random(rounds)
-    acknowledged: list[Digest] = []
-    for _ in range(rounds):
-        acknowledged += killed_in_mid_write(tmp_path / "store", chance.randrange(1, 60))
-        trio.run(check_all, tmp_path / "store", acknowledged)
-        assert scan(str(tmp_path / "store"))[1] == []
-    assert acknowledged
-
-
-async def test_writes_wait_for_the_index_when_room_is_short(
-    disk: DiskBlobStore, tmp_path: Path, clock: object
+async def test_a_full_store_refuses_small_blobs_with_a_reason(
+    disk: DiskBlobStore, clock: Time
 ) -> None:
-    """Before the index is loaded a write that needs eviction loads it first."""
-    old = bytes(3 * MIB)
-    await disk.put(digest_of(old), old)
-    disk.close()
-    clock.now += 2 * HOUR  # type: ignore[attr-defined]  # Time
-    again = DiskBlobStore(tmp_path / "store", 4 * MIB, HOUR, "none", clock)  # type: ignore[arg-type]
-    first, second = os.urandom(2 * MIB), os.urandom(2 * MIB)
-
-    async def chunks(data: bytes) -> AsyncGenerator[bytes, None]:
-        yield data
-
-    for data in (first, second, os.urandom(0)):
-        async with aclosing(chunks(data)) as source:
-            await again.write(digest_of(data), source)
-    with pytest.raises(ResourceExhaustedError, match="promised"):
-        await again.put(digest_of(b"x"), b"x")
-    assert await again.find_missing([digest_of(old)]) == [digest_of(old)]
-    again.check()
-    again.close()
+    """While all is promised a write is refused and says so; when leases end it is taken."""
+    chance = random.Random(3)
+    with pytest.raises(ResourceExhaustedError, match="promised to clients"):
+        for _ in range(2000):
+            data = chance.randbytes(60_000)
+            await disk.put(digest_of(data), data)
+    assert disk.snapshot().used_bytes <= ROOM
+    clock.now += 2 * HOUR
+    await put_all(disk, some(40, 60_000, seed=4))
+    assert disk.snapshot().evicted_blobs > 0
+    disk.check()
 
 
-async def test_records_of_time_are_kept_by_the_files(disk: DiskBlobStore, clock: object) -> None:
-    """Each first use in a tick is written down in the file's modification time."""
-    digest = digest_of(b"data")
-    await disk.put(digest, b"data")
-    path = disk.path(digest)
-    clock.now += HOUR / 2  # type: ignore[attr-defined]  # Time
-    assert await disk.find_missing([digest]) == []
-    assert os.stat(path).st_mtime == clock.now  # type: ignore[attr-defined]  # Time
-    with trio.fail_after(5):
-        await disk.load()
+STEPS = """
+import os, random, signal, sys, trio
+from pathlib import Path
+from builder.base.digest import digest_of
+from builder.stores import small
+from builder.stores.disk import DiskBlobStore
+
+small.CHANGES = 40
+left = int(sys.argv[2])
+
+def counted(real):
+    def call(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+    return call
+
+async def main():
+    now = [1e9]
+    store = DiskBlobStore(Path(sys.argv[1]), 16 << 20, 160.0, "data", lambda: now[0])
+    for name in "pwritev write rename unlink open posix_fallocate fdatasync utime close".split():
+        setattr(os, name, counted(getattr(os, name)))
+    chance = random.Random(1)
+    for number in range(400):
+        data = chance.randbytes(chance.choice([100, 5000, 60_000, 200_000]))
+        digest = digest_of(data)
+        now[0] += 3
+        await store.put(digest, data)
+        sys.stdout.write(f"{digest.hash} {digest.size_bytes} {now[0]}\\n")
+        sys.stdout.flush()
+    store.close()
+trio.run(main)
+"""
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_many_tasks_on_a_small_disk(
-    disk: DiskBlobStore, tmp_path: Path, clock: object, seed: int
-) -> None:
-    """Concurrent writers and readers under constant eviction: promises hold, sums stay right."""
-    disk.close()
-    small = DiskBlobStore(tmp_path / "small", 8 * MIB, 160.0, "none", clock)  # type: ignore[arg-type]
-    chance = random.Random(seed)
-    blobs = [bytes([n]) * chance.choice([100, 5000, 200_000, 1_500_000]) for n in range(60)]
-    digests = [digest_of(data) for data in blobs]
-    kept = refused = 0
-
-    async def chunks(data: bytes) -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(data), 100_000):
-            yield data[start : start + 100_000]
-
-    async def task() -> None:
-        nonlocal kept, refused
-        for _ in range(40):
-            number = chance.randrange(60)
-            clock.now += chance.random() * 8  # type: ignore[attr-defined]  # Time
-            try:
-                async with aclosing(chunks(blobs[number])) as source:
-                    await small.write(digests[number], source)
-                until = clock.now + 160.0  # type: ignore[attr-defined]  # Time
-            except ResourceExhaustedError:
-                refused += 1
-                continue
-            try:
-                data = b"".join([piece async for piece in small.read(digests[number])])
-            except NotFoundError:
-                assert clock.now >= until  # type: ignore[attr-defined]  # Time
-                continue
-            assert data == blobs[number]
-            kept += 1
-
-    await small.load()
-    async with trio.open_nursery() as nursery:
-        for _ in range(6):
-            nursery.start_soon(task)
-    assert kept > 50
-    assert small.snapshot().evicted_blobs > 20
-    assert small.snapshot().reserved_bytes == 0
-    assert not os.listdir(f"{small.folder.root}/unfinished")
-    small.check()
-    small.close()
+def run_until_step(root: Path, step: int) -> tuple[list[tuple[Digest, float]], bool]:
+    """What was acknowledged and when, and whether the process was killed at that step."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, str(root), str(step)], stdout=subprocess.PIPE, text=True
+    )
+    said = [line.split() for line in done.stdout.splitlines() if line.count(" ") == 2]
+    return [(Digest(h, int(size)), float(at)) for h, size, at in said], done.returncode == -9
 
 
-async def test_sizes_are_known_by_hash(
-    disk: DiskBlobStore, tmp_path: Path, clock: Callable[[], float]
-) -> None:
-    """A blob's size is found by its hash, by the next process too."""
-    digest = digest_of(b"data")
-    await disk.put(digest, b"data")
-    assert await disk.size_of("sha256", digest.hash) == 4
-    assert await disk.size_of("blake3", digest.hash) is None
-    disk.close()
-    again = DiskBlobStore(tmp_path / "store", MIB, HOUR, "none", clock)
-    assert await again.size_of("sha256", digest.hash) == 4
-    assert await again.size_of("sha256", "0" * 64) is None
-    again.close()
+async def check_promises(root: Path, said: list[tuple[Digest, float]]) -> None:
+    now = said[-1][1] if said else 1e9
+    store = DiskBlobStore(root, 16 << 20, 160.0, "data", lambda: now)
+    promised = [digest for digest, at in said if at + 160.0 > now]
+    assert await store.find_missing(promised) == []
+    for digest in promised:
+        assert digest_of(await store.get(digest)) == digest
+    await store.load()
+    store.check()
+    assert store.snapshot().lost_blobs == 0
+    store.close()
 
 
-async def test_what_is_lost_while_loading_stays_lost(
-    disk: DiskBlobStore, tmp_path: Path, clock: Callable[[], float], nursery: trio.Nursery
-) -> None:
-    """A blob that turns out damaged while the index is read from the disk is not in it after."""
-    digest = digest_of(b"data" * 100)
-    await disk.put(digest, b"data" * 100)
-    path = Path(disk.path(digest))
-    disk.close()
-    path.chmod(0o644)
-    path.write_bytes(b"Data" * 100)
-    again = DiskBlobStore(tmp_path / "store", MIB, HOUR, "none", clock)
-    nursery.start_soon(again.load)
-    with pytest.raises(NotFoundError, match="damaged"):
-        again.get_nowait(digest)
-    await again.load()
-    assert await again.find_missing([digest]) == [digest]
-    again.check()
-    again.close()
+@pytest.mark.parametrize("part", range(3))
+def test_a_kill_at_any_step_of_a_write_loses_nothing(tmp_path: Path, part: int) -> None:
+    """Killed before any of the system calls of writing, evicting and checkpointing, it is whole."""
+    chance = random.Random(part)
+    steps = [chance.randrange(1, 60), chance.randrange(60, 900), chance.randrange(900, 1100)]
+    for step in steps:
+        root = tmp_path / str(step)
+        said, killed = run_until_step(root, step)
+        assert killed
+        trio.run(check_promises, root, said)
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_step_of_a_write_loses_nothing(tmp_path: Path) -> None:
+    """The same of each of the first steps, one after the other."""
+    for step in range(1, 120):
+        said, killed = run_until_step(tmp_path / str(step), step)
+        assert killed
+        trio.run(check_promises, tmp_path / str(step), said)
+
+
+def test_places_have_room_for_the_largest_segment() -> None:
+    """An offset in the largest segment fits below the segment's number."""
+    from builder.stores.disk import MAX_SEGMENT
+
+    assert MAX_SEGMENT < 1 << PLACE

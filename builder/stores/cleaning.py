@@ -1,0 +1,110 @@
+"""Giving segments back: what is promised moves to the tail, the rest is forgotten.
+
+Theory of operation. A segment is worth cleaning when enough of it is dead or no longer promised.
+Among those the one whose bytes were used the longest time ago goes first, so eviction follows the
+order of use, to a segment's width. Reading happens in a thread, settling in steps of some records
+with other calls in between.
+"""
+
+import os
+from dataclasses import dataclass
+
+import trio
+
+from builder.stores.log import SegmentLog
+from builder.stores.segment import PLACE, WINDOW, Record, Segment, parsed
+
+STEP = 32  # records settled in one go, about 100 us
+WORTH = 2  # a segment is taken in the order of use if 1/WORTH of it may go
+LEAST = 8  # and not at all if less than 1/LEAST of it may
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What could be given back, and when its bytes were used on the average."""
+
+    segment: Segment
+    free_bytes: int
+    used: float
+
+
+def candidate(log: SegmentLog, now: float, before: int) -> Candidate | None:
+    """The segment with a number below `before` to clean next; None when leases forbid it.
+
+    The limit is what makes an end of moving to and fro: what is moved goes to higher numbers.
+    """
+    found = [
+        _judged(log, segment, now)
+        for segment in log.segments.values()
+        if segment.number < before and segment is not log.active and not segment.pending
+    ]
+    worth = [c for c in found if c.free_bytes * WORTH >= c.segment.room]
+    if worth:
+        return min(worth, key=lambda c: c.used)
+    best = max(found, key=lambda c: c.free_bytes, default=None)
+    return None if best is None or best.free_bytes * LEAST < best.segment.room else best
+
+
+def _judged(log: SegmentLog, segment: Segment, now: float) -> Candidate:
+    kept = weighed = live = 0
+    for used, size in segment.ticks.items():
+        live += size
+        weighed += size * used
+        if not log.leases.is_free(used, now):
+            kept += size
+    return Candidate(segment, segment.room - kept, weighed / live if live else 0.0)
+
+
+async def clean(log: SegmentLog, segment: Segment, now: float) -> None:
+    """Empty a segment and give it back. Raises OSError; then it is as good as before."""
+    first = log.next_number if log.active is None else log.active.number
+    at = 0
+    while segment.live_bytes and at < segment.room:
+        segment.readers += 1
+        try:
+            data = await trio.to_thread.run_sync(
+                os.pread, segment.descriptor, min(WINDOW, segment.room - at), at
+            )
+        finally:
+            segment.readers -= 1
+        records, done = parsed(memoryview(data), segment.number, at)
+        for count, record in enumerate(records):
+            if count % STEP == STEP - 1:
+                await trio.lowlevel.checkpoint()
+            _settle(log, segment, record, now)
+        if not done:
+            break
+        at += done
+    if segment.live_bytes:
+        await _forget(log, segment)
+    if log.folder.fsync != "none":  # what was moved has to be as safe as it was
+        for number in range(first, log.next_number):
+            await trio.to_thread.run_sync(os.fdatasync, log.segments[number].descriptor)
+    log.give_back(segment)
+    if not log.spare_bytes:
+        log.keep_spare()
+
+
+def _settle(log: SegmentLog, segment: Segment, record: Record, now: float) -> None:
+    entry = log.table(record.function).find(record.key)
+    if entry is None or entry.place != segment.number << PLACE | record.offset:
+        return
+    if log.leases.is_free(entry.used, now):
+        log.evict(record.function, record.key)
+        return
+    if not log.has_room(len(record.data)):
+        log.open_segment(may_take_spare=True)
+    data = bytes(record.data)
+    _, key, moved = log.append_raw(
+        record.function, record.key, entry.used, entry.size, record.packing, data
+    )
+    log.set(record.function, key, moved)
+
+
+async def _forget(log: SegmentLog, segment: Segment) -> None:
+    """What a damaged segment held and no walk finds: lost."""
+    for function, table in log.tables.items():
+        await trio.lowlevel.checkpoint()
+        held = [key for key, entry in table.items() if entry.place >> PLACE == segment.number]
+        for key in held:
+            log.lose(function, key)

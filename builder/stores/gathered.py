@@ -1,0 +1,37 @@
+"""A write of a small blob that its caller feeds: gathered in memory, stored at once by `put`."""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from builder.base.digest import Digest
+from builder.base.errors import InvalidArgumentError
+
+
+class GatheredUpload:
+    """`put` verifies and stores the whole."""
+
+    def __init__(self, digest: Digest, put: Callable[[Digest, bytes], Awaitable[None]]) -> None:
+        self._digest = digest
+        self._put = put
+        self._data = bytearray()
+        self._open = True
+
+    @property
+    def offset(self) -> int:
+        return len(self._data)
+
+    async def append(self, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if len(self._data) + len(data) > self._digest.size_bytes:
+            raise InvalidArgumentError(f"more bytes came than {self._digest} has")
+        self._data += data
+
+    async def commit(self) -> None:
+        if self._open:
+            self._open = False
+            await self._put(self._digest, bytes(self._data))
+
+    def abort(self) -> None:
+        self._open = False
+        self._data.clear()

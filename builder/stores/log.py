@@ -1,0 +1,263 @@
+"""Small blobs in append-only segments: `{root}/segments/{number}.seg`.
+
+Theory of operation. A write is one `pwritev` at the tail of the active segment, which outlives
+the death of the process; a read is one `preadv` and a hash. The tables in memory say what is
+where; `checkpoint` writes them down now and then, and what came after is found again by walking
+the last segments and by the journal, which holds renewed leases and losses.
+
+Each segment knows how many of its bytes were last used in which tick, so it is known without
+looking how much of it may go. A segment is given back by `cleaning`: what is promised moves to
+the tail, the rest is forgotten. One spare file of a segment's size is always kept, so that there
+is room to move even on a disk that is full.
+"""
+
+import os
+from collections.abc import Sequence
+
+from builder.base.digest import HEX_LENGTHS, Digest, digest_of
+from builder.stores.folder import Folder, remove
+from builder.stores.interface import NamedT
+from builder.stores.journal import DROPPED, RENEWED, Journal
+from builder.stores.leases import Leases
+from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
+from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Segment, header
+from builder.stores.table import Entry, Table
+
+OFFSET = (1 << PLACE) - 1
+
+
+class SegmentLog:
+    """The blobs of at most SMALL bytes. One owner; all methods are synchronous."""
+
+    def __init__(self, folder: Folder, segment_bytes: int, leases: Leases, pack: bool) -> None:
+        self.root = f"{folder.root}/segments"
+        self.folder = folder
+        self.segment_bytes = segment_bytes
+        self.leases = leases
+        self.tables: dict[str, Table] = {}
+        self.segments: dict[int, Segment] = {}
+        self.active: Segment | None = None
+        self.journal = Journal(self.root)
+        self.changes = 0  # since the last checkpoint
+        self.spare_bytes = 0
+        self.next_number = 1
+        self.lost = 0
+        self.evicted = 0
+        self.evicted_bytes = 0
+        self._packer = Packer() if pack else None
+
+    @property
+    def blobs(self) -> int:
+        return sum(table.count for table in self.tables.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """What the segments and the spare one take of the disk."""
+        return sum(segment.room for segment in self.segments.values()) + self.spare_bytes
+
+    def table(self, function: str) -> Table:
+        table = self.tables.get(function)
+        if table is None:
+            table = self.tables[function] = Table(HEX_LENGTHS[function] // 2)
+        return table
+
+    def absent(
+        self, function: str, digests: Sequence[NamedT], limit: int, now: float
+    ) -> tuple[dict[tuple[str, int], NamedT], list[NamedT]]:
+        """Those not here, by (hash, size), and those of `limit` bytes and more, not looked for.
+
+        The leases of the others begin again.
+        """
+        tick = self.leases.tick(now)
+        missing, large, renewed = self.table(function).absent(digests, tick, limit)
+        if renewed:
+            for _, old in renewed:
+                self._moved(old, old._replace(used=tick))
+            self._journal(RENEWED, function, [(key, old, tick) for key, old in renewed])
+        return missing, large
+
+    def find(self, digest: Digest, now: float) -> Entry | None:
+        """The blob's entry, renewed."""
+        table = self.table(digest.function)
+        key = table.key(digest.hash)
+        entry = None if key is None else table.find(key)
+        if key is None or entry is None or entry.size != digest.size_bytes:
+            return None
+        tick = self.leases.tick(now)
+        if entry.used < tick:
+            self.set(digest.function, key, entry._replace(used=tick))
+            self._journal(RENEWED, digest.function, [(key, entry, tick)])
+        return entry
+
+    def size(self, function: str, hash_: str) -> int | None:
+        table = self.table(function)
+        key = table.key(hash_)
+        entry = None if key is None else table.find(key)
+        return None if entry is None else entry.size
+
+    def has_room(self, size: int) -> bool:
+        """Whether a blob of this size fits into the active segment."""
+        most = HEADER.size + 64 + size
+        return self.active is not None and self.active.open_bytes() >= most
+
+    def open_segment(self, may_take_spare: bool = False) -> None:
+        """Begin another segment. Raises OSError when the disk has no room for it."""
+        if not self.spare_bytes:
+            os.makedirs(self.root, exist_ok=True)
+            self.keep_spare()
+        number = self.next_number
+        path = f"{self.root}/{number:08x}.seg"
+        try:
+            room = self._make_file(path)
+        except OSError:
+            if not may_take_spare or not self.spare_bytes:
+                raise
+            os.rename(self._spare_path(), path)
+            room, self.spare_bytes = self.spare_bytes, 0
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if self.folder.fsync == "full":
+            self.folder.sync_name(path)
+        self.next_number += 1
+        self.active = self.segments[number] = Segment(number, path, descriptor, room)
+
+    def keep_spare(self) -> None:
+        """Have one file of a segment's size in store. Raises OSError."""
+        if not self.spare_bytes:
+            self.spare_bytes = self._make_file(self._spare_path())
+
+    def append(self, digest: Digest, data: bytes, now: float) -> tuple[Segment, bytes, Entry]:
+        """Write verified bytes down; `set` makes them the blob. Raises OSError.
+
+        There has to be room in the active segment.
+        """
+        how, stored = (PLAIN, data) if self._packer is None else self._packer.packed(data)
+        key = bytes.fromhex(digest.hash)
+        return self.append_raw(digest.function, key, self.leases.tick(now), len(data), how, stored)
+
+    def append_raw(
+        self, function: str, key: bytes, used: int, size: int, how: int, stored: bytes
+    ) -> tuple[Segment, bytes, Entry]:
+        segment = self.active
+        assert segment is not None
+        number = FUNCTIONS.index(function)
+        start = header(segment.number, number, used, size, how, len(stored))
+        offset = segment.append([start, key, stored])
+        length = len(start) + len(key) + len(stored)
+        return segment, key, Entry(used, size, length, segment.number << PLACE | offset)
+
+    def set(self, function: str, key: bytes, entry: Entry) -> None:
+        """Held from now on, there."""
+        old = self.table(function).put(key, entry)
+        self._moved(old, entry)
+        self.changes += 1
+
+    def put(self, digest: Digest, data: bytes, now: float) -> None:
+        """Append and set."""
+        _, key, entry = self.append(digest, data, now)
+        self.set(digest.function, key, entry)
+
+    def drop(self, function: str, key: bytes) -> Entry | None:
+        """Held no more, for whatever reason."""
+        old = self.table(function).drop(key)
+        self._moved(old, None)
+        self.changes += 1
+        return old
+
+    def lose(self, function: str, key: bytes) -> None:
+        """Promised, and damaged."""
+        old = self.drop(function, key)
+        self.lost += 1
+        if old is not None:
+            self._journal(DROPPED, function, [(key, old, old.used)])
+
+    def evict(self, function: str, key: bytes) -> None:
+        old = self.drop(function, key)
+        if old is not None:
+            self.evicted += 1
+            self.evicted_bytes += old.size
+
+    def read_cached(self, entry: Entry, digest: Digest) -> bytes | None:
+        """The stored bytes if that does not wait for the disk (preadv2(2)). Raises OSError."""
+        segment, offset, stored = self.where(entry, digest)
+        buffer = bytearray(stored)
+        try:
+            if os.preadv(segment.descriptor, [buffer], offset, os.RWF_NOWAIT) == stored:
+                return bytes(buffer)
+        except BlockingIOError:
+            return None
+        return None
+
+    def where(self, entry: Entry, digest: Digest) -> tuple[Segment, int, int]:
+        """(segment, offset of the data in it, its stored bytes)."""
+        before = HEADER.size + len(digest.hash) // 2
+        segment = self.segments[entry.place >> PLACE]
+        return segment, (entry.place & OFFSET) + before, entry.length - before
+
+    def give_back(self, segment: Segment) -> None:
+        """A segment without entries: its file becomes the spare one, or goes. Raises OSError."""
+        assert segment.live_bytes == 0
+        assert segment is not self.active
+        del self.segments[segment.number]
+        segment.gone = True
+        segment.leave()
+        if self.spare_bytes:
+            remove(segment.path)
+        else:
+            os.rename(segment.path, self._spare_path())
+            self.spare_bytes = segment.room
+
+    def close(self) -> None:
+        self.journal.close()
+        for segment in self.segments.values():
+            segment.gone = True
+            segment.leave()
+
+    def check(self) -> None:
+        """Invariants: what the segments count is what the entries say."""
+        ticks: dict[int, dict[int, int]] = {number: {} for number in self.segments}
+        for table in self.tables.values():
+            entries = [entry for _, entry in table.items()]
+            assert len(entries) == table.count
+            for entry in entries:
+                counted = ticks[entry.place >> PLACE]
+                counted[entry.used] = counted.get(entry.used, 0) + entry.length
+        assert ticks == {number: s.ticks for number, s in self.segments.items()}
+
+    def _moved(self, old: Entry | None, new: Entry | None) -> None:
+        """Count an entry where it is now and no more where it was."""
+        if old is not None and (segment := self.segments.get(old.place >> PLACE)) is not None:
+            segment.count(old.used, -old.length)
+        if new is not None:
+            self.segments[new.place >> PLACE].count(new.used, new.length)
+
+    def _journal(self, what: int, function: str, news: list[tuple[bytes, Entry, int]]) -> None:
+        number = FUNCTIONS.index(function)
+        for key, entry, used in news:
+            self.journal.add(what, number, used, entry.place, key)
+        self.changes += len(news)
+        self.journal.flush()
+
+    def _spare_path(self) -> str:
+        return f"{self.root}/spare"
+
+    def _make_file(self, path: str) -> int:
+        """Bytes of a new file that has all its blocks. Raises OSError, and then there is none."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self.segment_bytes)
+        except OSError:
+            remove(path)
+            raise
+        finally:
+            os.close(descriptor)
+        return self.segment_bytes
+
+
+def verified(entry: Entry, digest: Digest, stored: bytes) -> bytes | None:
+    """The blob of these stored bytes; None when they are damaged."""
+    how = PLAIN if len(stored) == entry.size else ZSTD
+    try:
+        data = unpacked(how, stored, entry.size)
+    except ValueError:
+        return None
+    return data if digest_of(data, digest.function) == digest else None

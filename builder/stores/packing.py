@@ -1,0 +1,48 @@
+"""How the bytes of a small blob lie on the disk: as they are, or as one Zstandard frame."""
+
+import zstandard
+
+PLAIN, ZSTD = 0, 1
+LEVEL = 1
+SMALLEST = 512  # bytes below which packing gains less than a block ever could
+GAIN = 8  # a packed blob is at least a 1/GAIN smaller
+
+
+class Packer:
+    """Packs where it pays: text and objects shrink to a third, what is packed already does not.
+
+    A probe of the first kilobytes tells the two apart before all of it is tried.
+    """
+
+    PROBE = 4096
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(LEVEL, write_content_size=True)
+
+    def packed(self, data: bytes) -> tuple[int, bytes]:
+        """(how, the bytes to store)."""
+        if len(data) < SMALLEST:
+            return PLAIN, data
+        if len(data) > 2 * self.PROBE:
+            probe = self._compressor.compress(data[: self.PROBE])
+            if len(probe) > self.PROBE - self.PROBE // GAIN:
+                return PLAIN, data
+        packed = self._compressor.compress(data)
+        if len(packed) > len(data) - len(data) // GAIN:
+            return PLAIN, data
+        return ZSTD, packed
+
+
+_decompressor = zstandard.ZstdDecompressor()
+
+
+def unpacked(how: int, data: bytes | memoryview, size: int) -> bytes:
+    """The blob's bytes, at most `size`. Raises ValueError when they cannot be had."""
+    if how == PLAIN:
+        return bytes(data)
+    if how != ZSTD:
+        raise ValueError(f"unknown packing {how}")
+    try:
+        return _decompressor.decompress(data, max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,174 @@
+"""The small blobs of a disk store: segments, with what waits for the disk done in threads.
+
+Until `load` is done nothing is known, so calls wait for it: about a second for a million blobs.
+With fsync, writers that come together share one trip to the disk (group commit), and a blob is
+there for others only after it.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import trio
+
+from builder.base.digest import Digest
+from builder.stores.checkpoint import Checkpoint, checkpoint, restore
+from builder.stores.cleaning import Candidate, candidate, clean
+from builder.stores.folder import Folder
+from builder.stores.interface import NamedT
+from builder.stores.leases import Leases
+from builder.stores.log import SegmentLog, verified
+from builder.stores.memory import absent
+from builder.stores.quarantine import Quarantine
+from builder.stores.segment import Segment
+from builder.stores.table import Entry
+
+CHANGES = 100_000  # between checkpoints, or a quarter of all
+
+
+class SmallBlobs:
+    """What `DiskBlobStore` does with blobs that fit into a segment."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        quarantine: Quarantine,
+        segment_bytes: int,
+        lease_s: float,
+        pack: bool,
+        now: Callable[[], float],
+    ) -> None:
+        self.log = SegmentLog(folder, segment_bytes, Leases(lease_s), pack)
+        self.loaded = False
+        self._folder = folder
+        self._quarantine = quarantine
+        self._now = now
+        self._loading = trio.Lock()
+        self._checking = trio.Lock()
+        self._dirty: dict[int, Segment] = {}
+        self._syncing = trio.Lock()
+        self._appended = 0
+        self._synced = 0
+
+    def close(self) -> None:
+        """Let go of the directory, with the tables written down for a quick start."""
+        if self.loaded and self.log.changes:
+            try:
+                checkpoint(self.log)
+            except OSError:  # the next start walks the segments instead
+                self.log.journal.flush()
+        self.log.close()
+
+    async def load(self) -> None:
+        """Learn what an earlier process left. Idempotent."""
+        if self.loaded:
+            return
+        async with self._loading:
+            if not self.loaded:
+                latest = self.log.leases.tick(self._now())
+                with self._folder.errors():
+                    await trio.to_thread.run_sync(restore, self.log, latest)
+                self.loaded = True
+
+    def absent(
+        self, function: str, digests: Sequence[NamedT], limit: int
+    ) -> tuple[dict[tuple[str, int], NamedT], list[NamedT]]:
+        """As `SegmentLog.absent`."""
+        return self.log.absent(function, digests, limit, self._now())
+
+    def get_cached(self, digest: Digest) -> bytes | None:
+        """The blob; None when the disk has to be waited for. Raises NotFoundError."""
+        entry = self._find(digest)
+        with self._folder.errors():
+            stored = self.log.read_cached(entry, digest)
+        return None if stored is None else self._checked(entry, digest, stored)
+
+    async def get(self, digest: Digest) -> bytes:
+        while (data := self.get_cached(digest)) is None:
+            entry = self._find(digest)
+            segment, offset, size = self.log.where(entry, digest)
+            segment.readers += 1
+            try:
+                with self._folder.errors():
+                    stored = await trio.to_thread.run_sync(
+                        os.pread, segment.descriptor, size, offset
+                    )
+            finally:
+                segment.readers -= 1
+                segment.leave()
+            if self._find(digest).place == entry.place:  # else it was moved meanwhile
+                return self._checked(entry, digest, stored)
+        return data
+
+    def put_nowait(self, digest: Digest, data: bytes) -> bool:
+        """Verified bytes are stored; False: there is no segment open that takes them."""
+        if not self.log.has_room(len(data)) or self._folder.fsync != "none":
+            return False
+        if self.log.changes > max(CHANGES, self.log.blobs // 4):
+            return False
+        with self._folder.errors():
+            self.log.put(digest, data, self._now())
+        return True
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """As `put_nowait`, on the disk as fsync says. There has to be room."""
+        with self._folder.errors():
+            if self._folder.fsync == "none":
+                self.log.put(digest, data, self._now())
+                return
+            segment, key, entry = self.log.append(digest, data, self._now())
+            segment.pending += 1
+            self._dirty[segment.number] = segment
+            self._appended += 1
+            try:
+                await self._sync(self._appended)
+                self.log.set(digest.function, key, entry)
+            finally:
+                segment.pending -= 1
+
+    async def checkpoint_if_due(self) -> None:
+        """Write the tables down after many changes, other calls going on meanwhile."""
+        if self.log.changes <= max(CHANGES, self.log.blobs // 4) or self._checking.locked():
+            return
+        async with self._checking:
+            with self._folder.errors():
+                one = Checkpoint(self.log)
+                for _ in one.slices():
+                    await trio.lowlevel.checkpoint()
+                await trio.to_thread.run_sync(one.write)
+            one.done()
+
+    def candidate(self, before: int) -> Candidate | None:
+        return candidate(self.log, self._now(), before)
+
+    async def clean(self, segment: Segment) -> None:
+        with self._folder.errors():
+            await clean(self.log, segment, self._now())
+
+    def _find(self, digest: Digest) -> Entry:
+        entry = self.log.find(digest, self._now())
+        if entry is None:
+            raise absent(digest)
+        return entry
+
+    def _checked(self, entry: Entry, digest: Digest, stored: bytes) -> bytes:
+        data = verified(entry, digest, stored)
+        if data is None:
+            self._quarantine.take_bytes(digest, stored)
+            self.log.lose(digest.function, bytes.fromhex(digest.hash))
+            raise self._quarantine.error(digest)
+        return data
+
+    async def _sync(self, appended: int) -> None:
+        """Return when what was appended until then is on the disk."""
+        async with self._syncing:
+            if self._synced >= appended:
+                return
+            upto, dirty = self._appended, list(self._dirty.values())
+            self._dirty.clear()
+            try:
+                for segment in dirty:
+                    await trio.to_thread.run_sync(os.fdatasync, segment.descriptor)
+            except BaseException:
+                self._dirty.update((segment.number, segment) for segment in dirty)
+                raise
+            self._synced = upto

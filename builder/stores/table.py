@@ -1,0 +1,153 @@
+"""Small blobs by hash, packed: about 60 bytes of memory each where a dict of strings takes 236.
+
+Theory of operation. The first two bytes of a hash choose one of 65,536 byte strings, in which
+records of fixed width (hash and Entry) lie in any order; `bytearray.find` looks for a hash at the
+speed of memory. Growing copies one bucket, never the whole. Those that were asked for
+in the present tick are also in a small dict, so a hot existence check is one look-up.
+
+Hashes come as hex because that is how messages carry them; one that is not lower-case hex of the
+right length is not here. Pure: no I/O, no clock.
+"""
+
+import struct
+from binascii import unhexlify
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from builder.stores.interface import NamedT
+
+ENTRY = struct.Struct("<IIIQ")
+BUCKETS = 65536
+FRESH = 32768  # hashes at most in the dict of recent ones, about 5 MB
+NOTHING = bytearray()
+
+
+class Entry(NamedTuple):
+    """When it was last used, the blob's size in bytes, its record's length, and where that lies.
+
+    `used` is the begin of the tick, in seconds since 1970.
+    """
+
+    used: int
+    size: int
+    length: int
+    place: int
+
+
+class Table:
+    """The blobs of one digest function, whose hashes are `width` bytes."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.count = 0
+        self._record = width + ENTRY.size
+        self._buckets: list[bytearray] = [NOTHING] * BUCKETS
+        self._fresh: dict[str, int] = {}  # hex hash: size; used in tick `_tick`
+        self._tick = -1
+
+    def find(self, key: bytes) -> Entry | None:
+        bucket = self._buckets[key[0] << 8 | key[1]]
+        at = self._at(bucket, key)
+        return None if at < 0 else Entry._make(ENTRY.unpack_from(bucket, at + self.width))
+
+    def put(self, key: bytes, entry: Entry) -> Entry | None:
+        """Set an entry; the one that it replaces."""
+        number = key[0] << 8 | key[1]
+        bucket = self._buckets[number]
+        at = self._at(bucket, key)
+        if at >= 0:
+            old = Entry._make(ENTRY.unpack_from(bucket, at + self.width))
+            ENTRY.pack_into(bucket, at + self.width, *entry)
+            return old
+        if bucket is NOTHING:
+            self._buckets[number] = bucket = bytearray()
+        bucket += key + ENTRY.pack(*entry)
+        self.count += 1
+        return None
+
+    def drop(self, key: bytes) -> Entry | None:
+        """Forget an entry; what it was."""
+        bucket = self._buckets[key[0] << 8 | key[1]]
+        at = self._at(bucket, key)
+        if at < 0:
+            return None
+        old = Entry._make(ENTRY.unpack_from(bucket, at + self.width))
+        bucket[at : at + self._record] = bucket[-self._record :]
+        del bucket[-self._record :]
+        self.count -= 1
+        self._fresh.pop(key.hex(), None)
+        return old
+
+    def absent(
+        self, digests: Sequence[NamedT], tick: int, limit: int
+    ) -> tuple[dict[tuple[str, int], NamedT], list[NamedT], list[tuple[bytes, Entry]]]:
+        """Those not here, by (hash, size); those of `limit` bytes and more, which were not looked
+        for; and the entries (key, before) that are used for the first time in this tick.
+
+        `tick` is its begin; the latter's `used` is that when this returns.
+        """
+        if tick != self._tick or len(self._fresh) > FRESH:
+            self._fresh, self._tick = {}, tick
+        fresh = self._fresh
+        missing: dict[tuple[str, int], NamedT] = {}
+        large: list[NamedT] = []
+        renewed: list[tuple[bytes, Entry]] = []
+        for digest in digests:
+            hash_, size = digest.hash, digest.size_bytes
+            if fresh.get(hash_) == size:
+                continue
+            if size >= limit:
+                large.append(digest)
+                continue
+            key = self.key(hash_)
+            entry = None if key is None else self.find(key)
+            if key is None or entry is None or entry.size != size:
+                missing.setdefault((hash_, size), digest)
+                continue
+            fresh[hash_] = size
+            if entry.used < tick:
+                renewed.append((key, entry))
+                self.put(key, entry._replace(used=tick))
+        return missing, large, renewed
+
+    def key(self, hash_: str) -> bytes | None:
+        """The hash in bytes; None unless it is lower-case hex of the right length."""
+        try:
+            key = unhexlify(hash_)
+        except ValueError:
+            return None
+        return key if len(key) == self.width and key.hex() == hash_ else None
+
+    def items(self, start: int = 0, stop: int = BUCKETS) -> Iterator[tuple[bytes, Entry]]:
+        """The entries of these buckets; they may not change meanwhile."""
+        width = self.width
+        for bucket in self._buckets[start:stop]:
+            for at in range(0, len(bucket), self._record):
+                yield (
+                    bytes(bucket[at : at + width]),
+                    Entry._make(ENTRY.unpack_from(bucket, at + width)),
+                )
+
+    def dump(self, start: int, stop: int) -> bytes:
+        """The records of these buckets, for `restore`."""
+        return b"".join(self._buckets[start:stop])
+
+    def restore(self, dumped: bytes) -> None:
+        """Take in records that are not here yet, buckets in their order."""
+        at, end, record = 0, len(dumped), self._record
+        while at < end:
+            number = dumped[at] << 8 | dumped[at + 1]
+            until = at
+            first, second = dumped[at], dumped[at + 1]
+            while until < end and dumped[until] == first and dumped[until + 1] == second:
+                until += record
+            self._buckets[number] = bytearray(dumped[at:until])
+            self.count += (until - at) // record
+            at = until
+
+    def _at(self, bucket: bytearray, key: bytes) -> int:
+        """The offset of a record, -1 if there is none."""
+        at = bucket.find(key)
+        while at > 0 and at % self._record:  # the bytes of a hash across two records
+            at = bucket.find(key, at + 1)
+        return at
