@@ -9,12 +9,13 @@ from functools import partial
 
 import trio
 
-from builder.assembly.figures import Calls, Sources, store_states
+from builder.assembly.figures import Calls, Sources, Stages, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, api_services
 from builder.assembly.stores import Stores, open_stores
+from builder.assembly.wellbeing import Wellbeing
 from builder.assembly.worker import own_platform
 from builder.base.version import VERSION
 from builder.builds.index import Builds
@@ -66,6 +67,7 @@ class Coordinator:
     metrics: Metrics
     builds: Builds
     guard: Guard
+    wellbeing: Wellbeing
     coordinator: str
     reapi: str
     inside: str
@@ -75,10 +77,10 @@ class Coordinator:
 
     def ready(self) -> None:
         self.taking = True
-        self.health.set(True)
+        self.health.set(self.wellbeing.is_ready())
 
     def is_ready(self) -> bool:
-        return self.taking
+        return self.taking and self.wellbeing.is_ready()
 
     def status(self) -> control_pb2.Status:
         return self.control.status(details=False)
@@ -153,6 +155,7 @@ async def open_coordinator(
         )
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
+        wellbeing = Wellbeing(settings, scheduler, hooks.problems)
         control = ControlService(
             scheduler,
             cache,
@@ -160,7 +163,7 @@ async def open_coordinator(
                 VERSION,
                 time.time_ns,
                 hooks.pool,
-                hooks.problems,
+                wellbeing.sentences,
                 hooks.hold,
                 partial(store_states, stores),
             ),
@@ -177,7 +180,9 @@ async def open_coordinator(
         metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)
         full = (("blobs", stores.blobs), ("results", stores.records))
-        metrics.add(Sources(scheduler, cache, full, calls).families)
+        pool, problems = hooks.pool, lambda: wellbeing.problems
+        metrics.add(Sources(scheduler, cache, full, calls, pool, problems).families)
+        scheduler.history.ended = Stages(metrics).observe
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.load)
         made = Coordinator(
@@ -188,6 +193,7 @@ async def open_coordinator(
             metrics,
             builds,
             guard,
+            wellbeing,
             ports.coordinator[0].address,
             ports.reapi[0].address,
             ports.inside,
@@ -197,12 +203,13 @@ async def open_coordinator(
             serve,
             every,
             limits=wire_limits(settings.reapi.limits),
-            hooks=CallHooks(guard.authorize, calls.observe),
+            hooks=CallHooks(guard.authorize, calls.observe, calls.ended),
             upkeep=upkeep_of(settings.reapi.connections),
         )
         for group in ports.groups:
             made.servers.append(await nursery.start(start, group))
         nursery.start_soon(guard.keep_fresh)
+        nursery.start_soon(wellbeing.run, health, lambda: made.taking)
         try:
             yield made
         finally:

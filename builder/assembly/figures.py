@@ -1,20 +1,28 @@
 """The service's figures for Prometheus: snapshots become families when somebody scrapes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from builder.assembly.stores import Stores
+from builder.assembly.telling import STAGES, between, seconds
 from builder.base.errors import Code
 from builder.reapi.pb import control_pb2
+from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
+from builder.reapi.pb.workers_pb2 import ExecutionProof
 from builder.schedule.counters import Counters
+from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
+from builder.server.control import platform_of
 from builder.server.execution import CacheFigures
 from builder.server.scheduler import Scheduler
 from builder.stores.index import Occupancy
-from builder.telemetry.metrics import Family
+from builder.telemetry.metrics import Family, Metrics
+from builder.telemetry.wellbeing import COMPONENTS, Problem
+from builder.wire.frames import ErrorCode
 
+MOST_PLATFORMS = 20
 WORKER_STATES = ("idle", "busy", "draining", "away")
 NONE: tuple[str, ...] = ()
 Values = dict[tuple[str, ...], float]
@@ -33,6 +41,11 @@ class Calls:
         self._names = {path: path.strip("/").replace("/", ".") for path in paths}
         self._ended: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._sent_away: defaultdict[int, int] = defaultdict(int)
+
+    def ended(self, code: int) -> None:
+        """For `net.serving.Hooks`: a connection broke the protocol or a limit."""
+        self._sent_away[code] += 1
 
     def observe(self, path: str, code: int, seconds: float) -> None:
         """For `net.serving.Hooks`. A path that is not served counts as `other`: labels stay few."""
@@ -47,6 +60,14 @@ class Calls:
         yield Family(
             "builder_rpc_seconds_total", "Seconds in RPCs.", "counter", seconds, ("method",)
         )
+        away: Values = {(_error_name(c),): float(n) for c, n in self._sent_away.items()}
+        yield Family(
+            "builder_connections_sent_away_total",
+            "Connections that broke the protocol or a limit, by HTTP/2 error code.",
+            "counter",
+            away,
+            ("code",),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,8 @@ class Sources:
     cache: CacheFigures
     stores: Sequence[tuple[str, Occupied]]
     calls: Calls
+    pool: Callable[[], control_pb2.PoolState]
+    problems: Callable[[], Sequence[Problem]]
 
     def families(self) -> Iterator[Family]:
         snapshot = self.scheduler.snapshot()
@@ -64,6 +87,8 @@ class Sources:
         yield from _queue(snapshot)
         yield from _stores({name: store.snapshot() for name, store in self.stores})
         yield from self.calls.families()
+        yield from _pool(self.pool())
+        yield _health(self.problems())
 
 
 def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
@@ -112,6 +137,72 @@ def _queue(snapshot: Snapshot) -> Iterator[Family]:
     busy = sum(worker.held for worker in snapshot.workers)
     yield Family("builder_slots", "Slots of all workers.", "gauge", {NONE: float(slots)})
     yield Family("builder_slots_busy", "Slots taken.", "gauge", {NONE: float(busy)})
+    used = busy / slots if slots else 0.0
+    yield Family("builder_utilization_ratio", "Busy slots of all.", "gauge", {NONE: used})
+    yield from _lanes(snapshot)
+
+
+def _lanes(snapshot: Snapshot) -> Iterator[Family]:
+    """The longest queues by platform; the rest of them together, so that labels stay few."""
+    waiting: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    lanes = sorted(snapshot.lanes, key=lambda lane: -lane.waiting)
+    for number, lane in enumerate(lanes):
+        platform = platform_of(lane) if number < MOST_PLATFORMS else "other"
+        reason = ReasonCode.ALL_BUSY if lane.workers else ReasonCode.NO_WORKER
+        waiting[platform, reason.value] += lane.waiting
+    labels = ("platform", "reason")
+    yield Family("builder_queue_actions", "Actions in queues.", "gauge", waiting, labels)
+
+
+def _pool(pool: control_pb2.PoolState) -> Iterator[Family]:
+    """Nothing where there is no pool."""
+    if not pool.maximum:
+        return
+    names = ("ready", "starting", "leaving", "desired", "minimum", "maximum")
+    sizes: Values = {(name,): float(getattr(pool, name)) for name in names}
+    yield Family(
+        "builder_pool_workers",
+        "Sizes of the pool.",
+        "gauge",
+        sizes,
+        ("size",),
+    )
+    load, trend = {NONE: pool.predicted_load}, {NONE: pool.trend}
+    yield Family("builder_pool_predicted_load_ratio", "Of the ready slots.", "gauge", load)
+    yield Family("builder_pool_load_trend_ratio", "Of the load, per sample.", "gauge", trend)
+
+
+def _health(problems: Sequence[Problem]) -> Family:
+    ill = [problem.component for problem in problems]
+    values: Values = {(name,): float(name not in ill) for name in COMPONENTS}
+    return Family("builder_healthy", "1 where nothing is wrong.", "gauge", values, ("component",))
+
+
+def _error_name(code: int) -> str:
+    return ErrorCode(code).name if code in set(ErrorCode) else "other"
+
+
+class Stages:
+    """Histograms of what actions spent their time on, from the metadata of their results."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        stage, sandbox = "builder_stage_seconds", "builder_sandbox_seconds"
+        self._stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
+        self._sandbox = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
+
+    def observe(self, response: bytes) -> None:
+        """Of a serialized ExecuteResponse that a worker has sent."""
+        metadata = ExecuteResponse.FromString(response).result.execution_metadata
+        if not metadata.worker:
+            return
+        for name, start, end in STAGES:
+            took_s = between(getattr(metadata, start), getattr(metadata, end))
+            self._stages.labels(name).observe(took_s)
+        proof = ExecutionProof()
+        for any_ in metadata.auxiliary_metadata:
+            if any_.Unpack(proof):
+                self._sandbox.labels("setup").observe(seconds(proof.setup))
+                self._sandbox.labels("cleanup").observe(seconds(proof.cleanup))
 
 
 def store_states(stores: Stores) -> list[control_pb2.StoreState]:

@@ -39,6 +39,7 @@ STALLED = 1024  # unsent buffers above which nothing more is read: the peer does
 
 Authorize = Callable[[Context], None]
 Observe = Callable[[str, int, float], None]
+Ended = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ class Hooks:
 
     `authorize` raises a StatusError to refuse it; for calls of one connection that have the very
     same headers it is asked once. `observe` gets the path, the gRPC code and the seconds that it
-    took.
+    took. `ended` gets the HTTP/2 error code of each connection that broke the protocol or a limit.
     """
 
     authorize: Authorize | None = None
     observe: Observe | None = None
+    ended: Ended = lambda _code: None
 
 
 class ServerLink:
@@ -62,6 +64,7 @@ class ServerLink:
         self.peer = peer
         self._authorize = hooks.authorize
         self._observe = hooks.observe
+        self._ended = hooks.ended
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_started = False
@@ -159,7 +162,11 @@ class ServerLink:
             case PingAcknowledged(opaque=b"draining"):
                 self.finish_drain()
             case ConnectionEnded(code, text):
-                log.info("%s was sent away: %s (%s)", self.peer.address, text, code)
+                self._sent_away(code, text)
+
+    def _sent_away(self, code: int, text: str) -> None:
+        self._ended(code)
+        log.info("%s was sent away: %s (%s)", self.peer.address, text, code)
 
     # ---- calls with a task
 

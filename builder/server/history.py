@@ -5,7 +5,7 @@ to a number and up to the bytes of their results; those are the same objects tha
 keeps for clients that come back, so most of them cost nothing more. Times are trio's seconds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
@@ -51,7 +51,10 @@ class Record:
 
 
 class History:
-    """One owner; every method returns at once. `version` grows with each change."""
+    """One owner; every method returns at once. `version` grows with each change.
+
+    `ended` hears of each result that a worker has sent, once.
+    """
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
@@ -59,6 +62,8 @@ class History:
         self._records: dict[str, Record] = {}  # the oldest first
         self._size_bytes = 0
         self.version = 0
+        self.ended: Callable[[bytes], None] = lambda _response: None
+        self._last_response = b""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -109,6 +114,9 @@ class History:
         self.version += 1
         record.ending = ending
         self._size_bytes += len(ending.response)
+        if ending.response and ending.response is not self._last_response:
+            self._last_response = ending.response  # operations that shared a run have one
+            self.ended(ending.response)
         self._trim()
 
     def _add(self, record: Record) -> None:

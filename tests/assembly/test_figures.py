@@ -1,0 +1,133 @@
+"""The coordinator's figures: complete, well named, bounded."""
+
+import re
+import shutil
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from builder.assembly.figures import MOST_PLATFORMS, Calls, Sources, Stages
+from builder.reapi.pb import control_pb2, workers_pb2
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.execution import CacheFigures
+from builder.telemetry.metrics import Metrics
+from builder.telemetry.wellbeing import Problem
+from tests.server.farm import LINUX, Farm, farming
+
+POOL = control_pb2.PoolState(
+    minimum=1, maximum=4, desired=3, ready=2, starting=1, predicted_load=0.8, trend=0.1
+)
+UNITS = ("_total", "_seconds", "_bytes", "_ratio")
+THINGS = {
+    "builder_actions",
+    "builder_workers",
+    "builder_slots",
+    "builder_slots_busy",
+    "builder_queue_actions",
+    "builder_pool_workers",
+    "builder_healthy",
+    "builder_store_entries",
+}
+
+
+def exposed(farm: Farm) -> Metrics:
+    metrics = Metrics()
+    calls = Calls(["/a.B/C"])
+    calls.observe("/a.B/C", 0, 0.5)
+    calls.observe("/evil/" + "x" * 100, 12, 0.5)
+    calls.ended(11)
+    calls.ended(4000)
+    problems = (Problem("disk", "full", True),)
+    stores = (("blobs", farm.blobs),)
+    source = Sources(
+        farm.scheduler, CacheFigures(hits=2), stores, calls, lambda: POOL, lambda: problems
+    )
+    metrics.add(source.families)
+    farm.scheduler.history.ended = Stages(metrics).observe
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(metrics.expose().decode())
+        for sample in family.samples
+    }
+
+
+async def test_figures_of_calls_pool_and_health() -> None:
+    """Unknown paths and codes share one label: a client cannot make new ones."""
+    async with farming() as farm:
+        found = samples(exposed(farm))
+    assert found["builder_rpcs_total", ("OK", "a.B.C")] == 1
+    assert found["builder_rpcs_total", ("UNIMPLEMENTED", "other")] == 1
+    assert found["builder_connections_sent_away_total", ("ENHANCE_YOUR_CALM",)] == 1
+    assert found["builder_connections_sent_away_total", ("other",)] == 1
+    assert found["builder_pool_workers", ("desired",)] == 3
+    assert found["builder_pool_predicted_load_ratio", ()] == 0.8
+    assert found["builder_healthy", ("disk",)] == 0
+    assert found["builder_healthy", ("memory",)] == 1
+
+
+async def test_queues_by_platform_and_reason_are_bounded() -> None:
+    """Clients choose platforms; the longest queues are told, the rest is one."""
+    async with farming(pools=()) as farm:
+        metrics = exposed(farm)
+        streams = [
+            farm.execute(await farm.put_action(str(n), platform={**LINUX, "n": str(n)}))
+            for n in range(MOST_PLATFORMS + 5)
+        ]
+        async with AsyncExitStack() as stack:
+            for stream in streams:
+                await (await stack.enter_async_context(stream)).next()
+            queues = {k: v for k, v in samples(metrics).items() if k[0] == "builder_queue_actions"}
+    assert sum(queues.values()) == MOST_PLATFORMS + 5
+    assert len(queues) <= MOST_PLATFORMS + 1
+
+
+async def test_stages_are_observed_once_for_each_run() -> None:
+    """Two clients that share a run have one result."""
+    async with farming() as farm, farm.worker() as worker:
+        metrics = exposed(farm)
+        response = pb.ExecuteResponse(result=pb.ActionResult())
+        metadata = response.result.execution_metadata
+        metadata.worker = "w1"
+        metadata.execution_start_timestamp.FromSeconds(10)
+        metadata.execution_completed_timestamp.FromSeconds(12)
+        proof = workers_pb2.ExecutionProof()
+        proof.setup.FromMilliseconds(20)
+        metadata.auxiliary_metadata.add().Pack(proof)
+        action = await farm.put_action("one")
+        async with farm.execute(action) as one, farm.execute(action) as two:
+            lease = await worker.granted()
+            await worker.finish(lease.lease_id, response)
+            await one.result()
+            await two.result()
+        found = samples(metrics)
+    assert found["builder_stage_seconds_sum", ("execution",)] == 2
+    assert found["builder_stage_seconds_count", ("execution",)] == 1
+    assert found["builder_sandbox_seconds_sum", ("setup",)] == 0.02
+
+
+async def test_names_follow_prometheus_rules() -> None:
+    """Counters end in _total, the others in a base unit or are things that are counted."""
+    async with farming() as farm:
+        text = exposed(farm).expose().decode()
+    kinds = dict(re.findall(r"^# TYPE (builder_\S+) (\S+)$", text, re.MULTILINE))
+    helps = set(re.findall(r"^# HELP (builder_\S+) \S", text, re.MULTILINE))
+    assert set(kinds) == helps
+    for name, kind in kinds.items():
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert name.endswith(UNITS) or name in THINGS, name
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (prometheus) is not here")
+async def test_promtool_finds_nothing() -> None:
+    async with farming() as farm:
+        text = exposed(farm).expose()
+    done = await trio.run_process(
+        ["promtool", "check", "metrics"], stdin=text, capture_stderr=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
