@@ -20,8 +20,9 @@ class Job:
 
     `action` is the message when the asker has it; otherwise it is read from the store.
     `queued_ns` is the asker's wall clock, 0 when there was no queue. `timeout_s` is what holds
-    in the end (the action's own, the server's default or its maximum); None is no limit. `began`
-    hears of the directory in which `stdout` and `stderr` grow.
+    in the end (the action's own, the server's default or its maximum); None is no limit. `client`
+    is who asked, as far as it said, and is kept with the result. `began` hears of the directory
+    in which `stdout` and `stderr` grow.
     """
 
     digest: Digest
@@ -30,6 +31,7 @@ class Job:
     attempt: int = 1
     timeout_s: float | None = None
     absolute_links: bool = False
+    client: pb.RequestMetadata | None = None
     began: Callable[[str], None] = field(default=lambda _scratch: None, compare=False)
 
 

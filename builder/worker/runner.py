@@ -198,6 +198,8 @@ class ActionRunner:
         virtual = result.execution_metadata.virtual_execution_duration
         virtual.FromNanoseconds(round(done.usage.wall_s * 1e9))
         result.execution_metadata.auxiliary_metadata.add().Pack(proof(done, job.attempt))
+        if job.client is not None and job.client.ByteSize():
+            result.execution_metadata.auxiliary_metadata.add().Pack(job.client)
         kind = "not hermetic"
         if is_hermetic(done.guarantees):
             kind = "hermetic"

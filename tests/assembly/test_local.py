@@ -10,6 +10,7 @@ from builder.base.digest import HASHERS, Digest, digest_of
 from builder.base.errors import Code
 from builder.config.settings import Settings
 from builder.net.channel import Channel
+from builder.net.rpc import Metadata
 from builder.reapi.digests import NUMBERS, to_proto
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.reapi.pb import operations_pb2, wrappers_pb2
@@ -34,12 +35,14 @@ async def execute(
     return await finished(channel, job.digest)
 
 
-async def finished(channel: Channel, action: Digest) -> pb.ExecuteResponse:
+async def finished(
+    channel: Channel, action: Digest, metadata: Metadata | None = None
+) -> pb.ExecuteResponse:
     request = pb.ExecuteRequest(
         action_digest=to_proto(action), digest_function=NUMBERS[action.function]
     ).SerializeToString()
     operation = operations_pb2.Operation()
-    async with channel.stream(EXECUTE) as call:
+    async with channel.stream(EXECUTE, metadata=metadata) as call:
         await call.send(request)
         await call.done_sending()
         while (data := await call.receive()) is not None:
@@ -202,3 +205,26 @@ async def test_absolute_symlinks_by_configuration(tmp_path: Path) -> None:
                     assert response.result.stdout_raw == b"/etc/hostname\n"
                 else:
                     assert response.status.code == Code.INVALID_ARGUMENT
+
+
+async def test_who_asked_is_kept_with_the_result(tmp_path: Path) -> None:
+    """The whole RequestMetadata, in the answer and in the action cache."""
+    client = pb.RequestMetadata(
+        tool_details=pb.ToolDetails(tool_name="bazel", tool_version="7"),
+        action_id="a",
+        tool_invocation_id="i",
+        correlated_invocations_id="c",
+        action_mnemonic="CppCompile",
+        target_id="//t",
+        configuration_id="k8",
+    )
+    header = {"build.bazel.remote.execution.v2.requestmetadata-bin": client.SerializeToString()}
+    with trio.fail_after(60):
+        async with local_service(settings(tmp_path)) as address, Channel(address) as channel:
+            job = await put_action(RemoteBlobStore(channel), shell("true"), {})
+            for headers, cached in ((header, False), (None, True)):
+                response = await finished(channel, job.digest, headers)
+                assert response.cached_result is cached
+                kept = pb.RequestMetadata()
+                assert response.result.execution_metadata.auxiliary_metadata[1].Unpack(kept)
+                assert kept == client
