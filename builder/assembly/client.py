@@ -52,7 +52,8 @@ class Request:
 
     `arguments`: the command line itself, when the same one may be answered by a receipt of this
     build the next time; `read` are the files that it was read from, by absolute path.
-    `listening`: who hears of it, and where its lines go.
+    `listening`: who hears of it, and where its lines go. `fresh` are targets that run
+    whatever the cache holds.
     """
 
     targets: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Request:
     started: float = field(default_factory=time.monotonic)
     arguments: tuple[str, ...] | None = None
     read: tuple[str, ...] = ()
+    fresh: frozenset[str] = frozenset()
     listening: Listening = field(default_factory=lines)
 
 
@@ -160,7 +162,7 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
         # One for the whole build, since files go from one place to the other; here takes them all.
         function = places[AWAY].function if AWAY in places else "sha256"
         workspace = Workspace(plan.root, plan.graph, function, plan.walker)
-        choices = Choices(platform(), request.use_cache, function)
+        choices = Choices(platform(), request.use_cache, function, request.fresh)
         builders = {
             kind: TargetBuilder(place, workspace, console, choices)
             for kind, place in places.items()

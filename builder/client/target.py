@@ -71,11 +71,16 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Of the whole build. `platform` says what kind of machine its results are for."""
+    """Of the whole build. `platform` says what kind of machine its results are for; `fresh` are
+    targets that are run whatever the cache holds."""
 
     platform: tuple[tuple[str, str], ...] = ()
     use_cache: bool = True
     function: str = "sha256"
+    fresh: frozenset[str] = frozenset()
+
+    def uses_cache(self, target: Target) -> bool:
+        return self.use_cache and target.name not in self.fresh
 
 
 def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes = b"") -> Step:
@@ -161,7 +166,7 @@ class TargetBuilder:
         self.workspace.history.note(target.name, prepared.action.hash, notes, **how)
 
     async def _from_cache(self, target: Target, prepared: Prepared) -> Built | None:
-        if not (target.cache and self.choices.use_cache):
+        if not (target.cache and self.choices.uses_cache(target)):
             return None
         place = self.place
         result = await patient(lambda: place.results.lookup(place.instance, prepared.action))
@@ -218,7 +223,7 @@ class TargetBuilder:
             action=prepared.action,
             target=target.name,
             priority=int(target.priority),
-            skip_cache_lookup=again or not self.choices.use_cache,
+            skip_cache_lookup=again or not self.choices.uses_cache(target),
         )
         tries = 0
         while True:
