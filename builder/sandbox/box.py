@@ -14,7 +14,8 @@ import time
 
 from builder.sandbox import link, report
 from builder.sandbox.kernel import identity, mounts, signals
-from builder.sandbox.kernel.groups import Group, Groups
+from builder.sandbox.kernel.fanotify import Watch
+from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.worktree import WorkTrees
 from builder.sandbox.limits import Cpus, borne
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
 MAKING, READY, RUNNING, ENDING, GONE = "making", "ready", "running", "ending", "gone"
 END = b"K"
+AUDIT, CHEAP, FULL = "audit", "cheap", "full"
 LOOK_S = 2.0
 BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
 
@@ -34,12 +36,20 @@ BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is
 class Host:
     """What all boxes of a broker share."""
 
-    def __init__(self, groups: Groups, trees: WorkTrees, janitor: Janitor) -> None:
+    def __init__(
+        self, groups: Groups, trees: WorkTrees, janitor: Janitor, places: list[str]
+    ) -> None:
+        self.places = places  # of a sandbox's own mounts
         self.groups = groups
         self.trees = trees
         self.janitor = janitor
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self.cpus = Cpus(sorted(os.sched_getaffinity(0)))
+
+
+def new_file(directory: str, name: str, flags: int = 0) -> int:
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.open(os.path.join(directory, name), flags, 0o600)
 
 
 class Box:
@@ -62,6 +72,7 @@ class Box:
         self.overdue = False
         self.setup_us = 0
         self.outcome: report.Report | None = None
+        self.watch: Watch | None = None
 
     def order(self) -> "tuple[int, ...]":
         """The descriptors that its init is born with: its link, and the entrances to its groups."""
@@ -82,14 +93,15 @@ class Box:
         try:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self.root = os.open(".", flags, dir_fd=tree)
-            self._attach(tree)
+            self._attach(tree, wish)
         finally:
             os.close(tree)
         outputs: list[int] = []
         try:
-            for name in ("stdout", "stderr"):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                outputs.append(os.open(os.path.join(wish["scratch"], name), flags, 0o600))
+            outputs.append(new_file(wish["scratch"], "stdout"))
+            outputs.append(new_file(wish["scratch"], "stderr"))
+            if wish["audit"] == FULL:
+                outputs.append(new_file(wish["scratch"], AUDIT, os.O_APPEND))
             link.send(self.sock, job, tuple(outputs))
         finally:
             for fd in outputs:
@@ -101,10 +113,15 @@ class Box:
         if job["wall_s"] is not None:
             self.deadline = now + job["wall_s"] + job["grace_s"] + BACKSTOP_S
 
-    def _attach(self, tree: int) -> None:
+    def _attach(self, tree: int, wish: "Mapping[str, Any]") -> None:
+        if wish["audit"] == CHEAP:
+            records = new_file(wish["scratch"], AUDIT, os.O_APPEND)
+            self.watch = Watch(records, pid_of(self.pidfd))
         identity.set_namespace(self._view, identity.CLONE_NEWNS)
         try:
             mounts.attach(tree, WORK_TREE)
+            if self.watch is not None:
+                self.watch.mark(self._host.places)
         finally:
             identity.set_namespace(self._host.own_view, identity.CLONE_NEWNS)
 
@@ -123,6 +140,8 @@ class Box:
         except struct.error:
             self.outcome = None
         self.state = ENDING
+        if self.watch is not None:
+            self.watch.finish()
         self.kill()
 
     def memory_event(self) -> None:
@@ -157,9 +176,14 @@ class Box:
     def usage(self) -> "Mapping[str, int]":
         return self._group.usage()
 
+    @property
+    def audit_event(self) -> int:
+        return -1 if self.watch is None else self.watch.fd
+
     def descriptors(self) -> list[int]:
         """What the loop watches."""
-        return [fd for fd in (self.sock.fileno(), self.pidfd, self.oom_event) if fd >= 0]
+        fds = (self.sock.fileno(), self.pidfd, self.oom_event, self.audit_event)
+        return [fd for fd in fds if fd >= 0]
 
     def destroy(self) -> None:
         """Let go of everything; its processes must have gone. The groups go last."""
@@ -167,6 +191,9 @@ class Box:
         self._let_go()
         self.sock.close()
         self.far_end.close()
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         for name in ("pidfd", "_view", "oom_event", "root"):
             if getattr(self, name) >= 0:
                 self._host.janitor.close(getattr(self, name))

@@ -23,7 +23,7 @@ from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
 from builder.sandbox.kernel.worktree import WorkTrees
-from builder.sandbox.plan import USER_ID
+from builder.sandbox.plan import USER_ID, own_places, template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -216,6 +216,8 @@ class Broker:
             self._gone(box)
         elif fd == box.oom_event:
             box.memory_event()
+        elif fd == box.audit_event and box.watch is not None:
+            box.watch.drain()
         else:
             packet, fds = link.receive_packet(box.sock)
             self._heard(box, packet, fds)
@@ -313,7 +315,9 @@ def main() -> int:
         owner = config["uid"] if os.getuid() == ROOT else None
         trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
         forks = start_zygote(service, config)
-        broker = Broker(service, forks, Host(groups, trees, Janitor()), config["ready"])
+        places = own_places(template(config["read_only"]))
+        host = Host(groups, trees, Janitor(), places)
+        broker = Broker(service, forks, host, config["ready"])
         link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))
         broker.run()
     except (OSError, SetupError, StartError) as error:

@@ -19,6 +19,7 @@ import select
 import time
 
 from builder.sandbox import link, plan
+from builder.sandbox.auditor import Auditor
 from builder.sandbox.kernel import identity, signals
 from builder.sandbox.kernel.perform import Prepared, SetupError
 from builder.sandbox.kernel.seccomp import Filter
@@ -178,6 +179,7 @@ class Action:
         signals.signal(signals.SIGCHLD, signals.nothing)
         signals.set_wakeup_fd(wake)
         self._report = Report()
+        self._auditor = Auditor(fds[2]) if job["audit"] else None
         self._pid = 0
         self._running = False
         self._deadline: float | None = None
@@ -194,6 +196,8 @@ class Action:
         else:
             self._watch(started)
         ended = time.monotonic()
+        if self._auditor is not None:
+            self._auditor.finish()
         self._sweep()
         self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
         self._report.wall_us = int((ended - started) * 1e6)
@@ -219,8 +223,11 @@ class Action:
         environment = dict(self._job["environment"])
         argv = self._job["argv"]
         out, err = self._streams
+        program = find_program(argv[0], environment)
+        if self._auditor is not None:
+            self._auditor.starts(program)
         self._pid = os.posix_spawn(
-            find_program(argv[0], environment),
+            program,
             argv,
             environment,
             file_actions=[

@@ -40,6 +40,47 @@ class Outcome(Enum):
     NOT_STARTED = "not-started"  # no such program, not executable: exit code 127 or 126
 
 
+class AuditLevel(Enum):
+    """How much of what an action uses is written down."""
+
+    CHEAP = "cheap"  # what is opened, executed and written, by fanotify; for root only
+    FULL = "full"  # also names that are only looked for, existing or not, and connects
+
+
+class NameClass(Enum):
+    INPUT = "input"
+    OUTPUT = "output"
+    TEMPORARY = "temp"
+    SYSTEM = "system"
+    OUTSIDE = "outside"  # of all that the action has declared
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`name` is a path inside the sandbox, or an address; `use` is read, write, execute, look or
+    connect; `there` is whether it existed before."""
+
+    name: str
+    use: str
+    kind: NameClass
+    program: str
+    there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Each use of each name by each program, once. `complete` is whether nothing is missing."""
+
+    level: AuditLevel
+    complete: bool
+    accesses: tuple[Access, ...]
+
+    @property
+    def outside(self) -> tuple[Access, ...]:
+        """What the action did not declare."""
+        return tuple(one for one in self.accesses if one.kind is NameClass.OUTSIDE)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """None is no limit. Wall time counts from the program's start; after it SIGTERM, then,
@@ -74,6 +115,8 @@ class SandboxSpec:
     network: Network = Network.NONE
     limits: Limits = field(default_factory=Limits)
     required: frozenset[str] = frozenset()  # guarantees without which it must not run
+    audit: AuditLevel | None = None
+    outputs: tuple[str, ...] = ()  # relative to the work tree; only an audit asks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +150,7 @@ class Exit:
     usage: Usage
     message: str = ""
     signal: int = 0
+    audit: Audit | None = None
 
 
 class Finished(Protocol):

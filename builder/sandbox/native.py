@@ -16,12 +16,15 @@ from typing import Any
 import trio
 
 from builder.host.obstacles import obstacles
-from builder.sandbox import link, outcome
+from builder.sandbox import audit, link, outcome
 from builder.sandbox.interface import (
+    Audit,
+    AuditLevel,
     Exit,
     Network,
     Sandbox,
     SandboxError,
+    SandboxRefusedError,
     SandboxSpec,
 )
 from builder.sandbox.kernel.groups import sweep_dead_groups
@@ -280,6 +283,11 @@ class NativeSandbox:
         broker = await self.start()
         held = outcome.guarantees(broker.controllers, spec.network)
         refuse_missing(spec, held, broker.problems)
+        if spec.audit is AuditLevel.CHEAP and os.getuid() != 0:
+            raise SandboxRefusedError(
+                "the cheap audit needs root (fanotify on mounts); ask for audit=full, "
+                "which every user has"
+            )
         self._number += 1
         run_id, run = self._number, Run()
         broker.runs[run_id] = run
@@ -292,8 +300,15 @@ class NativeSandbox:
         if run.facts is None:
             raise SandboxError(run.error or "the sandbox gave no answer")
         return FinishedAction(
-            outcome.conclude(spec, run.facts, self.backend, held), run.root_fd, run.gone
+            outcome.conclude(spec, run.facts, self.backend, held, await self._audit(spec)),
+            run.root_fd,
+            run.gone,
         )
+
+    async def _audit(self, spec: SandboxSpec) -> Audit | None:
+        if spec.audit is None:
+            return None
+        return await trio.to_thread.run_sync(audit.read, spec, self._options.read_only)
 
 
 async def abandon(broker: Broker, run_id: int, run: Run) -> None:

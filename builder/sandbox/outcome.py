@@ -5,7 +5,16 @@ from typing import Any
 
 from builder.base.errors import InvalidArgumentError
 from builder.sandbox import report
-from builder.sandbox.interface import Exit, Limits, Network, Outcome, SandboxSpec, Usage
+from builder.sandbox.interface import (
+    Audit,
+    AuditLevel,
+    Exit,
+    Limits,
+    Network,
+    Outcome,
+    SandboxSpec,
+    Usage,
+)
 
 SIGNAL_BASE = 128
 SIGTERM, SIGKILL = 15, 9
@@ -72,6 +81,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "cores": limits.cpu_cores,
         "open_files": limits.open_files,
         "file_bytes": limits.file_bytes,
+        "audit": spec.audit.value if spec.audit is not None else "",
     }
 
 
@@ -94,6 +104,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "wall_s": spec.limits.wall_s,
         "grace_s": spec.limits.grace_s,
         "output_bytes": spec.limits.output_bytes,
+        "audit": spec.audit is AuditLevel.FULL,
     }
 
 
@@ -178,7 +189,13 @@ def cut_sentences(told: report.Report | None, limits: Limits) -> list[str]:
     return found
 
 
-def conclude(spec: SandboxSpec, facts: dict[str, Any], backend: str, held: tuple[str, ...]) -> Exit:
+def conclude(
+    spec: SandboxSpec,
+    facts: dict[str, Any],
+    backend: str,
+    held: tuple[str, ...],
+    audit: Audit | None = None,
+) -> Exit:
     """The Exit of an action from what the broker tells of it."""
     packed = facts["report"]
     told = None if packed is None else report.unpack(packed)
@@ -195,4 +212,5 @@ def conclude(spec: SandboxSpec, facts: dict[str, Any], backend: str, held: tuple
         usage=usage(told, facts),
         message="; ".join(sentence for sentence in sentences if sentence),
         signal=signal,
+        audit=audit,
     )

@@ -112,6 +112,12 @@ def sources(plan: list[Operation]) -> list[str]:
     return list(dict.fromkeys(op[1] for op in plan if op[0] in ("system", "device")))
 
 
+def own_places(plan: list[Operation]) -> list[str]:
+    """Where each sandbox has mounts of its own that hold files."""
+    shown = [op[2] for op in plan if op[0] == "system"]
+    return [*dict.fromkeys(shown), "/tmp", "/dev/shm", WORK_TREE]
+
+
 def sandbox() -> list[Operation]:
     """What each sandbox adds for itself. To be made where /proc can be seen."""
     plan: list[Operation] = [("proc", "/proc")]

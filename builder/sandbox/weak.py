@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from builder.sandbox import inside, link, outcome
-from builder.sandbox.interface import Exit, SandboxError, SandboxSpec
+from builder.sandbox.interface import Exit, SandboxError, SandboxRefusedError, SandboxSpec
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import without_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
@@ -78,6 +78,11 @@ class WeakSandbox:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, HELD, [self.reason])
+        if spec.audit is not None:
+            raise SandboxRefusedError(
+                "an action can only be audited in a sandbox, which this host does not have "
+                f"({self.reason}); `builder doctor` says how to enable it"
+            )
         started = trio.current_time()
         # another user's action cannot reach into directories that are root's alone
         place = "" if self._uid is None else tempfile.mkdtemp(prefix="builder-action-")

@@ -1,0 +1,94 @@
+"""What an audited action used, from the record that its auditor left. Classes of names:
+
+input: in the input tree; output: a declared output, below one, or a directory above one;
+temp: the private temporary places; system: what every action sees; outside: everything else,
+which is what the action's description lacks, or what it should not use.
+"""
+
+import os
+import posixpath
+from dataclasses import dataclass
+
+from builder.sandbox.interface import WORK_TREE, Access, Audit, AuditLevel, NameClass, SandboxSpec
+
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/dev", "/proc")
+SYSTEM_ITSELF = ("/", "/builder", "/var", "/run")
+FIELDS = 4
+COMPLETE, CUT = "end", "blind"
+CONNECT, EXECUTE, LOOK, READ, WRITE = "connect", "execute", "look", "read", "write"
+USES = frozenset({CONNECT, EXECUTE, LOOK, READ, WRITE})
+PRECOMPILED = ".gch"  # gcc looks for one beside every header
+MAX_BYTES = 64 << 20
+
+
+def below(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Classes names by what an action has declared."""
+
+    spec: SandboxSpec
+    shown: tuple[str, ...]  # host paths that the worker's configuration shows
+
+    def class_of(self, use: str, name: str) -> NameClass:
+        if use == CONNECT:
+            return NameClass.OUTSIDE
+        if below(name, (WORK_TREE,)):
+            return self._in_tree(posixpath.relpath(name, WORK_TREE))
+        if below(name, TEMPORARY):
+            return NameClass.TEMPORARY
+        if below(name, (*SYSTEM, *self.shown)) or name in SYSTEM_ITSELF:
+            return NameClass.SYSTEM
+        return NameClass.OUTSIDE
+
+    def _in_tree(self, path: str) -> NameClass:
+        if path == "." or os.path.lexists(os.path.join(self.spec.input_root, path)):
+            return NameClass.INPUT
+        if below(path, self.spec.outputs) or any(
+            below(output, (path,)) for output in self.spec.outputs
+        ):
+            return NameClass.OUTPUT
+        if below(self.spec.working_directory, (path,)):
+            return NameClass.INPUT
+        return NameClass.OUTSIDE
+
+
+def parse(data: bytes) -> tuple[list[tuple[str, bool, str, str]], bool]:
+    """(use, was there, program, name) of each record, and whether the last word was said."""
+    texts = [os.fsdecode(text) for text in data.split(b"\0")[:-1]]
+    rows = [tuple(texts[i : i + FIELDS]) for i in range(0, len(texts) - FIELDS + 1, FIELDS)]
+    complete = bool(rows) and rows[-1][0] == COMPLETE
+    found = [(row[0], row[1] == "1", row[2], row[3]) for row in rows if row[0] in USES]
+    return found, complete
+
+
+def judged(spec: SandboxSpec, shown: tuple[str, ...], data: bytes) -> Audit:
+    """The audit from a record. A name that was written first is the action's own afterwards."""
+    rows, complete = parse(data)
+    judge, made = Judge(spec, shown), set[str]()
+    found: dict[tuple[str, str, str], Access] = {}
+    for use, there, program, name in rows:
+        kind = judge.class_of(use, name)
+        if name.endswith(PRECOMPILED) and not there:
+            continue
+        if use == WRITE:
+            made.add(name)
+        elif kind is NameClass.OUTSIDE and name in made:
+            kind = NameClass.TEMPORARY
+        found.setdefault((use, name, program), Access(name, use, kind, program, there))
+    return Audit(spec.audit or AuditLevel.FULL, complete, tuple(found.values()))
+
+
+def read(spec: SandboxSpec, shown: tuple[str, ...]) -> Audit | None:
+    """What the record in the scratch directory says; None for an action that is not audited."""
+    if spec.audit is None:
+        return None
+    try:
+        with open(os.path.join(spec.scratch, "audit"), "rb") as file:
+            data = file.read(MAX_BYTES)
+    except FileNotFoundError:
+        data = b""
+    return judged(spec, shown, data)

@@ -1,0 +1,196 @@
+"""The auditor: a process beside an audited action that writes down which names it uses.
+
+    action --call--> kernel --note--> auditor --continue--> kernel --> action
+
+Born of the sandbox's init before the action, and as locked in as it. Each name is written once
+for each use and program, at once, so that nothing is lost when everything is killed; at the end
+the init asks for a last line, without which the record is not complete (an action may kill its
+auditor: the calls of its processes then fail).
+
+A record is four texts, each ended by a NUL: use, whether it was there before, program, name.
+"""
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
+import _socket
+import os
+import select
+
+from builder.sandbox import link
+from builder.sandbox.kernel import notify, signals
+
+FINISH, DONE, BLIND = b"F", b"D", b"B"
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+AT_FDCWD = 0xFFFFFF9C
+PATH_BYTES = 4096
+MAX_RECORDS = 200_000
+PATIENCE_MS = 2000
+INIT = 1
+OWN_FDS = 256
+FAMILY_UNIX, FAMILY_V4, FAMILY_V6 = 1, 2, 10
+SHAPE_OF = {
+    number: (name, *notify.SHAPES[name])
+    for name, number in notify.NUMBERS.get(os.uname().machine, {}).items()
+}
+
+
+def record(use: str, there: bool, program: str, name: bytes) -> bytes:
+    return b"\0".join((use.encode(), b"1" if there else b"0", os.fsencode(program), name, b""))
+
+
+class Auditor:
+    """As its init sees it."""
+
+    def __init__(self, records: int) -> None:
+        self._records = records
+        self._sock, theirs = link.pair()
+        if os.fork() == 0:
+            try:
+                serve(theirs, records)
+            finally:
+                os._exit(0)
+        theirs.close()
+        listener = notify.listen()
+        link.send_packet(self._sock, b"L", (listener,))
+        os.close(listener)
+
+    def starts(self, program: bytes) -> None:
+        """The action's own program: a process that is just being made cannot be looked into."""
+        name = os.fsdecode(os.path.basename(program))
+        os.write(self._records, record(notify.EXECUTE, True, name, os.path.abspath(program)))
+
+    def finish(self) -> None:
+        """Everything up to now is written when this returns; what comes after it is not."""
+        try:
+            link.send_packet(self._sock, FINISH)
+        except OSError:
+            return  # it is dead: its last line is missing
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.poll(PATIENCE_MS)
+        self._sock.close()
+
+
+def serve(sock: "_socket.socket", records: int) -> None:
+    """In a fork of the init: until told to finish, or nobody is left."""
+    signals.set_wakeup_fd(-1)
+    for number in (signals.SIGTERM, signals.SIGCHLD):
+        signals.signal(number, signals.SIG_IGN)
+    for fd in range(OWN_FDS):
+        if fd not in (sock.fileno(), records):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+    _, fds = link.receive_packet(sock)
+    if not fds:
+        return
+    watcher = Watcher(fds[0], records)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(fds[0], select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if fds[0] in ready:
+            if not ready[fds[0]] & select.POLLIN:
+                return
+            watcher.step()
+        elif sock.fileno() in ready:
+            os.write(records, record(watcher.last_word(), True, "", b""))
+            link.send_packet(sock, DONE)
+            return
+
+
+class Watcher:
+    """Answers one call after the other."""
+
+    def __init__(self, listener: int, records: int) -> None:
+        self._listener, self._records = listener, records
+        self._programs: dict[int, str] = {}
+        self._known: set[tuple[str, str, bytes]] = set()
+        self._sighted = self._blind = False
+        notify.wake_in_turn(listener)
+
+    def last_word(self) -> str:
+        return "blind" if self._blind else "end"
+
+    def step(self) -> None:
+        try:
+            note = notify.receive(self._listener)
+        except OSError:
+            return  # its process has died
+        try:
+            if note.pid != INIT:
+                self._seen(note)
+        except PermissionError:
+            # a process that is just being made by the init has the init's memory still
+            self._blind = self._blind or self._sighted
+        except OSError:
+            pass  # it died while we looked
+        notify.proceed(self._listener, note)
+
+    def _seen(self, note: notify.Note) -> None:
+        _, directory, place, use, flags = SHAPE_OF[note.number]
+        address = note.arguments[place]
+        if use == notify.CONNECT:
+            name = address_name(notify.memory_of(note.pid, address, min(note.arguments[2], 128)))
+        else:
+            raw = notify.memory_of(note.pid, address, PATH_BYTES).partition(b"\0")[0]
+            at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
+            name = self._absolute(note.pid, at, raw)
+        self._sighted = True
+        if use == notify.READ and flags is not None and self._writes(note, flags):
+            use = notify.WRITE
+        if not name:
+            return
+        self._write(use, self._program(note.pid), name)
+        if use == notify.EXECUTE:
+            self._programs.pop(note.pid, None)
+
+    def _writes(self, note: notify.Note, flags: int) -> bool:
+        value = note.arguments[flags]
+        if SHAPE_OF[note.number][0] == "openat2":
+            value = int.from_bytes(notify.memory_of(note.pid, value, 8), "little")
+        return bool(value & WRITING)
+
+    def _absolute(self, pid: int, directory: "int | None", path: bytes) -> bytes:
+        if not path:
+            return b""
+        if not path.startswith(b"/"):
+            where = "cwd" if directory in (None, AT_FDCWD) else f"fd/{directory}"
+            path = os.readlink(f"/proc/{pid}/{where}".encode()) + b"/" + path
+        return os.path.normpath(path)
+
+    def _program(self, pid: int) -> str:
+        if pid not in self._programs:
+            fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+            self._programs[pid] = os.fsdecode(os.read(fd, 64).strip())
+            os.close(fd)
+        return self._programs[pid]
+
+    def _write(self, use: str, program: str, name: bytes) -> None:
+        key = (use, program, name)
+        if key in self._known or self._blind:
+            return
+        if len(self._known) >= MAX_RECORDS:
+            self._blind = True
+            return
+        self._known.add(key)
+        there = use == notify.CONNECT or os.path.lexists(name)
+        os.write(self._records, record(use, there, program, name))
+
+
+def address_name(raw: bytes) -> bytes:
+    """A socket address for people: `10.0.0.1:80`, `[::1]:80`, `unix:/run/x`, `unix:@x`."""
+    family = int.from_bytes(raw[:2], "little")
+    port = str(int.from_bytes(raw[2:4], "big")).encode()
+    if family == FAMILY_V4:
+        return b".".join(str(byte).encode() for byte in raw[4:8]) + b":" + port
+    if family == FAMILY_V6:
+        return (
+            b"[" + _socket.inet_ntop(FAMILY_V6, raw[8:24].ljust(16, b"\0")).encode() + b"]:" + port
+        )
+    if family == FAMILY_UNIX:
+        path = raw[2:]
+        return b"unix:" + (b"@" + path[1:] if path[:1] == b"\0" else path.partition(b"\0")[0])
+    return b"family %d" % family

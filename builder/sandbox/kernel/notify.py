@@ -1,0 +1,139 @@
+"""System calls on files and addresses, told to a supervisor before they happen.
+
+A second seccomp filter, beside the one that denies: the calls below stop until the supervisor
+has answered "continue", so it learns of names that do not exist too. It only watches: between
+its look and the call the memory may change (seccomp_unotify(2), "not for security").
+
+readlink is left out: a compiler makes a thousand of them to learn where it is installed, which
+costs more than all the rest.
+"""
+
+import ctypes
+import fcntl
+import os
+
+from builder.sandbox.kernel.seccomp import AUDIT_ARCH, SET_MODE_FILTER, encoded
+from builder.sandbox.kernel.syscalls import MACHINE, call
+
+READ, WRITE, EXECUTE, LOOK, CONNECT = "read", "write", "execute", "look", "connect"
+LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
+NR, ARCH, ARG0 = 0, 4, 16
+ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
+NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5
+AT_EMPTY_PATH = 0x1000
+RECEIVE, SEND, SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082104  # struct sizes 80, 24, 8
+SYNC_WAKE_UP, CONTINUE = 1, 1
+NOTE_BYTES, EINVAL = 80, 22
+HERE = None  # no directory argument: relative to the working directory
+
+# name: (argument with the directory, argument with the path, what it is, argument with its flags)
+SHAPES: "dict[str, tuple[int | None, int, str, int | None]]" = {
+    "open": (HERE, 0, READ, 1), "openat": (0, 1, READ, 2), "openat2": (0, 1, READ, 2),
+    "creat": (HERE, 0, WRITE, None), "truncate": (HERE, 0, WRITE, None),
+    "execve": (HERE, 0, EXECUTE, None), "execveat": (0, 1, EXECUTE, None),
+    "stat": (HERE, 0, LOOK, None), "lstat": (HERE, 0, LOOK, None),
+    "newfstatat": (0, 1, LOOK, 3), "statx": (0, 1, LOOK, 2), "access": (HERE, 0, LOOK, None),
+    "faccessat": (0, 1, LOOK, None), "faccessat2": (0, 1, LOOK, None),
+    "mkdir": (HERE, 0, WRITE, None), "mkdirat": (0, 1, WRITE, None),
+    "unlink": (HERE, 0, WRITE, None), "unlinkat": (0, 1, WRITE, None),
+    "rename": (HERE, 1, WRITE, None), "renameat": (2, 3, WRITE, None),
+    "renameat2": (2, 3, WRITE, None), "link": (HERE, 1, WRITE, None),
+    "linkat": (2, 3, WRITE, None), "symlink": (HERE, 1, WRITE, None),
+    "symlinkat": (1, 2, WRITE, None), "connect": (HERE, 1, CONNECT, 2),
+}  # fmt: skip
+NUMBERS = {
+    "x86_64": {
+        "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "execve": 59,
+        "truncate": 76, "rename": 82, "mkdir": 83, "creat": 85, "link": 86, "unlink": 87,
+        "symlink": 88, "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263,
+        "renameat": 264, "linkat": 265, "symlinkat": 266, "faccessat": 269, "renameat2": 316,
+        "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439,
+    },
+    "aarch64": {
+        "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38,
+        "truncate": 45, "faccessat": 48, "openat": 56, "newfstatat": 79, "connect": 203,
+        "execve": 221, "renameat2": 276, "execveat": 281, "statx": 291, "openat2": 437,
+        "faccessat2": 439,
+    },
+}  # fmt: skip
+OF_DESCRIPTORS = ("newfstatat", "statx")  # with AT_EMPTY_PATH they are fstat, and of no interest
+
+
+def program(machine: str) -> list[tuple[int, int, int, int]]:
+    """The filter as (code, jump if true, jump if false, operand). Raises KeyError."""
+    numbers = NUMBERS[machine]
+    out = [
+        (LOAD, 0, 0, ARCH),
+        (EQUAL, 1, 0, AUDIT_ARCH[machine]),
+        (RETURN, 0, 0, ALLOW),  # the other filter kills it
+        (LOAD, 0, 0, NR),
+    ]
+    for name in OF_DESCRIPTORS:
+        flags = SHAPES[name][3] or 0
+        out += [
+            (EQUAL, 0, 4, numbers[name]),
+            (LOAD, 0, 0, ARG0 + 8 * flags),
+            (ANY_BIT, 1, 0, AT_EMPTY_PATH),
+            (RETURN, 0, 0, NOTIFY),
+            (RETURN, 0, 0, ALLOW),
+        ]
+    rest = sorted(number for name, number in numbers.items() if name not in OF_DESCRIPTORS)
+    for index, number in enumerate(rest):
+        out.append((EQUAL, len(rest) - index, 0, number))
+    return [*out, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, NOTIFY)]
+
+
+def listen() -> int:
+    """Install the filter on this process and its children: the descriptor that tells of calls.
+    Raises OSError."""
+    code = encoded(program(MACHINE))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    head = (len(code) // 8).to_bytes(8, "little") + ctypes.addressof(buffer).to_bytes(8, "little")
+    try:
+        return call("seccomp", SET_MODE_FILTER, NEW_LISTENER | WAIT_KILLABLE, head)
+    except OSError as error:
+        if error.errno != EINVAL:  # before Linux 5.19
+            raise
+        return call("seccomp", SET_MODE_FILTER, NEW_LISTENER, head)
+
+
+class Note:
+    """One call that waits: who makes it, which, with which arguments."""
+
+    def __init__(self, raw: bytes) -> None:
+        words = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, NOTE_BYTES, 8)]
+        self.id = raw[:8]
+        self.pid = words[1] & 0xFFFFFFFF
+        self.number = words[2] & 0xFFFFFFFF
+        self.arguments = words[4:]
+
+
+def receive(listener: int) -> Note:
+    """The next call. Raises OSError (ENOENT when its process has died meanwhile)."""
+    return Note(fcntl.ioctl(listener, RECEIVE, bytes(NOTE_BYTES)))
+
+
+def proceed(listener: int, note: Note) -> None:
+    """Let the call happen; a process that has died meanwhile is no error."""
+    answer = note.id + bytes(12) + CONTINUE.to_bytes(4, "little")
+    try:
+        fcntl.ioctl(listener, SEND, answer)
+    except FileNotFoundError:
+        return
+
+
+def wake_in_turn(listener: int) -> None:
+    """Have the two sides wake each other on one processor, where the kernel can (6.6)."""
+    try:
+        fcntl.ioctl(listener, SET_FLAGS, SYNC_WAKE_UP)
+    except OSError:
+        return
+
+
+def memory_of(pid: int, address: int, size: int) -> bytes:
+    """Of another process. Raises OSError."""
+    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, size, address)
+    finally:
+        os.close(fd)

@@ -1,0 +1,172 @@
+"""An audit tells what an action used beyond what it declared, and nothing of a clean one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from builder.sandbox import audit
+from builder.sandbox.interface import (
+    Access,
+    Audit,
+    AuditLevel,
+    Limits,
+    NameClass,
+    Outcome,
+    Sandbox,
+    SandboxRefusedError,
+    SandboxSpec,
+)
+from tests.sandbox.support import act, python, shell
+
+CHEAP, FULL = AuditLevel.CHEAP, AuditLevel.FULL
+ROOT = os.getuid() == 0
+LEVELS = [FULL, pytest.param(CHEAP, marks=pytest.mark.skipif(not ROOT, reason="needs root"))]
+SOURCE = '#include <stdio.h>\n#include "b.h"\nint main(void) { return B; }\n'
+ABSENT = '#if __has_include("config.h")\n#endif\n'
+COMPILE = ("gcc", "-c", "src/a.c", "-o", "out/a.o")
+FILES = {"src/a.c": SOURCE, "src/b.h": "#define B 0\n"}
+
+
+def names(found: Audit | None, use: str, kind: NameClass) -> set[str]:
+    assert found is not None
+    return {one.name for one in found.accesses if (one.use, one.kind) == (use, kind)}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_clean_compilation_is_silent(
+    sandbox: Sandbox, tmp_path: Path, level: AuditLevel
+) -> None:
+    """All that a compiler uses has its class, and nothing is outside."""
+    done = await act(
+        sandbox, tmp_path, *COMPILE, files=FILES, audit=level, outputs=("out/a.o",),
+        output_parents=("out",),
+    )  # fmt: skip
+    found = done.exit.audit
+    assert done.exit.outcome is Outcome.EXITED, done
+    assert found is not None
+    assert (found.level, found.complete, found.outside) == (level, True, ())
+    read = names(found, audit.READ, NameClass.INPUT)
+    assert read == {"/builder/work/src/a.c", "/builder/work/src/b.h"}
+    assert names(found, audit.WRITE, NameClass.OUTPUT) == {"/builder/work/out/a.o"}
+    assert any(name.endswith("/cc1") for name in names(found, audit.EXECUTE, NameClass.SYSTEM))
+    programs = {one.program for one in found.accesses if one.name == "/builder/work/src/b.h"}
+    assert programs == {"cc1"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_undeclared_write_is_found(
+    sandbox: Sandbox, tmp_path: Path, level: AuditLevel
+) -> None:
+    """A file that the action makes beside its outputs is told, with the program that made it."""
+    script = "echo x > out/a.o; echo y > leftover; cat leftover > /tmp/copy"
+    done = await shell(
+        sandbox, tmp_path, script, audit=level, outputs=("out/a.o",), output_parents=("out",)
+    )
+    assert done.exit.audit is not None
+    found = {(one.use, one.name) for one in done.exit.audit.outside}
+    assert ("write", "/builder/work/leftover") in found
+    assert {name for _, name in found} == {"/builder/work/leftover"}
+
+
+async def test_lookups_of_absent_names_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A header that is looked for and is not there is how an include path leaks."""
+    files = FILES | {"src/a.c": ABSENT + SOURCE}
+    done = await act(
+        sandbox, tmp_path, *COMPILE, files=files, audit=FULL, outputs=("out/a.o",),
+        output_parents=("out",),
+    )  # fmt: skip
+    assert done.exit.audit is not None
+    assert done.exit.audit.outside == (
+        Access("/builder/work/src/config.h", "read", NameClass.OUTSIDE, "cc1", there=False),
+    )
+
+
+async def test_places_of_the_host_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Names of the host that the sandbox hides are told when an action asks for them."""
+    script = (
+        "import os\nos.path.exists('/home/me/.netrc')\n"
+        "try: open('/srv/../opt/tool/x')\nexcept OSError: pass\nos.chdir('/tmp')\n"
+        "try: open('../root/.profile')\nexcept OSError: pass\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert done.exit.audit is not None
+    found = {(one.use, one.name, one.there) for one in done.exit.audit.outside}
+    expected = {("look", "/home/me/.netrc", False), ("read", "/opt/tool/x", False)}
+    assert found >= {*expected, ("read", "/root/.profile", False)}
+
+
+async def test_connects_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Where an action wants to connect is told, though nothing answers."""
+    script = (
+        "import socket\n"
+        "for family, where in ((2, ('127.0.0.1', 81)), (10, ('::1', 82)), (1, '/tmp/none')):\n"
+        "  try: socket.socket(family).connect(where)\n  except OSError as e: print(e.errno)\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert len(done.out.split()) == 3
+    assert done.exit.audit is not None
+    found = {one.name for one in done.exit.audit.accesses if one.use == audit.CONNECT}
+    assert found == {"127.0.0.1:81", "[::1]:82", "unix:/tmp/none"}
+
+
+async def test_audit_of_what_ran_out_of_time_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An action that is ended has its audit up to then."""
+    done = await shell(
+        sandbox, tmp_path, "ls /srv; sleep 60", audit=FULL, limits=Limits(wall_s=0.5, grace_s=0.2)
+    )
+    assert done.exit.outcome is Outcome.TIMED_OUT
+    assert done.exit.audit is not None
+    assert {one.name for one in done.exit.audit.outside} == {"/srv"}
+
+
+async def test_killed_auditor_is_an_incomplete_audit(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An action that kills everything it can is told as not wholly audited."""
+    done = await python(sandbox, tmp_path, "import os; os.kill(-1, 9)", audit=FULL)
+    assert done.exit.audit is not None
+    assert not done.exit.audit.complete
+
+
+@pytest.mark.skipif(ROOT, reason="root has it")
+async def test_cheap_audit_is_refused_to_ordinary_users(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What cannot be had is refused, with what to ask for instead."""
+    with pytest.raises(SandboxRefusedError, match="audit=full"):
+        await act(sandbox, tmp_path, "/bin/true", audit=CHEAP)
+
+
+def judged(tmp_path: Path, *rows: tuple[str, str, str, str]) -> Audit:
+    spec = SandboxSpec(("x",), str(tmp_path), str(tmp_path), outputs=("o/p",), audit=FULL)
+    data = "".join(f"{text}\0" for row in rows for text in row).encode()
+    return audit.judged(spec, ("/opt/sdk",), data)
+
+
+def test_names_have_classes(tmp_path: Path) -> None:
+    """Each name has exactly one class, by what was declared."""
+    (tmp_path / "in").write_text("")
+    expected = {
+        "/builder/work/in": NameClass.INPUT,
+        "/builder/work": NameClass.INPUT,
+        "/builder/work/o": NameClass.OUTPUT,
+        "/builder/work/o/p/q": NameClass.OUTPUT,
+        "/builder/work/o/other": NameClass.OUTSIDE,
+        "/tmp/x": NameClass.TEMPORARY,
+        "/usr/include/x.h": NameClass.SYSTEM,
+        "/opt/sdk/x": NameClass.SYSTEM,
+        "/opt/sdk2": NameClass.OUTSIDE,
+        "/home/me": NameClass.OUTSIDE,
+    }
+    found = judged(tmp_path, *(("look", "0", "p", name) for name in expected))
+    assert {one.name: one.kind for one in found.accesses} == expected
+    assert not found.complete
+
+
+def test_record_that_is_cut_is_not_complete(tmp_path: Path) -> None:
+    """Only the last word makes a record complete; half a row is not read."""
+    whole = judged(tmp_path, ("read", "1", "p", "/etc/x"), ("end", "1", "", ""))
+    assert (whole.complete, len(whole.accesses)) == (True, 1)
+    assert not judged(tmp_path, ("read", "1", "p", "/etc/x"), ("blind", "1", "", "")).complete
+    assert audit.parse(b"read\x001\x00p\x00/etc/x\x00read\x001") == (
+        [("read", True, "p", "/etc/x")],
+        False,
+    )
+    assert audit.parse(b"") == ([], False)
