@@ -1,7 +1,8 @@
 """What an action may use, written as platform properties, which are part of its digest.
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
-declare: `max-memory` (`2GiB`), `max-cpu` (cores, `1.5`) and `network` (`none` or `full`).
+declare: `max-memory` (`2GiB`), `max-cpu` (cores, `1.5`), `network` (`none` or `full`) and `audit`
+(`cheap` or `full`: the result then tells what the action used beyond what it declared).
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,9 @@ from builder.base.units import parse_size
 MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
 NETWORK = "network"
-LIMIT_PROPERTIES = frozenset({MAX_MEMORY, MAX_CPU, NETWORK})  # never used to choose a pool
+AUDIT = "audit"
+AUDIT_LEVELS = ("cheap", "full")
+LIMIT_PROPERTIES = frozenset({MAX_MEMORY, MAX_CPU, NETWORK, AUDIT})  # never used to choose a pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class ActionLimits:
     memory_bytes: int | None = None
     cpu_cores: float | None = None
     network: bool | None = None
+    audit: str | None = None
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -33,6 +37,8 @@ class ActionLimits:
             pairs.append((MAX_CPU, f"{self.cpu_cores:g}"))
         if self.network is not None:
             pairs.append((NETWORK, "full" if self.network else "none"))
+        if self.audit is not None:
+            pairs.append((AUDIT, self.audit))
         return pairs
 
 
@@ -42,10 +48,14 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
     network = given.get(NETWORK)
     if network not in (None, "none", "full"):
         raise InvalidArgumentError(f"property {NETWORK} is {network!r}: use none or full")
+    audit = given.get(AUDIT)
+    if audit not in (None, *AUDIT_LEVELS):
+        raise InvalidArgumentError(f"property {AUDIT} is {audit!r}: use cheap or full")
     return ActionLimits(
         _memory(given[MAX_MEMORY]) if MAX_MEMORY in given else None,
         _cores(given[MAX_CPU]) if MAX_CPU in given else None,
         None if network is None else network == "full",
+        audit,
     )
 
 

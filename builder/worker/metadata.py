@@ -11,7 +11,7 @@ from builder.base.clock import Clock
 from builder.base.units import format_size
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
-from builder.sandbox.interface import Exit, Outcome, Usage
+from builder.sandbox.interface import Audit, Exit, Outcome, Usage
 
 # In the order of time (REAPI v2, ExecutedActionMetadata).
 STAMPS = (
@@ -28,6 +28,7 @@ STAMPS = (
 
 
 # Without one of these an action may see more than its inputs and the system's directories.
+MAX_NAMES = 1000
 HERMETIC = frozenset({"mount-namespace", "pid-namespace", "network-namespace"})
 
 
@@ -79,6 +80,7 @@ def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
         processes=done.usage.processes,
         outcome=done.outcome.value,
         attempt=attempt,
+        audit=None if done.audit is None else _audit(done.audit),
     )
     _durations(message, done.usage)
     return message
@@ -98,6 +100,29 @@ def server_log(done: Exit) -> bytes:
         f"peak memory: {format_size(usage.peak_memory_bytes)}, processes: {usage.processes}",
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _audit(found: Audit) -> workers_pb2.Audit:
+    """Of the names outside the first ones: metadata travels with every cached result."""
+    outside = found.outside
+    told = [
+        workers_pb2.Audit.Access(
+            name=tellable(one.name), use=one.use, program=tellable(one.program), there=one.there
+        )
+        for one in outside[:MAX_NAMES]
+    ]
+    return workers_pb2.Audit(
+        level=found.level.value,
+        complete=found.complete,
+        outside=told,
+        outside_count=len(outside),
+        count=len(found.accesses),
+    )
+
+
+def tellable(name: str) -> str:
+    """A name of any bytes as text that a message can carry."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _durations(message: workers_pb2.ExecutionProof, usage: Usage) -> None:

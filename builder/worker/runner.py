@@ -38,6 +38,7 @@ from builder.reapi.pb import workers_pb2
 from builder.reapi.status import missing as missing_error
 from builder.reapi.status import to_status
 from builder.sandbox.interface import (
+    AuditLevel,
     Exit,
     Finished,
     Limits,
@@ -254,6 +255,8 @@ class ActionRunner:
                 cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
             ),
             required=self._policy.required,
+            audit=None if asked.audit is None else AuditLevel(asked.audit),
+            outputs=tuple(output.path for output in todo.outputs),
         )
 
     def _refusal(self, error: StatusError, job: Job, timeline: Timeline) -> pb.ExecuteResponse:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.worker.metadata import HERMETIC, STAMPS, Timeline, is_hermetic
+from builder.worker.metadata import HERMETIC, STAMPS, Timeline, is_hermetic, tellable
 
 
 class Hands:
@@ -57,3 +57,9 @@ def test_hermetic_needs_all_three(missing: str) -> None:
     assert is_hermetic([*HERMETIC, "seccomp"])
     assert not is_hermetic(HERMETIC - {missing})
     assert all(is_hermetic(order) for order in permutations(HERMETIC))
+
+
+def test_names_of_any_bytes_can_be_told() -> None:
+    """A file name that is no text becomes one; any other stays as it is."""
+    assert tellable("/a/\u00e9") == "/a/\u00e9"
+    assert tellable(b"/a/\xff".decode(errors="surrogateescape")) == "/a/\\xff"

@@ -207,6 +207,12 @@ async def test_the_policy_is_for_actions_that_say_nothing(tmp_path: Path) -> Non
     assert [spec.network for spec in bench.plain.specs] == [Network.FULL, Network.NONE]
 
 
+async def test_an_unknown_audit_is_refused(tmp_path: Path) -> None:
+    response = await Bench(tmp_path).run(shell("true"), platform={"audit": "deep"})
+    assert response.status.code == Code.INVALID_ARGUMENT
+    assert response.status.message == "property audit is 'deep': use cheap or full"
+
+
 class Broken(PlainSandbox):
     async def run(self, spec: SandboxSpec) -> "object":  # type: ignore[override]
         raise SandboxError("no user namespaces left")

@@ -48,6 +48,22 @@ async def test_the_proof_names_what_held(bench: Bench) -> None:
     assert response.message == f"worker-1 (hermetic: {proof.backend})"
 
 
+async def test_an_audited_action_tells_what_it_did_not_declare(bench: Bench) -> None:
+    """The proof names what was outside, and who did it; declared outputs are not."""
+    script = "cat src/in > out/a; test -e src/absent; true"
+    tree = {"src": {"in": b"data"}}
+    response = await bench.run(shell(script, "out/a"), tree, platform={"audit": "full"})
+    proof = workers_pb2.ExecutionProof()
+    assert response.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
+    absent = workers_pb2.Audit.Access(name="/builder/work/src/absent", use="look", program="sh")
+    assert list(proof.audit.outside) == [absent]
+    assert (proof.audit.level, proof.audit.complete, proof.audit.outside_count) == ("full", True, 1)
+    assert proof.audit.count > 1
+    again = await bench.run(shell("true"))
+    assert again.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
+    assert not proof.HasField("audit")
+
+
 async def test_the_host_is_not_there(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     response = await bench.run(shell(f"cat {tmp_path}/secret"))

@@ -201,7 +201,7 @@ class Drain(_message.Message):
     def __init__(self, grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExecutionProof(_message.Message):
-    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt")
+    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt", "audit")
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     GUARANTEES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +213,7 @@ class ExecutionProof(_message.Message):
     CLEANUP_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
     backend: str
     guarantees: _containers.RepeatedScalarFieldContainer[str]
     limits: _containers.RepeatedScalarFieldContainer[str]
@@ -224,4 +225,30 @@ class ExecutionProof(_message.Message):
     cleanup: _duration_pb2.Duration
     outcome: str
     attempt: int
-    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+    audit: Audit
+    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ...) -> None: ...
+
+class Audit(_message.Message):
+    __slots__ = ("level", "complete", "outside", "outside_count", "count")
+    class Access(_message.Message):
+        __slots__ = ("name", "use", "program", "there")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        USE_FIELD_NUMBER: _ClassVar[int]
+        PROGRAM_FIELD_NUMBER: _ClassVar[int]
+        THERE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        use: str
+        program: str
+        there: bool
+        def __init__(self, name: _Optional[str] = ..., use: _Optional[str] = ..., program: _Optional[str] = ..., there: _Optional[bool] = ...) -> None: ...
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    complete: bool
+    outside: _containers.RepeatedCompositeFieldContainer[Audit.Access]
+    outside_count: int
+    count: int
+    def __init__(self, level: _Optional[str] = ..., complete: _Optional[bool] = ..., outside: _Optional[_Iterable[_Union[Audit.Access, _Mapping]]] = ..., outside_count: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
