@@ -46,6 +46,8 @@ def machines_of(settings: Settings, config: str | None) -> Machines:
         return _custom(settings)
     if settings.pool.provider == "aws":
         return _aws(settings)
+    if settings.pool.provider == "gcp":
+        return _gcp(settings)
     if settings.pool.provider == "k8s":
         return _k8s(settings)
     return LocalMachines(settings, config)
@@ -78,6 +80,35 @@ def _aws(settings: Settings) -> Machines:
     )
     pool = settings.pool.name
     return RemoteMachines(settings, aws.start_timeout, just(lambda: AwsProvider(pool, fleet)))
+
+
+def _gcp(settings: Settings) -> Machines:
+    from builder.providers.gcp import Machines as Wanted
+    from builder.providers.gcp import open_gcp
+    from builder.providers.user_data import start_script
+
+    gcp, pool = settings.providers.gcp, settings.pool.name
+    assert gcp is not None  # a check has seen to it
+    config = _text(gcp.worker_config, "providers.gcp.worker_config")
+    wanted = Wanted(
+        project=gcp.project,
+        zones=gcp.zones,
+        machine_types=gcp.machine_types,
+        startup_script=start_script("gcp", config),
+        template=gcp.template,
+        image=gcp.image,
+        network=gcp.network,
+        subnetwork=gcp.subnetwork,
+        service_account=gcp.service_account,
+        labels=gcp.labels,
+        disk_bytes=gcp.disk_size,
+        spot=gcp.spot,
+        on_demand_base=gcp.on_demand_base,
+        endpoint=gcp.endpoint,
+    )
+    return RemoteMachines(
+        settings, gcp.start_timeout, lambda: open_gcp(pool, wanted, gcp.credentials)
+    )
 
 
 def _k8s(settings: Settings) -> Machines:

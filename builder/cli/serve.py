@@ -35,6 +35,11 @@ system choose. Ctrl-C or SIGTERM drains: running actions may finish. A second on
 @click.option("--workers-min", type=click.IntRange(min=0), help="The fewest local workers.")
 @click.option("--workers-max", type=click.IntRange(min=1), help="The most local workers.")
 @click.option("--autoscale/--no-autoscale", default=None, help="Follow the load between the two.")
+@click.option(
+    "--cloud",
+    type=click.Choice(["aws", "gcp", "k8s"]),
+    help="Where workers come from, as `providers` in the configuration says.",
+)
 @click.option("--state", metavar="DIR", help="Where blobs, results and inputs are kept.")
 def command(
     config: str | None,
@@ -46,6 +51,7 @@ def command(
     workers_min: int | None,
     workers_max: int | None,
     autoscale: bool | None,
+    cloud: str | None,
     state: str | None,
 ) -> None:
     """Run the service: coordinator, Remote Execution API, storage, metrics and local workers.
@@ -68,6 +74,7 @@ def command(
         "pool.min": workers_min,
         "pool.max": workers_max,
         "pool.autoscale": autoscale,
+        "pool.provider": cloud,
         "store.path": None if state is None else str(Path(state).absolute() / "store"),
         "worker.scratch": None if state is None else str(Path(state).absolute() / "worker"),
     }

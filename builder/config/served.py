@@ -22,16 +22,6 @@ class Unserved(NamedTuple):
 
 UNSERVED = (
     Unserved(
-        ("pool", "provider"),
-        lambda s: s.pool.provider not in ("local", "custom", "aws", "k8s"),
-        "use another provider, or start workers elsewhere with `builder worker`",
-    ),
-    Unserved(
-        ("providers", "gcp"),
-        lambda s: s.providers.gcp is not None,
-        "start `builder worker` on the machines",
-    ),
-    Unserved(
         ("scheduler", "work_stealing"),
         lambda s: s.scheduler.work_stealing,
         "leave it false; the scheduler gives work to free slots only",

@@ -47,12 +47,11 @@ def test_check_tells_what_is_not_served_yet(
 ) -> None:
     """The file is valid all the same."""
     file = tmp_path / "c.yaml"
-    file.write_text("scheduler: {work_stealing: true}\nproviders: {k8s: {image: i}}\n")
+    file.write_text("scheduler: {work_stealing: true}\n")
     ran = Ran(capfd, "check", str(file))
     assert ran.code == 0
     assert ran.out.splitlines() == [
         f"{file}: valid (role all); not served yet by this version:",
-        "  providers.k8s: run `builder worker` in pods of a deployment",
         "  scheduler.work_stealing: leave it false; the scheduler gives work to free slots only",
     ]
 

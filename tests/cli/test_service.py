@@ -38,6 +38,8 @@ def test_help_shows_options_and_examples(
         (("serve", "--reapi", "70000"), "ports end at 65535"),
         (("serve", "--workers-min", "5", "--workers-max", "2"), "pool.m"),
         (("serve", "--workers-min", "many"), "many"),
+        (("serve", "--cloud", "aws"), "'providers.aws' is not set"),
+        (("serve", "--cloud", "azure"), "azure"),
         (("worker", "--slots", "0"), "slots"),
         (("worker", "--coordinator", "a b"), "must be the address"),
         (("remote", "status", "--coordinator", "x y"), "must be the address"),

@@ -199,8 +199,6 @@ def test_defaults_are_served() -> None:
 
 
 NOT_SERVED: dict[str, dict[str, Any]] = {
-    "pool.provider": {"pool": {"provider": "gcp"}, "providers": {"gcp": GCP}},
-    "providers.gcp": {"providers": {"gcp": GCP}},
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
 }
 

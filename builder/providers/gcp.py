@@ -1,0 +1,236 @@
+"""Workers as Compute Engine instances, over its REST API.
+
+An instance's name is made from the launch's token, so asking twice meets what was made before
+(409). Each is tried in every zone with every machine type until one has capacity; Google tells of
+a lack of it in the operation's error, so operations are waited for. Labels carry the pool and the
+token. Spot machines are deleted when they are preempted, so that nothing is left to pay for.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from builder.providers.gcp_access import GoogleToken
+from builder.providers.gcp_faults import fault, operation_fault
+from builder.providers.interface import (
+    CapacityError,
+    Instance,
+    ProviderError,
+    QuotaError,
+    TransientError,
+)
+
+ENDPOINT = "https://compute.googleapis.com"
+POOL_LABEL, TOKEN_LABEL = "builder-pool", "builder-launch"
+GONE = ("STOPPING", "TERMINATED")
+WAIT_S = 130.0  # Google answers a wait after two minutes at most
+GIB = 1024**3
+Token = Callable[[], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What to launch. With a `template` what else is set overrides it."""
+
+    project: str
+    zones: tuple[str, ...]
+    machine_types: tuple[str, ...]
+    startup_script: str
+    template: str | None = None
+    image: str | None = None
+    network: str | None = None
+    subnetwork: str | None = None
+    service_account: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    disk_bytes: int = 50 * GIB
+    spot: bool = False
+    on_demand_base: int = 0
+    endpoint: str | None = None
+
+
+def label(text: str) -> str:
+    """A valid label value: itself, or, if it is not one, what is left of it with a hash."""
+    if re.fullmatch(r"[a-z0-9_-]{1,63}", text):
+        return text
+    return f"{re.sub('[^a-z0-9_-]+', '-', text.lower())[:40]}-{_hash(text)}"
+
+
+def instance_name(pool: str, token: str, number: int) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", pool.lower()).strip("-")[:30].strip("-") or "pool"
+    return f"builder-{slug}-{_hash(f'{pool} {token}')}-{number}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def body(
+    wanted: Machines, pool: str, token: str, name: str, zone: str, machine_type: str, spot: bool
+) -> dict[str, Any]:
+    """The instance resource. What a template has is left to it unless it is set."""
+    made: dict[str, Any] = {
+        "name": name,
+        "machineType": f"zones/{zone}/machineTypes/{machine_type}",
+        "labels": {**wanted.labels, POOL_LABEL: label(pool), TOKEN_LABEL: label(token)},
+        "metadata": {"items": [{"key": "startup-script", "value": wanted.startup_script}]},
+    }
+    if spot:
+        made["scheduling"] = {"provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"}
+    if wanted.image is not None:
+        source = {
+            "sourceImage": wanted.image,
+            "diskSizeGb": str(-(-wanted.disk_bytes // GIB)),
+        }
+        made["disks"] = [{"boot": True, "autoDelete": True, "initializeParams": source}]
+    if wanted.template is None or wanted.network or wanted.subnetwork:
+        link = {"network": wanted.network, "subnetwork": wanted.subnetwork}
+        made["networkInterfaces"] = [{key: value for key, value in link.items() if value}]
+    if wanted.service_account is not None:
+        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+        made["serviceAccounts"] = [{"email": wanted.service_account, "scopes": scopes}]
+    return made
+
+
+@asynccontextmanager
+async def open_gcp(
+    pool: str, wanted: Machines, credentials: str | None
+) -> AsyncIterator["GcpProvider"]:
+    """`credentials` is a file; without it Google's usual chain is asked."""
+    import httpx  # late: only who uses this provider pays for it
+
+    token = GoogleToken(credentials)
+    base = wanted.endpoint or ENDPOINT
+    async with httpx.AsyncClient(base_url=base, timeout=WAIT_S, trust_env=False) as client:
+        yield GcpProvider(pool, wanted, client, token)
+
+
+class GcpProvider:
+    def __init__(self, pool: str, wanted: Machines, client: Any, token: Token) -> None:
+        self._pool = pool
+        self._wanted = wanted
+        self._client = client
+        self._token = token
+        self._project = f"/compute/v1/projects/{wanted.project}"
+        self._zones: dict[str, str] = {}
+        self._launched: dict[str, list[Instance]] = {}
+        self._lock = trio.Lock()
+
+    async def launch(self, count: int, token: str) -> list[Instance]:
+        async with self._lock:
+            if token not in self._launched:
+                self._launched[token] = await self._create(count, token)
+            return self._launched[token]
+
+    async def terminate(self, ids: Iterable[str]) -> None:
+        wanted = list(ids)
+        if any(id_ not in self._zones for id_ in wanted):
+            await self.list()
+        for id_ in wanted:
+            if (zone := self._zones.get(id_)) is not None:
+                path = f"{self._project}/zones/{zone}/instances/{id_}"
+                await self._call("DELETE", path, fine=(404,))
+
+    async def _create(self, count: int, token: str) -> list[Instance]:
+        there = await self._described()
+        mine = [Instance(one["name"], label(token)) for one in there if _is_of(one, token)]
+        if mine:
+            return mine
+        standard = [one for one in there if not _is_spot(one)]
+        base = max(0, self._wanted.on_demand_base - len(standard)) if self._wanted.spot else count
+        made: list[Instance] = []
+        for number in range(1, count + 1):
+            name = instance_name(self._pool, token, number)
+            try:
+                await self._place(name, token, spot=number > base)
+            except ProviderError:
+                if not made:
+                    raise
+                break
+            made.append(Instance(name, label(token)))
+        return made
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        for machine_type in self._wanted.machine_types:
+            for zone in self._wanted.zones:
+                yield zone, machine_type
+
+    async def _place(self, name: str, token: str, spot: bool) -> None:
+        """In the first place that has room for it."""
+        trouble: ProviderError | None = None
+        for zone, machine_type in self._places():
+            try:
+                await self._insert(name, token, zone, machine_type, spot)
+            except (CapacityError, QuotaError) as error:
+                trouble = error
+            else:
+                self._zones[name] = zone
+                return
+        assert trouble is not None
+        raise trouble
+
+    async def _insert(
+        self, name: str, token: str, zone: str, machine_type: str, spot: bool
+    ) -> None:
+        made = body(self._wanted, self._pool, token, name, zone, machine_type, spot)
+        params = {}
+        if self._wanted.template is not None:
+            template = f"global/instanceTemplates/{self._wanted.template}"
+            params["sourceInstanceTemplate"] = template
+        path = f"{self._project}/zones/{zone}"
+        operation = await self._call(
+            "POST", f"{path}/instances", json=made, params=params, fine=(409,)
+        )
+        while operation and operation.get("status") != "DONE":
+            operation = await self._call("POST", f"{path}/operations/{operation['name']}/wait")
+        if error := operation.get("error"):
+            raise operation_fault(error)
+
+    async def _described(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        params = {"filter": f"labels.{POOL_LABEL}={label(self._pool)}"}
+        while True:
+            path = f"{self._project}/aggregated/instances"
+            answer = await self._call("GET", path, params=params)
+            for place, part in answer.get("items", {}).items():
+                for one in part.get("instances", []):
+                    if one["status"] not in GONE:
+                        self._zones[one["name"]] = place.removeprefix("zones/")
+                        found.append(one)
+            if not answer.get("nextPageToken"):
+                return found
+            params = {**params, "pageToken": answer["nextPageToken"]}
+
+    async def _call(
+        self, method: str, path: str, fine: tuple[int, ...] = (), **request: Any
+    ) -> Any:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        try:
+            answer = await self._client.request(method, path, headers=headers, **request)
+        except httpx.HTTPError as error:
+            raise TransientError(f"Google: {error!r}") from error
+        if answer.status_code in fine:
+            return {}
+        if answer.status_code >= 300:
+            raise fault(answer.status_code, answer.text)
+        return answer.json()
+
+    async def list(self) -> list[Instance]:
+        return [
+            Instance(one["name"], one.get("labels", {}).get(TOKEN_LABEL, ""))
+            for one in await self._described()
+        ]
+
+
+def _is_of(one: dict[str, Any], token: str) -> bool:
+    return bool(one.get("labels", {}).get(TOKEN_LABEL) == label(token))
+
+
+def _is_spot(one: dict[str, Any]) -> bool:
+    return bool(one.get("scheduling", {}).get("provisioningModel") == "SPOT")
