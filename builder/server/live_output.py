@@ -66,25 +66,26 @@ class LiveOutput:
         at = offset
         try:
             view = await watcher.next()
+            over = None  # the lease that has said its last word
             while view.ending is None:
-                question = await self._ask(operation, stream, at)
+                place = self._scheduler.lease_of(operation)
+                if place is None or place == over:
+                    view = await watcher.next()
+                    continue
+                question = await self._ask(*place, stream, at)
                 if question.data:
                     at += len(question.data)
                     yield question.data
                 elif question.ended:
-                    view = await watcher.next()
+                    over = place
         finally:
             self._scheduler.leave(watcher)
         async with aclosing(self._rest(view, stream, at, offset)) as rest:
             async for piece in rest:
                 yield piece
 
-    async def _ask(self, operation: str, stream: str, offset: int) -> _Question:
-        """What follows; `ended` too when the action is on no worker just now."""
-        place = self._scheduler.lease_of(operation)
-        if place is None:
-            return _Question(ended=True)
-        session, lease = place
+    async def _ask(self, session: str, lease: str, stream: str, offset: int) -> _Question:
+        """What follows; nothing where no answer came."""
         question, id_ = _Question(), self._new_id()
         self._questions[id_] = question
         try:
