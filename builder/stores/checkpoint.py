@@ -31,6 +31,7 @@ class Covered:
     journal: int
     number: int
     tail: int
+    ticks: dict[str, list[tuple[int, int]]] | None  # of each segment, if nothing changed meanwhile
 
 
 class Checkpoint:
@@ -44,8 +45,9 @@ class Checkpoint:
         pending = [s for s in log.segments.values() if s.pending]
         if pending:  # their records are not in the tables yet
             number, tail = min(s.number for s in pending), 0
-        self._covered = Covered(log.journal.turn(), number, tail)
+        self._covered = Covered(log.journal.turn(), number, tail, None)
         self._changes = log.changes
+        self._ticks: dict[int, list[tuple[int, int]]] | None = None
         self._slices: dict[str, list[bytes]] = {function: [] for function in log.tables}
 
     def slices(self) -> Iterator[None]:
@@ -54,6 +56,8 @@ class Checkpoint:
             for start in range(0, BUCKETS, SLICE):
                 slices.append(self._log.tables[function].dump(start, start + SLICE))
                 yield
+        if self._log.changes == self._changes:  # else they are counted at the next start
+            self._ticks = {n: list(s.ticks.items()) for n, s in self._log.segments.items()}
 
     def write(self) -> None:
         """Blocks for the disk. Raises OSError; the checkpoint before is good then."""
@@ -65,6 +69,7 @@ class Checkpoint:
             "segment": covered.number,
             "tail": covered.tail,
             "tables": tables,
+            "ticks": self._ticks,
         }
         state = blake3()
         aside = f"{self._log.root}/index.new"
@@ -108,7 +113,8 @@ def restore(log: SegmentLog, latest: int) -> None:
         return
     _open_files(log)
     covered = _read_index(log)
-    _count(log)
+    if covered is not None and not _counted(log, covered):
+        _count(log)
     start, tail = (0, 0) if covered is None else (covered.number, covered.tail)
     for number in sorted(log.segments):
         if number >= start:
@@ -157,7 +163,17 @@ def _read_index(log: SegmentLog) -> Covered | None:
         log.tables[function] = table
         end += size
     log.next_number = max(log.next_number, first["segment"])
-    return Covered(first["journal"], first["segment"], first["tail"])
+    return Covered(first["journal"], first["segment"], first["tail"], first["ticks"])
+
+
+def _counted(log: SegmentLog, covered: Covered) -> bool:
+    """Take the segments' counts from the checkpoint, if they are the same segments."""
+    counts = {int(number): ticks for number, ticks in (covered.ticks or {}).items()}
+    if covered.ticks is None or not counts.keys() <= log.segments.keys():
+        return False
+    for number, ticks in counts.items():
+        log.segments[number].ticks = dict(ticks)
+    return True
 
 
 def _count(log: SegmentLog) -> None:

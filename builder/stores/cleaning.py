@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import trio
 
+from builder.stores.folder import remove
 from builder.stores.log import SegmentLog
 from builder.stores.segment import PLACE, WINDOW, Record, Segment, parsed
 
-STEP = 32  # records settled in one go, about 100 us
+STEP = 32 * 1024  # bytes settled in one go, below 100 us
 WORTH = 2  # a segment is taken in the order of use if 1/WORTH of it may go
 LEAST = 8  # and not at all if less than 1/LEAST of it may
 
@@ -67,20 +68,24 @@ async def clean(log: SegmentLog, segment: Segment, now: float) -> None:
             )
         finally:
             segment.readers -= 1
-        records, done = parsed(memoryview(data), segment.number, at)
-        for count, record in enumerate(records):
-            if count % STEP == STEP - 1:
+        spent = start = at
+        for record in parsed(memoryview(data), segment.number, at):
+            if record.offset - spent >= STEP:
                 await trio.lowlevel.checkpoint()
+                spent = record.offset
             _settle(log, segment, record, now)
-        if not done:
+            at = record.offset + record.length
+        if at == start:
             break
-        at += done
     if segment.live_bytes:
         await _forget(log, segment)
     if log.folder.fsync != "none":  # what was moved has to be as safe as it was
         for number in range(first, log.next_number):
             await trio.to_thread.run_sync(os.fdatasync, log.segments[number].descriptor)
-    log.give_back(segment)
+    grave = log.give_back(segment)
+    if grave is not None:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(remove, grave)
     if not log.spare_bytes:
         log.keep_spare()
 

@@ -160,7 +160,7 @@ class DiskBlobStore:
     def get_nowait(self, digest: Digest) -> bytes | None:
         if digest.size_bytes >= self._limit:
             return self.files.get_nowait(digest)
-        if is_empty(digest):
+        if not digest.size_bytes and is_empty(digest):
             return b""
         if not self.small.loaded or (self._older and self._is_older_file(digest)):
             return None

@@ -63,17 +63,18 @@ def walk(descriptor: int, number: int, start: int, stop: int) -> Iterator[Record
     at = start
     while at < stop:
         window = memoryview(os.pread(descriptor, min(WINDOW, stop - at), at))
-        records, done = parsed(window, number, at)
-        yield from records
+        done = 0
+        for record in parsed(window, number, at):
+            yield record
+            done = record.offset + record.length - at
         if not done:
             return
         at += done
 
 
-def parsed(window: memoryview, number: int, base: int) -> tuple[list[Record], int]:
-    """The whole records of a window that begins at `base`, and the bytes up to the last's end."""
-    records: list[Record] = []
-    done = at = 0
+def parsed(window: memoryview, number: int, base: int) -> Iterator[Record]:
+    """The whole records of a window that begins at `base`."""
+    at = 0
     owner = number.to_bytes(4, "little")
     whole = window.obj if isinstance(window.obj, bytes) else bytes(window)
     while at >= 0:
@@ -81,9 +82,8 @@ def parsed(window: memoryview, number: int, base: int) -> tuple[list[Record], in
         if record is None:
             at = whole.find(owner, at + 1)
         else:
-            records.append(record)
-            at = done = at + record.length
-    return records, done
+            yield record
+            at += record.length
 
 
 def parse(window: memoryview, at: int, number: int, base: int) -> Record | None:

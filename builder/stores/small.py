@@ -77,6 +77,12 @@ class SmallBlobs:
 
     def get_cached(self, digest: Digest) -> bytes | None:
         """The blob; None when the disk has to be waited for. Raises NotFoundError."""
+        try:
+            data = self.log.get_cached(digest, self._now())
+        except OSError as error:
+            raise self._folder.converted(error) from error
+        if data is not None:
+            return data
         entry = self._find(digest)
         with self._folder.errors():
             stored = self.log.read_cached(entry, digest)

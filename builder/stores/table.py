@@ -45,6 +45,19 @@ class Table:
         self._fresh: dict[str, int] = {}  # hex hash: size; used in tick `_tick`
         self._tick = -1
 
+    def look(self, hash_: str) -> tuple[bytes, int, int, int, int] | None:
+        """(key, and the entry's fields) in one go, for the hot way of reading."""
+        key = self.key(hash_)
+        if key is None:
+            return None
+        bucket = self._buckets[key[0] << 8 | key[1]]
+        at = bucket.find(key)
+        if at % self._record:  # none, or the bytes of a hash across two records
+            at = self._at(bucket, key)
+            if at < 0:
+                return None
+        return key, *ENTRY.unpack_from(bucket, at + self.width)
+
     def find(self, key: bytes) -> Entry | None:
         bucket = self._buckets[key[0] << 8 | key[1]]
         at = self._at(bucket, key)
