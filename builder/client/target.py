@@ -42,12 +42,18 @@ UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execut
 
 
 class TargetError(BuilderError):
-    """One target could not be built."""
+    """One target could not be built. `exit_code` is its command's, None when it did not end."""
 
     def __init__(
-        self, reason: str, proof: str = "", streams: Streams | None = None, attempts: int = 1
+        self,
+        reason: str,
+        proof: str = "",
+        streams: Streams | None = None,
+        attempts: int = 1,
+        exit_code: int | None = None,
     ) -> None:
         super().__init__(reason)
+        self.exit_code = exit_code
         self.attempts = attempts
         self.reason = reason
         self.proof = proof
@@ -201,7 +207,8 @@ class TargetBuilder:
             watcher.say(proof)
         streams = await self._streams(result)
         if reason := _failure(response, detail):
-            raise TargetError(reason, proof, streams)
+            code = result.exit_code or None
+            raise TargetError(reason, proof, streams, exit_code=code)
         self.console.wrote(target.name, streams)
         built = await self._land(target, prepared, result, streams, cached=response.cached_result)
         built = replace(built, proof=proof)

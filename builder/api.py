@@ -1,0 +1,281 @@
+"""The public Python API: a service of one's own, and commands run in its sandboxes.
+
+    from builder.api import SandboxSpec, Service
+
+    spec = SandboxSpec.builder().input("src/**").output("build/app").max_memory("1GiB").build()
+    with Service.builder().pool(minimum=2).build() as service:
+        result = service.execute(["make", "-C", "src"], spec)
+        print(result.exit_code, result.worker, service.get_metrics()["queue"])
+
+Everything here is synchronous and may be called from any thread that runs no trio of its own.
+`examples/python-api/` is a program that uses it.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from builder.base.errors import BuilderError, UsageError
+from builder.base.units import parse_duration, parse_size
+
+READY_S = 60.0
+STOP_S = 60.0
+READY = "Remote execution service ready"
+COORDINATOR = re.compile(r"Coordinator: (\S+)")
+ANY_PORT = "127.0.0.1:0"
+
+__all__ = ["Result", "SandboxSpec", "SandboxSpecBuilder", "Service", "ServiceBuilder"]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What a command sees and may use. Paths and globs are relative to the directory that
+    `Service.execute` is given; an output that is a directory ends in '/'."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    max_memory_bytes: int | None = None
+    max_cpu_cores: float | None = None
+    timeout_s: float | None = None
+    network: bool = False
+    cache: bool = True
+
+    @staticmethod
+    def builder() -> "SandboxSpecBuilder":
+        return SandboxSpecBuilder()
+
+
+class SandboxSpecBuilder:
+    """Each method returns the builder, so that calls can be chained."""
+
+    def __init__(self) -> None:
+        self._spec = SandboxSpec()
+
+    def input(self, *patterns: str) -> "SandboxSpecBuilder":
+        """Files that the command may read: paths, globs, and '!glob' for what to leave out."""
+        return self._with(inputs=(*self._spec.inputs, *patterns))
+
+    def output(self, *paths: str) -> "SandboxSpecBuilder":
+        """What is brought back; parent directories exist before the command starts."""
+        return self._with(outputs=(*self._spec.outputs, *paths))
+
+    def temp(self, path: str = "/tmp") -> "SandboxSpecBuilder":  # noqa: S108  the sandbox's own
+        """Says where temporary files go. Every action has a private /tmp that is thrown away, and
+        so is all that it writes elsewhere and that is no output. Raises UsageError for others."""
+        if path != "/tmp":  # noqa: S108  as above
+            raise UsageError(
+                f"temp({path!r}): temporary files go to /tmp; what is written in the work tree "
+                "and is no output is thrown away too"
+            )
+        return self
+
+    def env(self, name: str, value: str) -> "SandboxSpecBuilder":
+        return self._with(environment={**self._spec.environment, name: value})
+
+    def max_memory(self, size: str | int) -> "SandboxSpecBuilder":
+        """Bytes, or a text such as '512MiB'. Raises UsageError."""
+        return self._with(max_memory_bytes=parse_size(size))
+
+    def max_cpu(self, cores: float) -> "SandboxSpecBuilder":
+        return self._with(max_cpu_cores=float(cores))
+
+    def timeout(self, duration: str | float) -> "SandboxSpecBuilder":
+        """Seconds, or a text such as '5m'. Raises UsageError."""
+        return self._with(timeout_s=parse_duration(duration))
+
+    def network(self, allowed: bool = True) -> "SandboxSpecBuilder":
+        return self._with(network=allowed)
+
+    def cache(self, allowed: bool = True) -> "SandboxSpecBuilder":
+        """Whether the result may be stored, and a stored one used."""
+        return self._with(cache=allowed)
+
+    def build(self) -> SandboxSpec:
+        return self._spec
+
+    def _with(self, **changes: Any) -> "SandboxSpecBuilder":
+        self._spec = dataclasses.replace(self._spec, **changes)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an execution went. `outputs` are paths that were brought back; `reason` says what went
+    wrong, and is empty when `exit_code` is 0. `exit_code` is None when nothing was run."""
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+    outputs: tuple[str, ...] = ()
+    worker: str = ""
+    cached: bool = False
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+
+class ServiceBuilder:
+    """What a service is made of. Each method returns the builder."""
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Any] = {
+            "role": "all",
+            "coordinator": {"listen": ANY_PORT},
+            "reapi": {"listen": ANY_PORT},
+            "pool": {"min": 1, "max": 1, "autoscale": False},
+        }
+        self._metrics = False
+
+    def coordinator(self, address: str) -> "ServiceBuilder":
+        """Where it listens, HOST:PORT; without it a free port of loopback."""
+        self._settings["coordinator"] = {"listen": address}
+        return self
+
+    def pool(self, minimum: int = 1, maximum: int | None = None) -> "ServiceBuilder":
+        """Workers on this machine; with a larger maximum they follow the load."""
+        most = minimum if maximum is None else maximum
+        self._settings["pool"] = {"min": minimum, "max": most, "autoscale": most > minimum}
+        return self
+
+    def executor(self, slots: int) -> "ServiceBuilder":
+        """How many actions a worker runs at once."""
+        self._settings["worker"] = {**self._settings.get("worker", {}), "slots": slots}
+        return self
+
+    def enable_reapi(self, address: str = ANY_PORT) -> "ServiceBuilder":
+        """The Remote Execution API on an address of its own; the coordinator's serves it too."""
+        self._settings["reapi"] = {"listen": address}
+        return self
+
+    def enable_metrics(self, address: str) -> "ServiceBuilder":
+        """Prometheus' format and the dashboard over HTTP; `get_metrics` works without it."""
+        self._settings["metrics"] = {"listen": address}
+        self._metrics = True
+        return self
+
+    def store(self, path: str | Path) -> "ServiceBuilder":
+        """Where blobs and results are kept; without it in a temporary directory."""
+        self._settings["store"] = {"path": str(path)}
+        return self
+
+    def build(self) -> "Service":
+        """Start it, and wait until it is ready. Raises BuilderError when it does not start."""
+        settings = dict(self._settings)
+        if not self._metrics:
+            settings["metrics"] = {"listen": ANY_PORT}
+        return Service(settings)
+
+
+class Service:
+    """A running service: coordinator, storage and workers as processes of their own."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="builder-")
+        folder = Path(self._folder.name)
+        settings = {
+            "store": {"path": str(folder / "store")},
+            "artifacts": {"listen": ANY_PORT},
+            **settings,
+        }
+        worker = {"scratch": str(folder / "worker"), **settings.get("worker", {})}
+        config = folder / "builder.yaml"
+        config.write_text(json.dumps({**settings, "worker": worker}))
+        packages = os.pathsep.join(part for part in sys.path if part)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "builder", "--config", str(config), "serve"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": packages},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._ready.wait(READY_S)
+        if not any(READY in line for line in self._lines):
+            said = "\n".join(self._lines[-10:])
+            self.stop()
+            raise BuilderError(f"the service did not start; it said:\n{said}")
+
+    @staticmethod
+    def builder() -> ServiceBuilder:
+        return ServiceBuilder()
+
+    @property
+    def address(self) -> str:
+        """The coordinator's HOST:PORT, for `--remote=` and for other clients."""
+        found = COORDINATOR.search("\n".join(self._lines))
+        assert found  # it stands above the line that says that it is ready
+        return found[1]
+
+    def execute(
+        self, command: Sequence[str], spec: SandboxSpec | None = None, directory: str | Path = "."
+    ) -> Result:
+        """Run a command on a worker with the files of `directory` that the spec names, and bring
+        its outputs back there. Raises UsageError for inputs that are not there, BuilderError when
+        the service cannot be reached."""
+        from builder.assembly.single import execute  # late: it is all of the client
+
+        return Result(
+            *execute(self.address, tuple(command), spec or SandboxSpec(), Path(directory))
+        )
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Workers, queue, pool, executions and storage, as `builder remote status --json`."""
+        from builder.assembly.single import status
+
+        found: dict[str, Any] = json.loads(status(self.address))
+        return found
+
+    def stop(self) -> None:
+        """Drain it and end it, with all that it started. It may be called again."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(1.0)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        with contextlib.suppress(OSError):
+            self._folder.cleanup()
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line.rstrip("\n"))
+            del self._lines[:-1000]
+            if READY in line:
+                self._ready.set()
+        self._ready.set()

@@ -1,0 +1,134 @@
+"""The public Python API, on a service of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.api import SandboxSpec, Service
+from builder.base.errors import BuilderError, UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_spec_is_built_step_by_step() -> None:
+    """Each call adds to it; amounts may be texts."""
+    spec = (
+        SandboxSpec.builder()
+        .input("src/**", "!src/old/**")
+        .input("Makefile")
+        .output("build/app", "docs/")
+        .temp("/tmp")
+        .env("MODE", "fast")
+        .max_memory("512MiB")
+        .max_cpu(2)
+        .timeout("1m30s")
+        .network()
+        .cache(False)
+        .build()
+    )
+    assert spec == SandboxSpec(
+        inputs=("src/**", "!src/old/**", "Makefile"),
+        outputs=("build/app", "docs/"),
+        environment={"MODE": "fast"},
+        max_memory_bytes=512 * 1024**2,
+        max_cpu_cores=2.0,
+        timeout_s=90.0,
+        network=True,
+        cache=False,
+    )
+
+
+def test_what_cannot_be() -> None:
+    """Wrong amounts, and temporary files elsewhere, are refused at once."""
+    with pytest.raises(UsageError, match="is not a size"):
+        SandboxSpec.builder().max_memory("much")
+    with pytest.raises(UsageError, match="temporary files go to /tmp"):
+        SandboxSpec.builder().temp("/var/tmp")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service.builder().pool(minimum=1).executor(slots=2).build() as service:
+        yield service
+
+
+@pytest.mark.slow
+def test_execute(service: Service, tmp_path: Path) -> None:
+    """Inputs go there, outputs come back; the second time from the cache."""
+    (tmp_path / "name").write_text("you")
+    (tmp_path / "other").write_text("not seen")
+    spec = SandboxSpec.builder().input("name").output("out/hello").build()
+    command = ["sh", "-c", "ls; echo Hello, $(cat name) > out/hello"]
+    first = service.execute(command, spec, tmp_path)
+    assert (first.ok, first.exit_code, first.cached) == (True, 0, False)
+    assert first.stdout == b"name\nout\n"
+    assert first.outputs == ("out/hello",)
+    assert first.worker.startswith("worker-")
+    assert (tmp_path / "out" / "hello").read_text() == "Hello, you\n"
+    (tmp_path / "out" / "hello").unlink()
+    second = service.execute(command, spec, tmp_path)
+    assert (second.cached, second.stdout) == (True, b"name\nout\n")
+    assert (tmp_path / "out" / "hello").exists()
+
+
+@pytest.mark.slow
+def test_a_command_that_fails(service: Service, tmp_path: Path) -> None:
+    """Is a result and no exception: its exit code, streams and reason."""
+    result = service.execute(["sh", "-c", "echo bad >&2; exit 3"], directory=tmp_path)
+    assert (result.ok, result.exit_code, result.stderr) == (False, 3, b"bad\n")
+    assert result.reason == "exit code 3"
+    spec = SandboxSpec.builder().timeout(0.5).build()
+    stopped = service.execute(["sleep", "60"], spec, tmp_path)
+    assert not stopped.ok
+    assert "raise 'timeout'" in stopped.reason
+
+
+@pytest.mark.slow
+def test_inputs_that_are_not_there(service: Service, tmp_path: Path) -> None:
+    """Nothing is run; the message names the input."""
+    spec = SandboxSpec.builder().input("missing").build()
+    with pytest.raises(UsageError, match="'missing' does not exist"):
+        service.execute(["true"], spec, tmp_path)
+    with pytest.raises(UsageError, match="the command is empty"):
+        service.execute([])
+
+
+@pytest.mark.slow
+def test_metrics_and_the_end(tmp_path: Path) -> None:
+    """What it has done is told while it runs; when it is stopped nothing of it is left."""
+    service = Service.builder().pool(2).store(tmp_path / "store").enable_reapi().build()
+    assert service.execute(["true"], directory=tmp_path).ok
+    metrics = service.get_metrics()
+    assert metrics["workers"]["total"] == 2
+    assert int(metrics["executions"]["succeeded"]) == 1
+    service.stop()
+    service.stop()
+    with pytest.raises(BuilderError, match="no coordinator answers"):
+        service.execute(["true"], directory=tmp_path)
+    assert (tmp_path / "store").is_dir()
+
+
+def test_a_service_that_cannot_start() -> None:
+    """What it said is in the error."""
+    with pytest.raises(BuilderError, match=r"did not start; it said:\nerror: .*coordinator"):
+        Service.builder().coordinator("nowhere.invalid:0").build()
+
+
+@pytest.mark.slow
+def test_the_example(tmp_path: Path) -> None:
+    """It runs as its first line says."""
+    program = tmp_path / "words.py"
+    program.write_bytes((ROOT / "examples" / "python-api" / "words.py").read_bytes())
+    ran = subprocess.run(
+        [sys.executable, program],
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "from the cache: True; it saw: ['build', 'words.py']" in ran.stdout
+    assert "workers: 2\n" in ran.stdout
