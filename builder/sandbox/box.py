@@ -19,7 +19,7 @@ from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.worktree import WorkTrees
 from builder.sandbox.limits import Cpus, borne
-from builder.sandbox.plan import WORK_TREE
+from builder.sandbox.plan import TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -120,6 +120,9 @@ class Box:
         identity.set_namespace(self._view, identity.CLONE_NEWNS)
         try:
             mounts.attach(tree, WORK_TREE)
+            if wish["memory"] is not None and not self._host.groups.has("memory"):
+                for place in TEMPORARY:  # a group would count what is in them
+                    mounts.resize_tmpfs(place, wish["memory"])
             if self.watch is not None:
                 self.watch.mark(self._host.places)
         finally:

@@ -45,7 +45,7 @@ def enter_own_view() -> None:
     uid, gid = os.getuid(), os.getgid()
     if uid == ROOT:
         identity.unshare(identity.CLONE_NEWNS)
-        mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_SLAVE)
+        mounts.make_slave()
         return
     identity.unshare(NEW_VIEW)
     identity.map_ids("self", USER_ID, uid, gid)
@@ -66,7 +66,10 @@ def owner_map(uid: int) -> int:
     theirs.close()
     try:
         if not link.receive_packet(ours)[0]:
-            raise StartError("a child of the broker could not make a user namespace")
+            raise StartError(
+                "a child of the broker could not make a user namespace; in a chroot: "
+                + mounts.PIVOT
+            )
         identity.write_file(f"/proc/{child}/uid_map", f"0 {uid} 1")
         identity.write_file(f"/proc/{child}/gid_map", f"0 {uid} 1")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

@@ -43,6 +43,7 @@ CONFIGURATION = (
     "/etc/ssl/openssl.cnf",
 )
 FULL_NETWORK = ("/etc/resolv.conf",)
+TEMPORARY = ("/tmp", "/dev/shm")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 DEVICE_LINKS = {
     "fd": "/proc/self/fd",
@@ -115,7 +116,7 @@ def sources(plan: list[Operation]) -> list[str]:
 def own_places(plan: list[Operation]) -> list[str]:
     """Where each sandbox has mounts of its own that hold files."""
     shown = [op[2] for op in plan if op[0] == "system"]
-    return [*dict.fromkeys(shown), "/tmp", "/dev/shm", WORK_TREE]
+    return [*dict.fromkeys(shown), *TEMPORARY, WORK_TREE]
 
 
 def sandbox() -> list[Operation]:
@@ -126,8 +127,7 @@ def sandbox() -> list[Operation]:
     plan += [("read-only", f"/proc/{n}") for n in PROC_READ_ONLY if os.path.exists(f"/proc/{n}")]
     return [
         *plan,
-        ("tmpfs", "/tmp", "mode=1777"),
-        ("tmpfs", "/dev/shm", "mode=1777"),
+        *(("tmpfs", place, "mode=1777") for place in TEMPORARY),
         ("devpts", "/dev/pts"),
         ("hostname", HOST_NAME),
     ]

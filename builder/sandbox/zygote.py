@@ -74,7 +74,7 @@ def keep(channel: "_socket.socket", trees: "dict[str, int]", child: int) -> int:
 
 def enter_template(root: "list[plan.Operation]", trees: "dict[str, int]") -> None:
     """Build the template and make it this process's root."""
-    mounts.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+    mounts.make_private()
     place = next(path for path in PLACES if os.path.isdir(path))
     mounts.mount("tmpfs", place, "tmpfs", mounts.MS_NOSUID, "mode=0755,size=16m")
     perform(root, place, trees)

@@ -13,6 +13,11 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 32, 4096, 16384, 1 << 18, 1 << 19
 MNT_DETACH = 2
 
+EINVAL = 22
+PIVOT = (  # a kernel lets nobody make a user namespace in a chroot
+    "enter DIR by `unshare --mount sh -c 'mount --rbind DIR DIR && cd DIR && "
+    "pivot_root . . && umount -l . && exec COMMAND'` instead"
+)
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -42,6 +47,40 @@ def arguments(
         flags,
         data.encode() or None,
     )
+
+
+class NoMountError(OSError):
+    """The root directory of this process is no mount point, as after chroot(2)."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def make_private() -> None:
+    """Mounts here are nobody else's, and theirs do not come in. Raises NoMountError."""
+    _propagate(MS_PRIVATE)
+
+
+def make_slave() -> None:
+    """Mounts here stay here; the host's still come in. Raises NoMountError."""
+    _propagate(MS_SLAVE)
+
+
+def _propagate(how: int) -> None:
+    try:
+        mount("", "/", "", MS_REC | how)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        raise NoMountError(
+            EINVAL, "the root directory is no mount point, as after chroot: " + PIVOT
+        ) from None
+
+
+def resize_tmpfs(place: str, size_bytes: int) -> None:
+    """Bound a tmpfs that is mounted already, with the flags that it has."""
+    flags = MS_REMOUNT | MS_NOSUID | MS_NODEV
+    mount("tmpfs", place, "tmpfs", flags, f"size={size_bytes},mode=1777")
 
 
 def unmount_lazily(target: str) -> None:
