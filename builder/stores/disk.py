@@ -62,6 +62,7 @@ class DiskBlobStore:
             self.files.close()
             raise
         self.files.takes(lambda: self.small.log.used_bytes)
+        self.files.relieves(self._relieve)
 
     @property
     def folder(self) -> Folder:
@@ -128,7 +129,7 @@ class DiskBlobStore:
     async def put(self, digest: Digest, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         if digest.size_bytes >= self._limit:
-            if not self.files.put_nowait(digest, data):
+            if not self._put_file(digest, data):
                 await self._files_room(digest.size_bytes)
                 await self.files.put(digest, data)
             return
@@ -168,7 +169,7 @@ class DiskBlobStore:
 
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         if digest.size_bytes >= self._limit:
-            return self.files.put_nowait(digest, data)
+            return self._put_file(digest, data)
         check_bytes(digest, data)
         if not self.small.loaded:
             return False
@@ -221,6 +222,13 @@ class DiskBlobStore:
         keys = dict.fromkeys((digest.hash, digest.size_bytes) for digest in digests)
         return [missing[key] for key in keys if key in missing]
 
+    def _put_file(self, digest: Digest, data: bytes) -> bool:
+        """As `FileBlobStore.put_nowait`; what a full disk refuses is tried again with relief."""
+        try:
+            return self.files.put_nowait(digest, data)
+        except ResourceExhaustedError:
+            return False
+
     def _is_older_file(self, digest: Digest) -> bool:
         """Whether a small blob is a file of the first layout."""
         if not self._older or self.small.log.size(digest.function, digest.hash) is not None:
@@ -245,7 +253,7 @@ class DiskBlobStore:
                 with self.folder.errors():
                     log.open_segment()
             except ResourceExhaustedError:
-                if not await self._emergency():
+                if not await self._evict_oldest(log.next_number):
                     raise
                 if not log.has_room(size):
                     with self.folder.errors():
@@ -266,9 +274,10 @@ class DiskBlobStore:
             return True
         return oldest is not None and await self.files.evict(EVICT_AT_ONCE) > 0
 
-    async def _emergency(self) -> bool:
+    async def _relieve(self) -> bool:
         """The disk is full before the store is: give up what may go. Whether something did."""
-        return await self._evict_oldest(self.small.log.next_number)
+        async with self._room_lock:
+            return await self._evict_oldest(self.small.log.next_number)
 
 
 def _is_older(folder: Folder) -> bool:

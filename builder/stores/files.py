@@ -13,7 +13,7 @@ Small files are read and written in place: a hop to a thread and back takes 65 u
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import trio
@@ -29,6 +29,7 @@ from builder.stores.upload import DiskUpload
 
 SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
 UNLINK_INLINE = 1024 * 1024  # larger ones take the file system long enough to deserve a thread
+RELIEF = 16 * 1024 * 1024  # bytes that are evicted when the disk is full
 BLOCK = 4096  # what the file system gives out at least
 
 
@@ -53,6 +54,7 @@ class FileBlobStore:
         self._started = now()
         self._loaded = False
         self._loading = trio.Lock()
+        self._relieve: Callable[[], Awaitable[bool]] = self._evict_some
         self._lost: set[str] = set()  # keys, until the index is loaded
         self._shards: set[str] = set()  # directories that are there
 
@@ -140,7 +142,7 @@ class FileBlobStore:
         victims = self._index.reserve(digest.size_bytes, self._now())
         try:
             await self._bury(victims)
-            return DiskUpload(self.folder, digest, self.appear, self.release)
+            return DiskUpload(self.folder, digest, self.appear, self.release, self.relieve)
         except BaseException:
             self._index.release(digest.size_bytes)
             raise
@@ -195,6 +197,14 @@ class FileBlobStore:
     def takes(self, others: Callable[[], int]) -> None:
         """`others` says how many bytes of the capacity are taken by what is not in this store."""
         self._index.others = others
+
+    async def relieve(self) -> bool:
+        """The disk is full before the store is: evict something. Whether that was possible."""
+        return await self._relieve()
+
+    def relieves(self, relieve: Callable[[], Awaitable[bool]]) -> None:
+        """Who knows better what to evict on a disk that is full."""
+        self._relieve = relieve
 
     def refuse(self, size: int) -> None:
         """Raises ResourceExhaustedError for a write that needs so many bytes."""
@@ -254,6 +264,9 @@ class FileBlobStore:
     def release(self, size: int) -> None:
         self._index.release(size)
 
+    async def _evict_some(self) -> bool:
+        return await self.evict(RELIEF) > 0
+
     def _path(self, function: str, hash_: str, size: int) -> str:
         return f"{self.folder.root}/{function}/{hash_[:2]}/{hash_}-{size}"
 
@@ -311,24 +324,28 @@ class FileBlobStore:
         if HEX_LENGTHS.get(function) != len(hash_) or not HEX.issuperset(hash_):
             return False
         path = self._path(function, hash_, size)
-        if size_of(path) != size:
-            return False
         now = self._now()
+        with self.folder.errors():
+            if size_of(path) != size:
+                return False
+            os.utime(path, (now, now))
         self._index.add(key_of(function, hash_), size, now)
-        os.utime(path, (now, now))
         return True
 
     def _persist(self) -> bool:
         """Write renewed leases down; False if a file turned out to be gone."""
         now = self._now()
         whole = True
+        later = []
         for key, size in self._index.renewed:
             try:
                 os.utime(self._file(key, size), (now, now))
             except FileNotFoundError:
                 self._lose(key)
                 whole = False
-        self._index.renewed.clear()
+            except OSError:  # the disk does not take it now; it holds as long as we run
+                later.append((key, size))
+        self._index.renewed[:] = [one for one in later if self._index.size(one[0]) is not None]
         return whole
 
     async def _bury(self, victims: Sequence[tuple[str, int]]) -> None:
@@ -339,11 +356,10 @@ class FileBlobStore:
             if self._index.size(key) is not None:  # written again meanwhile
                 continue
             path = self._file(key, size)
-            with self.folder.errors():
-                if size <= UNLINK_INLINE:
-                    remove(path)
-                else:
-                    await self._bury_large(path)
+            if size <= UNLINK_INLINE:
+                self.folder.discard(path)
+            else:
+                await self._bury_large(path)
 
     async def _bury_large(self, path: str) -> None:
         grave = self.folder.temporary()
@@ -351,8 +367,10 @@ class FileBlobStore:
             os.rename(path, grave)
         except FileNotFoundError:
             return
+        except OSError:
+            grave = path
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(remove, grave)
+            await trio.to_thread.run_sync(self.folder.discard, grave)
 
 
 def _is_cached(descriptor: int, *offsets: int) -> bool:

@@ -32,6 +32,7 @@ class Folder:
         self.fsync = fsync
         self._temporaries = f"{self.root}/unfinished"
         self._numbers = itertools.count()
+        self._left: list[str] = []  # what the disk did not let us remove yet
         self._converting = Converting(self)
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,18 @@ class Folder:
 
     def temporary(self) -> str:
         """A path in the same file system that no file has."""
+        if self._left:
+            left, self._left = self._left, []
+            for path in left:
+                self.discard(path)
         return f"{self._temporaries}/{next(self._numbers)}"
+
+    def discard(self, path: str) -> None:
+        """Remove a file that nobody needs; what the disk does not let go now is tried later."""
+        try:
+            remove(path)
+        except OSError:
+            self._left.append(path)
 
     def create(self, path: str) -> int:
         """A descriptor to write a new file, read-only for everybody else."""
@@ -88,7 +100,7 @@ class Folder:
             os.rename(temporary, path)
             self.sync_name(path)
         except OSError:
-            remove(temporary)
+            self.discard(temporary)
             raise
 
     def errors(self) -> "Converting":

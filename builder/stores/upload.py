@@ -5,21 +5,23 @@ the interpreter's lock). What is visible in the end is whole and verified, or no
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from builder.base.digest import Digest, hasher
 from builder.base.errors import InvalidArgumentError
-from builder.stores.folder import Folder, remove, write_all
+from builder.stores.folder import FULL, Folder
 
 GATHER = 1024 * 1024  # bytes that are worth the trip
 GATHER_PIECES = 4096
-JOINED_ABOVE = 32  # pieces; fewer are cheaper to write one by one than to copy
+JOINED_ABOVE = 1  # a trip to a thread costs more than copying a megabyte
 
 
 class DiskUpload:
-    """`appear(digest, temporary)` ends it well and gives the path, `release(size)` otherwise."""
+    """`appear(digest, temporary)` ends it well and gives the path, `release(size)` otherwise.
+
+    `relieve()` makes room on a disk that is full, if it can."""
 
     def __init__(
         self,
@@ -27,11 +29,14 @@ class DiskUpload:
         digest: Digest,
         appear: Callable[[Digest, str], str],
         release: Callable[[int], None],
+        relieve: Callable[[], Awaitable[bool]],
     ) -> None:
         self._folder = folder
         self._digest = digest
         self._appear = appear
         self._release = release
+        self._relieve = relieve
+        self._unwritten = memoryview(b"")
         self._hasher = hasher(digest.function, digest.size_bytes)
         self._gathered: list[bytes | memoryview] = []
         self._gathered_bytes = 0
@@ -74,7 +79,7 @@ class DiskUpload:
         if self._open:
             self._open = False
             os.close(self._descriptor)
-            remove(self._temporary)
+            self._folder.discard(self._temporary)
             self._release(self._digest.size_bytes)
 
     async def _flush(self) -> None:
@@ -82,13 +87,23 @@ class DiskUpload:
         self._gathered_bytes = 0
         if len(pieces) > JOINED_ABOVE:
             pieces = [b"".join(pieces)]
-        with self._folder.errors():
-            await trio.to_thread.run_sync(self._take, pieces)
-
-    def _take(self, pieces: list[bytes | memoryview]) -> None:
         for piece in pieces:
-            self._hasher.update(piece)
-            write_all(self._descriptor, piece)
+            with self._folder.errors():
+                try:
+                    await trio.to_thread.run_sync(self._take, piece)
+                except OSError as error:
+                    if error.errno not in FULL or not await self._relieve():
+                        raise
+                    await trio.to_thread.run_sync(self._write)
+
+    def _take(self, piece: bytes | memoryview) -> None:
+        self._hasher.update(piece)
+        self._unwritten = memoryview(piece)
+        self._write()
+
+    def _write(self) -> None:
+        while self._unwritten:
+            self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
 
     async def _finish(self) -> None:
         if self._folder.fsync != "none":

@@ -314,9 +314,9 @@ def test_a_kill_at_any_step_of_a_write_loses_nothing(tmp_path: Path, part: int) 
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_of_a_write_loses_nothing(tmp_path: Path) -> None:
-    """The same of each of the first steps, one after the other."""
-    for step in range(1, 120):
+def test_a_kill_at_early_steps_loses_nothing(tmp_path: Path) -> None:
+    """The same of every fourth of the first steps, one after the other."""
+    for step in range(1, 120, 4):
         said, killed = run_until_step(tmp_path / str(step), step)
         assert killed
         trio.run(check_promises, tmp_path / str(step), said)
