@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 
 from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
+from builder.assembly.leftovers import set_all_aside, sweep
 from builder.assembly.pages import open_pages
 from builder.assembly.pool import Pool
 from builder.assembly.signals import obey_signals
@@ -49,7 +50,10 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
         elif settings.role == "coordinator":
             await _serve_alone(settings, stopping)
         else:
-            with owned(Path(settings.worker.scratch), WORKERS_LOCK):
+            folder = Path(settings.worker.scratch)
+            with owned(folder, WORKERS_LOCK):
+                set_all_aside(folder)
+                nursery.start_soon(sweep, folder)
                 await _serve_with_pool(settings, Pool(settings, config), stopping)
         nursery.cancel_scope.cancel()
     log.info("Remote execution service stopped")

@@ -5,7 +5,7 @@ import os
 import platform
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import psutil
 import trio
 
 from builder.assembly.dial import Access, open_channel, worker_access
+from builder.assembly.leftovers import set_aside
 from builder.assembly.parent import watch_parent
 from builder.assembly.signals import obey_signals
 from builder.base.errors import UsageError
@@ -163,9 +164,16 @@ class Runners:
         return await self._runners[instance].run(job, report)
 
 
+def discard(cache: Path) -> None:
+    """Nobody else would: a worker of its own removes its cache itself."""
+    remove_tree(str(cache))
+
+
 @asynccontextmanager
-async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[WorkerProgram]:
-    """A worker that is ready to run: `await program.run()`.
+async def open_worker(
+    setup: WorkerSetup, sandbox: Sandbox, discard: Callable[[Path], None] = discard
+) -> AsyncIterator[WorkerProgram]:
+    """A worker that is ready to run: `await program.run()`. `discard` takes its cache at the end.
 
     Raises UsageError when another process has the scratch directory.
     """
@@ -189,7 +197,7 @@ async def open_worker(setup: WorkerSetup, sandbox: Sandbox) -> AsyncIterator[Wor
             yield WorkerProgram(identity, channel, runners.run, Load(), random.random)
     finally:
         remove_tree(str(setup.scratch / "actions"))
-        remove_tree(str(setup.scratch / "cache"))
+        discard(setup.scratch / "cache")
         os.close(lock)
 
 
@@ -216,7 +224,7 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
             watch_parent(nursery.cancel_scope.cancel)
         async with (
             open_sandbox(read_only=setup.read_only, best_effort=setup.best_effort) as sandbox,
-            open_worker(setup, sandbox) as program,
+            open_worker(setup, sandbox, set_aside if exit_with_stdin else discard) as program,
         ):
             await program.run()
         nursery.cancel_scope.cancel()
