@@ -53,7 +53,7 @@ class Request:
     `arguments`: the command line itself, when the same one may be answered by a receipt of this
     build the next time; `read` are the files that it was read from, by absolute path.
     `listening`: who hears of it, and where its lines go. `fresh` are targets that run
-    whatever the cache holds.
+    whatever the cache holds; `audit`: the level at which all are audited.
     """
 
     targets: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ class Request:
     arguments: tuple[str, ...] | None = None
     read: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
+    audit: str | None = None
     listening: Listening = field(default_factory=lines)
 
 
@@ -162,7 +163,7 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
         # One for the whole build, since files go from one place to the other; here takes them all.
         function = places[AWAY].function if AWAY in places else "sha256"
         workspace = Workspace(plan.root, plan.graph, function, plan.walker)
-        choices = Choices(platform(), request.use_cache, function, request.fresh)
+        choices = Choices(platform(), request.use_cache, function, request.fresh, request.audit)
         builders = {
             kind: TargetBuilder(place, workspace, console, choices)
             for kind, place in places.items()
@@ -183,7 +184,7 @@ def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
     request = plan.request
     if request.arguments is None or not request.use_cache:
         return
-    if not all(target.cache for target in plan.targets):
+    if request.audit or not all(t.cache and not t.hermetic.audit for t in plan.targets):
         return
     said = []
     for target in plan.targets:

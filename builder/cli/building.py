@@ -55,6 +55,13 @@ OPTIONS = [
     directory_option,
     click.option("--no-cache", is_flag=True, help="Run everything, and store the new results."),
     click.option(
+        "--hermetic-audit",
+        "audit",
+        is_flag=True,
+        help="Tell which files each command uses, and which hosts it tries to reach, beyond what "
+        "is declared.",
+    ),
+    click.option(
         "--json",
         "as_json",
         is_flag=True,
@@ -102,6 +109,7 @@ def made_request(targets: tuple[str, ...], **flags: Any) -> tuple["Request", "Se
         started=started,
         arguments=_arguments() if not (flags["as_json"] or flags["profile"]) else None,
         read=() if config is None else (str(Path(config).absolute()),),
+        audit="full" if flags["audit"] else None,
         listening=listening(
             started, as_json=flags["as_json"], profile=flags["profile"], environ=os.environ
         ),

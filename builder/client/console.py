@@ -131,6 +131,12 @@ class Console:
         where = f" on {proof}" if proof else ""
         _write(self._err, f"[ERROR] Target {target} failed{where}: {reason}\n")
 
+    def audited(self, target: str, lines: list[str]) -> None:
+        """What an audit found, its sum first."""
+        self.tell("audited", target, lines=lines)
+        for line in lines:
+            self._of(target, line)
+
     def again(self, target: str, reason: str, attempt: int, retries: int) -> None:
         """A test failed and is run once more."""
         self.tell("retried", target, reason=reason, attempt=attempt)

@@ -25,6 +25,7 @@ from builder.base.errors import (
     NotFoundError,
     StatusError,
 )
+from builder.client.audit import audit_of, report
 from builder.client.console import NOTHING, Console, Streams
 from builder.client.executor import Place, Ticket, proof_of
 from builder.client.retry import patient
@@ -78,12 +79,13 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Of the whole build. `platform` says what kind of machine its results are for; `fresh` are
-    targets that are run whatever the cache holds."""
+    targets that are run whatever the cache holds; `audit`: the level at which all are audited."""
 
     platform: tuple[tuple[str, str], ...] = ()
     use_cache: bool = True
     function: str = "sha256"
     fresh: frozenset[str] = frozenset()
+    audit: str | None = None
 
     def uses_cache(self, target: Target) -> bool:
         return self.use_cache and target.name not in self.fresh
@@ -96,6 +98,7 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
         hermetic.max_memory_bytes,
         hermetic.max_cpu_cores,
         hermetic.network,  # always said: the worker's own default must not matter
+        hermetic.audit,
     )
     return Step(
         arguments=target.arguments,
@@ -124,6 +127,9 @@ class TargetBuilder:
     async def build(self, target: Target, made: Made) -> Built:
         """Raises TargetError, or another BuilderError for what is not the command's fault."""
         inputs = await self.workspace.inputs(target, made)
+        if self.choices.audit is not None:
+            hermetic = replace(target.hermetic, audit=self.choices.audit)
+            target = replace(target, hermetic=hermetic)
         step = step_of(target, self.choices.platform, await self.workspace.salt(target))
         prepared = prepare(step, inputs, self.choices.function)
         built = await self._from_cache(target, prepared)
@@ -273,6 +279,8 @@ class TargetBuilder:
         outputs = outputs_of(result, trees, function)
         _check_outputs(target, outputs)
         await self.workspace.land(outputs, blobs, inline_contents(result, function))
+        if audit := audit_of(result.execution_metadata):
+            self.console.audited(target.name, list(report(audit, self.workspace.has)))
         stored_at = _stored_at(result.execution_metadata)
         return Built(prepared.action, outputs.entries, cached, stored_at, streams)
 

@@ -1,5 +1,6 @@
 """The project's directory as a build uses it: files in, outputs back."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,10 @@ class Workspace:
             return b""
         async with self._lock:
             return await trio.to_thread.run_sync(self._tools.salt, target)
+
+    def has(self, path: str) -> bool:
+        """Whether this path of the project is there."""
+        return os.path.lexists(self.root / path)
 
     def paths(self, entries: Mapping[str, Entry]) -> dict[Digest, Path]:
         """Where each file's bytes can be read."""

@@ -259,6 +259,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         max_cpu_cores=None if cores is None else float(cores),
         timeout_s=timeout,
         network=block.get("network", False),
+        audit=block.get("audit"),
     )
 
 

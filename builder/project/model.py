@@ -78,12 +78,13 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Hermetic:
-    """None leaves it to the worker. No network unless asked for."""
+    """None leaves it to the worker. No network unless asked for. `audit`: cheap or full."""
 
     max_memory_bytes: int | None = None
     max_cpu_cores: float | None = None
     timeout_s: float | None = None
     network: bool = False
+    audit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

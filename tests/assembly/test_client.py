@@ -408,3 +408,16 @@ def test_json_and_profile(tmp_path: Path) -> None:
     assert events[3]["stdout"] == "hello\n"
     spans = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert {"t", "executing", "build"} <= {span["name"] for span in spans}
+
+
+def test_an_audit(tmp_path: Path) -> None:
+    """What a command uses beyond its declaration is named with the line to add; also on a hit."""
+    (tmp_path / "secret").write_text("s")
+    (tmp_path / "Builderfile").write_text(
+        "target t: {outputs: [o], command: 'cat secret || true; echo > junk; echo > o'}\n"
+    )
+    for _ in range(2):
+        ran = bldr("--hermetic-audit", cwd=tmp_path)
+        assert "secret (by cat); declare it: 'inputs: [secret]'" in ran.stdout, ran.stdout
+        assert "  write   junk (by bash); " in ran.stdout
+    assert "Cache hit" in ran.stdout

@@ -1,0 +1,61 @@
+"""What an audit found, in words."""
+
+from builder.client.audit import MOST_SHOWN, audit_of, report
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
+
+Access = workers_pb2.Audit.Access
+
+
+def lines(*outside: workers_pb2.Audit.Access, complete: bool = True) -> list[str]:
+    audit = workers_pb2.Audit(complete=complete, outside=outside, count=50)
+    audit.outside_count = len(outside)
+    return list(report(audit, lambda path: path == "src/seen.h"))
+
+
+def test_nothing_undeclared() -> None:
+    """One line; an audit that may have missed something says so."""
+    assert lines() == ["audit: 50 names used, all of them declared"]
+    assert lines(complete=False)[0].endswith("declared, and there may be more")
+
+
+def test_each_use_has_its_advice() -> None:
+    """The line to add, where there is one."""
+    work = "/builder/work/"
+    said = lines(
+        Access(name=f"{work}src/seen.h", use="read", program="/usr/bin/cc1"),
+        Access(name=f"{work}src/gone.h", use="look", program="/usr/bin/cc1"),
+        Access(name=f"{work}junk", use="write", program="/bin/bash"),
+        Access(name="/opt/sdk/x", use="read", program="/bin/cat"),
+        Access(name="192.0.2.1:80", use="connect", program="/usr/bin/curl"),
+        Access(name="unix:/run/nscd/socket", use="connect", program="/bin/bash"),
+    )
+    assert said == [
+        "audit: 6 of 50 names used are not declared",
+        "  read    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'",
+        "  look    src/gone.h (by cc1); it was not there",
+        "  write   junk (by bash); if it is to be kept: 'outputs: [junk]', else write to /tmp",
+        "  read    /opt/sdk/x (by cat); it is no file of the project: have it as an input instead",
+        "  connect 192.0.2.1:80 (by curl); if it must: 'hermetic: {network: true}'",
+        "  connect unix:/run/nscd/socket (by bash); no service of the host is in the sandbox",
+    ]
+
+
+def test_not_all_of_very_many() -> None:
+    """The first ones, and how many more."""
+    said = lines(*(Access(name=f"/x/{n}", use="read", program="p") for n in range(50)))
+    assert len(said) == MOST_SHOWN + 2
+    assert said[-1] == "  ... and 30 more"
+
+
+def test_only_audited_actions_have_one() -> None:
+    """It is found among other metadata."""
+    metadata = pb.ExecutedActionMetadata()
+    metadata.auxiliary_metadata.add().Pack(workers_pb2.ExecutionProof(backend="namespaces"))
+    assert audit_of(metadata) is None
+    proof = workers_pb2.ExecutionProof()
+    proof.audit.count = 3
+    metadata.auxiliary_metadata.add().Pack(proof)
+    found = audit_of(metadata)
+    assert found is not None
+    assert found.count == 3
