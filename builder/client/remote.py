@@ -14,8 +14,11 @@ from builder.base.digest import HASHERS
 from builder.base.errors import (
     BuilderError,
     DataLossError,
+    InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     StatusError,
+    UnauthenticatedError,
     UnavailableError,
     from_status,
 )
@@ -156,6 +159,13 @@ async def first_contact(channel: Channel, address: str, instance: str) -> pb.Ser
     try:
         with trio.fail_after(FIRST_CONTACT_S):
             answer = await channel.unary(CAPABILITIES, request, timeout_s=FIRST_CONTACT_S)
+    except (InvalidArgumentError, PermissionDeniedError, UnauthenticatedError) as error:
+        hint = ""
+        if isinstance(error, InvalidArgumentError):
+            hint = "; the instance is set by client.instance or BUILDER_INSTANCE"
+        raise BuilderError(
+            f"the coordinator at {address} refuses: {error.message}{hint}"
+        ) from error
     except (StatusError, trio.TooSlowError) as error:
         said = error.message if isinstance(error, StatusError) else "no answer in 5s"
         reason = said.removeprefix(f"cannot connect to {address}: ")

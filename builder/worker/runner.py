@@ -211,7 +211,7 @@ class ActionRunner:
             limit = format_duration(job.timeout_s or done.usage.wall_s)
             error = DeadlineExceededError(f"execution timeout exceeded: {limit}")
             response.status.CopyFrom(to_status(error))
-        elif done.outcome is not Outcome.EXITED:
+        elif done.message or done.outcome is not Outcome.EXITED:
             response.message += f": {done.message or done.outcome.value}"
         return response
 

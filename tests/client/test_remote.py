@@ -15,7 +15,9 @@ from builder.base.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     StatusError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from builder.client.executor import Ticket
@@ -73,6 +75,7 @@ class Scripted:
             execution_capabilities=pb.ExecutionCapabilities(exec_enabled=True)
         )
     )
+    refusal: StatusError | None = None
 
     async def execute(self, call: Call) -> None:
         request = pb.ExecuteRequest.FromString(await call.receive() or b"")
@@ -105,6 +108,8 @@ class Scripted:
 
     def services(self) -> list[Service]:
         def capabilities(_data: bytes, _context: Context) -> bytes:
+            if self.refusal is not None:
+                raise self.refusal
             return self.capabilities.SerializeToString()
 
         methods = (
@@ -265,6 +270,26 @@ async def test_cancelling_cancels_the_execution() -> None:
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert scripted.cancelled == ["op/1"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        (InvalidArgumentError("instance '' is not served here"), "BUILDER_INSTANCE"),
+        (UnauthenticatedError("a token is needed"), "a token is needed"),
+        (PermissionDeniedError("readers cannot build"), "readers cannot build"),
+    ],
+)
+async def test_a_coordinator_that_refuses_is_there(refusal: StatusError, says: str) -> None:
+    """Nobody is told to start another one."""
+    scripted = Scripted([], refusal=refusal)
+    async with connected(scripted) as (channel, address):
+        with pytest.raises(BuilderError) as caught:
+            await first_contact(channel, address, "")
+    said = str(caught.value)
+    assert said.startswith(f"the coordinator at {address} refuses: {refusal.message}")
+    assert said.endswith(says)
+    assert "start one" not in said
 
 
 async def test_first_contact() -> None:

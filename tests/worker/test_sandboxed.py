@@ -10,10 +10,12 @@ import pytest
 from builder.assembly.worker import make_passable
 from builder.base.errors import Code, UsageError
 from builder.reapi.pb import workers_pb2
+from builder.sandbox.interface import Limits
 from builder.sandbox.native import open_sandbox
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
 from builder.worker.job import Job, say_nothing
+from builder.worker.runner import Policy
 from tests.worker.kit import Bench, put_action, shell
 
 
@@ -76,6 +78,17 @@ async def test_a_timeout_kills_everything_and_keeps_what_was_said(bench: Bench) 
     response = await bench.runner.run(Job(job.digest, timeout_s=0.3), say_nothing)
     assert response.status.code == Code.DEADLINE_EXCEEDED
     assert response.result.stdout_raw == b"early\n"
+
+
+async def test_output_that_was_cut_is_told(tmp_path: Path) -> None:
+    """The program goes on and may succeed; the message says what is not whole."""
+    async with open_sandbox() as sandbox:
+        policy = Policy(limits=Limits(output_bytes=1000))
+        bench = Bench(tmp_path, sandbox=sandbox, policy=policy)
+        response = await bench.run(shell("head -c 5000 /dev/zero; echo done >&2"))
+    result = response.result
+    assert (result.exit_code, result.stdout_raw, result.stderr_raw) == (0, bytes(1000), b"done\n")
+    assert response.message.endswith("): stdout was cut after 1000 of 5000 bytes")
 
 
 async def test_a_missing_program_is_127(bench: Bench) -> None:
