@@ -82,6 +82,8 @@ def policy_of(settings: Settings) -> Policy:
             open_files=limits.open_files,
             file_bytes=limits.file_size,
             output_bytes=limits.output_size,
+            disk_bytes=limits.disk_size,
+            disk_files=limits.disk_files,
         ),
         network=Network(settings.sandbox.network),
         required=frozenset(settings.sandbox.required),

@@ -139,6 +139,8 @@ class SandboxLimits:
     open_files: int | None = None
     file_size: Bytes | None = None
     output_size: Bytes = 64 * MIB
+    disk_size: Bytes | None = None
+    disk_files: int | None = None
     grace: Seconds = 2.0
 
 

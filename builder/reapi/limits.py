@@ -1,11 +1,12 @@
 """What an action may use, written as platform properties, which are part of its digest.
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
-declare: `max-memory` (`2GiB`), `max-cpu` (cores, `1.5`), `network` (`none` or `full`) and `audit`
-(`cheap` or `full`: the result then tells what the action used beyond what it declared).
+declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
+`max-cpu` (cores, `1.5`), `network` (`none` or `full`) and `audit` (`cheap` or `full`: the result
+then tells what the action used beyond what it declared).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from builder.base.errors import InvalidArgumentError, UsageError
@@ -14,9 +15,12 @@ from builder.base.units import parse_size
 MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
 NETWORK = "network"
+MAX_DISK = "max-disk"
 AUDIT = "audit"
 AUDIT_LEVELS = ("cheap", "full")
-LIMIT_PROPERTIES = frozenset({MAX_MEMORY, MAX_CPU, NETWORK, AUDIT})  # never used to choose a pool
+LIMIT_PROPERTIES = frozenset(
+    {MAX_MEMORY, MAX_CPU, MAX_DISK, NETWORK, AUDIT}
+)  # never used to choose a pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class ActionLimits:
     cpu_cores: float | None = None
     network: bool | None = None
     audit: str | None = None
+    disk_bytes: int | None = None
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -37,6 +42,8 @@ class ActionLimits:
             pairs.append((MAX_CPU, f"{self.cpu_cores:g}"))
         if self.network is not None:
             pairs.append((NETWORK, "full" if self.network else "none"))
+        if self.disk_bytes is not None:
+            pairs.append((MAX_DISK, str(self.disk_bytes)))
         if self.audit is not None:
             pairs.append((AUDIT, self.audit))
         return pairs
@@ -52,20 +59,23 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
     if audit not in (None, *AUDIT_LEVELS):
         raise InvalidArgumentError(f"property {AUDIT} is {audit!r}: use cheap or full")
     return ActionLimits(
-        _memory(given[MAX_MEMORY]) if MAX_MEMORY in given else None,
+        _size(given, MAX_MEMORY, "nothing runs in no memory"),
         _cores(given[MAX_CPU]) if MAX_CPU in given else None,
         None if network is None else network == "full",
         audit,
+        _size(given, MAX_DISK, "nothing can be written to no disk"),
     )
 
 
-def _memory(text: str) -> int:
+def _size(given: Mapping[str, str], name: str, none: str) -> int | None:
+    if name not in given:
+        return None
     try:
-        size = parse_size(text)
+        size = parse_size(given[name])
     except UsageError as error:
-        raise InvalidArgumentError(f"property {MAX_MEMORY}: {error}") from None
+        raise InvalidArgumentError(f"property {name}: {error}") from None
     if size <= 0:
-        raise InvalidArgumentError(f"property {MAX_MEMORY} is {text!r}: nothing runs in no memory")
+        raise InvalidArgumentError(f"property {name} is {given[name]!r}: {none}")
     return size
 
 

@@ -17,7 +17,8 @@ from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
-from builder.sandbox.kernel.worktree import WorkTrees
+from builder.sandbox.kernel.quota import Quota
+from builder.sandbox.kernel.worktree import LAYER, OVERLAY, WorkTrees
 from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.plan import TEMPORARY, WORK_TREE
 
@@ -73,6 +74,7 @@ class Box:
         self.setup_us = 0
         self.outcome: report.Report | None = None
         self.watch: Watch | None = None
+        self.quota: Quota | None = None
 
     def order(self) -> "tuple[int, ...]":
         """The descriptors that its init is born with: its link, and the entrances to its groups."""
@@ -107,6 +109,11 @@ class Box:
             for fd in outputs:
                 os.close(fd)
         self.state = RUNNING
+        asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
+        if asked and self.tree_kind == OVERLAY:  # a copy holds the inputs too
+            self.enforced["disk"] = "watched"
+            layer = os.path.join(wish["scratch"], LAYER)
+            self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"])
         now = time.monotonic()
         self.setup_us = int((now - started) * 1e6)
         self._let_go()
@@ -159,12 +166,27 @@ class Box:
             self.looking_until = None
         elif self.oom_kills():
             self.looking_until = None
-            try:
-                link.send_packet(self.sock, END)
-            except OSError:
-                self.kill()
+            self._end()
         elif now >= self.looking_until:
             self.looking_until = None
+
+    def look_at_disk(self, now: float) -> None:
+        """When it has written too much, it ends. The look itself is the janitor's."""
+        if self.quota is None or self.state != RUNNING or now < self.quota.next:
+            return
+        if self.quota.over:
+            self.quota.next = now + LOOK_S
+            self._end()
+            return
+        self.quota.next = now + BACKSTOP_S  # until the janitor says when
+        self._host.janitor.do(self.quota.look)
+
+    def _end(self) -> None:
+        """Ask the init to end the action and report."""
+        try:
+            link.send_packet(self.sock, END)
+        except OSError:
+            self.kill()
 
     def kill(self) -> None:
         """The init, and with it everything."""

@@ -134,12 +134,14 @@ class Broker:
         if any(box.looking_until is not None for box in self._boxes.values()):
             return LOOK_EVERY_S
         deadlines = [box.deadline for box in self._boxes.values() if box.deadline is not None]
+        deadlines += [box.quota.next for box in self._by_run.values() if box.quota is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else -1
 
     def _time_passed(self) -> None:
         now = time.monotonic()
         for box in self._boxes.values():
             box.look_again(now)
+            box.look_at_disk(now)
             if box.deadline is not None and now >= box.deadline:
                 box.deadline, box.overdue = None, True
                 box.kill()
@@ -264,6 +266,7 @@ class Broker:
             "report": None if told is None else told.pack(),
             "oom_kills": box.oom_kills(),
             "overdue": box.overdue,
+            "disk_full": box.quota is not None and box.quota.over,
             "usage": dict(box.usage()),
             "enforced": box.enforced,
             "tree": box.tree_kind,

@@ -36,6 +36,7 @@ class Outcome(Enum):
     SIGNALLED = "signalled"
     TIMED_OUT = "timed-out"
     OUT_OF_MEMORY = "out-of-memory"
+    DISK_FULL = "disk-full"  # it wrote more than it may
     CANCELLED = "cancelled"
     NOT_STARTED = "not-started"  # no such program, not executable: exit code 127 or 126
 
@@ -93,6 +94,8 @@ class Limits:
     processes: int | None = 512
     open_files: int | None = None
     file_bytes: int | None = None
+    disk_bytes: int | None = None  # of everything that it writes in its work tree
+    disk_files: int | None = None  # and how many files and directories
     output_bytes: int = 64 * 1024 * 1024  # of stdout and of stderr, each
 
 

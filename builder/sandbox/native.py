@@ -28,6 +28,8 @@ from builder.sandbox.interface import (
     SandboxSpec,
 )
 from builder.sandbox.kernel.groups import sweep_dead_groups
+from builder.sandbox.kernel.quota import exceeds
+from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 from builder.sandbox.weak import WeakSandbox
 
@@ -299,11 +301,17 @@ class NativeSandbox:
             raise
         if run.facts is None:
             raise SandboxError(run.error or "the sandbox gave no answer")
+        if "disk" in run.facts["enforced"]:
+            run.facts["disk_full"] |= await self._is_over(spec)
         return FinishedAction(
             outcome.conclude(spec, run.facts, self.backend, held, await self._audit(spec)),
             run.root_fd,
             run.gone,
         )
+
+    async def _is_over(self, spec: SandboxSpec) -> bool:
+        limits, layer = spec.limits, os.path.join(spec.scratch, LAYER)
+        return await trio.to_thread.run_sync(exceeds, layer, limits.disk_bytes, limits.disk_files)
 
     async def _audit(self, spec: SandboxSpec) -> Audit | None:
         if spec.audit is None:

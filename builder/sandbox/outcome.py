@@ -81,6 +81,8 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "cores": limits.cpu_cores,
         "open_files": limits.open_files,
         "file_bytes": limits.file_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "disk_files": limits.disk_files,
         "audit": spec.audit.value if spec.audit is not None else "",
     }
 
@@ -125,6 +127,10 @@ def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]
         found.append(f"open-files={limits.open_files} (rlimit)")
     if limits.file_bytes is not None:
         found.append(f"file={size(limits.file_bytes)} (rlimit)")
+    if limits.disk_bytes is not None and "disk" in by:
+        found.append(f"disk={size(limits.disk_bytes)} ({by['disk']})")
+    if limits.disk_files is not None and "disk" in by:
+        found.append(f"disk-files={limits.disk_files} ({by['disk']})")
     found.append(f"output={size(limits.output_bytes)} (pipe)")
     return tuple(found)
 
@@ -164,6 +170,8 @@ def ending(
     if facts["oom_kills"]:
         limit = "all memory" if limits.memory_bytes is None else size(limits.memory_bytes)
         return Outcome.OUT_OF_MEMORY, code, signal, f"out of memory: it used more than {limit}"
+    if facts["disk_full"]:
+        return Outcome.DISK_FULL, code, signal, disk_sentence(limits)
     if facts["overdue"] or (told is not None and told.timed_out):
         return Outcome.TIMED_OUT, code, signal, f"timed out after {limits.wall_s:g} s"
     if told is None:
@@ -173,6 +181,15 @@ def ending(
     if told.status == report.SIGNALLED:
         return Outcome.SIGNALLED, code, signal, f"killed by signal {signal}"
     return Outcome.EXITED, code, 0, ""
+
+
+def disk_sentence(limits: Limits) -> str:
+    allowed = []
+    if limits.disk_bytes is not None:
+        allowed.append(size(limits.disk_bytes))
+    if limits.disk_files is not None:
+        allowed.append(f"{limits.disk_files} files")
+    return f"disk full: it wrote more than {' or '.join(allowed)}"
 
 
 def cut_sentences(told: report.Report | None, limits: Limits) -> list[str]:

@@ -104,6 +104,7 @@ class WeakSandbox:
             "oom_kills": 0,
             "overdue": told is None,
             "usage": {},
+            "disk_full": False,  # nobody watches
             "enforced": enforced,
             "setup_us": setup_us,
         }

@@ -142,7 +142,7 @@ def test_reports_survive_packing() -> None:
 
 SPEC = SandboxSpec(("x",), "/in", "/scratch", limits=Limits(wall_s=2, memory_bytes=3 << 30))
 FACTS: dict[str, Any] = {
-    "oom_kills": 0, "overdue": False, "usage": {}, "setup_us": 0,
+    "oom_kills": 0, "overdue": False, "disk_full": False, "usage": {}, "setup_us": 0,
     "enforced": {"memory": "cgroup", "processes": "rlimit"},
 }  # fmt: skip
 
@@ -156,6 +156,7 @@ FACTS: dict[str, Any] = {
         ({"status": report.NOT_STARTED, "code": 127}, {}, (Outcome.NOT_STARTED, 127, 0)),
         ({"timed_out": 1}, {}, (Outcome.TIMED_OUT, 0, 0)),
         ({"code": 0}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
+        ({"code": 0}, {"disk_full": True}, (Outcome.DISK_FULL, 0, 0)),
         ({"timed_out": 1}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
         (None, {"overdue": True}, (Outcome.TIMED_OUT, 137, 9)),
         (None, {"oom_kills": 2}, (Outcome.OUT_OF_MEMORY, 137, 9)),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # the helpers do not import typing
 ATTRIBUTES = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 LOWER = ATTRIBUTES | mounts.ATTR_RDONLY
 COPY_CHUNK = 1 << 20
+OVERLAY = "overlay"
+LAYER = "upper"  # in the scratch directory: what the action writes
 
 
 def escaped(path: str) -> str:
@@ -38,14 +40,14 @@ class WorkTrees:
         self._owner, self._owners = owner, owners
         self._done_with: list[int] = []
         self._ways: list[tuple[str, Callable[[str, str], int]]] = [
-            ("overlay", self._by_descriptor),
-            ("overlay", self._by_path),
+            (OVERLAY, self._by_descriptor),
+            (OVERLAY, self._by_path),
             ("copy", self._by_copy),
         ]
 
     def make(self, inputs: str, scratch: str) -> "tuple[int, str]":
         """A detached mount and how it was made: "overlay" or "copy". Raises OSError."""
-        upper = os.path.join(scratch, "upper")
+        upper = os.path.join(scratch, LAYER)
         os.mkdir(upper, 0o755)
         os.mkdir(os.path.join(scratch, "layer"), 0o700)
         if self._owner is not None:
@@ -57,7 +59,7 @@ class WorkTrees:
                 if not os.path.isdir(inputs) or index == len(self._ways) - 1:
                     raise
                 continue
-            if name == "overlay":
+            if name == OVERLAY:
                 del self._ways[:index]  # this kernel will never take the earlier ways
             return tree, name
         raise AssertionError("one way returns or raises")
@@ -85,7 +87,7 @@ class WorkTrees:
     def _by_descriptor(self, inputs: str, scratch: str) -> int:
         opened = [self._lower(inputs)]
         try:
-            for name in ("upper", "layer"):
+            for name in (LAYER, "layer"):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                 opened.append(os.open(os.path.join(scratch, name), flags))
             names = ("lowerdir+", "upperdir", "workdir")
@@ -105,7 +107,7 @@ class WorkTrees:
         try:
             layers: list[tuple[str, str | int | None]] = [
                 ("lowerdir", escaped(place)),
-                ("upperdir", os.path.join(scratch, "upper")),
+                ("upperdir", os.path.join(scratch, LAYER)),
                 ("workdir", os.path.join(scratch, "layer")),
             ]
             return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
@@ -114,7 +116,7 @@ class WorkTrees:
             os.rmdir(place)
 
     def _by_copy(self, inputs: str, scratch: str) -> int:
-        upper = os.path.join(scratch, "upper")
+        upper = os.path.join(scratch, LAYER)
         copy_tree(inputs, upper, self._owner)
         tree = mounts.detached_tree(upper, recursive=False)
         mounts.set_attributes(tree, ATTRIBUTES, recursive=False)
