@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": Entry("builder.cli.serve", "Run the service: coordinator, storage and workers."),
     "worker": Entry("builder.cli.worker", "Run one worker that joins a coordinator."),
     "remote": Entry("builder.cli.remote", "See and steer a running service."),
+    "cas": Entry("builder.cli.cas", "Get, put and list blobs; check and shrink a store."),
     "pool": Entry("builder.cli.pool", "Compare autoscaling policies on traces of work."),
     "config": Entry("builder.cli.config", "Check, show and describe configuration files."),
     "doctor": Entry("builder.cli.doctor", "Tell what this host can isolate and limit."),

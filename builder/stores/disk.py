@@ -175,6 +175,15 @@ class DiskBlobStore:
             return False
         return not self._absent(digest.function, (digest,)) or self.small.put_nowait(digest, data)
 
+    async def shrink(self, to_bytes: int) -> None:
+        """Evict what was used the longest time ago until so much is used, as leases allow."""
+        await self.load()
+        async with self._room_lock:
+            before = self.small.log.next_number
+            while self.snapshot().used_bytes > to_bytes:
+                if not await self._evict_oldest(before):
+                    return
+
     def stamp(self) -> int:
         return self.files.stamp() << 32 | self.small.log.lost
 

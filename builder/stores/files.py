@@ -13,7 +13,15 @@ Small files are read and written in place: a hop to a thread and back takes 65 u
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from pathlib import Path
 
 import trio
@@ -243,6 +251,19 @@ class FileBlobStore:
             assert len(found) == self._index.snapshot().blobs
             assert all(self._index.size(key) == size for _, key, size in found)
 
+    def put_aside(self, digest: Digest) -> None:
+        """A damaged blob: kept for inspection, missing from now on."""
+        path = self._path(digest.function, digest.hash, digest.size_bytes)
+        with contextlib.suppress(FileNotFoundError), self.folder.errors():
+            self.quarantine.take_file(digest, path)
+        self._lose(key_of(digest.function, digest.hash))
+
+    def digests(self) -> Iterator[Digest]:
+        """All that the index knows; they may not change meanwhile."""
+        for key, size in self._index.entries():
+            function, _, hash_ = key.rpartition("/")
+            yield Digest(hash_, size, function or "sha256")
+
     def place(self, digest: Digest) -> str:
         """Where a new file goes; its directory is there."""
         shard = f"{digest.function}/{digest.hash[:2]}"
@@ -303,10 +324,7 @@ class FileBlobStore:
     def _verify(self, digest: Digest, found: Digest) -> None:
         """A blob that is not what it was is put aside, and is missing from now on."""
         if found != digest:
-            path = self._path(digest.function, digest.hash, digest.size_bytes)
-            with contextlib.suppress(FileNotFoundError), self.folder.errors():
-                self.quarantine.take_file(digest, path)
-            self._lose(key_of(digest.function, digest.hash))
+            self.put_aside(digest)
             raise self.quarantine.error(digest)
 
     def _lose(self, key: str) -> None:

@@ -15,7 +15,7 @@ clock that goes on over restarts).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -118,6 +118,10 @@ class Index:
         self.drop(key)
         self._held[key] = int(now / self._tick_s) << SHIFT | size
         self._used += self._blocks(size)
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """(key, size), the one used the longest time ago first."""
+        return ((key, entry & SIZE) for key, entry in self._held.items())
 
     def drop(self, key: str) -> None:
         """Held no more, for whatever reason."""

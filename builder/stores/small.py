@@ -143,6 +143,11 @@ class SmallBlobs:
                 await trio.to_thread.run_sync(one.write)
             one.done()
 
+    def put_aside(self, digest: Digest, stored: bytes) -> None:
+        """A damaged blob: what was read is kept for inspection, it is missing from now on."""
+        self._quarantine.take_bytes(digest, stored)
+        self.log.lose(digest.function, bytes.fromhex(digest.hash))
+
     def candidate(self, before: int) -> Candidate | None:
         return candidate(self.log, self._now(), before)
 
@@ -159,8 +164,7 @@ class SmallBlobs:
     def _checked(self, entry: Entry, digest: Digest, stored: bytes) -> bytes:
         data = verified(entry, digest, stored)
         if data is None:
-            self._quarantine.take_bytes(digest, stored)
-            self.log.lose(digest.function, bytes.fromhex(digest.hash))
+            self.put_aside(digest, stored)
             raise self._quarantine.error(digest)
         return data
 
