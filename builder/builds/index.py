@@ -19,7 +19,7 @@ from builder.reapi.pb import build_event_stream_pb2 as bep
 from builder.reapi.pb import build_events_pb2 as be
 from builder.reapi.pb.publish_build_event_pb2 import OrderedBuildEvent
 
-MOST_INVOCATIONS = 200
+MOST_INVOCATIONS = 100  # 90 MB if each of them had a thousand tests; a usual one takes 50 KB
 MOST_STREAMS = 1000
 LONGEST_ID = 200  # characters
 BAZEL_EVENT = bep.BuildEvent.DESCRIPTOR.full_name

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from builder.reapi.pb import build_event_stream_pb2 as bep
 
-MOST_TARGETS = 5000
-MOST_TESTS = 5000
+MOST_TARGETS = 1000
+MOST_TESTS = 1000
 MOST_FAILURES = 100
 MOST_PATTERNS = 50
-LONGEST = 500  # characters of a text
+LONGEST = 300  # characters of a text
 PASSED = "passed"
 
 

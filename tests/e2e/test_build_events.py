@@ -1,6 +1,8 @@
 """A real Bazel that tells how its builds go."""
 
+import contextlib
 import re
+import urllib.error
 import urllib.request
 
 import pytest
@@ -12,11 +14,16 @@ pytestmark = pytest.mark.slow
 
 
 def builds(service: Service) -> dict[str, str]:
-    """The rows of the page's section, latest last: what was asked for, and what came of it."""
-    with urllib.request.urlopen(f"http://{service.address('Metrics')}/", timeout=20) as answer:
-        page = answer.read().decode()
-    section = page.partition("<h2>Builds</h2>")[2].partition("</table>")[0]
-    return dict(reversed(re.findall(r"<td>(.*?)</td><td>(.*?)</td>", section)))
+    """What the pages tell: for each build what was asked for, and what came of it."""
+    found: dict[str, str] = {}
+    for path in ("", "invocations"):
+        url = f"http://{service.address('Metrics')}/{path}"
+        with contextlib.suppress(urllib.error.HTTPError):
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                page = answer.read().decode()
+            rows = re.findall(r"<(?:td|dt)>(.*?)</(?:td|dt)>\s*<(?:td|dd)>(.*?)</(?:td|dd)>", page)
+            found.update(reversed(rows))
+    return found
 
 
 def test_bazel_publishes_its_builds(bazel: Bazel, service: Service) -> None:
