@@ -5,6 +5,7 @@ here; what a schema cannot say is checked here and in `graph`: paths, labels, an
 sense together.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
 # bash, because pipefail is no part of the /bin/sh of every worker, and a script must not mean
 # one thing here and another thing there. Who wants another shell writes the list himself.
 SHELL = ("/bin/bash", "-e", "-o", "pipefail", "-c")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")  # as in the schema
 IGNORED_PREFIX = "x-"
 VARS, DEFAULTS = "vars", "defaults"
 
@@ -48,9 +50,12 @@ def validate(document: "Document", schema: Mapping[str, Any]) -> None:
         if key.startswith(IGNORED_PREFIX) or key in (VARS, DEFAULTS):
             continue
         if not key.startswith(TARGET_PREFIX):
-            name = key if isinstance(body, dict) and key != "targets" else "NAME"
-            hint = f"at the top there are targets only: write 'target {name}:'"
+            named = isinstance(body, dict) and key not in ("target", "targets")
+            hint = f"at the top there are targets only: write 'target {key if named else 'NAME'}:'"
             raise document.error((key,), f"unknown key {key!r}", hint, key=True)
+        if not NAME.fullmatch(name := key.removeprefix(TARGET_PREFIX)):
+            hint = "use letters, digits and '_', and after the first of them also '.', '+' and '-'"
+            raise document.error((key,), f"{name!r} cannot name a target", hint, key=True)
     require(document, schema)
 
 

@@ -78,6 +78,22 @@ Builderfile:1:1: unknown key 'app'
       | ^
         at the top there are targets only: write 'target app:'""",
     ),
+    "the word alone": (
+        "target:\n  command: [x]\n",
+        """\
+Builderfile:1:1: unknown key 'target'
+    1 | target:
+      | ^
+        at the top there are targets only: write 'target NAME:'""",
+    ),
+    "a name of two words": (
+        "target my app:\n  command: [x]\n",
+        """\
+Builderfile:1:1: 'my app' cannot name a target
+    1 | target my app:
+      | ^
+        use letters, digits and '_', and after the first of them also '.', '+' and '-'""",
+    ),
     "unknown target, nearest name": (
         "target libs: {command: [x]}\ntarget a:\n  command: [x]\n  depends: [lib]\n",
         """\

@@ -109,7 +109,7 @@ class DirectChannel:
             nursery.start_soon(call.handle, method)
             try:
                 yield DirectClientCall(call)
-            except (Exception, GeneratorExit) as error:  # outside of the nursery, which would wrap it in a group
+            except (Exception, GeneratorExit) as error:  # raised below: no nursery to wrap it
                 failed = error
             nursery.cancel_scope.cancel()
         if failed is not None:
