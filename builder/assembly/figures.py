@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from builder.assembly.stores import Stores
-from builder.assembly.telling import STAGES, between, seconds
 from builder.base.errors import Code
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
@@ -19,6 +18,7 @@ from builder.server.execution import CacheFigures
 from builder.server.scheduler import Scheduler
 from builder.stores.index import Occupancy
 from builder.telemetry.metrics import Family, Metrics
+from builder.telemetry.telling import STAGES, between, seconds
 from builder.telemetry.wellbeing import COMPONENTS, Problem
 from builder.wire.frames import ErrorCode
 

@@ -3,10 +3,10 @@
 import time
 from collections import deque
 
-from builder.assembly import telling
 from builder.assembly.status import sections, service_line
 from builder.base.units import format_duration
 from builder.reapi.pb import control_pb2 as pb
+from builder.telemetry import telling
 
 WIDTH = 52  # of the box, inside
 WINDOW_S = 60.0

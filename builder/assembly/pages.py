@@ -11,10 +11,9 @@ from typing import Any
 
 import trio
 
-from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
 from builder.assembly.guard import CheckPage
-from builder.assembly.status import Section, sections, service_line
+from builder.assembly.sighting import Sighting
 from builder.base.errors import UsageError
 from builder.config.kinds import ARTIFACTS, Address
 from builder.config.settings import Settings
@@ -22,7 +21,7 @@ from builder.net.listeners import Listener, open_listeners
 from builder.telemetry.log import get_logger
 
 log = get_logger()
-MakeApp = Callable[[Coordinator], Any]
+MakeApp = Callable[[Coordinator, Sighting], Any]
 
 
 class Pages:
@@ -47,10 +46,12 @@ class Pages:
     async def serve(self, coordinator: Coordinator) -> None:
         """Until `stop`."""
         serving = await trio.to_thread.run_sync(import_module, "builder.web.serving")
+        sight = Sighting(coordinator)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(sight.run, self._stop)
             guard = coordinator.guard
             for _, listeners, make in self._ports:
-                app = await trio.to_thread.run_sync(make, coordinator)
+                app = await trio.to_thread.run_sync(make, coordinator, sight)
                 if guard.check_page is not None:
                     app = _guarded(app, guard.check_page)
 
@@ -96,16 +97,13 @@ def _guarded(app: Any, check: CheckPage) -> Any:
     return import_module("builder.web.guarded").guarded(app, check)
 
 
-def _metrics(coordinator: Coordinator) -> Any:
-    def figures() -> list[Section]:
-        status = coordinator.status()
-        builds = build_section(coordinator.builds)
-        return [("Service", [("State", service_line(status))]), *sections(status), *builds]
-
+def _metrics(coordinator: Coordinator, sight: Sighting) -> Any:
     module = import_module("builder.web.metrics")
-    return module.MetricsPages(coordinator.metrics.registry, coordinator.is_ready, figures).app()
+    return module.MetricsPages(
+        coordinator.metrics.registry, coordinator.is_ready, coordinator.wellbeing.sentences, sight
+    ).app()
 
 
-def _artifacts(coordinator: Coordinator) -> Any:
+def _artifacts(coordinator: Coordinator, _sight: Sighting) -> Any:
     module = import_module("builder.web.artifacts")
     return module.Artifacts(coordinator.stores.blobs, coordinator.stores.records).app()

@@ -93,6 +93,8 @@ def right_of_page(method: str, path: str) -> Right:
         return Right.OPEN
     if method in ("GET", "HEAD"):
         return Right.READ
+    if method == "POST" and (path.startswith("/pool/") or path.endswith("/drain")):
+        return Right.OPERATE  # forms of the dashboard
     return Right.STORE if "cas" in path.split("/")[:-1] else Right.EXECUTE
 
 

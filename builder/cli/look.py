@@ -55,8 +55,8 @@ Examples:
 @common
 def workers(config: str | None, coordinator: str | None, as_json: bool) -> None:
     """The workers one by one: state, slots, sandbox, and what each runs."""
-    from builder.assembly import telling
     from builder.reapi.pb import control_pb2
+    from builder.telemetry import telling
 
     request = control_pb2.GetStatusRequest(details=True).SerializeToString()
     answer = call(client_of(config, coordinator), "GetStatus", request)
@@ -89,8 +89,8 @@ def actions(
     failures: bool,
 ) -> None:
     """The actions, the newest first: what waits and why, what runs where, what became of them."""
-    from builder.assembly import telling
     from builder.reapi.pb import control_pb2
+    from builder.telemetry import telling
 
     request = control_pb2.ListActionsRequest(
         limit=limit, invocation=invocation or "", failures=failures
@@ -128,7 +128,7 @@ ID is what `builder remote actions` shows, the name of an operation, or the hash
 @click.argument("id_", metavar="ID")
 def action(config: str | None, coordinator: str | None, as_json: bool, id_: str) -> None:
     """One action: command, platform, inputs, timeline, reasons, resources, guarantees, outputs."""
-    from builder.assembly import telling
+    from builder.telemetry import telling
 
     details = details_of(config, coordinator, id_)
     if as_json:
@@ -179,8 +179,8 @@ Other clients that wait for the same action keep it running.
 @click.argument("id_", metavar="ID")
 def cancel(config: str | None, coordinator: str | None, id_: str) -> None:
     """Cancel an action that waits or runs."""
-    from builder.assembly import telling
     from builder.reapi.pb import control_pb2
+    from builder.telemetry import telling
 
     request = control_pb2.CancelActionRequest(id=id_).SerializeToString()
     answer = call(client_of(config, coordinator), "CancelAction", request)
@@ -201,8 +201,8 @@ It is compared with the nearest earlier action of the same target and mnemonic.
 @click.argument("action")
 def explain_miss(config: str | None, coordinator: str | None, as_json: bool, action: str) -> None:
     """Why ACTION was no cache hit: the argument, variable, property or input that differs."""
-    from builder.assembly import telling
     from builder.reapi.pb import control_pb2
+    from builder.telemetry import telling
 
     request = control_pb2.ExplainMissRequest(id=action).SerializeToString()
     data = call(client_of(config, coordinator), "ExplainMiss", request)

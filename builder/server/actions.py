@@ -103,4 +103,9 @@ class Actions:
 def _wanted(record: Record, request: pb.ListActionsRequest) -> bool:
     if request.invocation and record.spec.client.invocation != request.invocation:
         return False
-    return not request.failures or outcome_of(record)[0] in BAD
+    return not request.failures or _is_bad(record)
+
+
+def _is_bad(record: Record) -> bool:
+    outcome = record.told.outcome if record.told is not None else outcome_of(record)[0]
+    return outcome in BAD

@@ -66,7 +66,10 @@ class ControlService:
         return self.status(details).SerializeToString()
 
     def scale_pool(self, data: bytes, _context: Context) -> bytes:
-        request = parse(pb.ScalePoolRequest, data)
+        return self.scale(parse(pb.ScalePoolRequest, data)).SerializeToString()
+
+    def scale(self, request: pb.ScalePoolRequest) -> pb.PoolState:
+        """Raises FailedPreconditionError without a pool, OutOfRangeError beyond its bounds."""
         if self._around.hold is None:
             raise FailedPreconditionError("this coordinator has no pool of its own to scale")
         pool = self._around.pool()
@@ -76,10 +79,13 @@ class ControlService:
                 f"{pool.minimum} to {pool.maximum} (pool.min and pool.max)"
             )
         self._around.hold(request.workers if request.HasField("workers") else None)
-        return self._around.pool().SerializeToString()
+        return self._around.pool()
 
     def drain_worker(self, data: bytes, _context: Context) -> bytes:
-        request = parse(pb.DrainWorkerRequest, data)
+        return self.drain(parse(pb.DrainWorkerRequest, data)).SerializeToString()
+
+    def drain(self, request: pb.DrainWorkerRequest) -> pb.DrainWorkerResponse:
+        """Raises NotFoundError."""
         held = {view.info.name: view.held for view in self._scheduler.snapshot().workers}
         if request.worker not in held:
             meant = nearest(request.worker, held)
@@ -87,7 +93,7 @@ class ControlService:
             raise NotFoundError(f"no worker is named {request.worker!r}; {hint}")
         grace_s = request.grace.ToNanoseconds() / 1e9 if request.HasField("grace") else NO_HURRY_S
         self._scheduler.post(DrainRequested(request.worker, grace_s, "an operator wants it"))
-        return pb.DrainWorkerResponse(running=held[request.worker]).SerializeToString()
+        return pb.DrainWorkerResponse(running=held[request.worker])
 
     def status(self, details: bool) -> pb.Status:
         """The answer as a message, for those who are in this process."""

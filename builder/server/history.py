@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.reapi.pb.control_pb2 import Action
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
@@ -40,6 +41,7 @@ class Record:
     progress: bytes = b""
     ending: Ending | None = None
     cached: bool = False
+    told: Action | None = None  # in a line, once it has ended
 
     @property
     def last(self) -> Moment:

@@ -39,7 +39,9 @@ def outcome_of(record: Record) -> tuple[str, remote_execution_pb2.ExecuteRespons
 
 
 def summary(record: Record, offset_ns: int) -> pb.Action:
-    """One action in a line."""
+    """One action in a line; who gets it may not change it. The offset is always the same."""
+    if record.told is not None:
+        return record.told
     key, client, last = record.spec.key, record.spec.client, record.last
     outcome, response = outcome_of(record)
     action = pb.Action(
@@ -66,6 +68,8 @@ def summary(record: Record, offset_ns: int) -> pb.Action:
         metadata = response.result.execution_metadata
         start, end = metadata.execution_start_timestamp, metadata.execution_completed_timestamp
         action.execution.FromNanoseconds(max(end.ToNanoseconds() - start.ToNanoseconds(), 0))
+    if record.ending is not None:
+        record.told = action
     return action
 
 

@@ -1,8 +1,8 @@
 """Actions and workers in words."""
 
-from builder.assembly import telling
 from builder.assembly.live import VIEWS, Rates, plain_line, screen
 from builder.reapi.pb import control_pb2 as pb
+from builder.telemetry import telling
 
 NOW_NS = 10_000_000_000
 

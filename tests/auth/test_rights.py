@@ -50,6 +50,9 @@ def test_only_health_asks_for_nothing() -> None:
         ("PUT", "/ac/cas", Right.EXECUTE),
         ("DELETE", "/cas/ab", Right.STORE),
         ("POST", "/", Right.EXECUTE),
+        ("POST", "/actions/0123/cancel", Right.EXECUTE),
+        ("POST", "/pool/scale", Right.OPERATE),
+        ("POST", "/workers/w1/drain", Right.OPERATE),
     ],
 )
 def test_pages(method: str, path: str, right: Right) -> None:

@@ -1,0 +1,73 @@
+"""What the dashboard sees and does, from the coordinator; and the samples for its charts."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+
+from builder.assembly.builds import build_section
+from builder.assembly.coordinator import Coordinator
+from builder.reapi.pb import control_pb2 as pb
+from builder.telemetry.series import EVERY_S, Sample, Series
+
+MOST_DECISIONS = 50
+
+
+class Sighting:
+    """`web.sight.Sight`; `run` has to run for charts and decisions."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._control = coordinator.control
+        self._series = Series()
+        self._decisions: deque[str] = deque(maxlen=MOST_DECISIONS)
+        self._decided = ""
+
+    async def run(self, stop: trio.Event) -> None:
+        """Until `stop`."""
+        while not stop.is_set():
+            status = self.status(details=False)
+            self._series.add(status, trio.current_time())
+            if status.pool.decision and status.pool.decision != self._decided:
+                self._decided = status.pool.decision
+                self._decisions.appendleft(f"{time.strftime('%H:%M:%S')} {self._decided}")
+            with trio.move_on_after(EVERY_S):
+                await stop.wait()
+
+    def status(self, details: bool) -> pb.Status:
+        return self._control.status(details)
+
+    def samples(self) -> Sequence[Sample]:
+        return self._series.samples()
+
+    def decisions(self) -> Sequence[str]:
+        return list(self._decisions)
+
+    def builds(self) -> Sequence[tuple[str, str]]:
+        return [row for _, rows in build_section(self._coordinator.builds) for row in rows]
+
+    def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
+        return self._control.actions.list(request)
+
+    async def action(self, id_: str) -> pb.ActionDetails:
+        return await self._control.actions.get(pb.GetActionRequest(id=id_))
+
+    async def explain(self, id_: str) -> pb.MissExplanation:
+        return await self._control.actions.explain(id_)
+
+    def cancel(self, id_: str) -> None:
+        self._control.actions.cancel(id_)
+
+    def drain(self, worker: str) -> None:
+        self._control.drain(pb.DrainWorkerRequest(worker=worker))
+
+    def scale(self, workers: int | None) -> None:
+        self._control.scale(pb.ScalePoolRequest(workers=workers))
+
+    def version(self) -> int:
+        """Also of the fleet: who comes, goes, or takes work."""
+        snapshot = self._coordinator.scheduler.snapshot()
+        return self._coordinator.scheduler.history.version + sum(
+            hash((worker.info.name, worker.state)) & 0xFFFF for worker in snapshot.workers
+        )

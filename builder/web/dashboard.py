@@ -1,0 +1,311 @@
+"""The pages for people: rendered here, alive by server-sent events, usable without a script.
+
+Everything that comes from clients passes the templates' escaping. The policy forbids inline script
+and style and anything of another origin. Forms carry a token that only our own pages know, and a
+request that a browser says came from elsewhere is refused.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qsl
+
+import jinja2
+import trio
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from builder.base.errors import Code, FailedPreconditionError, InvalidArgumentError, StatusError
+from builder.base.units import format_duration, format_size
+from builder.reapi.pb import control_pb2 as pb
+from builder.telemetry import telling
+from builder.web import invocations as builds
+from builder.web.charts import Line, gantt, line_chart
+from builder.web.sight import Sight
+
+TICK_S = 1.0
+ROWS = 100  # of a table
+MOST = 10_000  # actions of one invocation
+RECENT = 12
+STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 409}
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+HERE = {
+    "overview.html": "/",
+    "invocations.html": "/invocations",
+    "actions.html": "/actions",
+    "workers.html": "/workers",
+    "storage.html": "/storage",
+}
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+Handler = Callable[["Dashboard", Request], Awaitable[Response]]
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("builder.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        duration=format_duration, size=format_size, short=telling.short, state=telling.state,
+        label=telling.label, took=_took, seconds=telling.seconds, clock=_clock, at=builds.at,
+        digest=telling.short_digest, text=_text,
+    )  # fmt: skip
+    return made
+
+
+def _clock(at_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at_s))
+
+
+def _took(action: pb.Action, now_s: float) -> float:
+    return telling.took(action, round(now_s * 1e9))
+
+
+def _text(data: bytes) -> str:
+    return telling.plain(data.decode(errors="replace"))
+
+
+def told(handler: Handler) -> Handler:
+    """Errors for people become pages."""
+
+    @wraps(handler)
+    async def run(self: "Dashboard", request: Request) -> Response:
+        try:
+            return await handler(self, request)
+        except StatusError as error:
+            code = STATUS.get(error.code, 500)
+            return self.page("error.html", code, message=error.message)
+
+    return run
+
+
+class Dashboard:
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._templates = _environment()
+        self._token = secrets.token_urlsafe(24)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.overview),
+            Route("/invocations", self.invocations),
+            Route("/invocations/{id:path}", self.invocation),
+            Route("/actions", self.actions),
+            Route("/actions/{id}", self.action),
+            Route("/actions/{id}/miss", self.miss),
+            Route("/actions/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/workers", self.workers),
+            Route("/workers/{name}/drain", self.drain, methods=["POST"]),
+            Route("/pool/scale", self.scale, methods=["POST"]),
+            Route("/storage", self.storage),
+            Route("/events", self.events),
+            Route("/static/{name}", self.static),
+        ]
+
+    def page(self, template: str, code: int = 200, **values: Any) -> Response:
+        status = values.pop("status", None) or self._sight.status(details=False)
+        html = self._templates.get_template(template).render(
+            status=status,
+            token=self._token,
+            now_s=time.time(),
+            figures=_figures(status),
+            here=HERE.get(template),
+            **values,
+        )
+        return HTMLResponse(html, code, HEADERS)
+
+    # ---- pages
+
+    async def overview(self, _request: Request) -> Response:
+        samples = self._sight.samples()
+        times = [sample.at_s for sample in samples]
+        charts = [
+            line_chart("Throughput", times, [Line("actions/min", [s.per_minute for s in samples])]),
+            line_chart("Cache hits", times, [Line("hit rate", [s.hit_rate for s in samples])], "%"),
+            line_chart(
+                "Queue",
+                times,
+                [
+                    Line("pending", [s.pending for s in samples]),
+                    Line("executing", [s.executing for s in samples]),
+                ],
+            ),
+            line_chart(
+                "Load",
+                times,
+                [
+                    Line("utilisation", [s.utilisation for s in samples]),
+                    Line("predicted", [s.predicted for s in samples]),
+                ],
+                "%",
+            ),
+            line_chart(
+                "Workers",
+                times,
+                [
+                    Line("connected", [s.workers for s in samples]),
+                    Line("wanted", [s.desired for s in samples]),
+                ],
+            ),
+        ]
+        recent = self._sight.actions(pb.ListActionsRequest(limit=RECENT)).actions
+        return self.page("overview.html", charts=charts, actions=recent)
+
+    async def invocations(self, _request: Request) -> Response:
+        found = self._sight.actions(pb.ListActionsRequest(limit=MOST))
+        groups = builds.grouped(found.actions)[:ROWS]
+        return self.page("invocations.html", invocations=groups, told=self._sight.builds())
+
+    @told
+    async def invocation(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        found = self._sight.actions(pb.ListActionsRequest(limit=MOST, invocation=id_)).actions
+        if not found:
+            return self.page("error.html", 404, message="No action of this invocation is known.")
+        return self.page(
+            "invocation.html",
+            invocation=builds.summed(id_, found),
+            chart=gantt(builds.bars(found, time.time())),
+            slowest=builds.slowest(found),
+            failures=[action for action in found if action.outcome in builds.BAD][:ROWS],
+            actions=found[:ROWS],
+        )
+
+    async def actions(self, request: Request) -> Response:
+        failures = request.query_params.get("show") == "failures"
+        found = self._sight.actions(pb.ListActionsRequest(limit=ROWS, failures=failures))
+        return self.page("actions.html", found=found, failures=failures)
+
+    @told
+    async def action(self, request: Request) -> Response:
+        details = await self._sight.action(request.path_params["id"])
+        return self.page(
+            "action.html",
+            details=details,
+            action=details.summary,
+            stages=telling.stage_seconds(details),
+        )
+
+    @told
+    async def miss(self, request: Request) -> Response:
+        return self.page("miss.html", answer=await self._sight.explain(request.path_params["id"]))
+
+    async def workers(self, _request: Request) -> Response:
+        status = self._sight.status(details=True)
+        running: dict[str, list[pb.Action]] = {}
+        for action in status.action:
+            running.setdefault(action.worker, []).append(action)
+        return self.page(
+            "workers.html", status=status, running=running, decisions=self._sight.decisions()
+        )
+
+    async def storage(self, _request: Request) -> Response:
+        return self.page("storage.html")
+
+    # ---- what steers
+
+    @told
+    async def cancel(self, request: Request) -> Response:
+        id_ = request.path_params["id"]
+        await self._check(request)
+        self._sight.cancel(id_)
+        return RedirectResponse(f"/actions/{id_}", 303)
+
+    @told
+    async def drain(self, request: Request) -> Response:
+        await self._check(request)
+        self._sight.drain(request.path_params["name"])
+        return RedirectResponse("/workers", 303)
+
+    @told
+    async def scale(self, request: Request) -> Response:
+        form = await self._check(request)
+        text = form.get("workers", "")
+        if text and not (text.isascii() and text.isdigit() and len(text) < 6):
+            raise InvalidArgumentError(f"{text[:20]!r} is no number of workers")
+        self._sight.scale(int(text) if text else None)
+        return RedirectResponse("/workers", 303)
+
+    async def _check(self, request: Request) -> dict[str, str]:
+        """The form of a request that one of our pages has made. Raises StatusError."""
+        body = await request.body()
+        form = dict(parse_qsl(body.decode("latin-1"), max_num_fields=20)) if body else {}
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        given = form.get("token", "").encode()
+        if site != "same-origin" or not secrets.compare_digest(given, self._token.encode()):
+            raise FailedPreconditionError("this form is old or not ours: load the page again")
+        return form
+
+    # ---- what keeps pages alive
+
+    async def events(self, _request: Request) -> Response:
+        headers = {**HEADERS, "content-type": "text/event-stream"}
+        return StreamingResponse(_Ticks(self._sight), headers=headers)
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        file = resources.files("builder.web") / "static" / name
+        if "/" in name or not file.is_file():
+            return PlainTextResponse("no such file\n", 404, HEADERS)
+        kind = TYPES.get(name.rpartition(".")[2], "text/plain")
+        return Response(file.read_bytes(), headers={**HEADERS, "content-type": kind})
+
+
+class _Ticks:
+    """Figures each second, and a number that changes when a page would.
+
+    No generator: whoever reads may leave in the middle, and then nobody closes it.
+    """
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._first = True
+
+    def __aiter__(self) -> "_Ticks":
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._first:
+            await trio.sleep(TICK_S)
+        self._first = False
+        figures = _figures(self._sight.status(details=False))
+        return f"data: {json.dumps({'figures': figures, 'version': self._sight.version()})}\n\n"
+
+
+def _figures(status: pb.Status) -> dict[str, str]:
+    """The tiles, by the names that pages have for them."""
+    workers, queue, done = status.workers, status.queue, status.executions
+    lookups = done.cache_hits + done.cache_misses
+    ended = done.succeeded + done.failed
+    return {
+        "workers": f"{workers.busy} / {workers.total}",
+        "utilisation": f"{workers.slots_busy / workers.slots:.0%}" if workers.slots else "-",
+        "pending": str(queue.pending),
+        "executing": str(queue.executing),
+        "completed": str(queue.completed),
+        "hits": f"{done.cache_hits / lookups:.1%}" if lookups else "-",
+        "success": f"{done.succeeded / ended:.1%}" if ended else "-",
+        "health": f"{len(status.problems)} problems" if status.problems else "healthy",
+    }

@@ -1,0 +1,60 @@
+// Keeps a page alive: figures each second, sections anew when something has changed. Keys: o i a w s.
+"use strict";
+
+let version = null;
+let asked = 0;
+let busy = false;
+
+function show(figures) {
+  for (const place of document.querySelectorAll("[data-live]")) {
+    const text = figures[place.dataset.live];
+    if (text !== undefined && place.textContent !== text) place.textContent = text;
+  }
+  const health = document.querySelector("header .state");
+  health.classList.toggle("bad", figures.health !== "healthy");
+  health.classList.toggle("good", figures.health === "healthy");
+}
+
+// The server renders and escapes; we only exchange sections of the same name.
+async function renew() {
+  if (busy) return;
+  busy = true;
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const old of document.querySelectorAll("[data-refresh]")) {
+      const made = fresh.querySelector(`[data-refresh="${old.dataset.refresh}"]`);
+      if (made && !old.contains(document.activeElement) && old.innerHTML !== made.innerHTML) {
+        old.replaceWith(document.adoptNode(made));
+      }
+    }
+  } finally {
+    busy = false;
+  }
+}
+
+const source = new EventSource("/events");
+const connection = document.querySelector("[data-connection]");
+source.onopen = () => { connection.hidden = true; };
+source.onerror = () => { connection.hidden = false; };
+source.onmessage = (event) => {
+  const told = JSON.parse(event.data);
+  show(told.figures);
+  const now = Date.now();
+  const timed = document.querySelector("[data-every]");
+  const due = timed && now - asked > 1000 * Number(timed.dataset.every);
+  if ((version !== null && version !== told.version) || due) {
+    asked = now;
+    renew();
+  }
+  version = told.version;
+  document.documentElement.dataset.alive = "yes";
+};
+addEventListener("pagehide", () => source.close());
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea")) return;
+  const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+  if (link) link.click();
+});

@@ -1,0 +1,147 @@
+"""A dashboard on a free port, over a service that is plain values."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+from prometheus_client import CollectorRegistry
+
+from builder.base.errors import NotFoundError
+from builder.net.listeners import open_listeners
+from builder.reapi.pb import control_pb2 as pb
+from builder.telemetry.series import Sample, Series
+from builder.web.metrics import MetricsPages
+from builder.web.serving import serve_app
+
+EVIL = '"><script>document.title="owned"</script><img src=x onerror=alert(1)>'
+
+
+def made(number: int, **fields: object) -> pb.Action:
+    """An action of the invocation `inv`, number by number one second later."""
+    action = pb.Action(
+        operation=f"operations/{number:032x}",
+        action=f"{number:064x}/1",
+        worker=f"w{number % 8}",
+        target=f"//pkg:t{number}",
+        mnemonic="Cc",
+        invocation="inv",
+        outcome="succeeded",
+    )
+    start = int(time.time()) - 100_000 + number
+    action.queued.FromSeconds(start)
+    action.started.FromSeconds(start)
+    action.ended.FromSeconds(start + 2)
+    for name, value in fields.items():
+        setattr(action, name, value)
+    return action
+
+
+@dataclass
+class Plain:
+    """`web.sight.Sight` over what a test puts in; `done` says what was asked of it."""
+
+    found: list[pb.Action] = field(default_factory=list)
+    state: pb.Status = field(default_factory=lambda: pb.Status(state="running", version="0"))
+    explanation: pb.MissExplanation = field(default_factory=pb.MissExplanation)
+    details: pb.ActionDetails = field(default_factory=pb.ActionDetails)
+    done: list[object] = field(default_factory=list)
+    series: Series = field(default_factory=Series)
+    number: int = 0
+    ready: bool = True
+
+    def status(self, details: bool) -> pb.Status:
+        return self.state
+
+    def samples(self) -> Sequence[Sample]:
+        return self.series.samples()
+
+    def decisions(self) -> Sequence[str]:
+        return [f"12:00 launches 2 {EVIL}"]
+
+    def builds(self) -> Sequence[tuple[str, str]]:
+        return [(EVIL, "passed")]
+
+    def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
+        wanted = [one for one in self.found if request.invocation in ("", one.invocation)]
+        limit = request.limit or 100
+        return pb.ListActionsResponse(actions=wanted[:limit], more=len(wanted) > limit)
+
+    async def action(self, id_: str) -> pb.ActionDetails:
+        if not self.found:
+            raise NotFoundError(f"no action {id_}")
+        return self.details
+
+    async def explain(self, id_: str) -> pb.MissExplanation:
+        return self.explanation
+
+    def cancel(self, id_: str) -> None:
+        self.done.append(("cancel", id_))
+
+    def drain(self, worker: str) -> None:
+        self.done.append(("drain", worker))
+
+    def scale(self, workers: int | None) -> None:
+        self.done.append(("scale", workers))
+
+    def version(self) -> int:
+        return self.number
+
+
+def evil() -> Plain:
+    """Everything that a client may choose tries to become script."""
+    plain = Plain(found=[made(1, target=EVIL, mnemonic=EVIL, reason=EVIL, worker=EVIL)])
+    plain.found[0].invocation = "inv"
+    details = plain.details
+    details.summary.CopyFrom(plain.found[0])
+    details.command.arguments.extend(["cc", EVIL])
+    details.command.environment_variables.add(name=EVIL, value=EVIL)
+    details.action.platform.properties.add(name=EVIL, value=EVIL)
+    details.inputs.add(path=EVIL)
+    details.response.result.output_files.add(path=EVIL)
+    details.response.status.message = EVIL
+    details.stdout = EVIL.encode()
+    details.timeline.add(what=EVIL)
+    details.notes.append(EVIL)
+    plain.explanation.action.CopyFrom(plain.found[0])
+    plain.explanation.conclusion = EVIL
+    plain.explanation.differences.add(kind="input", name=EVIL, before=EVIL, after="", diff=EVIL)
+    plain.state.problems.append(EVIL)
+    plain.state.queues.add(platform=EVIL, waiting=1)
+    plain.state.worker.add(name=EVIL, state="idle", backend=EVIL, host=EVIL)
+    plain.state.pool.maximum = 4
+    plain.state.pool.next_action = EVIL
+    plain.state.stores.add(name="blobs", capacity_bytes=100, used_bytes=5)
+    for second in range(10):
+        plain.state.queue.completed += second
+        plain.series.add(plain.state, float(second))
+    return plain
+
+
+PAGES = (
+    "/",
+    "/invocations",
+    "/invocations/inv",
+    "/actions",
+    "/actions?show=failures",
+    "/actions/0000",
+    "/actions/0000/miss",
+    "/workers",
+    "/storage",
+)
+
+
+@asynccontextmanager
+async def site(plain: Plain) -> AsyncIterator[str]:
+    """Its address as `http://host:port`."""
+    pages = MetricsPages(
+        CollectorRegistry(), lambda: plain.ready, lambda: list(plain.state.problems), plain
+    )
+    [listener] = await open_listeners("127.0.0.1:0")
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve_app(pages.app(), [listener], stop=stop))
+        yield f"http://{listener.address}"
+        stop.set()
+        nursery.cancel_scope.cancel()
