@@ -15,7 +15,7 @@ from hpack import Encoder
 
 from builder.reapi.pb import remote_execution_pb2 as re_pb
 from builder.wire import frames
-from tests.bench.wire_servers_parts import ENTRIES, PATH, digest
+from tests.bench.wire_servers_parts import ENTRIES, PATH, TOKEN, digest
 
 FULL = 2**31 - 1
 unpack = frames.FRAME_HEADER.unpack_from
@@ -31,7 +31,12 @@ def headers_of(path: str, port: int) -> list[tuple[str, str]]:
         ("content-type", "application/grpc"),
         ("user-agent", "grpc-java-netty/1.66.0"),
         ("grpc-accept-encoding", "gzip"),
+        ("authorization", f"Bearer {TOKEN}"),
     ]
+
+
+def message(body: bytes) -> bytes:
+    return b"\0" + len(body).to_bytes(4, "big") + body
 
 
 def bodies() -> list[bytes]:
@@ -40,20 +45,21 @@ def bodies() -> list[bytes]:
         request = re_pb.GetActionResultRequest()
         request.action_digest.hash = digest(number)
         request.action_digest.size_bytes = 140 + number % 60
-        raw = request.SerializeToString()
-        found.append(b"\0" + len(raw).to_bytes(4, "big") + raw)
+        found.append(message(request.SerializeToString()))
     return found
 
 
 class Connection:
     """One connection with `depth` calls in flight."""
 
-    def __init__(self, port: int, depth: int, requests: list[bytes], varying: int = 0) -> None:
+    def __init__(
+        self, port: int, depth: int, requests: list[bytes], varying: int = 0, path: str = PATH
+    ) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         encoder = Encoder()
-        first = encoder.encode(headers_of(PATH, port))
-        again = encoder.encode(headers_of(PATH, port))
+        first = encoder.encode(headers_of(path, port))
+        again = encoder.encode(headers_of(path, port))
         self.varying = varying_blocks(encoder, port, varying) if varying else []
         self.first = frames.headers(1, first, False, 16384)
         self.pack = Struct(f">IBI{len(again)}sIBI").pack
@@ -64,7 +70,10 @@ class Connection:
         self.done = 0
         self.received = 0
         self.tail = b""
-        self.first_answer = b""
+        self.answer: list[bytes] = []  # bodies of DATA frames until a call has ended
+        self.keep = True
+        self.windows = [65535, 65535, 0]  # of the connection, of a new stream, of the open one
+        self.max_frame = 16384
         self.out: list[bytes] = []
         start = frames.settings({frames.INITIAL_WINDOW_SIZE: FULL, frames.ENABLE_PUSH: 0})
         self.sock.sendall(frames.PREFACE + start + frames.window_update(0, FULL - 65535))
@@ -89,6 +98,25 @@ class Connection:
             stream_id += 2
         self.next_id = stream_id
 
+    def send(self, body: bytes) -> None:
+        """One call of any size, within the windows, which small calls never meet."""
+        block = self.first[9:] if self.next_id == 1 else self.again
+        self.out.append(frames.headers(self.next_id, block, False, 16384))
+        self.windows[2] = self.windows[1]
+        view, at = memoryview(body), 0
+        while at < len(body):
+            size = min(self.max_frame, len(body) - at, self.windows[0], self.windows[2])
+            if size <= 0:
+                self.flush()
+                self.receive()
+                continue
+            last = at + size == len(body)
+            self.out += (frames.pack_header(size << 8, last, self.next_id), view[at : at + size])
+            self.windows[0] -= size
+            self.windows[2] -= size
+            at += size
+        self.next_id += 2
+
     def flush(self) -> None:
         if self.out:
             self.sock.sendall(b"".join(self.out))
@@ -106,25 +134,35 @@ class Connection:
             data = self.tail + data
         at, end, ended = 0, len(data), 0
         while end - at >= 9:
-            word, flags, _ = unpack(data, at)
+            word, flags, stream_id = unpack(data, at)
             stop = at + 9 + (word >> 8)
             if stop > end:
                 break
             kind = word & 0xFF
             if kind == 1:
                 ended += flags & 1
-            elif kind == 0 and not self.first_answer:
-                self.first_answer = data[at + 9 : stop]
-            elif kind:
-                self.control(kind, flags, data[at + 9 : stop])
+                self.keep = self.keep and not flags & 1
+            elif kind == 0:
+                if self.keep:
+                    self.answer.append(data[at + 9 : stop])
+            else:
+                self.control(kind, flags, data[at + 9 : stop], stream_id)
             at = stop
         self.tail = data[at:]
         self.done += ended
         return ended
 
-    def control(self, kind: int, flags: int, payload: bytes) -> None:
+    def control(self, kind: int, flags: int, payload: bytes, stream_id: int) -> None:
         if kind == frames.SETTINGS and not flags:
             self.out.append(frames.SETTINGS_ACK)
+            values = dict(frames.PACK_SETTING.iter_unpack(payload))
+            initial = values.get(frames.INITIAL_WINDOW_SIZE, 65535)
+            self.windows[2] += initial - self.windows[1]
+            self.windows[1] = initial
+            self.max_frame = values.get(frames.MAX_FRAME_SIZE, 16384)
+        elif kind == frames.WINDOW_UPDATE:
+            if stream_id == 0 or stream_id == self.next_id:
+                self.windows[2 if stream_id else 0] += int.from_bytes(payload, "big")
         elif kind == frames.PING and not flags:
             self.out.append(frames.ping(payload, 1))
         assert kind not in (frames.RST_STREAM, frames.GOAWAY), (kind, payload)
@@ -132,8 +170,8 @@ class Connection:
 
 def check(peer: Connection) -> None:
     """The first answer is the right one: what is counted is real."""
-    result = re_pb.ActionResult.FromString(peer.first_answer[5:])
-    assert result.output_files[0].digest.hash == digest(0), peer.first_answer
+    result = re_pb.ActionResult.FromString(b"".join(peer.answer)[5:])
+    assert result.output_files[0].digest.hash == digest(0), peer.answer
 
 
 def varying_blocks(encoder: Encoder, port: int, count: int) -> list[bytes]:
@@ -166,18 +204,26 @@ def load_varying(port: int, count: int, depth: int) -> tuple[int, float]:
     return count, elapsed
 
 
-def load(port: int, connections: int, depth: int, seconds: float) -> tuple[int, float]:
-    """Calls that ended and the seconds that they took."""
-    requests = bodies()
+def load(
+    port: int,
+    connections: int,
+    depth: int,
+    seconds: float,
+    path: str = PATH,
+    requests: list[bytes] | None = None,
+) -> tuple[int, float]:
+    """Calls that ended and the seconds that they took. `requests` are ENTRIES messages."""
+    requests = requests or bodies()
     selector = selectors.DefaultSelector()
-    peers = [Connection(port, depth, requests) for _ in range(connections)]
+    peers = [Connection(port, depth, requests, path=path) for _ in range(connections)]
     for peer in peers:
         selector.register(peer.sock, selectors.EVENT_READ, peer)
         peer.call(1)
         peer.flush()
         while peer.done == 0:  # the dynamic table is filled before others use it
             peer.receive()
-        check(peer)
+        if path == PATH:
+            check(peer)
         peer.call(depth)
         peer.flush()
     started = time.perf_counter()

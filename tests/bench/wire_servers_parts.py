@@ -1,4 +1,4 @@
-"""The same GetActionResult on three servers: ours, h2 with trio, grpcio's asyncio server.
+"""The same bare GetActionResult on three servers: our wire, h2 with trio, grpcio's asyncio server.
 
 `python -m tests.bench.wire_servers_parts KIND CORE` prints its port and serves until stdin ends.
 """
@@ -14,20 +14,15 @@ import h2.connection
 import h2.events
 import h2.settings
 import trio
-from prometheus_client import Counter, Histogram
 
-from builder.base.errors import UnauthenticatedError
 from builder.net.listeners import open_listeners
-from builder.net.rpc import Call, Context, Method, Service
+from builder.net.rpc import Context, Method, Service
 from builder.net.server import serve
-from builder.net.serving import Hooks
 from builder.reapi.pb import remote_execution_pb2 as re_pb
 
 PATH = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
-DOWN = "/test.Bytes/Down"
-UP = "/test.Bytes/Up"
 ENTRIES = 1000
-CHUNK = bytes(256 * 1024)
+TOKEN = "bench-token"
 
 
 def digest(number: int) -> str:
@@ -56,22 +51,7 @@ def ours(request: bytes, context: Context) -> bytes:
     return CACHE[parse(request).action_digest.hash]
 
 
-async def down(call: Call) -> None:
-    request = await call.receive()
-    for _ in range(int(request or b"0") // len(CHUNK)):
-        await call.send(CHUNK)
-
-
-async def up(call: Call) -> None:
-    total = 0
-    while (message := await call.receive()) is not None:
-        total += len(message)
-    await call.send(b"%d" % total)
-
-
-SERVICE = Service(
-    "bench", (Method(PATH, unary=ours), Method(DOWN, stream=down), Method(UP, stream=up))
-)
+SERVICE = Service("bench", (Method(PATH, unary=ours),))
 
 
 def ready(port: int) -> None:
@@ -82,30 +62,10 @@ async def stdin_ends() -> None:
     await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
-def guarded() -> Hooks:
-    """An auth check and metrics of the kind that a real service has."""
-    calls = Counter("calls", "calls", ["path", "code"])
-    seconds = Histogram("seconds", "seconds", ["path"])
-    known: dict[tuple[str, int], tuple] = {}
-
-    def authorize(context: Context) -> None:
-        if context.metadata.get("user-agent") is None:
-            raise UnauthenticatedError("who are you?")
-
-    def observe(path: str, code: int, duration: float) -> None:
-        pair = known.get((path, code))
-        if pair is None:
-            pair = known[path, code] = (calls.labels(path, code), seconds.labels(path))
-        pair[0].inc()
-        pair[1].observe(duration)
-
-    return Hooks(authorize, observe)
-
-
-async def serve_ours(hooks: Hooks) -> None:
+async def serve_bare() -> None:
     listeners = await open_listeners("127.0.0.1:0")
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve, [SERVICE], listeners, hooks=hooks))
+        await nursery.start(partial(serve, [SERVICE], listeners))
         ready(int(listeners[0].address.rpartition(":")[2]))
         await stdin_ends()
         nursery.cancel_scope.cancel()
@@ -184,10 +144,8 @@ async def serve_grpcio() -> None:
 def main() -> None:
     kind, core = sys.argv[1:]
     os.sched_setaffinity(0, {int(core)})
-    if kind == "ours":
-        trio.run(serve_ours, Hooks())
-    elif kind == "guarded":
-        trio.run(serve_ours, guarded())
+    if kind == "bare":
+        trio.run(serve_bare)
     elif kind == "h2":
         trio.run(serve_h2)
     else:

@@ -5,14 +5,21 @@ import multiprocessing
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 
 import psutil
 from hpack import Encoder
 
+from builder.base.digest import digest_of
+from builder.reapi.pb import bytestream_pb2 as bs_pb
 from builder.wire import frames
-from tests.bench.wire_load_parts import FULL, Connection, bodies, headers_of, unpack
-from tests.bench.wire_servers_parts import CHUNK, DOWN, UP
+from tests.bench.wire_load_parts import FULL, Connection, bodies, headers_of, message, unpack
+
+READ = "/google.bytestream.ByteStream/Read"
+WRITE = "/google.bytestream.ByteStream/Write"
+CHUNK = 256 * 1024  # bytes of a message that goes up
+FRAME = 16384
 
 
 def connect(port: int) -> socket.socket:
@@ -23,69 +30,72 @@ def connect(port: int) -> socket.socket:
     return sock
 
 
-def message(body: bytes) -> bytes:
-    return b"\0" + len(body).to_bytes(4, "big") + body
-
-
 def opened(path: str, port: int, stream_id: int) -> bytes:
     return frames.headers(stream_id, Encoder().encode(headers_of(path, port)), False, 16384)
 
 
-def download(port: int, octets: int, streams: int = 1) -> float:
-    """Octets per second of bodies that come down; frames are counted, not read."""
-    sock = connect(port)
-    request = b"".join(
-        opened(DOWN, port, stream_id)
-        + frames.pack_header((5 + len(b"%d" % octets)) << 8, 1, stream_id)
-        + message(b"%d" % octets)
-        for stream_id in range(1, 2 * streams, 2)
-    )
-    sock.sendall(request)
+def reading(port: int, stream_id: int, name: str) -> bytes:
+    """The frames of a ByteStream.Read."""
+    body = message(bs_pb.ReadRequest(resource_name=name).SerializeToString())
+    head = frames.pack_header(len(body) << 8, 1, stream_id)
+    return opened(READ, port, stream_id) + head + body
+
+
+def download(port: int, name: str, octets: int) -> None:
+    """Read a blob; frames are counted, not looked at."""
     view = memoryview(bytearray(1 << 20))
-    total, owed, wanted = 0, 0, octets * streams
-    started = time.perf_counter()
-    while total < wanted:
-        size = sock.recv_into(view)
-        assert size, "the server closed the connection"
-        total += size
-        owed += size
-        if owed > 1 << 24:
-            sock.sendall(frames.window_update(0, owed * 99 // 100))  # frame headers do not count
-            owed = 0
-    elapsed = time.perf_counter() - started
-    sock.close()
-    return wanted / elapsed
+    total, owed = 0, 0
+    with connect(port) as sock:
+        sock.sendall(reading(port, 1, name))
+        while total < octets:
+            size = sock.recv_into(view)
+            assert size, "the server closed the connection"
+            total += size
+            owed += size
+            if owed > 1 << 24:
+                sock.sendall(frames.window_update(0, owed * 99 // 100))  # frame headers not
+                owed = 0
 
 
-def upload(port: int, octets: int, frame_size: int = 16384) -> float:
-    """Octets per second of a body that goes up, in messages of 256 KiB, within the windows."""
-    sock = connect(port)
-    body = message(CHUNK)
-    pieces = []
-    for at in range(0, len(body), frame_size):
-        part = body[at : at + frame_size]
-        pieces.append(frames.pack_header(len(part) << 8, 0, 1) + part)
-    framed = b"".join(pieces)
-    sock.sendall(opened(UP, port, 1))
-    windows = [65535, 65535]
-    sent = 0
-    started = time.perf_counter()
-    tail = b""
-    ended = False
-    while True:
-        while sent < octets and min(windows) >= len(body):
-            sock.sendall(framed)
-            sent += len(CHUNK)
-            windows = [w - len(body) for w in windows]
-        if sent >= octets and not ended:
-            sock.sendall(frames.pack_header(0, 1, 1))
-            ended = True
-        tail, done = _windows(tail + sock.recv(65536), windows)
-        if done:
-            break
-    elapsed = time.perf_counter() - started
-    sock.close()
-    return sent / elapsed
+class Upload:
+    """A ByteStream.Write of new bytes, encoded beforehand."""
+
+    def __init__(self, data: bytes, function: str) -> None:
+        found = digest_of(data, function)
+        prefix = "" if function == "sha256" else f"{function}/"
+        name = f"uploads/{uuid.uuid4()}/blobs/{prefix}{found.hash}/{len(data)}"
+        self.size = len(data)
+        self.messages = []
+        for at in range(0, len(data), CHUNK):
+            request = bs_pb.WriteRequest(
+                resource_name="" if at else name,
+                write_offset=at,
+                finish_write=at + CHUNK >= len(data),
+                data=data[at : at + CHUNK],
+            )
+            body = message(request.SerializeToString())
+            framed = []
+            for start in range(0, len(body), FRAME):
+                part = body[start : start + FRAME]
+                framed.append(frames.pack_header(len(part) << 8, 0, 1) + part)
+            self.messages.append((len(body), b"".join(framed)))
+
+    def run(self, port: int) -> None:
+        """Send it within the windows; returns when the server has said that it is stored."""
+        with connect(port) as sock:
+            sock.sendall(opened(WRITE, port, 1))
+            windows = [65535, 65535]
+            tail, done = b"", False
+            waiting = iter([*self.messages, (0, frames.pack_header(0, 1, 1))])
+            size, framed = next(waiting)
+            while not done:
+                while framed and min(windows) >= size:
+                    sock.sendall(framed)
+                    windows = [window - size for window in windows]
+                    size, framed = next(waiting, (0, b""))
+                data = sock.recv(65536)
+                assert data, "the server closed the connection"
+                tail, done = _windows(tail + data, windows)
 
 
 def _windows(data: bytes, windows: list[int]) -> tuple[bytes, bool]:
@@ -125,25 +135,21 @@ def idle_kib(port: int, pid: int, count: int = 500) -> float:
         return (rss_kib(pid) - before) / count
 
 
-def stalled_rss_kib(port: int, pid: int, streams: int = 200) -> int:
-    """How much the server grows by streams of 1 GiB whose client reads nothing."""
+def stalled_rss_kib(port: int, pid: int, name: str, streams: int = 200) -> int:
+    """How much the server grows by reads of a blob whose client takes nothing."""
     before = rss_kib(pid)
-    octets = b"%d" % (1 << 30)
     with connect(port) as sock:
         for stream_id in range(1, 2 * streams, 2):
-            head = frames.pack_header((5 + len(octets)) << 8, 1, stream_id)
-            sock.sendall(opened(DOWN, port, stream_id) + head + message(octets))
+            sock.sendall(reading(port, stream_id, name))
         time.sleep(1.0)  # it fills what it may fill
         return rss_kib(pid) - before
 
 
-def read_all(port: int, big: int) -> None:
-    """Read streams without end, as fast as it goes."""
+def read_all(port: int, name: str, big: int) -> None:
+    """Read a blob so many times at once, as fast as it goes."""
     sock = connect(port)
-    octets = b"%d" % (1 << 36)
     for stream_id in range(1, 2 * big, 2):
-        head = frames.pack_header((5 + len(octets)) << 8, 1, stream_id)
-        sock.sendall(opened(DOWN, port, stream_id) + head + message(octets))
+        sock.sendall(reading(port, stream_id, name))
     view = memoryview(bytearray(1 << 20))
     owed = 0
     while size := sock.recv_into(view):
@@ -153,11 +159,14 @@ def read_all(port: int, big: int) -> None:
             owed = 0
 
 
-def small_calls_beside_streams(port: int, big: int = 8, calls: int = 1000) -> tuple[float, float]:
+def small_calls_beside_streams(
+    port: int, name: str, big: int = 8, calls: int = 1000
+) -> tuple[float, float]:
     """Median and 99th percentile, in seconds, of a small call while big streams run on another
     connection that reads as fast as it can, in another process."""
-    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, big))
+    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, name, big))
     reader.start()
+    assert reader.is_alive()
     peer = Connection(port, 1, bodies())
     times = []
     for _ in range(calls):
@@ -168,6 +177,7 @@ def small_calls_beside_streams(port: int, big: int = 8, calls: int = 1000) -> tu
         while peer.done == before:
             peer.receive()
         times.append(time.perf_counter() - started)
+    assert reader.is_alive(), "the streams ended before the small calls"
     reader.kill()
     reader.join()
     peer.sock.close()

@@ -1,0 +1,88 @@
+"""The product's own coordinator on a disk store, as `bench wire` calls it.
+
+A bearer token is asked for, calls are counted, and results are complete or not given: whatever
+`builder serve` does is done here. `python -m tests.bench.wire_product_parts FOLDER CORE` prints
+its port and serves until stdin ends.
+"""
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from builder.assembly.coordinator import open_coordinator
+from builder.assembly.stores import Stores
+from builder.base.digest import Digest, digest_of
+from builder.config.kinds import Address, Secret
+from builder.config.settings import Auth, Settings, Token
+from builder.reapi.pb import remote_execution_pb2 as re_pb
+from tests.bench.wire_servers_parts import ENTRIES, TOKEN, digest, ready, stdin_ends
+
+SMALL_BLOBS = 3800  # of 1 KiB: a batch below 4 MiB
+LARGE = 64 * 1024 * 1024
+HUGE = 1024 * 1024 * 1024
+ROOM = 16 * HUGE
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+def small_blob(number: int) -> bytes:
+    return (b"%08d" % number) * 128
+
+
+def large_blob() -> bytes:
+    return (bytes(range(256)) * 4096) * (LARGE >> 20)
+
+
+async def parts(size: int) -> AsyncGenerator[bytes, None]:
+    for _ in range(size // LARGE):
+        yield large_blob()
+
+
+def huge_digest() -> Digest:
+    """Of sixteen times the large blob."""
+    return digest_of(large_blob() * (HUGE // LARGE))
+
+
+async def fill(stores: Stores) -> None:
+    """Every blob and result that the bench asks for."""
+    blobs = stores.blobs
+    for number in range(SMALL_BLOBS):
+        await blobs.put(digest_of(small_blob(number)), small_blob(number))
+    await blobs.write(digest_of(large_blob()), parts(LARGE))
+    await blobs.write(huge_digest(), parts(HUGE))
+    for number in range(ENTRIES):
+        data = b"%d" % number
+        await blobs.put(digest_of(data), data)
+        result = re_pb.ActionResult(exit_code=0)
+        for name in ("a.o", "a.d"):
+            file = result.output_files.add(path=f"bazel-out/k8/bin/{name}")
+            file.digest.hash, file.digest.size_bytes = digest(number), len(data)
+        result.execution_metadata.worker = "worker-1"
+        await stores.cache.store("", Digest(digest(number), 140 + number % 60), result)
+
+
+def settings(folder: Path) -> Settings:
+    base = Settings(role="coordinator")
+    return replace(
+        base,
+        coordinator=replace(base.coordinator, listen=ANY_PORT),
+        reapi=replace(base.reapi, listen=ANY_PORT),
+        store=replace(base.store, path=str(folder), max_size=ROOM),
+        auth=Auth("token", (Token("bench", Secret(TOKEN), "writer"),)),
+    )
+
+
+async def run(folder: Path) -> None:
+    async with open_coordinator(settings(folder)) as coordinator:
+        await coordinator.stores.load()
+        await fill(coordinator.stores)
+        ready(int(coordinator.reapi.rpartition(":")[2]))
+        await stdin_ends()
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {int(sys.argv[2])})
+    trio.run(run, Path(sys.argv[1]))
