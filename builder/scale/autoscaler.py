@@ -47,7 +47,6 @@ class Bounds:
 
     minimum: int = 2
     maximum: int = 20
-    start: int = 0  # the size to begin with, if it is more than the minimum
     slots: int = 1
     up_cooldown_s: float = 30.0
     down_cooldown_s: float = 120.0
@@ -58,6 +57,7 @@ class Bounds:
     flow_s: float = 33.0  # the rate of arrivals is smoothed over about so long
     start_up_guess_s: float = 1.0
     service_guess_s: float = 1.0
+    start: int = 0  # the size to begin with, if it is more than the minimum
 
 
 @dataclass(frozen=True, slots=True)
