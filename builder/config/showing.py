@@ -125,7 +125,7 @@ def _flow(value: Any) -> str:
         case list():
             return f"[{', '.join(map(_flow, value))}]"
         case dict():
-            return f"{{{', '.join(f'{_text(k)}: {_flow(v)}' for k, v in value.items())}}}"
+            return f"{{{', '.join(f'{_key(k)}: {_flow(v)}' for k, v in value.items())}}}"
         case str():
             return _text(value.replace("${", "$${"))
     return json.dumps(value)
@@ -133,6 +133,11 @@ def _flow(value: Any) -> str:
 
 def _text(text: str) -> str:
     return text if _is_plain(text) else _quoted(text)
+
+
+def _key(text: str) -> str:
+    """A bare `<<` would merge blocks (YAML 1.1, merge keys)."""
+    return _quoted(text) if text == "<<" else _text(text)
 
 
 def _is_plain(text: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder.base.document import parse
@@ -104,6 +104,7 @@ def test_every_size_is_read_back(size: int) -> None:
 
 
 @settings(deadline=None)
+@example({"<<": ""})
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4))
 def test_every_text_is_read_back(platform: dict[str, str]) -> None:
     """Quoted where YAML would read something else."""
