@@ -154,7 +154,9 @@ class HereExecutor(Executor):
         inputs = InputCache(self._directory / "inputs", settings.worker.cache_size)
         policy = policy_of(settings)
         async with open_sandbox(
-            read_only=settings.sandbox.read_only_paths, best_effort=is_best_effort(settings)
+            read_only=settings.sandbox.read_only_paths,
+            root=settings.sandbox.root or "",
+            best_effort=is_best_effort(settings),
         ) as sandbox:
             self._nursery.start_soon(self._stores.load)  # from now on it may have to evict
             yield ActionRunner(

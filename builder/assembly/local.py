@@ -39,7 +39,9 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
         hooks = Hooks(joined=lambda _name: joined.set())
         async with (
             open_sandbox(
-                read_only=settings.sandbox.read_only_paths, best_effort=is_best_effort(settings)
+                read_only=settings.sandbox.read_only_paths,
+                root=settings.sandbox.root or "",
+                best_effort=is_best_effort(settings),
             ) as sandbox,
             open_coordinator(_own(settings, folder), hooks) as coordinator,
         ):

@@ -55,6 +55,7 @@ class WorkerSetup:
     join_token: str = ""
     access: Access = field(default_factory=Access)
     read_only: tuple[str, ...] = ()
+    root: str = ""
     notices: str = "none"  # of which cloud to ask whether it wants this machine back
     metadata_endpoint: str | None = None
     best_effort: bool = False
@@ -110,6 +111,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         join_token=token.reveal() if token is not None else "",
         access=worker_access(worker),
         read_only=settings.sandbox.read_only_paths,
+        root=settings.sandbox.root or "",
         notices=worker.notices,
         metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
@@ -225,7 +227,9 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
         if exit_with_stdin:
             watch_parent(nursery.cancel_scope.cancel)
         async with (
-            open_sandbox(read_only=setup.read_only, best_effort=setup.best_effort) as sandbox,
+            open_sandbox(
+                read_only=setup.read_only, root=setup.root, best_effort=setup.best_effort
+            ) as sandbox,
             open_worker(setup, sandbox, set_aside if exit_with_stdin else discard) as program,
         ):
             await program.run()

@@ -150,6 +150,7 @@ class Sandbox:
     required: tuple[str, ...] = ()
     network: Literal["none", "full"] = "none"
     read_only_paths: tuple[FilePath, ...] = ()
+    root: FilePath | None = None
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
 

@@ -23,7 +23,7 @@ from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
 from builder.sandbox.kernel.worktree import WorkTrees
-from builder.sandbox.plan import USER_ID, own_places, template
+from builder.sandbox.plan import USER_ID, Operation, own_places, template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -78,7 +78,9 @@ def owner_map(uid: int) -> int:
         os.waitpid(child, 0)
 
 
-def start_zygote(service: "_socket.socket", config: "dict[str, Any]") -> "_socket.socket":
+def start_zygote(
+    service: "_socket.socket", config: "dict[str, Any]", root: "list[Operation]"
+) -> "_socket.socket":
     """The link to a zygote that is up. Raises StartError."""
     ours, theirs = link.pair()
     uid = config["uid"] if os.getuid() == ROOT else None
@@ -86,7 +88,7 @@ def start_zygote(service: "_socket.socket", config: "dict[str, Any]") -> "_socke
     if child == 0:
         service.close()
         ours.close()
-        zygote.start(theirs, config["read_only"], uid)
+        zygote.start(theirs, root, uid)
     theirs.close()
     answer, _ = link.receive_packet(ours)
     if answer != zygote.UP:
@@ -320,9 +322,9 @@ def main() -> int:
         enter_own_view()
         owner = config["uid"] if os.getuid() == ROOT else None
         trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
-        forks = start_zygote(service, config)
-        places = own_places(template(config["read_only"]))
-        host = Host(groups, trees, Janitor(), places)
+        root = template(config["read_only"], config["root"])
+        forks = start_zygote(service, config, root)
+        host = Host(groups, trees, Janitor(), own_places(root))
         broker = Broker(service, forks, host, config["ready"])
         link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))
         broker.run()

@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from builder.base.errors import UsageError
 from builder.host.obstacles import obstacles
 from builder.sandbox import audit, link, outcome
 from builder.sandbox.interface import (
@@ -84,6 +85,7 @@ class Broker:
             "read_only": list(options.read_only),
             "ready": options.ready,
             "uid": options.action_uid,
+            "root": options.root,
         }
         link.send(ours, config, (held,))
         os.close(held)
@@ -336,14 +338,16 @@ async def open_sandbox(
     read_only: Sequence[str] = (),
     ready: int = 2,
     action_uid: int = 60999,
+    root: str = "",
     best_effort: bool = False,
 ) -> AsyncIterator[Sandbox]:
     """A sandbox for as long as the context lasts.
 
+    `root` is a host directory whose system directories actions see instead of the host's.
     Raises SandboxError when this host has none; with `best_effort` actions then run with no more
     than rlimits, and every result says so.
     """
-    options = Options(tuple(read_only), ready, action_uid)
+    options = Options(tuple(read_only), ready, action_uid, checked_root(root))
     try:
         async with trio.open_nursery() as nursery:
             native = NativeSandbox(options, nursery)
@@ -358,12 +362,25 @@ async def open_sandbox(
         raise
 
 
+def checked_root(root: str) -> str:
+    """Raises UsageError for a directory that is no system."""
+    if not root:
+        return ""
+    root = os.path.realpath(root)
+    if not any(os.path.isdir(os.path.join(root, name)) for name in ("usr", "bin")):
+        raise UsageError(
+            f"sandbox.root {root} holds no system: it has neither usr nor bin; make one by "
+            "`debootstrap stable DIR`, or unpack an image there"
+        )
+    return "" if root == "/" else root
+
+
 async def best(native: NativeSandbox, options: Options, best_effort: bool) -> Sandbox:
     """The native sandbox where it starts, else what the caller accepts instead."""
     try:
         await native.start()
     except SandboxError as error:
-        if not best_effort:
+        if not best_effort or options.root:  # without mounts the host's own is all there is
             raise
         return WeakSandbox(options, str(error))
     return native

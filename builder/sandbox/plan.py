@@ -67,31 +67,33 @@ NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservic
 NSSWITCH += "protocols: files\nrpc: files\n"
 
 
-def system_entry(path: str) -> list[Operation]:
-    """How a top-level directory of the host appears: as itself, read-only, or as its link."""
-    if os.path.islink(path):
-        return [("symlink", path, os.readlink(path))]
-    return [("system", path, path)] if os.path.isdir(path) else []
+def system_entry(path: str, root: str = "") -> list[Operation]:
+    """How a top-level directory appears: as itself, read-only, or as its link."""
+    return shown(path, root) if os.path.isdir(root + path) else []
 
 
-def shown_paths(patterns: "Sequence[str]") -> list[str]:
-    """The existing host paths of these patterns, sorted."""
-    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
+def shown_paths(patterns: "Sequence[str]", root: str = "") -> list[str]:
+    """The existing paths of these patterns, as they are named inside `root`, sorted."""
+    found = {path for one in patterns for path in glob.glob(glob.escape(root) + one)}
+    return sorted(path[len(root) :] for path in found)
 
 
-def shown(path: str) -> list[Operation]:
-    """A host file or directory at its own path, read-only; a symbolic link stays one."""
-    if os.path.islink(path):
-        return [("symlink", path, os.readlink(path))]
-    return [("system", path, path)]
+def shown(path: str, root: str = "") -> list[Operation]:
+    """A file or directory at its own path, read-only; a symbolic link stays one."""
+    if os.path.islink(root + path):
+        return [("symlink", path, os.readlink(root + path))]
+    return [("system", root + path, path)]
 
 
-def template(read_only: "Sequence[str]" = ()) -> list[Operation]:
-    """The root that all sandboxes start from. `read_only` are further host paths to show."""
+def template(read_only: "Sequence[str]" = (), root: str = "") -> list[Operation]:
+    """The root that all sandboxes start from. `read_only` are further host paths to show; the
+    system itself is that of the host, or of the host directory `root`."""
     plan: list[Operation] = []
     for path in SYSTEM:
-        plan += system_entry(path)
-    for path in [*shown_paths(CONFIGURATION), *shown_paths(FULL_NETWORK), *read_only]:
+        plan += system_entry(path, root)
+    for path in shown_paths(CONFIGURATION, root):
+        plan += shown(path, root)
+    for path in [*shown_paths(FULL_NETWORK), *read_only]:
         plan += shown(path)
     plan += [
         ("file", "/etc/passwd", PASSWD),

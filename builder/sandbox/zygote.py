@@ -15,10 +15,6 @@ from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.perform import SetupError, open_trees, perform
 from builder.sandbox.kernel.seccomp import Filter
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Sequence
-
 PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
 UP, DOWN = b"U", b"X"
 FULL_NETWORK = b"F"
@@ -35,14 +31,14 @@ def become_unprivileged(uid: int) -> None:
     identity.map_ids("self", plan.USER_ID, uid, uid)
 
 
-def start(channel: "_socket.socket", read_only: "Sequence[str]", uid: int | None) -> None:
+def start(channel: "_socket.socket", root: "list[plan.Operation]", uid: int | None) -> None:
     """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
 
-    `uid` is the kernel's user id for actions when this is root, else None.
+    `root` is the template's plan; `uid` the kernel's user id for actions when this process is
+    root's, else None.
     """
     code = 1
     try:
-        root = plan.template(read_only)
         trees = open_trees(root)
         if uid is None:
             identity.unshare(identity.CLONE_NEWNS | identity.CLONE_NEWPID)
