@@ -14,7 +14,8 @@ async def each(
     function: Callable[[Item], Awaitable[None]], items: Iterable[Item], at_once: int = AT_ONCE
 ) -> None:
     """Call it for each item. The first error cancels the rest and is raised as itself."""
-    waiting = iter(list(items))
+    everything = list(items)
+    waiting = iter(everything)
     failed: list[Exception] = []
 
     async def work(scope: trio.CancelScope) -> None:
@@ -27,7 +28,7 @@ async def each(
                 return
 
     async with trio.open_nursery() as nursery:
-        for _ in range(at_once):
+        for _ in range(min(at_once, len(everything))):
             nursery.start_soon(work, nursery.cancel_scope)
     if failed:
         raise failed[0]

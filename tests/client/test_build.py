@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from builder.base.digest import Digest
-from builder.base.errors import FailedPreconditionError, UsageError
+from builder.base.errors import UsageError
 from builder.client.builderfile import find, read
 from builder.client.executor import Ticket
 from builder.client.target import Choices
@@ -427,48 +427,6 @@ async def test_symlinks(world: World) -> None:
     }
 
 
-async def test_blobs_that_vanish_are_uploaded_again(world: World) -> None:
-    """MISSING on execution leads to an upload of just those and another try."""
-    world.write({"Builderfile": ONE, **FILES})
-    tries: list[str] = []
-
-    def forget(ticket: Ticket) -> None:
-        tries.append(ticket.target)
-        if len(tries) == 1:
-            world.executor.blobs.__init__(1 << 30)  # type: ignore[misc]  # emptied in place
-
-    world.executor.before = forget
-    summary = await world.build()
-    assert not summary.failed, world.errors
-    assert tries == ["app", "app"]
-    assert world.text("out/app") == "AB"
-
-
-async def test_a_precondition_that_no_upload_helps(world: World) -> None:
-    """FAILED_PRECONDITION of another kind is a failure at once."""
-    world.write({"Builderfile": ONE, **FILES})
-
-    def refuse(ticket: Ticket) -> None:
-        raise FailedPreconditionError("no pool for OSFamily=plan9; the nearest is default")
-
-    world.executor.before = refuse
-    assert (await world.build()).failed == ("app",)
-    assert "no pool for OSFamily=plan9; the nearest is default (FAILED_PRECONDITION)" in (
-        world.errors
-    )
-
-
-async def test_a_lost_result_is_built_again(world: World) -> None:
-    """A hit whose blob is gone is a miss."""
-    world.write({"Builderfile": ONE, **FILES})
-    await world.build()
-    (world.root / "out/app").unlink()
-    fresh = World(world.root, results=world.results)
-    await fresh.build()
-    assert fresh.executor.ran == ["app"]
-    assert world.text("out/app") == "AB"
-
-
 async def test_no_cache(world: World) -> None:
     """`--no-cache` runs again; `cache: false` is never stored and never looked up."""
     world.write({"Builderfile": ONE, **FILES})
@@ -526,3 +484,30 @@ async def test_an_output_that_cannot_be_written(world: World) -> None:
     world.write({"Builderfile": ONE, **FILES, "out": "a file"})
     assert (await world.build()).failed == ("app",)
     assert "cannot write output" in world.errors
+
+
+@pytest.mark.slow
+async def test_a_thousand_actions(world: World) -> None:
+    """A wide foreach and what collects it: all run once, then all are hits, then one runs."""
+    world.write({f"src/{number}.txt": str(number) for number in range(1000)})
+    parts = ", ".join(f"out/{number}" for number in range(1000))
+    world.write(
+        {
+            "Builderfile": (
+                'target parts: {foreach: "src/*.txt", outputs: ["out/{{stem}}"],'
+                ' command: [cat, "out/{{stem}}", "{{file}}"]}\n'
+                'target all: {inputs: [":parts"], outputs: [all],'
+                ' command: [cat, all, "{{parts}}"]}\n'
+                f"vars: {{parts: [{parts}]}}\n"
+            )
+        }
+    )
+    await world.build("all", jobs=64)
+    assert len(world.executor.ran) == 1001
+    assert world.executor.most <= 64
+    assert world.text("all") == "".join(str(number) for number in range(1000))
+    await world.build("all", jobs=64)
+    assert world.executor.ran == []
+    world.write({"src/500.txt": "changed"})
+    await world.build("all", jobs=64)
+    assert world.executor.ran == ["parts/src/500.txt", "all"]
