@@ -136,6 +136,18 @@ def pools(settings: Settings) -> list[Offer]:
     return [Offer.of(settings.pool.name, platform.items())]
 
 
+def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores) -> Around:
+    """What operators see and steer beside the scheduler."""
+    return Around(
+        VERSION,
+        time.time_ns,
+        hooks.pool,
+        wellbeing.sentences,
+        hooks.hold,
+        partial(store_states, stores),
+    )
+
+
 @asynccontextmanager
 async def open_coordinator(
     settings: Settings, hooks: Hooks | None = None
@@ -156,19 +168,8 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems)
-        control = ControlService(
-            scheduler,
-            cache,
-            Around(
-                VERSION,
-                time.time_ns,
-                hooks.pool,
-                wellbeing.sentences,
-                hooks.hold,
-                partial(store_states, stores),
-            ),
-            stores.blobs,
-        )
+        about = _around(hooks, wellbeing, stores)
+        control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
         services = [
             *api_services(settings, stores, scheduler, Kept(cache, builds)),

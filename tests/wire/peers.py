@@ -3,6 +3,14 @@
 from hpack import Decoder, Encoder
 
 from builder.wire import frames, heads
+from builder.wire.events import (
+    ConnectionEnded,
+    MessageReceived,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
+from builder.wire.frames import ErrorCode
 from builder.wire.limits import Limits
 from builder.wire.server import ServerConnection
 
@@ -102,3 +110,34 @@ def fields(payload: bytes) -> dict[str, str]:
 def error_of(payload: bytes) -> frames.ErrorCode:
     """The error code of a RST_STREAM or GOAWAY payload: its last word but debug data."""
     return frames.ErrorCode(int.from_bytes(payload[-4:] if len(payload) == 4 else payload[4:8]))
+
+
+def plain(event: object) -> object:
+    """An event without objects that differ between connections."""
+    match event:
+        case (stream_id, head, body):
+            return stream_id, head.path, body
+        case StreamOpened(stream, head):
+            return "opened", stream.id, head.path
+        case MessageReceived(stream, body):
+            return "message", stream.id, body
+        case StreamEnded(stream):
+            return "ended", stream.id
+        case StreamReset(stream, code):
+            return "reset", stream.id, code
+        case ConnectionEnded(code):
+            return "connection", code
+        case _:
+            return event
+
+
+def stream_fault(data: bytes, **limits: int) -> ErrorCode:
+    """The error of the stream that these frames end; the connection goes on."""
+    connection = started(**limits)
+    connection.receive(data, 0.0)
+    resets = [payload for name, _, _, payload in sent(connection) if name == "RST_STREAM"]
+    assert len(resets) == 1
+    assert not connection.ended
+    later = call(1001, b"fine")
+    assert plain(connection.receive(later, 0.0)[0]) == (1001, "/t.S/Unary", b"fine")
+    return error_of(resets[0])
