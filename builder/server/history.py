@@ -136,6 +136,21 @@ class History:
 
     # ---- what is asked
 
+    def fields(self, operation: str) -> dict[str, str]:
+        """What a log line about an operation carries, as far as it is known."""
+        record = self._records.get(operation)
+        if record is None:
+            return {"subject": operation}  # a worker, or one that is forgotten
+        client = record.spec.client
+        found = {
+            "operation": operation,
+            "action": record.spec.key.hash,
+            "invocation": client.invocation,
+            "target": client.target,
+            "worker": _last_worker(record),
+        }
+        return {name: value for name, value in found.items() if value}
+
     def newest(self) -> Iterator[Record]:
         return iter(reversed(self._records.values()))
 

@@ -254,7 +254,8 @@ class Scheduler:
                 assert_never(effect)
 
     def _explain(self, subject: str, code: ReasonCode, sentence: str) -> None:
-        log.warning("Scheduling", subject=subject, reason=code.value, why=sentence)
+        fields = self.history.fields(subject)
+        log.warning("Scheduling", reason=code.value, why=sentence, **fields)
 
     async def _keep(self, task: str, key: ActionKey, response: bytes) -> None:
         """The clients get their result whatever becomes of the cache."""

@@ -3,9 +3,11 @@
 import re
 import shutil
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import trio
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from builder.assembly.figures import MOST_PLATFORMS, Calls, Sources, Stages
@@ -131,3 +133,25 @@ async def test_promtool_finds_nothing() -> None:
         ["promtool", "check", "metrics"], stdin=text, capture_stderr=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs" / "monitoring"
+
+
+@pytest.mark.parametrize("name", ["grafana-dashboard.json", "prometheus-alerts.yaml"])
+async def test_dashboard_and_alerts_ask_for_figures_that_there_are(name: str) -> None:
+    """Every name in the files is one that the service tells, once something has happened."""
+    text = (CONFIGS / name).read_text()
+    yaml.safe_load(text)  # JSON is YAML
+    asked = set(re.findall(r"\bbuilder_[a-z_]+", text))
+    async with farming() as farm:
+        told = exposed(farm).expose().decode()
+    names = set(re.findall(r"^# TYPE (builder_\S+) ", told, re.MULTILINE))
+    assert asked
+    assert {one.removesuffix("_bucket") for one in asked} <= names
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (prometheus) is not here")
+async def test_promtool_takes_the_alerts() -> None:
+    file = str(CONFIGS / "prometheus-alerts.yaml")
+    await trio.run_process(["promtool", "check", "rules", file], capture_stdout=True)

@@ -183,6 +183,15 @@ def test_an_id_with_several_meanings_names_them() -> None:
         history.find("abcd")
 
 
+def test_log_lines_name_what_they_are_about() -> None:
+    """Only what is known; what is no operation is a subject."""
+    history = History()
+    spec = ActionSpec(ActionKey("", "sha256", "ab", 1), client=Client(invocation="inv"))
+    history.asked("o1", spec, 0.0)
+    assert history.fields("o1") == {"operation": "o1", "action": "ab", "invocation": "inv"}
+    assert history.fields("w1") == {"subject": "w1"}
+
+
 def test_the_history_is_bounded_by_number_and_bytes() -> None:
     """The oldest go; the newest stays however large it is."""
     history = History(most=2, most_bytes=10_000)
