@@ -54,7 +54,8 @@ async def store_here(settings: Settings) -> AsyncIterator[DiskBlobStore]:
     root = Path(store.path) / "blobs"
     if store.kind != "disk" or not root.is_dir():
         raise UsageError(f"there is no store in {store.path}; name another with --store")
-    disk = DiskBlobStore(root, store.max_size, store.lease, store.fsync)
+    pack = store.compression == "zstd"
+    disk = DiskBlobStore(root, store.max_size, store.lease, store.fsync, pack=pack)
     try:
         await disk.load()
         yield disk

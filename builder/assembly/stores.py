@@ -35,7 +35,8 @@ async def open_stores(store: Store) -> AsyncIterator[Stores]:
         yield Stores(blobs, records, CheckedActionCache(blobs, records))
         return
     root = Path(store.path)
-    disk = DiskBlobStore(root / "blobs", store.max_size, store.lease, store.fsync)
+    pack = store.compression == "zstd"
+    disk = DiskBlobStore(root / "blobs", store.max_size, store.lease, store.fsync, pack=pack)
     try:
         results = DiskRecords(root / "results", store.max_results_size)
         try:

@@ -81,6 +81,7 @@ class Store:
     max_results_size: Bytes = GIB
     lease: Seconds = 3 * 3600.0
     fsync: Literal["none", "data", "full"] = "none"
+    compression: Literal["zstd", "none"] = "zstd"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from builder.base.digest import HEX_LENGTHS
 from builder.stores.folder import remove, write_all
 from builder.stores.journal import DROPPED, lines, numbers
 from builder.stores.log import SegmentLog
-from builder.stores.segment import FUNCTIONS, PLACE, Segment, walk
+from builder.stores.segment import FUNCTIONS, LONGEST, PLACE, Segment, walk
 from builder.stores.table import BUCKETS, Entry, Table
 
 FORMAT = "builder small blobs 1"
@@ -139,7 +139,7 @@ def _open_files(log: SegmentLog) -> None:
             room = os.fstat(descriptor).st_size
             log.segments[number] = Segment(number, path, descriptor, room)
             log.next_number = max(log.next_number, number + 1)
-    if log.spare_bytes < log.segment_bytes:  # it was being made, or segments were smaller
+    if log.spare_bytes < LONGEST:  # it was being made
         remove(f"{log.root}/spare")
         log.spare_bytes = 0
 

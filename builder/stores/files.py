@@ -29,12 +29,13 @@ import trio
 from builder.base.digest import HEX, HEX_LENGTHS, Digest, Hasher, digest_of, hasher, is_empty
 from builder.stores.folder import Folder, Fsync, remove
 from builder.stores.index import Index, Occupancy, Restored, key_of
-from builder.stores.interface import PIECE, NamedT
+from builder.stores.interface import NamedT
 from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.quarantine import Quarantine
 from builder.stores.scan import Damaged, scan, size_of
 from builder.stores.upload import DiskUpload
 
+PIECE = 256 * 1024  # bytes of one read: what a stream that nobody takes from holds in memory
 SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
 UNLINK_INLINE = 1024 * 1024  # larger ones take the file system long enough to deserve a thread
 RELIEF = 16 * 1024 * 1024  # bytes that are evicted when the disk is full

@@ -25,15 +25,17 @@ from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Segment, header
 from builder.stores.table import Entry, Table
 
 OFFSET = (1 << PLACE) - 1
+FIRST = 4 * 1024 * 1024  # bytes of the first segments
 
 
 class SegmentLog:
     """The blobs of at most SMALL bytes. One owner; all methods are synchronous."""
 
     def __init__(self, folder: Folder, segment_bytes: int, leases: Leases, pack: bool) -> None:
+        """A segment has at most `segment_bytes`."""
         self.root = f"{folder.root}/segments"
         self.folder = folder
-        self.segment_bytes = segment_bytes
+        self._most = segment_bytes
         self.leases = leases
         self.tables: dict[str, Table] = {}
         self.segments: dict[int, Segment] = {}
@@ -55,6 +57,11 @@ class SegmentLog:
     def used_bytes(self) -> int:
         """What the segments and the spare one take of the disk."""
         return sum(segment.room for segment in self.segments.values()) + self.spare_bytes
+
+    @property
+    def segment_bytes(self) -> int:
+        """Of the next segment: an eighth of what there is, so that a small store stays small."""
+        return max(min(FIRST, self._most), min(self._most, self.used_bytes // 8))
 
     def table(self, function: str) -> Table:
         table = self.tables.get(function)
@@ -277,15 +284,16 @@ class SegmentLog:
 
     def _make_file(self, path: str) -> int:
         """Bytes of a new file that has all its blocks. Raises OSError, and then there is none."""
+        size = self.segment_bytes
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, self.segment_bytes)
+            os.posix_fallocate(descriptor, 0, size)
         except OSError:
             remove(path)
             raise
         finally:
             os.close(descriptor)
-        return self.segment_bytes
+        return size
 
 
 def verified(entry: Entry, digest: Digest, stored: bytes) -> bytes | None:

@@ -175,6 +175,32 @@ async def test_text_is_packed_and_noise_is_not(disk: DiskBlobStore) -> None:
         assert await disk.get(digest) == data
 
 
+async def test_packing_can_be_off(tmp_path: Path) -> None:
+    """A store that does not pack reads what one that does has written, and writes as it is told."""
+    first, second = (b"the same line again\n" * 200 + end for end in (b"1", b"2"))
+    for data, pack in ((first, True), (second, False)):
+        store = DiskBlobStore(tmp_path, ROOM, HOUR, pack=pack)
+        await store.put(digest_of(data), data)
+        entry = store.small.log.tables["sha256"].find(bytes.fromhex(digest_of(data).hash))
+        assert entry is not None
+        assert (entry.length < len(data)) == pack
+        assert await store.get(digest_of(first)) == first
+        store.close()
+
+
+async def test_a_small_store_takes_little_of_the_disk(tmp_path: Path) -> None:
+    """The first segments of a large store are small, later ones an eighth of what there is."""
+    store = DiskBlobStore(tmp_path, 1 << 40, HOUR)
+    await store.put(digest_of(b"x"), b"x")
+    assert store.snapshot().used_bytes == 8 * MIB
+    await put_all(store, some(700, 60_000))
+    rooms = [segment.room for _, segment in sorted(store.small.log.segments.items())]
+    assert rooms == sorted(rooms)
+    assert rooms[0] == 4 * MIB < rooms[-1]
+    store.check()
+    store.close()
+
+
 async def test_a_directory_of_the_first_layout_is_read(tmp_path: Path, clock: Time) -> None:
     """Small blobs that are files are found, read and renewed; with the last one the layout ends."""
     old = FileBlobStore(tmp_path, ROOM, HOUR, "none", clock)
