@@ -16,6 +16,7 @@ from builder.stores.log import SegmentLog
 from builder.stores.segment import PLACE, WINDOW, Record, Segment, parsed
 
 STEP = 32 * 1024  # bytes settled in one go, below 100 us
+LOOKED_AT = 1000  # ticks that are summed up in one go, about 200 us
 WORTH = 2  # a segment is taken in the order of use if 1/WORTH of it may go
 LEAST = 8  # and not at all if less than 1/LEAST of it may
 
@@ -29,16 +30,21 @@ class Candidate:
     used: float
 
 
-def candidate(log: SegmentLog, now: float, before: int) -> Candidate | None:
+async def candidate(log: SegmentLog, now: float, before: int) -> Candidate | None:
     """The segment with a number below `before` to clean next; None when leases forbid it.
 
     The limit is what makes an end of moving to and fro: what is moved goes to higher numbers.
     """
-    found = [
-        _judged(log, segment, now)
-        for segment in log.segments.values()
-        if segment.number < before and segment is not log.active and not segment.pending
-    ]
+    found = []
+    looked_at = 0
+    for segment in list(log.segments.values()):
+        if segment.number >= before or segment is log.active or segment.pending:
+            continue
+        found.append(_judged(log, segment, now))
+        looked_at += len(segment.ticks)
+        if looked_at > LOOKED_AT:
+            looked_at = 0
+            await trio.lowlevel.checkpoint()
     worth = [c for c in found if c.free_bytes * WORTH >= c.segment.room]
     if worth:
         return min(worth, key=lambda c: c.used)

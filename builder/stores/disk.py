@@ -277,7 +277,7 @@ class DiskBlobStore:
 
     async def _evict_oldest(self, before: int) -> bool:
         """Whether something could go, segments below that number among it."""
-        found, oldest = self.small.candidate(before), self.files.oldest()
+        found, oldest = await self.small.candidate(before), self.files.oldest()
         if found is not None and (oldest is None or found.used <= oldest):
             await self.small.clean(found.segment)
             return True

@@ -148,8 +148,8 @@ class SmallBlobs:
         self._quarantine.take_bytes(digest, stored)
         self.log.lose(digest.function, bytes.fromhex(digest.hash))
 
-    def candidate(self, before: int) -> Candidate | None:
-        return candidate(self.log, self._now(), before)
+    async def candidate(self, before: int) -> Candidate | None:
+        return await candidate(self.log, self._now(), before)
 
     async def clean(self, segment: Segment) -> None:
         with self._folder.errors():
