@@ -136,6 +136,18 @@ def pools(settings: Settings) -> list[Offer]:
     return [Offer.of(settings.pool.name, platform.items())]
 
 
+def _machine(settings: Settings, *, journaled: bool) -> Machine:
+    policy = replace(scheduling(settings.scheduler), remember=journaled)
+    return Machine(policy, pools(settings))
+
+
+def _with_health(services: list[Service]) -> tuple[list[Service], HealthService]:
+    """The services, and those that speak of them: health and reflection."""
+    names = [service.name for service in services]
+    health = HealthService(names)
+    return [*services, health.service(), *ReflectionService(names).services()], health
+
+
 def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores) -> Around:
     """What operators see and steer beside the scheduler."""
     return Around(
@@ -160,8 +172,7 @@ async def open_coordinator(
         journal, left = stack.enter_context(open_journal(settings.store))
         ports = await stack.enter_async_context(open_ports(settings, guard))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        policy = replace(scheduling(settings.scheduler), remember=journal is not None)
-        machine = Machine(policy, pools(settings))
+        machine = _machine(settings, journaled=journal is not None)
         scheduler = Scheduler(
             machine, stores.cache, lambda: uuid.uuid4().hex, hooks.joined, journal
         )
@@ -171,13 +182,8 @@ async def open_coordinator(
         about = _around(hooks, wellbeing, stores)
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
-        services = [
-            *api_services(settings, stores, scheduler, Kept(cache, builds)),
-            control.service(),
-        ]
-        health = HealthService([service.name for service in services])
-        reflection = ReflectionService([service.name for service in services])
-        every = [*services, health.service(), *reflection.services()]
+        apis = api_services(settings, stores, scheduler, Kept(cache, builds))
+        every, health = _with_health([*apis, control.service()])
         metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)
         full = (("blobs", stores.blobs), ("results", stores.records))

@@ -1,6 +1,5 @@
 """Whole builds on a store in memory, with an executor of our own."""
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -11,12 +10,10 @@ import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import UsageError
-from builder.client.builderfile import find, read
 from builder.client.executor import Ticket
 from builder.client.target import Choices
 from builder.stores.memory import MemoryBlobStore
 from tests.client.fakes import World
-from tests.project.sample import SCHEMA
 
 ONE = """\
 target app:
@@ -361,40 +358,6 @@ async def test_links_to_nowhere_and_devices(world: World) -> None:
     world.write({"Builderfile": "target t: {command: [cat, o], inputs: [in/pipe], outputs: [o]}\n"})
     assert (await world.build()).failed == ("t",)
     assert "input 'in/pipe' cannot be read: it is neither a file nor a symlink" in world.errors
-
-
-async def test_the_parsed_builderfile_is_remembered(world: World) -> None:
-    """The same text is not parsed again; errors still show their place; damage does no harm."""
-    world.write({"Builderfile": 'target t: {command: [x], inputs: ["*.c"]}\n'})
-    memory = world.root / "memory.json"
-    builderfile = world.root / "Builderfile"
-    first = read(builderfile, lambda: SCHEMA, memory)
-
-    def never() -> dict[str, object]:
-        raise AssertionError("the schema is not needed")
-
-    again = read(builderfile, never, memory)
-    assert again == first
-    error = again.source.error(("target t", "inputs", 0), "wrong", "do this")
-    assert str(error) == str(first.source.error(("target t", "inputs", 0), "wrong", "do this"))
-    for damage in ("", "{}", '{"key": 1, "values": {}}', memory.read_text().replace("t:", "[")):
-        memory.write_text(damage)
-        assert read(builderfile, lambda: SCHEMA, memory) == first
-    key = json.loads(memory.read_text())["key"]
-    memory.write_text(json.dumps({"key": key, "values": {"target t": {"env": []}}}))
-    assert read(builderfile, lambda: SCHEMA, memory) == first
-
-
-def test_finding_the_builderfile(tmp_path: Path) -> None:
-    """In this directory, or in the nearest one above."""
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    with pytest.raises(UsageError, match="no Builderfile in"):
-        find(deep)
-    (tmp_path / "Builderfile.yaml").write_text("")
-    assert find(deep) == tmp_path / "Builderfile.yaml"
-    (tmp_path / "a" / "Builderfile").write_text("")
-    assert find(deep) == tmp_path / "a" / "Builderfile"
 
 
 async def test_globs_never_see_outputs(world: World) -> None:
