@@ -2,7 +2,7 @@
 
 A unary handler that answers at once is answered inside the receive loop, and everything that one
 receive brought is answered by one send: 150,000 GetActionResult/s on one core, 100,000 with hooks
-(`python -m tests.bench wire`, figures.gar_per_s and gar_guarded_per_s).
+(`python -m tests.bench wire`, figures.gar_per_s_bare; those of the product are gar_per_s).
 """
 
 import logging

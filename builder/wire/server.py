@@ -3,7 +3,7 @@
 A small unary call costs one memo look-up, one `unpack_from` and one tuple here, and two packs on
 the way out; no stream object is made for it. GetActionResult, parsing included, takes 3 to 5 us of
 CPU, where the same handler takes 170 on h2 and on grpcio (`python -m tests.bench wire`,
-figures.gar_cpu_us); the branches in `_frames` are one long function for that reason.
+figures.gar_per_cpu_s_bare); the branches in `_frames` are one long function for that reason.
 
 A call is reported in one of two ways, by its route:
 - unary: one tuple `(stream id, head, message)` when it is complete. Answer it by `reply` or
