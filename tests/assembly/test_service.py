@@ -140,7 +140,7 @@ def test_the_metrics_port_tells_what_happened(service: Service, client: Client) 
     execute = "build.bazel.remote.execution.v2.Execution.Execute"
     assert found["builder_rpcs_total", ("OK", execute)] >= 1
     assert page(service, "readyz") == "ready\n"
-    assert "<h1>Builder</h1>" in page(service, "")
+    assert '<a class="name" href="/">Builder</a>' in page(service, "")
 
 
 def test_the_artifact_store_speaks_http(service: Service, client: Client) -> None:
