@@ -124,7 +124,7 @@ def test_an_operator_holds_a_size_and_releases_it(service: Service) -> None:
 def test_a_drained_worker_finishes_and_is_replaced(service: Service) -> None:
     """Its action gets its result; a new worker stands in before it has gone."""
     (worker,) = service.until("one", lambda status: status.workers.total == 1).worker
-    with burst(service, 1, 2.5) as results:
+    with burst(service, 1, 8.0) as results:
         service.until("it runs", lambda status: status.workers.busy == 1)
         drained = remote(service, "drain", worker.name)
         assert drained.stdout == f"{worker.name} drains: 1 action to finish first.\n"
