@@ -20,7 +20,7 @@ from builder.base.digest import Digest, hasher, is_empty
 from builder.base.errors import BuilderError, DataLossError
 from builder.client.filestate import FileStates
 from builder.client.state import StateDirectory
-from builder.client.together import each
+from builder.net.together import each
 from builder.stores.interface import BlobStore
 
 SMALL_BYTES = 256 * 1024

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from builder.base.digest import Digest, is_empty
 from builder.base.errors import BuilderError, InvalidArgumentError, NotFoundError, StatusError
-from builder.client.together import each
+from builder.net.together import each
 from builder.reapi.names import parse_read
 from builder.reapi.pb import error_details_pb2, status_pb2
 from builder.stores.interface import BlobStore

@@ -23,13 +23,13 @@ import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.net.together import each
 from builder.reapi.digests import from_proto, path_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import missing as missing_error
 from builder.stores.interface import BlobStore
 from builder.worker.content import ContentCache, Key
 from builder.worker.properties import apply, apply_time
-from builder.worker.together import each
 from builder.worker.tree import InputTree, TreeLoader, absolute_link
 
 # link(2) says so of a file with too many links, of another filesystem, of one without links.

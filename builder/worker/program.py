@@ -17,6 +17,7 @@ import trio
 from builder.base.backoff import Backoff
 from builder.base.errors import InternalError, StatusError, UnavailableError
 from builder.net.rpc import Channel, ClientCall
+from builder.net.together import leaves
 from builder.reapi.digests import NAMES, from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -25,7 +26,6 @@ from builder.telemetry.log import get_logger
 from builder.worker.job import Job, Report, Stage
 from builder.worker.leases import Held, Leases
 from builder.worker.tail import tail
-from builder.worker.together import leaves
 
 CONNECT = "/builder.workers.Workers/Connect"
 GOODBYE_S = 5.0  # to hand back, to have results taken and to end the stream, after the grace

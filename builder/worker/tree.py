@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 
 from builder.base.digest import Digest, digest_of, is_empty
 from builder.base.errors import DataLossError, InvalidArgumentError, NotFoundError
+from builder.net.together import each
 from builder.reapi.digests import from_proto, path_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.interface import BlobStore
-from builder.worker.together import each
 
 MOST_ENTRIES = 2_000_000
 MOST_LEVELS = 200

@@ -6,9 +6,9 @@ import trio
 
 from builder.base.digest import Digest, is_empty
 from builder.base.errors import InternalError, StatusError
+from builder.net.together import each
 from builder.stores.interface import BlobStore
 from builder.worker.outputs import pieces
-from builder.worker.together import each
 
 # So little is sent at once rather than asked for first: one round trip instead of two.
 ASK_FROM_BYTES = 64 * 1024

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from builder.worker.together import each, leaves
+from builder.net.together import each, leaves
 
 
 async def test_at_most_so_many_are_under_way(autojump_clock: MockClock) -> None:
