@@ -57,6 +57,8 @@ TABLES = {"x86_64": X86_64, "aarch64": AARCH64}
 MACHINE = os.uname().machine
 NUMBERS = TABLES.get(MACHINE, {})
 
+EINTR = 4  # asm-generic; every Linux
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -74,23 +76,27 @@ def prepared(
 
 
 def perform_prepared(arguments: "tuple[ctypes.c_long | bytes | None, ...]") -> int:
-    """Perform what `prepared` has made: the error's number, 0 for none."""
-    return ctypes.get_errno() if _syscall(*arguments) == -1 else 0
+    """Perform what `prepared` has made: the error's number, 0 for none. Signals do not end it."""
+    while _syscall(*arguments) == -1:
+        if (code := ctypes.get_errno()) != EINTR:
+            return code
+    return 0
 
 
 def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Perform one system call; integers travel as longs, bytes as pointers.
 
-    Raises OSError whose `filename` is the call's name and its first textual argument, so that a
-    failed set-up says what failed.
+    A signal does not end it, as PEP 475 says of Python's own calls. Raises OSError whose
+    `filename` is the call's name and its first textual argument, so that a failed set-up says
+    what failed.
     """
     number = NUMBERS.get(name)
     if number is None:
         raise OSError(38, f"system call {name} is not known for {MACHINE}")
     converted = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    result = int(_syscall(ctypes.c_long(number), *converted))
-    if result == -1:
-        code = ctypes.get_errno()
+    while (result := int(_syscall(ctypes.c_long(number), *converted))) == -1:
+        if (code := ctypes.get_errno()) == EINTR:
+            continue
         told = [a.decode(errors="replace") for a in arguments if isinstance(a, bytes) and a]
         raise OSError(code, os.strerror(code), " ".join([name, *told[:2]]))
     return result
