@@ -178,7 +178,7 @@ def test_machines_of_the_user_s_own_commands(tmp_path: Path) -> None:
     with running(tmp_path, config=config, flags=flags) as first:
         assert "[INFO] Worker pool: 1 worker from custom (autoscale enabled)" in first.lines
         first.until("one joined", lambda status: status.workers.idle == 1)
-        with burst(first, 8, 1.0) as results:
+        with burst(first, 8, 2.5) as results:
             first.until("three work", lambda status: status.workers.busy == 3)
             assert len(machines(tmp_path)) == 3
         assert len(results) == 8
