@@ -35,7 +35,7 @@ class Occupied(Protocol):
 
 
 class Calls:
-    """RPCs by method and code, counted where they end: two additions for each."""
+    """RPCs by method and code, counted where they end."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._names = {path: path.strip("/").replace("/", ".") for path in paths}
@@ -47,10 +47,10 @@ class Calls:
         """For `net.serving.Hooks`: a connection broke the protocol or a limit."""
         self._sent_away[code] += 1
 
-    def observe(self, path: str, code: int, seconds: float) -> None:
+    def observe(self, path: str, code: int, seconds: float, calls: int) -> None:
         """For `net.serving.Hooks`. A path that is not served counts as `other`: labels stay few."""
         name = self._names.get(path, "other")
-        self._ended[name, code] += 1
+        self._ended[name, code] += calls
         self._seconds[name] += seconds
 
     def families(self) -> Iterator[Family]:

@@ -6,6 +6,9 @@ A `Method` is unary or streaming. A unary handler takes the request's bytes and 
 response's bytes at once, or with an awaitable of them when it has to wait: the first form is
 answered inside the receive loop, without a task, which is what makes small calls cheap. A
 streaming handler (server, client or both ways) is an async function of the `Call` alone.
+Between the two is a method of one request and a stream of answers: its `single` handler takes the
+request and answers with the bytes of the only answer there is, in place as above, or with a
+streaming handler, which says the rest by a task.
 A handler that raises a `StatusError` ends the call with that status; any other exception is
 logged with its traceback and ends it with INTERNAL.
 """
@@ -64,15 +67,17 @@ class Call(Context, Protocol):
 
 UnaryHandler = Callable[[bytes, Context], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[Call], Awaitable[None]]
+SingleHandler = Callable[[bytes, Context], bytes | StreamHandler]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service: its path and its handler, one of the two."""
+    """One method of a service: its path and its handler, one of the three."""
 
     path: str
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
+    single: SingleHandler | None = None
     max_request_bytes: int = 4 * 1024 * 1024 + 64 * 1024
 
 

@@ -45,9 +45,11 @@ def routes_of(services: Sequence[Service]) -> dict[str, Route]:
 
 
 def _route(method: Method) -> Route:
-    if (method.unary is None) == (method.stream is None):
-        raise ValueError(f"{method.path} needs one handler: unary or stream")
-    return Route(method.unary is not None, method.max_request_bytes, method)
+    handlers = (method.unary, method.single, method.stream)
+    given = [handler for handler in handlers if handler is not None]
+    if len(given) != 1:
+        raise ValueError(f"{method.path} needs one handler: unary, single or stream")
+    return Route(method.stream is None, method.max_request_bytes, given[0])
 
 
 class Server:

@@ -16,7 +16,7 @@ import trio
 from builder.base.errors import Code, StatusError
 from builder.net.calls import AwaitedCall, CallContext, ServerCall
 from builder.net.link import Link
-from builder.net.rpc import Context, Method, Peer
+from builder.net.rpc import Context, Peer, StreamHandler
 from builder.net.transport import Transport
 from builder.wire.events import (
     ConnectionEnded,
@@ -38,7 +38,7 @@ FEW_STREAMS = 2  # above it, answers of tasks that end together leave together
 STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
 
 Authorize = Callable[[Context], None]
-Observe = Callable[[str, int, float], None]
+Observe = Callable[[str, int, float, int], None]
 Ended = Callable[[int], None]
 
 
@@ -47,8 +47,10 @@ class Hooks:
     """What the server calls for each call, if set.
 
     `authorize` raises a StatusError to refuse it; for calls of one connection that have the very
-    same headers it is asked once. `observe` gets the path, the gRPC code and the seconds that it
-    took. `ended` gets the HTTP/2 error code of each connection that broke the protocol or a limit.
+    same headers it is asked once. `observe` gets the path, the gRPC code, the seconds, and of how
+    many calls: those of one path that one receive brought and that were answered in place are told
+    together. `ended` gets the HTTP/2 error code of each connection that broke the protocol or a
+    limit.
     """
 
     authorize: Authorize | None = None
@@ -113,30 +115,44 @@ class ServerLink:
 
     def _handle(self, events: list[Event]) -> None:
         reply = self.wire.reply
-        authorize, observe = self._authorize, self._observe
-        started = 0.0
+        authorize = self._authorize
+        path, answered, started = "", 0, 0.0  # of the run of calls that is going on
         for event in events:
             if type(event) is not tuple:
+                if answered:
+                    self._told(path, answered, started)
+                path, answered = "", 0
                 self._other(event)
                 continue
             stream_id, head, message = event
             context = head.context or self._context(head)
-            if observe is not None:
-                started = time.perf_counter()
+            if context.path != path:
+                if answered:
+                    self._told(path, answered, started)
+                path, answered, started = context.path, 0, time.perf_counter()
             try:
                 if authorize is not None and not context.authorized:
                     authorize(context)
                     context.authorized = True
-                answer = head.route.target.unary(message, context)  # type: ignore[union-attr]  # a called path has a route
+                answer = head.route.target(message, context)  # type: ignore[union-attr]  # a called path has a route
             except Exception as error:
-                self._failed(stream_id, context.path, error, started)
+                self._failed(stream_id, path, error, self._told(path, answered, started, 1))
+                path, answered = "", 0
                 continue
-            if type(answer) is not bytes:
-                self._wait_for(stream_id, head, context, answer)
-                continue
-            reply(stream_id, answer)
-            if observe is not None:
-                observe(context.path, 0, time.perf_counter() - started)
+            if type(answer) is bytes:
+                reply(stream_id, answer)
+                answered += 1
+            else:
+                self._go_on(stream_id, head, context, answer)
+        if answered:
+            self._told(path, answered, started)
+
+    def _told(self, path: str, answered: int, started: float, others: int = 0) -> float:
+        """A run of calls that were answered has ended; the seconds that each of them took."""
+        each = (time.perf_counter() - started) / (answered + others)
+        if answered and self._observe is not None:
+            self._observe(path, Code.OK, each * answered, answered)
+        return each
 
     def _context(self, head: RequestHead) -> CallContext:
         """One for all calls that look alike; calls with a deadline have their own."""
@@ -176,20 +192,18 @@ class ServerLink:
         assert head.route is not None
         context = self._context(head)
         stream.owner = call = ServerCall(context, stream, self._link, self.wire)
-        method: Method = head.route.target
-        self._nursery.start_soon(self._stream, call, context, method)
+        self._nursery.start_soon(self._stream, call, context, head.route.target)
 
-    async def _stream(self, call: ServerCall, context: CallContext, method: Method) -> None:
-        assert method.stream is not None
+    async def _stream(self, call: ServerCall, context: CallContext, handler: StreamHandler) -> None:
         started = time.perf_counter()
         stream = call.stream
         code = Code.CANCELLED
         try:
             with call.scope:
                 try:
-                    if self._authorize is not None:
+                    if self._authorize is not None and not context.authorized:
                         self._authorize(context)
-                    await method.stream(call)
+                    await handler(call)
                     self.wire.send_headers(stream)
                     self.wire.finish(stream, Code.OK)
                     code = Code.OK
@@ -200,14 +214,21 @@ class ServerLink:
         finally:
             self._done(stream, context.path, code, started)
 
-    def _wait_for(
+    def _go_on(
         self, stream_id: int, head: RequestHead, context: CallContext, answer: object
     ) -> None:
+        """The answer is not there yet: a task waits for it, or says it message by message."""
         assert self._nursery is not None
+        assert self._link is not None
         if isinstance(answer, bytearray | memoryview):
             self.wire.reply(stream_id, bytes(answer))
             return
         stream = self.wire.adopt(stream_id, head)
+        if callable(answer):
+            stream.owner = many = ServerCall(context, stream, self._link, self.wire)
+            many.ended = True
+            self._nursery.start_soon(self._stream, many, context, cast("StreamHandler", answer))
+            return
         stream.owner = call = AwaitedCall(context.deadline)
         self._nursery.start_soon(
             self._unary, call, stream, context.path, cast("Awaitable[bytes]", answer)
@@ -249,14 +270,14 @@ class ServerLink:
         else:
             self._link.flush()
         if self._observe is not None:
-            self._observe(path, code, time.perf_counter() - started)
+            self._observe(path, code, time.perf_counter() - started, 1)
 
     # ---- failures
 
-    def _failed(self, stream_id: int, path: str, error: Exception, started: float) -> None:
+    def _failed(self, stream_id: int, path: str, error: Exception, took_s: float) -> None:
         code = self._fail(stream_id, path, error)
         if self._observe is not None:
-            self._observe(path, code, time.perf_counter() - started)
+            self._observe(path, code, took_s, 1)
 
     def _fail_stream(self, stream: Stream, path: str, error: Exception) -> Code:
         if stream.closed and isinstance(error, StatusError):

@@ -37,8 +37,8 @@ THINGS = {
 def exposed(farm: Farm) -> Metrics:
     metrics = Metrics()
     calls = Calls(["/a.B/C"])
-    calls.observe("/a.B/C", 0, 0.5)
-    calls.observe("/evil/" + "x" * 100, 12, 0.5)
+    calls.observe("/a.B/C", 0, 0.5, 1)
+    calls.observe("/evil/" + "x" * 100, 12, 0.5, 1)
     calls.ended(11)
     calls.ended(4000)
     problems = (Problem("disk", "full", True),)

@@ -9,7 +9,7 @@ import trio
 
 from builder.base.errors import NotFoundError
 from builder.net.listeners import open_listeners
-from builder.net.rpc import Call, Context, Method, Service
+from builder.net.rpc import Call, Context, Method, Service, StreamHandler
 from builder.net.server import Server, serve
 
 
@@ -53,6 +53,20 @@ async def down(call: Call) -> None:
         await call.send(bytes([number % 256]) * size)
 
 
+def either(request: bytes, context: Context) -> bytes | StreamHandler:
+    """`1 size` is answered in place, more than one message by a task, as `down` does."""
+    count, size = map(int, request.split())
+    if count == 1:
+        return b"\0" * size
+
+    async def several(call: Call) -> None:
+        assert await call.receive() is None  # the request is the handler's, and the only one
+        for number in range(count):
+            await call.send(bytes([number % 256]) * size)
+
+    return several
+
+
 async def up(call: Call) -> None:
     total = 0
     while (message := await call.receive()) is not None:
@@ -84,6 +98,7 @@ ECHO = Service(
         Method("/test.Echo/HangUnary", unary=hang_unary),
         Method("/test.Echo/Both", stream=both),
         Method("/test.Echo/Down", stream=down),
+        Method("/test.Echo/Either", single=either),
         Method("/test.Echo/Up", stream=up),
         Method("/test.Echo/Hang", stream=hang),
     ),

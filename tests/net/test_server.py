@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import h2.config
@@ -13,13 +14,14 @@ from hpack import Encoder
 
 from builder.base.errors import (
     DeadlineExceededError,
+    NotFoundError,
     UnauthenticatedError,
     UnavailableError,
     UsageError,
 )
 from builder.net.channel import Channel
 from builder.net.listeners import open_listeners, split_address
-from builder.net.rpc import Call, Context, Method, Service
+from builder.net.rpc import Call, ClientCall, Context, Method, Service
 from builder.net.server import routes_of, serve
 from builder.net.serving import Hooks
 from builder.wire import frames
@@ -35,7 +37,7 @@ async def plain(address: str) -> trio.SocketStream:
 
 async def until_closed(stream: trio.SocketStream) -> bytes:
     data = b""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         try:
             while part := await stream.receive_some():
                 data += part
@@ -52,7 +54,7 @@ async def test_hooks_see_every_call() -> None:
         if context.metadata.get("token") != "right":
             raise UnauthenticatedError("send a token")
 
-    def observe(path: str, code: int, seconds: float) -> None:
+    def observe(path: str, code: int, seconds: float, calls: int) -> None:
         assert seconds >= 0
         seen.append((path.rpartition("/")[2], code))
 
@@ -68,8 +70,49 @@ async def test_hooks_see_every_call() -> None:
     assert seen == [(m, c) for m in ("Echo", "SlowEcho", "Up") for c in (0, 16)]
 
 
+@pytest.mark.parametrize("request_", [b"0 0", b"1 0", b"1 10", b"1 300000", b"3 10", b"20 300000"])
+async def test_a_single_request_is_answered_in_place_or_by_a_task(request_: bytes) -> None:
+    """A client sees the same messages from a `single` handler as from a streaming one."""
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        answers = []
+        for method in ("Either", "Down"):
+            async with channel.stream(f"/test.Echo/{method}") as call:
+                await call.send(request_)
+                await call.done_sending()
+                answers.append([message async for message in _messages(call)])
+        assert answers[0] == answers[1]
+
+
+async def _messages(call: ClientCall) -> AsyncIterator[bytes]:
+    while (message := await call.receive()) is not None:
+        yield message
+
+
+async def test_calls_of_one_receive_are_told_together() -> None:
+    """Runs of calls that were answered in place are counted whole, whatever lies between them."""
+    seen: dict[tuple[str, int], int] = {}
+
+    def observe(path: str, code: int, seconds: float, calls: int) -> None:
+        key = (path.rpartition("/")[2], code)
+        seen[key] = seen.get(key, 0) + calls
+
+    order = ["Echo", "Echo", "Missing", "Echo", "SlowEcho", "Metadata", "Metadata", "Echo"] * 5
+    async with serving(hooks=Hooks(observe=observe)) as server:
+        async with Channel(server.addresses[0]) as channel, trio.open_nursery() as nursery:
+            for method in order:
+                nursery.start_soon(_ask, channel, f"/test.Echo/{method}")
+    assert seen == {
+        ("Echo", 0): 20, ("Missing", 5): 5, ("SlowEcho", 0): 5, ("Metadata", 0): 10,
+    }  # fmt: skip
+
+
+async def _ask(channel: Channel, path: str) -> None:
+    with contextlib.suppress(NotFoundError):
+        await channel.unary(path, b"x")
+
+
 @pytest.mark.parametrize("how", ["reset", "disconnect", "deadline"])
-@pytest.mark.parametrize("kind", ["stream", "unary"])
+@pytest.mark.parametrize("kind", ["stream", "unary", "single"])
 async def test_handlers_are_cancelled(how: str, kind: str) -> None:
     """A handler whose client left, reset the stream, or is out of time ends."""
     entered, ended = trio.Event(), trio.Event()
@@ -88,9 +131,14 @@ async def test_handlers_are_cancelled(how: str, kind: str) -> None:
     def unary(request: bytes, context: Context):
         return wait()
 
-    method = Method("/t/W", stream=stream) if kind == "stream" else Method("/t/W", unary=unary)
+    methods = {
+        "stream": Method("/t/W", stream=stream),
+        "unary": Method("/t/W", unary=unary),
+        "single": Method("/t/W", single=lambda _request, _context: stream),
+    }
+    method = methods[kind]
     timeout = 0.05 if how == "deadline" else None
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with serving(Service("t", (method,))) as server:
             async with Channel(server.addresses[0]) as channel:
                 passes = contextlib.suppress(DeadlineExceededError)
