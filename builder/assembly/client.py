@@ -25,7 +25,7 @@ from builder.client.build import Build, Summary
 from builder.client.console import Console
 from builder.client.executor import Place
 from builder.client.listening import Listening, lines
-from builder.client.receipt import Said
+from builder.client.receipt import Away, Said
 from builder.client.state import StateDirectory
 from builder.client.target import Choices, TargetBuilder
 from builder.client.walk import Walker
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FAILED = 1
 SIGNALLED = 128  # plus the signal's number, as shells say it
 LOCAL = "local"
+TOKEN, TLS = "BUILDER_TOKEN", "grpcs://"
 REMOTE_JOBS = 64  # beyond it, queueing is the server's business
 ISAS = {"x86_64": "x86-64", "aarch64": "arm-a64"}
 HERE, AWAY = "here", "away"
@@ -190,10 +191,19 @@ def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
     for target in plan.targets:
         built = summary.built[target.name]
         texts = build.console.wording(target.name, built.streams)
-        said.append(Said(target.name, built.stored_at, *texts))
+        said.append(Said(target.name, built.stored_at, *texts, built.action, built.entries))
     command = (list(request.arguments), Path(plan.graph.project.source.source).name)
     made = [built.entries for built in summary.built.values()]
-    build.workspace.receipt(command, request.started, request.read, made, said)
+    build.workspace.receipt(command, request.started, request.read, made, said, _away(plan))
+
+
+def _away(plan: Plan) -> Away:
+    """Where `warm` could bring outputs back from: a server that it can speak with."""
+    client = plan.settings.client
+    address = str(client.coordinator)
+    away = plan.request.remote is True and all(target.remote for target in plan.targets)
+    known = client.token is None or client.token.reveal() == os.environ.get(TOKEN)
+    return (address, client.instance) if away and known and not address.startswith(TLS) else None
 
 
 def _kind(target: Target, request: Request) -> str:
@@ -241,11 +251,15 @@ async def _remote(
 ) -> AsyncIterator[Place]:
     """Raises BuilderError when no coordinator answers there."""
     from builder.assembly.dial import open_channel
+    from builder.assembly.tracing import open_tracer
     from builder.client.remote import RemoteExecutor, first_contact, served_function
     from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 
-    instance = settings.client.instance
-    async with open_channel(address, access) as channel:
+    instance, invocation = settings.client.instance, str(uuid.uuid4())
+    async with (
+        open_tracer(settings.tracing, "client", invocation) as tracer,
+        open_channel(address, access) as channel,
+    ):
         capabilities = await first_contact(channel, address, instance)
         batch = capabilities.cache_capabilities.max_batch_total_size_bytes
         blobs = (
@@ -254,15 +268,18 @@ async def _remote(
             else RemoteBlobStore(channel, instance)
         )
         shown = f"{address}, {remark}" if remark else address
-        yield Place(
-            f"Using remote execution (coordinator: {shown})",
-            True,
-            blobs,
-            RemoteActionCache(channel),
-            RemoteExecutor(channel, capabilities, instance, str(uuid.uuid4())),
-            instance,
-            served_function(capabilities),
-        )
+        with tracer.span("bldr build") as span:
+            yield Place(
+                f"Using remote execution (coordinator: {shown})",
+                True,
+                blobs,
+                RemoteActionCache(channel),
+                RemoteExecutor(
+                    channel, capabilities, instance, invocation, tracer, span.traceparent
+                ),
+                instance,
+                served_function(capabilities),
+            )
 
 
 def platform() -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """The coordinator from the settings: scheduler, every gRPC service, and their listeners."""
 
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +16,7 @@ from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, api_services
 from builder.assembly.stores import Stores, open_stores
+from builder.assembly.tracing import open_tracer
 from builder.assembly.wellbeing import Wellbeing
 from builder.assembly.worker import own_platform
 from builder.base.version import VERSION
@@ -170,6 +172,8 @@ async def open_coordinator(
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings.store))
         journal, left = stack.enter_context(open_journal(settings.store))
+        tracing = open_tracer(settings.tracing, "coordinator", socket.gethostname())
+        tracer = await stack.enter_async_context(tracing)
         ports = await stack.enter_async_context(open_ports(settings, guard))
         nursery = await stack.enter_async_context(trio.open_nursery())
         machine = _machine(settings, journaled=journal is not None)
@@ -182,7 +186,8 @@ async def open_coordinator(
         about = _around(hooks, wellbeing, stores)
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
-        apis = api_services(settings, stores, scheduler, Kept(cache, builds))
+        kept = Kept(cache, builds, tracer)
+        apis = api_services(settings, stores, scheduler, kept)
         every, health = _with_health([*apis, control.service()])
         metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)

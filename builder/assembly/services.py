@@ -27,6 +27,7 @@ from builder.server.scheduler import Scheduler
 from builder.server.splitting import Splitter
 from builder.server.uploads import Uploads
 from builder.server.workers import WorkersService
+from builder.telemetry.tracing import OFF, Tracer
 
 COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
 
@@ -37,6 +38,7 @@ class Kept:
 
     cache: CacheFigures
     builds: Builds
+    tracer: Tracer = OFF
 
 
 def api_services(
@@ -79,7 +81,7 @@ def api_services(
         bytestream.service(),
         ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
         ExecutionService(
-            scheduler, execution, admission, time.time_ns, priorities, cache
+            scheduler, execution, admission, time.time_ns, priorities, cache, kept.tracer
         ).service(),
         OperationsService(scheduler).service(),
         BuildEventsService(kept.builds, time.time_ns).service(),

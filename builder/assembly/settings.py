@@ -39,6 +39,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "BUILDER_SCRATCH": ("worker.scratch",),
     "BUILDER_LOG_LEVEL": ("logging.level",),
     "BUILDER_LOG_FORMAT": ("logging.format",),
+    "BUILDER_TRACING": ("tracing.endpoint",),
 }
 
 

@@ -17,9 +17,10 @@ from builder.assembly.dial import Access, open_channel, worker_access
 from builder.assembly.leftovers import set_aside
 from builder.assembly.parent import watch_parent
 from builder.assembly.signals import obey_signals
+from builder.assembly.tracing import open_tracer
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
-from builder.config.settings import Settings
+from builder.config.settings import Settings, Tracing
 from builder.host.lock import take_soon
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
@@ -59,6 +60,7 @@ class WorkerSetup:
     notices: str = "none"  # of which cloud to ask whether it wants this machine back
     metadata_endpoint: str | None = None
     best_effort: bool = False
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 def own_cores() -> int:
@@ -115,6 +117,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         notices=worker.notices,
         metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
+        tracing=settings.tracing,
     )
 
 
@@ -185,7 +188,11 @@ async def open_worker(
     try:
         if "mount-namespace" not in sandbox.guarantees:
             make_passable(setup.scratch)
-        async with open_channel(setup.coordinator, setup.access) as channel, closer() as close:
+        async with (
+            open_channel(setup.coordinator, setup.access) as channel,
+            closer() as close,
+            open_tracer(setup.tracing, "worker", setup.name) as tracer,
+        ):
             runners = Runners(setup, channel, sandbox, close)
             identity = Identity(
                 name=setup.name,
@@ -198,7 +205,7 @@ async def open_worker(
                 pid=os.getpid(),
                 join_token=setup.join_token,
             )
-            yield WorkerProgram(identity, channel, runners.run, Load(), random.random)
+            yield WorkerProgram(identity, channel, runners.run, Load(), random.random, tracer)
     finally:
         remove_tree(str(setup.scratch / "actions"))
         discard(setup.scratch / "cache")

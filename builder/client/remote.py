@@ -28,6 +28,7 @@ from builder.net.rpc import Channel
 from builder.reapi.digests import NAMES, NUMBERS, to_proto
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.telemetry.tracing import HEADER, OFF, Tracer
 
 EXECUTION = "/build.bazel.remote.execution.v2.Execution/"
 CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
@@ -47,16 +48,24 @@ class RemoteExecutor:
         capabilities: pb.ServerCapabilities,
         instance: str = "",
         invocation: str = "",
+        tracer: Tracer = OFF,
+        traceparent: str = "",
         pauses: Pauses = pauses,
     ) -> None:
         self._channel = channel
         self._capabilities = capabilities
         self._instance = instance
         self._invocation = invocation
+        self._tracer = tracer
+        self._traceparent = traceparent
         self._pauses = pauses
 
     async def execute(self, ticket: Ticket, watch: Watch) -> pb.ExecuteResponse:
-        follow = _Follow(watch)
+        with self._tracer.span("action", self._traceparent, _attributes(ticket)) as span:
+            follow = _Follow(watch, span.traceparent)
+            return await self._to_its_end(ticket, follow)
+
+    async def _to_its_end(self, ticket: Ticket, follow: "_Follow") -> pb.ExecuteResponse:
         waits = self._pauses()
         try:
             while True:
@@ -106,9 +115,10 @@ class RemoteExecutor:
             tool_invocation_id=self._invocation,
             target_id=ticket.target,
         )
-        async with self._channel.stream(
-            EXECUTION + method, metadata={METADATA: metadata.SerializeToString()}
-        ) as call:
+        headers: dict[str, str | bytes] = {METADATA: metadata.SerializeToString()}
+        if follow.traceparent:
+            headers[HEADER] = follow.traceparent
+        async with self._channel.stream(EXECUTION + method, metadata=headers) as call:
             await call.send(request)
             await call.done_sending()
             while follow.response is None and (message := await call.receive()) is not None:
@@ -129,8 +139,9 @@ class RemoteExecutor:
 class _Follow:
     """What an execution's Operations have said so far."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, traceparent: str) -> None:
         self._watch = watch
+        self.traceparent = traceparent
         self.name = ""
         self.response: pb.ExecuteResponse | None = None
 
@@ -151,6 +162,10 @@ class _Follow:
         if not operation.response.Unpack(response):
             raise DataLossError(f"operation {self.name} is done and has no ExecuteResponse")
         self.response = response
+
+
+def _attributes(ticket: Ticket) -> dict[str, str | int | bool]:
+    return {"builder.action": ticket.action.hash, "builder.target": ticket.target}
 
 
 async def first_contact(channel: Channel, address: str, instance: str) -> pb.ServerCapabilities:

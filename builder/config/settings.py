@@ -188,6 +188,12 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    endpoint: str | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     name: str
     token: Secret
@@ -244,6 +250,7 @@ class Settings:
     scheduler: Scheduler = field(default_factory=Scheduler)
     metrics: Metrics = field(default_factory=Metrics)
     logging: Logging = field(default_factory=Logging)
+    tracing: Tracing = field(default_factory=Tracing)
     auth: Auth = field(default_factory=Auth)
     tls: Tls = field(default_factory=Tls)
     client: Client = field(default_factory=Client)

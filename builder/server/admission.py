@@ -53,6 +53,7 @@ class Admission:
         request: pb.ExecuteRequest,
         metadata: pb.RequestMetadata,
         queued_ns: int,
+        traceparent: str = "",
     ) -> ActionSpec:
         """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
         action = await self._action(digest)
@@ -67,6 +68,7 @@ class Admission:
             action=action,
             request_metadata=metadata,
             absolute_symlinks=self._absolute_symlinks,
+            traceparent=traceparent,
         )
         granted.queued_timestamp.FromNanoseconds(queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))

@@ -1,34 +1,36 @@
 """build.bazel.remote.execution.v2.Execution: Execute and WaitExecution.
 
-Execute looks into the action cache first; a hit is one Operation, ended already. Otherwise the
-action is checked, goes to the scheduler, and the client hears of each change of its stage. What is
-wrong with the request is the call's status; how the action went is inside the last Operation.
+Execute looks into the action cache first; a hit is one Operation, ended already, and is answered
+in place if the cache can tell at once. Otherwise the action is checked, goes to the scheduler, and
+the client hears of each change of its stage. What is wrong with the request is the call's status;
+how the action went is inside the last Operation.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
-from builder.net.rpc import Call, Method, Service
+from builder.net.rpc import Call, Context, Method, Service, StreamHandler
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.schedule.spec import ActionKey, ActionSpec
-from builder.server.admission import Admission, request_metadata
+from builder.schedule.spec import ActionKey
+from builder.server.admission import METADATA_HEADER, Admission, request_metadata
+from builder.server.cached_operations import cached_operation
+from builder.server.history import Hit
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
-from builder.server.messages import bytes_field, only
-from builder.server.operation_messages import finished_message, operation_message
+from builder.server.messages import only, parse
+from builder.server.operation_messages import operation_message
 from builder.server.scheduler import Scheduler, Watcher
-from builder.server.specs import client_of
 from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
+from builder.telemetry.tracing import HEADER, OFF, Span, Tracer, parent_of, tell_queue
 
 NAME = "build.bazel.remote.execution.v2.Execution"
-RESULT = pb.ExecuteResponse.DESCRIPTOR.fields_by_name["result"].number
-HIT = pb.ExecuteResponse(cached_result=True).SerializeToString()
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class ExecutionService:
         wall_ns: Callable[[], int],
         priorities: tuple[int, int] = (-100, 100),
         figures: CacheFigures | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._scheduler = scheduler
         self._stores = stores
@@ -76,6 +79,7 @@ class ExecutionService:
         self._wall_ns = wall_ns
         self._priorities = priorities
         self._figures = figures or CacheFigures()
+        self._tracer = tracer
         self._cached = 0
         cache = stores.cache
         self._at_once = cache if isinstance(cache, InlineActionCache) else None
@@ -84,64 +88,85 @@ class ExecutionService:
         return Service(
             NAME,
             (
-                Method(f"/{NAME}/Execute", stream=self.execute),
+                Method(f"/{NAME}/Execute", single=self.execute),
                 Method(f"/{NAME}/WaitExecution", stream=self.wait),
             ),
         )
 
-    async def execute(self, call: Call) -> None:
-        queued_ns = self._wall_ns()
-        request = await only(pb.ExecuteRequest, call)
+    def execute(self, data: bytes, context: Context) -> bytes | StreamHandler:
+        request = parse(pb.ExecuteRequest, data)
         instance = self._stores.instances.check(request.instance_name)
-        number, hash_ = request.digest_function, request.action_digest.hash
-        function = function_of(number, hash_, self._stores.functions)
-        digest = from_proto(request.action_digest, function)
-        self._check_priority(request.execution_policy.priority)
+        message = request.action_digest
+        hash_ = message.hash
+        function = function_of(request.digest_function, hash_, self._stores.functions)
+        priority = request.execution_policy.priority
+        in_range = self._priorities[0] <= priority <= self._priorities[1]
+        if self._at_once is not None and in_range and not _asks_more(request):
+            # A hit needs no more checks: these names passed them when the result was stored.
+            action = Digest(hash_, message.size_bytes, function)
+            result = self._at_once.peek(instance, action)
+            if result is not None:
+                return self._hit(instance, action, result, context)
+        action = from_proto(message, function)
+        if not in_range:
+            raise _out_of_range(priority, self._priorities)
+        return partial(self._execute, request, instance, action, self._wall_ns())
+
+    async def _execute(
+        self, request: pb.ExecuteRequest, instance: str, action: Digest, queued_ns: int, call: Call
+    ) -> None:
         hints = Hints(
             request.inline_stdout, request.inline_stderr, frozenset(request.inline_output_files)
         )
         if not request.skip_cache_lookup:
-            cached = await self._look_up(instance, digest, hints)
-            if cached is not None:
-                self._remember(cached, instance, digest, call)
-                await call.send(cached.SerializeToString())
+            result = await self._look_up(instance, action, hints)
+            if result is not None:
+                await call.send(self._hit(instance, action, result, call))
                 return
         metadata = request_metadata(call.metadata)
-        spec = await self._admission.admit(instance, digest, request, metadata, queued_ns)
-        await self._follow(self._scheduler.submit(instance, spec), call, hints)
+        parent = parent_of(call.metadata.get(HEADER, ""), metadata.tool_invocation_id)
+        with self._tracer.span("Execute", parent, _attributes(action, metadata)) as span:
+            spec = await self._admission.admit(
+                instance, action, request, metadata, queued_ns, span.traceparent
+            )
+            ended = await self._follow(self._scheduler.submit(instance, spec), call, hints)
+            if self._tracer.on:
+                _tell(span, ended)
 
     async def wait(self, call: Call) -> None:
         request = await only(pb.WaitExecutionRequest, call)
         await self._follow(self._scheduler.attach(request.name), call, Hints())
 
-    async def _look_up(
-        self, instance: str, digest: Digest, hints: Hints
-    ) -> operations_pb2.Operation | None:
-        data = None if self._at_once is None else self._at_once.peek(instance, digest)
-        if data is None or any(hints):
-            result = await self._stores.cache.lookup(instance, digest)
-            if result is None:
-                self._figures.missed_by_execute += 1
-                return None
-            await inlined(self._stores.blobs, result, hints, digest.function)
-            data = result.SerializeToString()
+    async def _look_up(self, instance: str, action: Digest, hints: Hints) -> bytes | None:
+        """The serialized result, with what is wanted inline."""
+        result = await self._stores.cache.lookup(instance, action)
+        if result is None:
+            self._figures.missed_by_execute += 1
+            return None
+        await inlined(self._stores.blobs, result, hints, action.function)
+        return result.SerializeToString()
+
+    def _hit(self, instance: str, action: Digest, result: bytes, context: Context) -> bytes:
+        """The serialized Operation; remembered, for those who look at the client's build."""
         self._figures.hits += 1
         self._cached += 1
         prefix = f"{instance}/" if instance else ""
         name = f"{prefix}operations/cached-{self._cached}"
-        return finished_message(name, digest, b"".join((bytes_field(RESULT, len(data)), data, HIT)))
+        key = ActionKey(instance, action.function, action.hash, action.size_bytes)
+        metadata = context.metadata.get(METADATA_HEADER, b"")
+        self._scheduler.history.hit(
+            Hit(
+                name,
+                key,
+                metadata if isinstance(metadata, bytes) else b"",
+                result,
+                trio.current_time(),
+            )
+        )
+        return cached_operation(name, action, result)
 
-    def _remember(
-        self, cached: operations_pb2.Operation, instance: str, digest: Digest, call: Call
-    ) -> None:
-        """A hit, for those who look at the client's build."""
-        key = ActionKey(instance, digest.function, digest.hash, digest.size_bytes)
-        spec = ActionSpec(key, client=client_of(request_metadata(call.metadata)))
-        history = self._scheduler.history
-        history.hit(cached.name, spec, cached.response.value, trio.current_time())
-
-    async def _follow(self, watcher: Watcher, call: Call, hints: Hints) -> None:
-        """Tell the client of the operation until it has ended."""
+    async def _follow(self, watcher: Watcher, call: Call, hints: Hints) -> operations_pb2.Operation:
+        """Tell the client of the operation until it has ended; how it ended."""
         try:
             while True:
                 view = await watcher.next()
@@ -150,7 +175,7 @@ class ExecutionService:
                     await self._inline(message, hints, view.key.function)
                 await call.send(message.SerializeToString())
                 if message.done:
-                    return
+                    return message
         finally:
             self._scheduler.leave(watcher)
 
@@ -159,9 +184,41 @@ class ExecutionService:
         await inlined(self._stores.blobs, response.result, hints, function)
         message.response.value = response.SerializeToString()
 
-    def _check_priority(self, priority: int) -> None:
-        low, high = self._priorities
-        if not low <= priority <= high:
-            raise InvalidArgumentError(
-                f"priority {priority} is out of range: {low} (soonest) to {high}"
-            )
+
+def _asks_more(request: pb.ExecuteRequest) -> bool:
+    """Than for the result as it is in the cache."""
+    return bool(
+        request.skip_cache_lookup
+        or request.inline_stdout
+        or request.inline_stderr
+        or request.inline_output_files
+    )
+
+
+def _out_of_range(priority: int, allowed: tuple[int, int]) -> InvalidArgumentError:
+    low, high = allowed
+    return InvalidArgumentError(f"priority {priority} is out of range: {low} (soonest) to {high}")
+
+
+def _attributes(digest: Digest, metadata: pb.RequestMetadata) -> dict[str, str | int | bool]:
+    return {
+        "builder.action": digest.hash,
+        "builder.target": metadata.target_id,
+        "builder.mnemonic": metadata.action_mnemonic,
+        "builder.invocation": metadata.tool_invocation_id,
+    }
+
+
+def _tell(span: Span, ended: operations_pb2.Operation) -> None:
+    """What has come of it. An action that fails is no failure of the call, but one to look at."""
+    response = pb.ExecuteResponse()
+    ended.response.Unpack(response)
+    status = ended.error if ended.HasField("error") else response.status
+    told: dict[str, str | int | bool] = {
+        "builder.operation": ended.name,
+        "builder.worker": response.result.execution_metadata.worker,
+        "builder.exit_code": response.result.exit_code,
+    }
+    failure = status.message or ("failed" if status.code else "")
+    span.tell(told, failure)
+    tell_queue(span, response)

@@ -16,7 +16,7 @@ from builder.base.errors import UsageError
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FORMATS = ("human", "json")
-BRIDGED = ("builder", "hypercorn.error")
+BRIDGED = ("builder", "hypercorn.error", "opentelemetry")
 
 
 class _SetUp:

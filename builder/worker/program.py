@@ -23,6 +23,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.status import to_status
 from builder.telemetry.log import get_logger
+from builder.telemetry.tracing import OFF, Tracer, tell_stages
 from builder.worker.job import Job, Report, Stage
 from builder.worker.leases import Held, Leases
 from builder.worker.tail import tail
@@ -65,12 +66,14 @@ class WorkerProgram:
         run_job: RunJob,
         load: Callable[[], tuple[float, float]],
         chance: Callable[[], float],
+        tracer: Tracer = OFF,
     ) -> None:
         self._identity = identity
         self._channel = channel
         self._run_job = run_job
         self._load = load
         self._chance = chance
+        self._tracer = tracer
         self._failures = 0
         self._leases = Leases()
         self._outbox: trio.MemorySendChannel[workers_pb2.FromWorker | None] | None = None
@@ -244,8 +247,11 @@ class WorkerProgram:
             self._say(workers_pb2.FromWorker(progress=progress))
 
         try:
-            job = replace(_job(granted), began=held.began)
-            response = await self._run_job(granted.instance_name, job, report)
+            with self._tracer.span("lease", granted.traceparent, _attributes(granted)) as span:
+                job = replace(_job(granted), began=held.began)
+                response = await self._run_job(granted.instance_name, job, report)
+                if self._tracer.on:
+                    tell_stages(span, response)
             result.response.CopyFrom(response)
         except StatusError as error:
             self._log.warning("Lease failed on this side", lease=granted.lease_id, why=str(error))
@@ -257,6 +263,14 @@ class WorkerProgram:
             status = to_status(InternalError(f"worker {self._identity.name}: {error!r}"))
             result.response.status.CopyFrom(status)
         return result
+
+
+def _attributes(granted: workers_pb2.LeaseGranted) -> dict[str, str | int | bool]:
+    return {
+        "builder.action": granted.action_digest.hash,
+        "builder.lease": granted.lease_id,
+        "builder.attempt": granted.attempt,
+    }
 
 
 def _job(granted: workers_pb2.LeaseGranted) -> Job:

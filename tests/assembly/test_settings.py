@@ -23,6 +23,7 @@ def test_the_environment_sets_what_it_names(tmp_path: Path) -> None:
         "BUILDER_SCRATCH": "scratch",
         "BUILDER_LOG_LEVEL": "debug",
         "BUILDER_LOG_FORMAT": "json",
+        "BUILDER_TRACING": "http://127.0.0.1:4318",
     }
     assert environ.keys() == ENVIRONMENT.keys()
     loaded = read_settings(None, {}, environ)
@@ -34,6 +35,7 @@ def test_the_environment_sets_what_it_names(tmp_path: Path) -> None:
     assert settings.store.path == str(tmp_path)
     assert settings.worker.scratch == str(Path.cwd() / "scratch")
     assert (settings.logging.level, settings.logging.format) == ("debug", "json")
+    assert settings.tracing.endpoint == "http://127.0.0.1:4318"
     for name, keys in ENVIRONMENT.items():
         for key in keys:
             assert loaded.origins[key] == f"environment variable {name}"

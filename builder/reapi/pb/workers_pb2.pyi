@@ -89,7 +89,7 @@ class Heartbeat(_message.Message):
     def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks")
+    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class LeaseGranted(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_SYMLINKS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     instance_name: str
     digest_function: _remote_execution_pb2.DigestFunction.Value
@@ -110,7 +111,8 @@ class LeaseGranted(_message.Message):
     attempt: int
     timeout: _duration_pb2.Duration
     absolute_symlinks: bool
-    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class LeaseProgress(_message.Message):
     __slots__ = ("lease_id", "stage", "metadata")
