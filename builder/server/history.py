@@ -3,22 +3,30 @@
 The scheduler tells of each operation as it tells its clients. Kept are the newest operations, up
 to a number and up to the bytes of their results; those are the same objects that the scheduler
 keeps for clients that come back, so most of them cost nothing more. Times are trio's seconds.
+
+Hits of the action cache come by the ten thousand a second, so of each only what came is kept (the
+result is the cache's own object); it becomes a record when somebody looks at it.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.reapi.pb.control_pb2 import Action
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
+from builder.server.cached_operations import cached_response
+from builder.server.specs import client_of, metadata_of
 
 MOST = 20_000  # operations
 MOST_BYTES = 64 * 1024 * 1024  # of their payloads and results
 MOST_MOMENTS = 50  # of one operation; the first and the last are kept
 SHORTEST_ID = 4
 HIT = Reason(ReasonCode.FINISHED, "was in the action cache")
+RECORD_BYTES = 1024  # of memory, besides payload and result
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,37 @@ class Record:
     told: Action | None = None  # in a line, once it has ended
 
     @property
+    def key(self) -> ActionKey:
+        return self.spec.key
+
+    @property
     def last(self) -> Moment:
         return self.moments[-1]
 
     @property
     def size_bytes(self) -> int:
-        return 1024 + len(self.spec.payload) + (len(self.ending.response) if self.ending else 0)
+        ending = len(self.ending.response) if self.ending else 0
+        return RECORD_BYTES + len(self.spec.payload) + ending
+
+
+class Hit(NamedTuple):
+    """An operation whose result was in the action cache; `metadata` is a RequestMetadata."""
+
+    operation: str
+    key: ActionKey
+    metadata: bytes
+    result: bytes
+    at: float
+
+    @property
+    def size_bytes(self) -> int:
+        return RECORD_BYTES + len(self.metadata) + len(self.result)
+
+    def record(self) -> Record:
+        spec = ActionSpec(self.key, client=client_of(metadata_of(self.metadata)))
+        ending = Ending(HIT, response=cached_response(self.result))
+        moments = [Moment(self.at, Stage.COMPLETED, HIT, "")]
+        return Record(self.operation, spec, moments, ending=ending, cached=True)
 
 
 class History:
@@ -61,7 +94,7 @@ class History:
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
-        self._records: dict[str, Record] = {}  # the oldest first
+        self._records: OrderedDict[str, Record | Hit] = OrderedDict()  # the oldest first
         self._size_bytes = 0
         self.version = 0
         self.ended: Callable[[bytes], None] = lambda _response: None
@@ -77,11 +110,9 @@ class History:
         first = Moment(now, Stage.QUEUED, Reason(ReasonCode.ASKED, "was asked for"), "")
         self._add(Record(operation, spec, [first]))
 
-    def hit(self, operation: str, spec: ActionSpec, response: bytes, now: float) -> None:
+    def hit(self, hit: Hit) -> None:
         """It was asked for, and the action cache had its result."""
-        moment = Moment(now, Stage.COMPLETED, HIT, "")
-        self._add(Record(operation, spec, [moment], ending=Ending(HIT, response=response)))
-        self._records[operation].cached = True
+        self._add(hit)
 
     def restored(self, entries: Iterable[Entry], now: float) -> None:
         """An earlier coordinator had taken these."""
@@ -90,7 +121,7 @@ class History:
 
     def told(self, view: OperationView, now: float) -> None:
         """How an operation stands, as its clients hear it."""
-        record = self._records.get(view.name)
+        record = self._get(view.name)
         if record is None or record.ending is not None:
             return
         self.version += 1
@@ -107,7 +138,7 @@ class History:
 
     def refused(self, operation: str, reason: Reason, ending: Ending, now: float) -> None:
         """The scheduler does not take it."""
-        record = self._records.get(operation)
+        record = self._get(operation)
         if record is not None and record.ending is None:
             record.moments.append(Moment(now, Stage.COMPLETED, reason, ""))
             self._end(record, ending)
@@ -121,24 +152,35 @@ class History:
             self.ended(ending.response)
         self._trim()
 
-    def _add(self, record: Record) -> None:
+    def _get(self, operation: str) -> Record | None:
+        one = self._records.get(operation)
+        return self._whole(one) if isinstance(one, Hit) else one
+
+    def _whole(self, hit: Hit) -> Record:
+        """The record of a hit, from now on in its place."""
+        record = self._records[hit.operation] = hit.record()
+        self._size_bytes += record.size_bytes - hit.size_bytes
+        return record
+
+    def _add(self, record: Record | Hit) -> None:
         self.version += 1
         self._records[record.operation] = record
         self._size_bytes += record.size_bytes
-        self._trim()
+        if self._size_bytes > self._most_bytes or len(self._records) > self._most:
+            self._trim()
 
     def _trim(self) -> None:
         while len(self._records) > self._most or (
             self._size_bytes > self._most_bytes and len(self._records) > 1
         ):
-            oldest = next(iter(self._records))
-            self._size_bytes -= self._records.pop(oldest).size_bytes
+            _, oldest = self._records.popitem(last=False)
+            self._size_bytes -= oldest.size_bytes
 
     # ---- what is asked
 
     def fields(self, operation: str) -> dict[str, str]:
         """What a log line about an operation carries, as far as it is known."""
-        record = self._records.get(operation)
+        record = self._get(operation)
         if record is None:
             return {"subject": operation}  # a worker, or one that is forgotten
         client = record.spec.client
@@ -152,7 +194,13 @@ class History:
         return {name: value for name, value in found.items() if value}
 
     def newest(self) -> Iterator[Record]:
-        return iter(reversed(self._records.values()))
+        for one in reversed(self._records.values()):
+            yield self._whole(one) if isinstance(one, Hit) else one
+
+    def _sure(self, operation: str) -> Record:
+        found = self._get(operation)
+        assert found is not None
+        return found
 
     def before(self, record: Record) -> Iterator[Record]:
         """Those asked for earlier than this one, the newest first."""
@@ -167,20 +215,22 @@ class History:
 
         Raises NotFoundError; InvalidArgumentError for one that is too short or means several.
         """
-        if id_ in self._records:
-            return self._records[id_]
-        named = [one for one in self.newest() if one.operation.rpartition("/")[2].startswith(id_)]
-        exact = [one for one in named if one.operation.endswith(f"/{id_}")]
+        found = self._get(id_)
+        if found is not None:
+            return found
+        every = list(reversed(self._records.values()))
+        named = [one.operation for one in every if _last_part(one.operation).startswith(id_)]
+        exact = [name for name in named if name.endswith(f"/{id_}")]
         if len(exact or named) == 1 and (exact or len(id_) >= SHORTEST_ID):
-            return (exact or named)[0]
+            return self._sure((exact or named)[0])
         if len(id_) < SHORTEST_ID:
             raise InvalidArgumentError(f"id {id_!r} is too short: give {SHORTEST_ID} or more signs")
-        actions: dict[ActionKey, Record] = {}
-        for one in self.newest():
-            if one.spec.key.hash.startswith(id_):
-                actions.setdefault(one.spec.key, one)
+        actions: dict[ActionKey, str] = {}
+        for one in every:
+            if one.key.hash.startswith(id_):
+                actions.setdefault(one.key, one.operation)
         if len(named) + len(actions) > 1:
-            some = [one.operation for one in named[:3]]
+            some = named[:3]
             some += [f"action {key.hash[:16]}" for key in list(actions)[:3]]
             raise InvalidArgumentError(f"id {id_!r} means several: {', '.join(some)}; give more")
         if not actions:
@@ -188,7 +238,11 @@ class History:
                 f"no action {id_[:200]!r} is known here: `builder remote actions` lists them; "
                 f"the history keeps the last {self._most}"
             )
-        return next(iter(actions.values()))
+        return self._sure(next(iter(actions.values())))
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _last_worker(record: Record) -> str:

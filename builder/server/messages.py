@@ -1,5 +1,6 @@
 """Requests as they come: parsed, or refused."""
 
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -30,12 +31,14 @@ async def only(kind: type[M], call: Call) -> M:
     return parse(kind, data)
 
 
+@lru_cache(4096)
 def bytes_field(number: int, size: int) -> bytes:
     """What comes before a bytes field's data on the wire: tag and length, as varints."""
-    return _varint(number << 3 | 2) + _varint(size)
+    return varint(number << 3 | 2) + varint(size)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number as it is on the wire."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,5 +1,7 @@
 """An action as the scheduler sees it, made from the lease that a worker would get."""
 
+from google.protobuf.message import DecodeError
+
 from builder.reapi.digests import NAMES
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -22,6 +24,17 @@ def spec_of(
         client=client_of(granted.request_metadata),
         payload=granted.SerializeToString(),
     )
+
+
+def metadata_of(raw: object) -> pb.RequestMetadata:
+    """The message of a header's value; without it, or when it is broken: an empty one."""
+    message = pb.RequestMetadata()
+    if isinstance(raw, bytes):
+        try:
+            message.ParseFromString(raw)
+        except DecodeError:  # only for people's eyes, so no reason to refuse the action
+            return pb.RequestMetadata()
+    return message
 
 
 def client_of(metadata: pb.RequestMetadata) -> Client:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from builder.base.errors import StatusError, UnimplementedError
-from builder.net.rpc import Buffer, Metadata, Method, Peer, Service
+from builder.net.rpc import Buffer, Metadata, Method, Peer, Service, SingleHandler
 
 
 def joined(message: Buffer | Sequence[Buffer]) -> bytes:
@@ -46,6 +46,9 @@ class DirectCall(DirectContext):
 
     async def handle(self, method: Method) -> None:
         try:
+            if method.single is not None:
+                await self._handle_single(method.single)
+                return
             assert method.stream
             await method.stream(self)
         except StatusError as error:
@@ -53,6 +56,15 @@ class DirectCall(DirectContext):
         finally:
             self.requests_out.close()
             self.responses_in.close()
+
+    async def _handle_single(self, handler: SingleHandler) -> None:
+        request = await self.receive()
+        assert request is not None
+        answer = handler(request, self)
+        if isinstance(answer, bytes):
+            await self.send(answer)
+        else:
+            await answer(self)
 
 
 class DirectClientCall:

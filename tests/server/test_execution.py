@@ -61,6 +61,7 @@ async def test_a_worker_gets_all_that_it_needs_with_the_lease() -> None:
         ) as call:
             request = pb.ExecuteRequest(action_digest=to_proto(action), instance_name="main")
             await call.send(request.SerializeToString())
+            await call.done_sending()
             granted = await worker.granted()
             assert granted.lease_id.startswith("main/operations/id")
             assert granted.lease_id.endswith("/1")
