@@ -19,22 +19,40 @@ from zlib import crc32
 
 from builder.base.shown import format_duration, hit
 
-FORMAT = 1  # counts up with each change of what a receipt holds, or of how actions are made
+TYPE_CHECKING = False  # typing is not imported for its own word
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Receipt = dict[str, Any]  # as `receipt` writes it
+
+FORMAT = 2  # counts up with each change of what a receipt holds, or of how actions are made
 FILE_NAMES = ("Builderfile", "Builderfile.yaml", "Builderfile.yml")
 STATE = ".builder"
 FOLDER = "done"
 OURS = "BUILDER_"
+SECRET = "_TOKEN"  # noqa: S105  how the names of such variables end
 
 
-def answer(arguments: list[str], started: float) -> bool:
-    """Whether the command is answered, and said so on stdout. `started`: time.monotonic()."""
+def answer(
+    arguments: list[str],
+    started: float,
+    fetch: "Callable[[str, str, Receipt], bool]" = lambda *_: False,
+) -> bool:
+    """Whether the command is answered, and said so on stdout. `started`: time.monotonic().
+
+    `fetch` is `warm.fetch`, or does what it does.
+    """
     found = _builderfile(arguments)
     if found is None:
         return False
     root, name = found
     key = key_of(arguments, name)
-    receipt = _read(f"{root}/{STATE}/{FOLDER}/{file_name(key)}", key)
+    path = f"{root}/{STATE}/{FOLDER}/{file_name(key)}"
+    receipt = _read(path, key)
     if receipt is None or not _unchanged(f"{root}/", receipt):
+        return False
+    if not _in_place(f"{root}/", receipt) and not (receipt["away"] and fetch(root, path, receipt)):
         return False
     try:
         _say(receipt, started)
@@ -46,7 +64,10 @@ def answer(arguments: list[str], started: float) -> bool:
 def key_of(arguments: list[str], builderfile: str) -> str:
     """All that decides what a command means, besides files."""
     machine = os.uname()
-    ours = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith(OURS))
+    # What lets us in decides nothing, and is not to be kept in a file.
+    ours = sorted(
+        f"{k}={v}" for k, v in os.environ.items() if k.startswith(OURS) and not k.endswith(SECRET)
+    )
     # The place of the program: each zipapp unpacks to its own.
     parts = [str(FORMAT), sys.version, __file__, machine.sysname, machine.machine]
     return "\0".join([*parts, os.getcwd(), builderfile, *arguments, "", *ours])
@@ -108,7 +129,7 @@ def _directory(arguments: list[str]) -> str:
     return "."
 
 
-def _read(path: str, key: str) -> dict | None:  # type: ignore[type-arg]  # as marshal gives it
+def _read(path: str, key: str) -> "Receipt | None":
     try:
         with open(path, "rb") as file:
             receipt = loads(file.read())  # noqa: S302  our own file; it is data, no pickle
@@ -117,10 +138,18 @@ def _read(path: str, key: str) -> dict | None:  # type: ignore[type-arg]  # as m
     return receipt if isinstance(receipt, dict) and receipt.get("key") == key else None
 
 
-def _unchanged(prefix: str, receipt: dict) -> bool:  # type: ignore[type-arg]  # as above
+def _unchanged(prefix: str, receipt: "Receipt") -> bool:
     try:
         return _same_files(prefix, receipt["files"]) and _same_others(prefix, receipt)
     except (OSError, ValueError):
+        return False
+
+
+def _in_place(prefix: str, receipt: "Receipt") -> bool:
+    """Whether the outputs are, too."""
+    try:
+        return _same_files(prefix, receipt["made"])
+    except OSError:
         return False
 
 
@@ -140,7 +169,7 @@ def _same_files(prefix: str, files: dict[str, tuple[int, int, int, int, int]]) -
     return True
 
 
-def _same_others(prefix: str, receipt: dict) -> bool:  # type: ignore[type-arg]  # as above
+def _same_others(prefix: str, receipt: "Receipt") -> bool:
     return (
         all(looks(os.stat(path)) == seen for path, seen in receipt["elsewhere"].items())
         and all(os.readlink(prefix + p) == target for p, target in receipt["links"].items())
@@ -152,11 +181,11 @@ def _same_others(prefix: str, receipt: dict) -> bool:  # type: ignore[type-arg] 
     )
 
 
-def _say(receipt: dict, started: float) -> None:  # type: ignore[type-arg]  # as above
+def _say(receipt: "Receipt", started: float) -> None:
     """As `Console` says it of a build whose targets are all hits."""
     now = time.time()
     lines, errors = [], []
-    for target, stored_at, output, error in receipt["targets"]:
+    for target, stored_at, output, error, _ in receipt["targets"]:
         age_s = None if stored_at is None else max(0.0, now - stored_at)
         lines.append(f"[INFO] {hit(target, age_s)}\n{output}")
         errors.append(error)

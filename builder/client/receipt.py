@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.action.tree import Entry, File, Folder, Link
+from builder.base.digest import Digest
 from builder.client.filestate import TICK_NS, FileStates, replaced
 from builder.client.noop import FOLDER, file_name, key_of, listing, looks
 from builder.client.state import NAME
@@ -44,12 +45,19 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a hit of this target says. `stored_at`: seconds since 1970, None when not known."""
+    """What a hit of this target says. `stored_at`: seconds since 1970, None when not known.
+    `action` is its digest, `files` what it made, for `warm`."""
 
     target: str
     stored_at: float | None
     out: str = ""
     err: str = ""
+    action: Digest | None = None
+    files: Mapping[str, Entry] = field(default_factory=dict)
+
+
+# Address and instance of the server that has all results; None for none that `warm` could ask.
+Away = tuple[str, str] | None
 
 
 @dataclass(slots=True)
@@ -60,6 +68,7 @@ class Receipt:
     files: FileStates
     since_ns: int
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    made: dict[str, tuple[int, ...]] = field(default_factory=dict)
     elsewhere: dict[str, tuple[int, ...]] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     directories: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
@@ -109,6 +118,8 @@ class Receipt:
             parent, _, name = path.rpartition("/")
             within.setdefault(parent, []).append((name, isinstance(entry, Folder)))
             self.entry(path, entry)
+            if path in self.looks:
+                self.made[path] = self.looks.pop(path)
         for path, entry in entries.items():
             if isinstance(entry, Folder):
                 self.directory(path, sorted(within.get(path, [])), set())
@@ -141,6 +152,7 @@ def write(
     looked: Looked,
     made: Iterable[Mapping[str, Entry]],
     said: list[Said],
+    away: Away = None,
 ) -> bool:
     """Keep it below `state`, if all of it is certain; whether it was. `key`: the command's
     arguments and the Builderfile's name."""
@@ -148,7 +160,7 @@ def write(
         return False
     try:
         _fill(receipt, key[1], looked, list(made))
-        _keep(state / FOLDER, key_of(*key), receipt, looked, said)
+        _keep(state / FOLDER, key_of(*key), receipt, looked, said, away)
     except (_UncertainError, OSError, ValueError):
         return False
     return True
@@ -172,16 +184,21 @@ def _fill(
         receipt.directory(path, names, ours)
 
 
-def _keep(folder: Path, key: str, receipt: Receipt, looked: Looked, said: list[Said]) -> None:
+def _keep(
+    folder: Path, key: str, receipt: Receipt, looked: Looked, said: list[Said], away: Away
+) -> None:
+    simple = all(_is_simple(one) for one in said)
     content: dict[str, Any] = {
         "key": key,
         "files": receipt.looks,
+        "made": receipt.made,
         "elsewhere": receipt.elsewhere,
         "links": receipt.links,
         "directories": receipt.directories,
         "no_links": list(looked.bases),
         "absent": list(looked.absent),
-        "targets": [(one.target, one.stored_at, one.out, one.err) for one in said],
+        "targets": [(one.target, one.stored_at, one.out, one.err, _action(one)) for one in said],
+        "away": away if simple else None,
     }
     folder.mkdir(exist_ok=True)
     with replaced(folder / file_name(key)) as temporary:
@@ -190,6 +207,24 @@ def _keep(folder: Path, key: str, receipt: Receipt, looked: Looked, said: list[S
     for path in kept[MOST:]:
         with suppress(OSError):
             path.unlink()
+
+
+def _is_simple(said: Said) -> bool:
+    """Whether `warm` can bring it back."""
+    action = said.action
+    return (
+        action is not None
+        and action.function == "sha256"
+        and said.stored_at is not None
+        and all(isinstance(entry, File) for entry in said.files.values())
+    )
+
+
+def _action(said: Said) -> tuple[str, int, dict[str, tuple[str, int, bool]]]:
+    """Its digest, and the files that it makes with their digests."""
+    files = {p: e for p, e in said.files.items() if isinstance(e, File)}
+    kept = {p: (e.digest.hash, e.digest.size_bytes, e.executable) for p, e in files.items()}
+    return (said.action.hash, said.action.size_bytes, kept) if said.action else ("", 0, kept)
 
 
 def started_ns(started: float) -> int:

@@ -13,7 +13,7 @@ from builder.base.digest import Digest
 from builder.client.filestate import FileStates
 from builder.client.history import History
 from builder.client.land import Lander
-from builder.client.receipt import Receipt, Said, started_ns, write
+from builder.client.receipt import Away, Receipt, Said, started_ns, write
 from builder.client.scan import Made, Scanner
 from builder.client.state import StateDirectory
 from builder.client.tools import Tools
@@ -85,6 +85,7 @@ class Workspace:
         elsewhere: Iterable[str],
         made: Iterable[Mapping[str, Entry]],
         said: list[Said],
+        away: Away = None,
     ) -> bool:
         """Keep a receipt of this build, for `noop`; whether all of it was certain.
 
@@ -100,4 +101,4 @@ class Workspace:
             absent=(*seen.absent, *self._tools.absent),
             elsewhere=(*elsewhere, *self._tools.read),
         )
-        return write(self.state.path, command, receipt, looked, made, said)
+        return write(self.state.path, command, receipt, looked, made, said, away)

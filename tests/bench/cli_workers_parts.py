@@ -1,7 +1,8 @@
 """Eight workers against one, on actions that sleep and on actions that compute.
 
-Sixteen independent actions, `bldr build -j 64` as a process, on a service with that many workers.
-What computes cannot be quicker than the machine's processors allow; `processors` says how many.
+Sixteen independent actions, `bldr build -j 64` as a process, on a service with that many workers of
+one slot each; without `slots` a local worker takes its share of the processors. What computes
+cannot be quicker than the machine's processors allow; `processors` says how many.
 """
 
 import os
@@ -14,9 +15,15 @@ from pathlib import Path
 from tests.e2e.service import environment, running
 
 ACTIONS = 16
-SLEEP = "sleep 1"
+SLEEP = "sleep 2"
 COMPUTE = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
 BLDR = [sys.executable, "-m", "builder", "build", "-j", "64", "--remote"]
+
+CONFIG = """role: all
+store: {{path: {folder}/store}}
+worker: {{scratch: {folder}/worker, slots: 1}}
+artifacts: {{listen: ":0"}}
+"""
 
 Numbers = dict[str, float]
 
@@ -27,7 +34,7 @@ def speedup() -> tuple[Numbers, Numbers]:
         flags = f"--coordinator 127.0.0.1:0 --reapi 0 --metrics :0 --workers-min {workers}".split()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with running(folder, flags=flags) as service:
+            with running(folder, flags=flags, config=CONFIG) as service:
                 variables = environment(folder, BUILDER_COORDINATOR=service.coordinator)
                 for kind, script in (("sleep", SLEEP), ("compute", COMPUTE)):
                     seconds = build(folder / kind, script, variables)

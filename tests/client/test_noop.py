@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -41,11 +41,15 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-async def until_certain(world: World) -> None:
+async def until(kept: Callable[[], Awaitable[bool]]) -> None:
     """Build until every look is older than a tick of the clock."""
-    with trio.fail_after(20):
-        while not await keep(world):
+    with trio.fail_after(60):
+        while not await kept():
             pass
+
+
+async def until_certain(world: World) -> None:
+    await until(lambda: keep(world))
 
 
 async def keep(world: World) -> bool:
