@@ -148,22 +148,39 @@ Exit codes: 0 the action succeeded (or goes on, without -f), 1 it did not.
 )
 @config_option
 @click.option("--coordinator", metavar="HOST:PORT", help=COORDINATOR)
-@click.option("-f", "--follow", is_flag=True, help="Wait until the action has ended.")
+@click.option("-f", "--follow", is_flag=True, help="As it is written, to the action's end.")
 @click.argument("id_", metavar="ID")
 def logs(config: str | None, coordinator: str | None, follow: bool, id_: str) -> int:
     """What an action has written: its stdout on stdout, its stderr on stderr."""
-    details = details_of(config, coordinator, id_, wait=follow)
-    while follow and not details.summary.outcome:
-        details = details_of(config, coordinator, id_, wait=True)
-    for stream, data in ((sys.stdout, details.stdout), (sys.stderr, details.stderr)):
-        stream.buffer.write(data)
-        stream.flush()
+    details = details_of(config, coordinator, id_)
+    if follow and not details.summary.outcome:
+        operation = details.summary.operation
+        _follow(config, coordinator, operation)
+        details = details_of(config, coordinator, operation, wait=True)
+    else:
+        _write("stdout", details.stdout)
+        _write("stderr", details.stderr)
     if not details.summary.outcome:
-        click.echo(f"(it {details.summary.reason}; -f waits for its end)", err=True)
+        click.echo(f"(it {details.summary.reason}; -f shows its output as it comes)", err=True)
         return 0
     for note in details.notes:
         click.echo(f"({note})", err=True)
     return 0 if details.summary.outcome in ("succeeded", "cached") else 1
+
+
+def _follow(config: str | None, coordinator: str | None, operation: str) -> None:
+    import trio
+
+    from builder.assembly.following import follow
+
+    trio.run(follow, client_of(config, coordinator), operation, _write)
+
+
+def _write(stream: str, data: bytes) -> None:
+    """As it is: bytes, at once."""
+    out = sys.stdout if stream == "stdout" else sys.stderr
+    out.buffer.write(data)
+    out.flush()
 
 
 @click.command(

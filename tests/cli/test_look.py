@@ -3,11 +3,13 @@
 import json
 import os
 import pty
+import subprocess
 import sys
 
 import trio
 
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
 from tests.server.farm import Farm, farming
 
 PROGRAM = "import sys; sys.argv[0] = 'builder'; from builder.cli.start import main; main()"
@@ -48,6 +50,44 @@ async def test_an_action_is_followed_from_the_list_to_its_logs() -> None:
         assert (code, err.count("\n")) == (1, 1)
         code, _, err = await said(farm, "action", "nonsense")
         assert (code, err[:6]) == (1, "error:")
+
+
+async def test_logs_are_followed_while_the_action_runs() -> None:
+    """Each piece comes when it is written; the exit code is the action's in the end."""
+    async with (
+        farming(patience_s=60) as farm,
+        farm.worker() as worker,
+        farm.execute(await farm.put_action("make")) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        id_ = (await stream.next()).name.rpartition("/")[2]
+        lease = await worker.granted()
+        seen, heard = trio.open_memory_channel[str](10)
+        codes: list[int] = []
+
+        async def follow() -> None:
+            command = [sys.executable, "-c", PROGRAM, "remote", "logs", id_, "-f"]
+            process = await trio.lowlevel.open_process(
+                [*command, "--coordinator", farm.address], stdout=subprocess.PIPE
+            )
+            assert process.stdout is not None
+            async for piece in process.stdout:
+                seen.send_nowait(piece.decode())
+            codes.append(await process.wait())
+            seen.close()
+
+        nursery.start_soon(follow)
+        for _ in range(2):  # one question for each of the streams
+            wanted = (await worker.take("output_wanted")).output_wanted
+            if not wanted.stderr:
+                piece = workers_pb2.Output(request_id=wanted.request_id, data=b"one\n")
+                await worker.say(output=piece)
+        assert await heard.receive() == "one\n"  # the action goes on
+        result = pb.ActionResult(exit_code=3, stdout_raw=b"one\ntwo\n")
+        await worker.finish(lease.lease_id, pb.ExecuteResponse(result=result))
+        await stream.result()
+        assert "".join([piece async for piece in heard]) == "two\n"
+        assert codes == [1]
 
 
 async def test_health_is_the_exit_code_of_status() -> None:
