@@ -228,6 +228,7 @@ async def test_broken_request_metadata_is_no_reason_to_refuse() -> None:
             "/build.bazel.remote.execution.v2.Execution/Execute", metadata={header: b"\xff\xff"}
         ) as call:
             await call.send(request.SerializeToString())
+            await call.done_sending()
             assert (await worker.granted()).timeout.seconds == 60
 
 
