@@ -1,8 +1,9 @@
 """What a blob store and an action cache are. Each way of storing is one module beside this one.
 
 Both speak of things that are there or not there; policy (who may write, which instance) is the
-services' business. `BlobStore` is the whole contract. `InlineStore` and `ResumableStore` are what
-a store on this machine can do besides; who uses them asks by isinstance and does without.
+services' business. `BlobStore` is the whole contract. `InlineStore`, `ResumableStore` and
+`SizedStore` are what a store on this machine can do besides; who uses them asks by isinstance and
+does without.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
@@ -112,6 +113,19 @@ class ResumableStore(Protocol):
     async def begin(self, digest: Digest) -> Upload:
         """Raises ResourceExhaustedError when there is no room for that many bytes."""
         ...
+
+
+@runtime_checkable
+class SizedStore(Protocol):
+    """A store that can tell a blob's size from its hash, for names that have no size."""
+
+    async def size_of(self, function: str, hash_: str) -> int | None:
+        """The size in bytes of a stored blob; None if it is not here, or if nobody can tell."""
+        ...
+
+
+class LocalStore(BlobStore, InlineStore, ResumableStore, SizedStore, Protocol):
+    """All that a store on this machine can do."""
 
 
 class ActionCache(Protocol):

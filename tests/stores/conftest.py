@@ -14,10 +14,21 @@ from builder.server.bytestream import ByteStreamService
 from builder.server.cas import CasService
 from builder.server.instances import Instances
 from builder.server.uploads import Uploads
+from builder.stores.backlog import Backlog
+from builder.stores.breaker import Breaker, GuardedBlobs
+from builder.stores.by_size import BySizeBlobs
 from builder.stores.disk import DiskBlobStore
+from builder.stores.existence_cache import ExistenceCachedBlobs
 from builder.stores.interface import BlobStore
 from builder.stores.memory import MemoryBlobStore
+from builder.stores.metered import Meter, MeteredLocalBlobs
+from builder.stores.mirrored import MirroredBlobs
 from builder.stores.remote import RemoteBlobStore
+from builder.stores.sharded import Shard, ShardedBlobs
+from builder.stores.tiered import Through, TieredBlobs
+from builder.stores.tiered_nearby import NearbyTieredBlobs
+from builder.stores.verifying import VerifyingBlobs
+from builder.stores.write_back import BackBlobs, WriteBack
 from tests.server.direct import DirectChannel
 
 MIB = 1024 * 1024
@@ -46,12 +57,51 @@ def services_of(blobs: BlobStore) -> tuple[Service, ...]:
     )
 
 
-LOCAL = ["memory", "disk", "disk-loaded", "disk-full-fsync"]
+LOCAL = ["memory", "disk", "disk-loaded", "disk-full-fsync", "metered", "tiered-nearby"]
+COMPOSED = ["tiered", "tiered-back", "verifying", "by-size", "existence-cache", "guarded"]
+COMPOSED += ["sharded", "mirrored"]
 
 
-async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterator[BlobStore]:
-    """64 MiB of room, a lease of an hour."""
+def composed(kind: str, memory: Callable[[], MemoryBlobStore], nursery: trio.Nursery) -> BlobStore:
+    """Each wrapper around stores in memory."""
     match kind:
+        case "metered":
+            return MeteredLocalBlobs(memory(), Meter("tier"))
+        case "verifying":
+            return VerifyingBlobs(memory())
+        case "by-size":
+            return BySizeBlobs(100_000, memory(), memory())
+        case "existence-cache":
+            return ExistenceCachedBlobs(memory(), 600.0, 1000)
+        case "guarded":
+            return GuardedBlobs(memory(), Breaker("tier"))
+        case "sharded":
+            return ShardedBlobs({name: Shard(memory(), w) for name, w in (("a", 1.0), ("b", 2.5))})
+        case "mirrored":
+            return MirroredBlobs(memory(), memory())
+    near, far = memory(), memory()
+    if kind == "tiered-back":
+        back = BackBlobs(near, far)
+        later = WriteBack(Backlog(), 1000, "through", back.carry, back.renew)
+        nursery.start_soon(later.run)
+        return TieredBlobs(near, far, lambda digest: later.add(str(digest)))
+    tiered = TieredBlobs(near, far, Through(near, far, required=True))
+    return NearbyTieredBlobs(tiered, near) if kind == "tiered-nearby" else tiered
+
+
+async def made(
+    kind: str, root: Path, clock: Callable[[], float], nursery: trio.Nursery
+) -> AsyncIterator[BlobStore]:
+    """64 MiB of room, a lease of an hour."""
+    inner: list[MemoryBlobStore] = []
+
+    def memory() -> MemoryBlobStore:
+        inner.append(MemoryBlobStore(64 * MIB, 3600.0, clock))
+        return inner[-1]
+
+    match kind:
+        case _ if kind in (*COMPOSED, "metered", "tiered-nearby"):
+            yield composed(kind, memory, nursery)
         case "memory":
             memory = MemoryBlobStore(64 * MIB, 3600.0, clock)
             yield memory
@@ -74,9 +124,11 @@ async def made(kind: str, root: Path, clock: Callable[[], float]) -> AsyncIterat
             await disk.load()
             disk.check()
             disk.close()
+    for one in inner:
+        one.check()
 
 
-@pytest.fixture(params=[*LOCAL, "remote", "remote-of-remote", "remote-wire"])
+@pytest.fixture(params=[*LOCAL, *COMPOSED, "remote", "remote-of-remote", "remote-wire"])
 async def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -85,10 +137,10 @@ async def store(
 ) -> AsyncIterator[BlobStore]:
     """Every kind of store; `remote-wire` is a real connection to a disk store's services."""
     if request.param != "remote-wire":
-        async for one in made(request.param, tmp_path / "store", clock):
+        async for one in made(request.param, tmp_path / "store", clock, nursery):
             yield one
         return
-    async for far in made("disk-loaded", tmp_path / "store", clock):
+    async for far in made("disk-loaded", tmp_path / "store", clock, nursery):
         listeners = await open_listeners("127.0.0.1:0")
         await nursery.start(serve, services_of(far), listeners)
         async with Channel(listeners[0].address) as channel:
@@ -98,8 +150,11 @@ async def store(
 
 @pytest.fixture(params=LOCAL)
 async def local_store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], float]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    clock: Callable[[], float],
+    nursery: trio.Nursery,
 ) -> AsyncIterator[BlobStore]:
     """Those on this machine."""
-    async for one in made(request.param, tmp_path / "store", clock):
+    async for one in made(request.param, tmp_path / "store", clock, nursery):
         yield one

@@ -46,27 +46,27 @@ async def whole(
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("size", SIZES)
-async def test_what_was_put_is_there(store: BlobStore, size: int, function: str) -> None:
+async def test_what_was_put_is_there(store: BlobStore, function: str) -> None:
     """A blob that was put is found, got and read, byte by byte the same."""
-    data = sized(size)
-    digest = digest_of(data, function)
-    assert await store.find_missing([digest]) == [digest]
-    await store.put(digest, data)
-    assert await store.find_missing([digest]) == []
-    assert await store.get(digest) == data
-    assert await whole(store, digest) == data
+    for size in SIZES:
+        data = sized(size)
+        digest = digest_of(data, function)
+        assert await store.find_missing([digest]) == [digest]
+        await store.put(digest, data)
+        assert await store.find_missing([digest]) == []
+        assert await store.get(digest) == data
+        assert await whole(store, digest) == data
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_what_was_written_in_chunks_is_there(store: BlobStore, size: int) -> None:
+async def test_what_was_written_in_chunks_is_there(store: BlobStore) -> None:
     """A blob that was written in chunks is there, and writing it again is no error."""
-    data = sized(size)
-    digest = digest_of(data)
-    await write(store, digest, chunks(data))
-    await write(store, digest, chunks(data, 7777))
-    await store.put(digest, data)
-    assert await whole(store, digest) == data
+    for size in SIZES:
+        data = sized(size)
+        digest = digest_of(data)
+        await write(store, digest, chunks(data))
+        await write(store, digest, chunks(data, 7777))
+        await store.put(digest, data)
+        assert await whole(store, digest) == data
 
 
 async def test_the_empty_blob_is_always_there(store: BlobStore) -> None:
@@ -221,16 +221,20 @@ async def test_inline_answers_agree(local_store: BlobStore) -> None:
     data = sized(300)
     digest, other = digest_of(data), digest_of(b"other")
     await store.find_missing([])  # a store that is only starting may answer nothing at once
-    assert store.absent_nowait("sha256", [digest, other, digest]) == [digest, other]
+    # a store that has more behind it may have to ask there
+    assert store.absent_nowait("sha256", [digest, other, digest]) in ([digest, other], None)
     if not store.put_nowait(digest, data):
         await store.put(digest, data)
-    assert store.absent_nowait("sha256", [digest, other]) == [other]
+    assert store.absent_nowait("sha256", [digest, other]) in ([other], None)
+    assert store.absent_nowait("sha256", [digest, digest]) == []
     assert store.get_nowait(digest) == data
     assert store.get_nowait(EMPTY["sha256"]) == b""
     with pytest.raises(NotFoundError):
-        store.get_nowait(other)
+        if store.get_nowait(other) is None:
+            await store.get(other)
     with pytest.raises(InvalidArgumentError):
-        store.put_nowait(other, b"wrong")
+        if not store.put_nowait(other, b"wrong"):
+            await store.put(other, b"wrong")
 
 
 async def test_an_upload_may_pause(local_store: BlobStore) -> None:

@@ -1,0 +1,149 @@
+"""What a tier does, counted: what was found and not found, bytes, failures, and seconds."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+from builder.base.digest import Digest
+from builder.base.errors import DataLossError, NotFoundError, ResourceExhaustedError
+from builder.stores.failure import FAILED, size_in
+from builder.stores.interface import BlobStore, LocalStore, NamedT, Upload
+from builder.stores.records import Records
+
+Observe = Callable[[str, float], object]  # (operation, seconds)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Figures of the tier `name` since its start. A hit is a blob or record that was there."""
+
+    name: str
+    observe: Observe = lambda _operation, _seconds: None
+    now: Callable[[], float] = time.perf_counter
+    hits: int = 0
+    misses: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    refused: int = 0  # writes for which there was no room
+    failures: int = 0
+
+    @contextmanager
+    def call(self, operation: str) -> Iterator[None]:
+        start = self.now()
+        try:
+            yield
+        except (NotFoundError, DataLossError):
+            self.misses += 1
+            raise
+        except ResourceExhaustedError:
+            self.refused += 1
+            raise
+        except FAILED:
+            self.failures += 1
+            raise
+        finally:
+            self.observe(operation, self.now() - start)
+
+
+class MeteredBlobs:
+    """`store`, counted by `meter`."""
+
+    def __init__(self, store: BlobStore, meter: Meter) -> None:
+        self._store = store
+        self._meter = meter
+
+    async def find_missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        every = list(dict.fromkeys(digests))
+        with self._meter.call("find"):
+            missing = await self._store.find_missing(every)
+        self._meter.misses += len(missing)
+        self._meter.hits += len(every) - len(missing)
+        return missing
+
+    async def read(
+        self, digest: Digest, offset: int = 0, limit: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        with self._meter.call("read"):
+            async with aclosing(self._store.read(digest, offset, limit)) as pieces:
+                async for piece in pieces:
+                    self._meter.read_bytes += len(piece)
+                    yield piece
+        self._meter.hits += 1
+
+    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+        with self._meter.call("write"):
+            await self._store.write(digest, chunks)
+        self._meter.written_bytes += digest.size_bytes
+
+    async def get(self, digest: Digest) -> bytes:
+        with self._meter.call("get"):
+            data = await self._store.get(digest)
+        self._meter.hits += 1
+        self._meter.read_bytes += len(data)
+        return data
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        with self._meter.call("put"):
+            await self._store.put(digest, data)
+        self._meter.written_bytes += len(data)
+
+    async def size_of(self, function: str, hash_: str) -> int | None:
+        return await size_in(self._store, function, hash_)
+
+
+class MeteredLocalBlobs(MeteredBlobs):
+    """The same of a store on this machine. What it answers at once is counted, and not timed."""
+
+    def __init__(self, store: LocalStore, meter: Meter) -> None:
+        super().__init__(store, meter)
+        self._local = store
+        self.stamp = store.stamp
+
+    def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
+        missing = self._local.absent_nowait(function, digests)
+        if missing is not None:
+            self._meter.misses += len(missing)
+            self._meter.hits += len(digests) - len(missing)
+        return missing
+
+    def get_nowait(self, digest: Digest) -> bytes | None:
+        data = self._local.get_nowait(digest)
+        if data is not None:
+            self._meter.hits += 1
+            self._meter.read_bytes += len(data)
+        return data
+
+    def put_nowait(self, digest: Digest, data: bytes) -> bool:
+        if not self._local.put_nowait(digest, data):
+            return False
+        self._meter.written_bytes += len(data)
+        return True
+
+    async def begin(self, digest: Digest) -> Upload:
+        upload = await self._local.begin(digest)
+        self._meter.written_bytes += digest.size_bytes
+        return upload
+
+
+class MeteredRecords:
+    """`records`, counted by `meter`."""
+
+    def __init__(self, records: Records, meter: Meter) -> None:
+        self._records = records
+        self._meter = meter
+
+    async def get(self, space: str, hash_: str) -> bytes | None:
+        with self._meter.call("get"):
+            data = await self._records.get(space, hash_)
+        if data is None:
+            self._meter.misses += 1
+        else:
+            self._meter.hits += 1
+            self._meter.read_bytes += len(data)
+        return data
+
+    async def put(self, space: str, hash_: str, data: bytes) -> None:
+        with self._meter.call("put"):
+            await self._records.put(space, hash_, data)
+        self._meter.written_bytes += len(data)
