@@ -2,7 +2,6 @@
 
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from builder.assembly.figures import Calls, Sources, Stages, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
-from builder.assembly.services import Kept, api_services
+from builder.assembly.services import Kept, admission_of, api_services, new_id
 from builder.assembly.stores import Stores, open_stores
 from builder.assembly.tracing import open_tracer
 from builder.assembly.wellbeing import Wellbeing
@@ -39,7 +38,9 @@ from builder.schedule.policy import Policy
 from builder.server.control import Around, ControlService
 from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
+from builder.server.live_output import LiveOutput
 from builder.server.reflection import ReflectionService
+from builder.server.rerunning import Rerunner
 from builder.server.scheduler import Scheduler
 from builder.telemetry.metrics import Metrics
 
@@ -70,6 +71,8 @@ class Coordinator:
     builds: Builds
     guard: Guard
     wellbeing: Wellbeing
+    live: LiveOutput
+    rerunner: Rerunner
     coordinator: str
     reapi: str
     inside: str
@@ -177,16 +180,15 @@ async def open_coordinator(
         ports = await stack.enter_async_context(open_ports(settings, guard))
         nursery = await stack.enter_async_context(trio.open_nursery())
         machine = _machine(settings, journaled=journal is not None)
-        scheduler = Scheduler(
-            machine, stores.cache, lambda: uuid.uuid4().hex, hooks.joined, journal
-        )
+        scheduler = Scheduler(machine, stores.cache, new_id, hooks.joined, journal)
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems)
         about = _around(hooks, wellbeing, stores)
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
-        kept = Kept(cache, builds, tracer)
+        live = LiveOutput(scheduler, stores.blobs, new_id)
+        kept = Kept(cache, builds, live, tracer)
         apis = api_services(settings, stores, scheduler, kept)
         every, health = _with_health([*apis, control.service()])
         metrics = Metrics()
@@ -206,6 +208,8 @@ async def open_coordinator(
             builds,
             guard,
             wellbeing,
+            live,
+            Rerunner(scheduler, admission_of(settings, stores), time.time_ns, nursery),
             ports.coordinator[0].address,
             ports.reapi[0].address,
             ports.inside,

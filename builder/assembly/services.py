@@ -38,6 +38,7 @@ class Kept:
 
     cache: CacheFigures
     builds: Builds
+    live: LiveOutput
     tracer: Tracer = OFF
 
 
@@ -50,8 +51,7 @@ def api_services(
     instances = Instances(reapi.instances)
     functions = reapi.digest_functions
     priorities = (schedule.priority_min, schedule.priority_max)
-    timeouts = Timeouts(schedule.default_timeout, schedule.max_timeout)
-    admission = Admission(stores.blobs, timeouts, reapi.absolute_symlinks)
+    admission = admission_of(settings, stores)
     execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
     served = Served(
         reapi.max_batch_size,
@@ -68,10 +68,9 @@ def api_services(
     cas = CasService(
         stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
     )
-    logstreams = LogStreams(_new_id)
-    live = LiveOutput(scheduler, stores.blobs, _new_id)
+    logstreams = LogStreams(new_id)
     bytestream = ByteStreamService(
-        stores.blobs, uploads, instances, functions, COMPRESSORS, Logs(logstreams, live)
+        stores.blobs, uploads, instances, functions, COMPRESSORS, Logs(logstreams, kept.live)
     )
     # With `auth`, whoever opens the stream has shown a worker's token or certificate already.
     token = settings.coordinator.join_token if settings.auth.mode == "none" else None
@@ -88,9 +87,15 @@ def api_services(
         logstreams.service(),
         *_assets(settings, stores, instances).services(),
         WorkersService(
-            scheduler, token.reveal() if token is not None else "", live.answer
+            scheduler, token.reveal() if token is not None else "", kept.live.answer
         ).service(),
     ]
+
+
+def admission_of(settings: Settings, stores: Stores) -> Admission:
+    schedule = settings.scheduler
+    timeouts = Timeouts(schedule.default_timeout, schedule.max_timeout)
+    return Admission(stores.blobs, timeouts, settings.reapi.absolute_symlinks)
 
 
 def _assets(settings: Settings, stores: Stores, instances: Instances) -> AssetServices:
@@ -102,5 +107,5 @@ def _assets(settings: Settings, stores: Stores, instances: Instances) -> AssetSe
     return AssetServices(stores.blobs, index, instances, time.time_ns, policy, functions)
 
 
-def _new_id() -> str:
+def new_id() -> str:
     return uuid.uuid4().hex

@@ -2,13 +2,17 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import trio
 
 from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
+from builder.base.digest import Digest
+from builder.builds.invocation import Invocation
 from builder.reapi.pb import control_pb2 as pb
+from builder.server.contents import Contents, Found
+from builder.server.operation_messages import LOGS
 from builder.telemetry.series import EVERY_S, Sample, Series
 
 MOST_DECISIONS = 50
@@ -20,6 +24,7 @@ class Sighting:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._control = coordinator.control
+        self._contents = Contents(coordinator.scheduler.history, coordinator.stores.blobs)
         self._series = Series()
         self._decisions: deque[str] = deque(maxlen=MOST_DECISIONS)
         self._decided = ""
@@ -47,6 +52,9 @@ class Sighting:
     def builds(self) -> Sequence[tuple[str, str]]:
         return [row for _, rows in build_section(self._coordinator.builds) for row in rows]
 
+    def build(self, invocation: str) -> Invocation | None:
+        return self._coordinator.builds.invocation(invocation)
+
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
         return self._control.actions.list(request)
 
@@ -56,8 +64,24 @@ class Sighting:
     async def explain(self, id_: str) -> pb.MissExplanation:
         return await self._control.actions.explain(id_)
 
+    async def inputs(self, id_: str, path: str) -> Found:
+        return await self._contents.inputs(id_, path)
+
+    async def outputs(self, id_: str, path: str) -> Found:
+        return await self._contents.outputs(id_, path)
+
+    def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return self._contents.read(digest)
+
+    async def output(self, id_: str, stream: str) -> AsyncGenerator[bytes, None]:
+        operation = self._coordinator.scheduler.history.find(id_).operation
+        return self._coordinator.live.read(f"{operation}/{LOGS}/{stream}", 0)
+
     def cancel(self, id_: str) -> None:
         self._control.actions.cancel(id_)
+
+    async def again(self, id_: str) -> str:
+        return await self._coordinator.rerunner.again(id_)
 
     def drain(self, worker: str) -> None:
         self._control.drain(pb.DrainWorkerRequest(worker=worker))

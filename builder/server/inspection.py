@@ -47,11 +47,11 @@ class Reader:
         granted = workers_pb2.LeaseGranted.FromString(record.spec.payload)
         action: pb.Action | None = granted.action
         if not granted.HasField("action"):
-            action = await self._message(pb.Action, digest)
+            action = await self.message(pb.Action, digest)
         command = None
         if action is not None:
             wanted = from_proto(action.command_digest, digest.function)
-            command = await self._message(pb.Command, wanted)
+            command = await self.message(pb.Command, wanted)
         return Parts(digest.function, action, command)
 
     async def small(self, digest: Digest) -> bytes | None:
@@ -78,7 +78,7 @@ class Reader:
         while waiting and read < MOST_DIRECTORIES:
             prefix, digest = waiting.pop()
             read += 1
-            directory = await self._message(pb.Directory, digest)
+            directory = await self.message(pb.Directory, digest)
             if directory is None:
                 yield control_pb2.Input()
                 continue
@@ -111,7 +111,7 @@ class Reader:
     ) -> dict[str, Digest]:
         if digest is None:
             return {}
-        directory = await self._message(pb.Directory, digest)
+        directory = await self.message(pb.Directory, digest)
         if directory is None:
             into[prefix] = f"{digest} (no longer stored)"
             return {}
@@ -121,7 +121,8 @@ class Reader:
             node.name: from_proto(node.digest, digest.function) for node in directory.directories
         }
 
-    async def _message(self, kind: type[M], digest: Digest) -> M | None:
+    async def message(self, kind: type[M], digest: Digest) -> M | None:
+        """None for one that is gone, or no message of this kind."""
         try:
             data = await self._blobs.get(digest)
             return kind.FromString(data)

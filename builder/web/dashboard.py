@@ -8,8 +8,6 @@ request that a browser says came from elsewhere is refused.
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,19 +24,20 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from builder.base.errors import Code, FailedPreconditionError, InvalidArgumentError, StatusError
+from builder.base.errors import FailedPreconditionError, InvalidArgumentError
 from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
 from builder.web import invocations as builds
 from builder.web.charts import Line, gantt, line_chart
+from builder.web.errors import told
+from builder.web.files import Files
 from builder.web.sight import Sight
 
 TICK_S = 1.0
 ROWS = 100  # of a table
 MOST = 10_000  # actions of one invocation
 RECENT = 12
-STATUS = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400, Code.FAILED_PRECONDITION: 409}
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -56,7 +55,6 @@ HERE = {
     "storage.html": "/storage",
 }
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-Handler = Callable[["Dashboard", Request], Awaitable[Response]]
 
 
 def _environment() -> jinja2.Environment:
@@ -87,20 +85,6 @@ def _text(data: bytes) -> str:
     return telling.plain(data.decode(errors="replace"))
 
 
-def told(handler: Handler) -> Handler:
-    """Errors for people become pages."""
-
-    @wraps(handler)
-    async def run(self: "Dashboard", request: Request) -> Response:
-        try:
-            return await handler(self, request)
-        except StatusError as error:
-            code = STATUS.get(error.code, 500)
-            return self.page("error.html", code, message=error.message)
-
-    return run
-
-
 class Dashboard:
     def __init__(self, sight: Sight) -> None:
         self._sight = sight
@@ -116,6 +100,8 @@ class Dashboard:
             Route("/actions/{id}", self.action),
             Route("/actions/{id}/miss", self.miss),
             Route("/actions/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/actions/{id}/again", self.again, methods=["POST"]),
+            *Files(self._sight, self.page).routes(),
             Route("/workers", self.workers),
             Route("/workers/{name}/drain", self.drain, methods=["POST"]),
             Route("/pool/scale", self.scale, methods=["POST"]),
@@ -232,6 +218,12 @@ class Dashboard:
         await self._check(request)
         self._sight.cancel(id_)
         return RedirectResponse(f"/actions/{id_}", 303)
+
+    @told
+    async def again(self, request: Request) -> Response:
+        await self._check(request)
+        operation = await self._sight.again(request.path_params["id"])
+        return RedirectResponse(f"/actions/{operation.rpartition('/')[2]}", 303)
 
     @told
     async def drain(self, request: Request) -> Response:

@@ -1,16 +1,19 @@
 """A dashboard on a free port, over a service that is plain values."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 from prometheus_client import CollectorRegistry
 
+from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
+from builder.builds.invocation import Invocation
 from builder.net.listeners import open_listeners
 from builder.reapi.pb import control_pb2 as pb
+from builder.server.contents import Entry, Found
 from builder.telemetry.series import Sample, Series
 from builder.web.metrics import MetricsPages
 from builder.web.serving import serve_app
@@ -48,6 +51,9 @@ class Plain:
     details: pb.ActionDetails = field(default_factory=pb.ActionDetails)
     done: list[object] = field(default_factory=list)
     series: Series = field(default_factory=Series)
+    files: dict[str, Found] = field(default_factory=lambda: {"": Found()})
+    told: Invocation | None = None
+    over: trio.Event = field(default_factory=trio.Event)
     number: int = 0
     ready: bool = True
 
@@ -76,6 +82,31 @@ class Plain:
     async def explain(self, id_: str) -> pb.MissExplanation:
         return self.explanation
 
+    def build(self, invocation: str) -> Invocation | None:
+        return self.told if invocation == "inv" else None
+
+    async def inputs(self, id_: str, path: str) -> Found:
+        if path not in self.files:
+            raise NotFoundError(f"there is no {path!r}")
+        return self.files[path]
+
+    outputs = inputs
+
+    async def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        yield EVIL.encode()
+
+    async def output(self, id_: str, stream: str) -> AsyncGenerator[bytes, None]:
+        return self._written(stream)
+
+    async def _written(self, stream: str) -> AsyncGenerator[bytes, None]:
+        yield f"{stream} of {EVIL}\n".encode()
+        await self.over.wait()
+        yield b"the end\n"
+
+    async def again(self, id_: str) -> str:
+        self.done.append(("again", id_))
+        return "operations/0000"
+
     def cancel(self, id_: str) -> None:
         self.done.append(("cancel", id_))
 
@@ -102,6 +133,10 @@ def evil() -> Plain:
     details.response.result.output_files.add(path=EVIL)
     details.response.status.message = EVIL
     details.stdout = EVIL.encode()
+    details.proof.audit.outside.add(name=EVIL, use="read", program=EVIL)
+    digest = digest_of(EVIL.encode())
+    entries = (Entry(EVIL, digest), Entry(EVIL, target=EVIL), Entry(EVIL, is_directory=True))
+    plain.files = {"": Found(entries), EVIL: Found(file=digest)}
     details.timeline.add(what=EVIL)
     details.notes.append(EVIL)
     plain.explanation.action.CopyFrom(plain.found[0])
@@ -127,6 +162,8 @@ PAGES = (
     "/actions?show=failures",
     "/actions/0000",
     "/actions/0000/miss",
+    "/actions/0000/inputs/",
+    "/actions/0000/outputs/",
     "/workers",
     "/storage",
 )

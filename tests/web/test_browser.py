@@ -77,6 +77,27 @@ async def test_keys_go_from_page_to_page(tmp_path: Path) -> None:
     await seen(evil(), tmp_path, look)
 
 
+async def test_output_grows_while_the_action_runs(tmp_path: Path) -> None:
+    """The page shows what is written at once; when it ends, the page is that of its end."""
+    plain = evil()
+    summary = plain.details.summary
+    summary.outcome, summary.stage = "", "executing"
+
+    def look(page: Page, address: str) -> None:
+        page.open(address + "/actions/0001")
+        shown = "document.querySelector('[data-output$=stdout]')"
+        page.until(f"{shown}.textContent.startsWith('stdout of')")
+        summary.outcome = "succeeded"
+        trio.from_thread.run_sync(plain.over.set)
+        page.until(
+            "[...document.querySelectorAll('button')].some(b => b.textContent == 'Run again')"
+        )
+        assert page.run("document.title") != "owned"
+        assert page.errors == []
+
+    await seen(plain, tmp_path, look)
+
+
 async def test_a_button_steers(tmp_path: Path) -> None:
     """The form's token is accepted from a browser, and the page comes back."""
     plain = evil()

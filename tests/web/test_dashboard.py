@@ -31,7 +31,7 @@ async def test_an_empty_service_has_every_page() -> None:
     """Nothing has happened yet: no page fails, and what is not known is a page that says so."""
     async with site(Plain()) as address, httpx.AsyncClient(base_url=address) as client:
         codes = [(await client.get(path)).status_code for path in PAGES]
-        assert codes == [200, 200, 404, 200, 200, 404, 200, 200, 200]
+        assert codes == [200, 200, 404, 200, 200, 404, 200, 200, 200, 200, 200]
         assert "no action 0000" in (await client.get("/actions/0000")).text
 
 
@@ -55,12 +55,46 @@ async def test_only_our_own_forms_steer() -> None:
             ("/pool/scale", {}),
             ("/workers/w1/drain", {}),
             ("/actions/0001/cancel", {}),
+            ("/actions/0001/again", {}),
         ):
             answer = await client.post(path, data={"token": token, **more})
             assert answer.status_code == 303
         bad = await client.post("/pool/scale", data={"token": token, "workers": "many"})
         assert bad.status_code == 400
-    assert plain.done == [("scale", 3), ("scale", None), ("drain", "w1"), ("cancel", "0001")]
+    steered = [("scale", 3), ("scale", None), ("drain", "w1"), ("cancel", "0001")]
+    assert plain.done == [*steered, ("again", "0001")]
+
+
+async def test_a_stored_file_is_a_download_and_never_a_page() -> None:
+    """Whatever its name and its bytes are, no browser runs it."""
+    async with site(evil()) as address, httpx.AsyncClient(base_url=address) as client:
+        for which in ("inputs", "outputs"):
+            page = (await client.get(f"/actions/0000/{which}/")).text
+            [link] = [one for one in re.findall(r'href="([^"]+)"', page) if "%3Cscript" in one][:1]
+            answer = await client.get(link)
+            assert answer.content == EVIL.encode()
+            assert answer.headers["content-type"] == "application/octet-stream"
+            disposition = answer.headers["content-disposition"]
+            assert disposition.startswith("attachment; filename*=UTF-8''")
+            assert set(disposition) & set('"<>') == set()
+            assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+            assert (await client.get(f"/actions/0000/{which}/none")).status_code == 404
+
+
+async def test_output_comes_as_it_is_written() -> None:
+    """The answer begins at once and ends with the action."""
+    plain = evil()
+    async with (
+        site(plain) as address,
+        httpx.AsyncClient(base_url=address) as client,
+        client.stream("GET", "/actions/0000/output/stderr") as answer,
+    ):
+        pieces = answer.aiter_text()
+        assert await anext(pieces) == f"stderr of {EVIL}\n"
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        plain.over.set()
+        assert "".join([piece async for piece in pieces]) == "the end\n"
+        assert (await client.get("/actions/0000/output/stdin")).status_code == 404
 
 
 async def test_large_pages_are_quick() -> None:

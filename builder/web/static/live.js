@@ -1,6 +1,7 @@
 // Keeps a page alive: figures each second, sections anew when something has changed. Keys: o i a w s.
 "use strict";
 
+const MOST_OUTPUT = 1 << 20; // characters that are kept of each stream
 let version = null;
 let asked = 0;
 let busy = false;
@@ -52,6 +53,20 @@ source.onmessage = (event) => {
   document.documentElement.dataset.alive = "yes";
 };
 addEventListener("pagehide", () => source.close());
+
+// What a running action writes; the whole page comes anew when it has ended.
+async function follow(place) {
+  const answer = await fetch(place.dataset.output);
+  if (!answer.ok) return;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    place.hidden = false;
+    place.textContent = (place.textContent + piece.value).slice(-MOST_OUTPUT);
+    place.scrollTop = place.scrollHeight;
+  }
+}
+const following = [...document.querySelectorAll("[data-output]")].map(follow);
+if (following.length) Promise.allSettled(following).then(() => location.reload());
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea")) return;

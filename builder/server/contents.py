@@ -1,0 +1,139 @@
+"""What an action has read and made, file by file: the entries of a directory, or a file's digest.
+
+Inputs are found below the action's input root, outputs by the paths of its result; a path of
+neither is NOT_FOUND, and so is one whose directory is no longer stored.
+"""
+
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from builder.base.digest import Digest, digest_of
+from builder.base.errors import NotFoundError
+from builder.reapi.digests import from_proto
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.history import History, Record
+from builder.server.inspection import Reader
+from builder.server.operation_messages import response_of
+from builder.stores.interface import BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`digest` is a file's; `target` a link's. A directory has neither."""
+
+    name: str
+    digest: Digest | None = None
+    target: str = ""
+    is_directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A directory with its entries, or a file with its digest."""
+
+    entries: tuple[Entry, ...] = ()
+    file: Digest | None = None
+
+
+class Contents:
+    """Reads only; nothing is promised about how long what it names stays stored."""
+
+    def __init__(self, history: History, blobs: BlobStore) -> None:
+        self._history = history
+        self._reader = Reader(blobs)
+        self._blobs = blobs
+
+    async def inputs(self, id_: str, path: str) -> Found:
+        """Raises NotFoundError, InvalidArgumentError."""
+        parts = await self._reader.parts(self._history.find(id_))
+        if parts.action is None:
+            raise NotFoundError("the action is no longer stored")
+        root = from_proto(parts.action.input_root_digest, parts.function)
+        return await self._below(await self._directory(root), path.split("/"), root.function)
+
+    async def outputs(self, id_: str, path: str) -> Found:
+        """As `inputs`, of an action that has ended."""
+        record = self._history.find(id_)
+        result, function = _result(record), record.spec.key.function
+        if not path:
+            return Found(tuple(_made(result, function)))
+        for file in result.output_files:
+            if file.path == path:
+                return Found(file=from_proto(file.digest, function))
+        for made in result.output_directories:
+            if path == made.path or path.startswith(f"{made.path}/") or not made.path:
+                names = path[len(made.path) :].split("/")
+                return await self._made(made, names, function)
+        raise NotFoundError(f"the action has no output {path[:200]!r}")
+
+    def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        """The whole file, in pieces. Raises NotFoundError."""
+        return self._blobs.read(digest)
+
+    async def _made(self, made: pb.OutputDirectory, names: list[str], function: str) -> Found:
+        """By the root directory where the result names it, by the Tree otherwise."""
+        if made.HasField("root_directory_digest"):
+            root = from_proto(made.root_directory_digest, function)
+            return await self._below(await self._directory(root), names, function)
+        tree = await self._reader.message(pb.Tree, from_proto(made.tree_digest, function))
+        if tree is None:
+            raise NotFoundError("the tree of this output is no longer stored")
+        known = {digest_of(one.SerializeToString(), function): one for one in tree.children}
+        return await self._below(tree.root, names, function, known)
+
+    async def _below(
+        self,
+        directory: pb.Directory,
+        names: Iterable[str],
+        function: str,
+        known: dict[Digest, pb.Directory] | None = None,
+    ) -> Found:
+        wanted = [name for name in names if name]
+        for at, name in enumerate(wanted):
+            last = at == len(wanted) - 1
+            file = next((one for one in directory.files if one.name == name and last), None)
+            if file is not None:
+                return Found(file=from_proto(file.digest, function))
+            node = next((one for one in directory.directories if one.name == name), None)
+            if node is None:
+                raise NotFoundError(f"there is no {'/'.join(wanted)[:200]!r}")
+            digest = from_proto(node.digest, function)
+            directory = (known or {}).get(digest) or await self._directory(digest)
+        return Found(tuple(_entries(directory, function)))
+
+    async def _directory(self, digest: Digest) -> pb.Directory:
+        found = await self._reader.message(pb.Directory, digest)
+        if found is None:
+            raise NotFoundError(f"directory {digest} is no longer stored")
+        return found
+
+
+def _result(record: Record) -> pb.ActionResult:
+    if record.ending is None:
+        raise NotFoundError("the action has not ended: it has no outputs yet")
+    try:
+        return pb.ExecuteResponse.FromString(response_of(record.ending)).result
+    except DecodeError:
+        raise NotFoundError("the action's result is damaged") from None
+
+
+def _entries(directory: pb.Directory, function: str) -> Iterable[Entry]:
+    """Directories first, as people look for them."""
+    for node in directory.directories:
+        yield Entry(node.name, is_directory=True)
+    for file in directory.files:
+        yield Entry(file.name, from_proto(file.digest, function))
+    for link in directory.symlinks:
+        yield Entry(link.name, target=link.target)
+
+
+def _made(result: pb.ActionResult, function: str) -> Iterable[Entry]:
+    for made in result.output_directories:
+        yield Entry(made.path, is_directory=True)
+    for file in result.output_files:
+        yield Entry(file.path, from_proto(file.digest, function))
+    old = (*result.output_file_symlinks, *result.output_directory_symlinks)
+    for link in (*result.output_symlinks, *old):
+        yield Entry(link.path, target=link.target)
