@@ -6,11 +6,14 @@ SIGTERM. The status comes over grpcio, so that what is asked does not depend on 
 
 import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,7 @@ from builder.reapi.pb import control_pb2
 ROOT = Path(__file__).parent.parent.parent
 FROM_SOURCE = (sys.executable, "-m", "builder")
 READY = "Remote execution service ready"
+PATIENCE_S = 120.0  # with another process; what takes milliseconds may take long on a busy machine
 CONFIG = """role: all
 store: {{path: {folder}/store}}
 worker: {{scratch: {folder}/worker}}
@@ -41,6 +45,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "SHIV_ROOT": str(home / ".shiv"), **more}
 
 
+def free_port() -> int:
+    """For a service that is to be there again; no port that the kernel gives to others."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(lowest // 2, lowest)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @dataclass
 class Service:
     """A running service: its process, its lines so far, and the addresses found in them."""
@@ -48,6 +61,22 @@ class Service:
     process: subprocess.Popen[str]
     folder: Path
     lines: list[str] = field(default_factory=list)
+    grown: threading.Condition = field(default_factory=threading.Condition)
+
+    def heard(self, line: str) -> None:
+        with self.grown:
+            self.lines.append(line.rstrip("\n"))
+            self.grown.notify_all()
+
+    def said(self, text: str) -> str:
+        """The first line with this text, once it has come: a state may be there before its line."""
+
+        def line() -> str:
+            return next((line for line in self.lines if text in line), "")
+
+        with self.grown:
+            assert self.grown.wait_for(line, PATIENCE_S), (text, self.lines)
+            return line()
 
     def address(self, label: str) -> str:
         """`host:port` that the start-up lines give for this label."""
@@ -71,16 +100,15 @@ class Service:
                 request_serializer=control_pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=control_pb2.Status.FromString,
             )
-            return call(control_pb2.GetStatusRequest(details=True), timeout=20)
+            return call(control_pb2.GetStatusRequest(details=True), timeout=PATIENCE_S)
 
     def until(self, what: str, holds: Callable[[control_pb2.Status], bool]) -> control_pb2.Status:
-        """The first status of which this holds; fails after 30 s."""
-        for _ in range(300):
-            status = self.status()
-            if holds(status):
-                return status
-            threading.Event().wait(0.1)  # another process's progress: there is nothing to wait on
-        raise AssertionError(f"never: {what}\n{status}")
+        """The first status of which this holds; fails after PATIENCE_S."""
+        end = time.monotonic() + PATIENCE_S
+        while not holds(status := self.status()):
+            assert time.monotonic() < end, f"never: {what}\n{status}"
+            time.sleep(0.1)  # another process's progress: there is nothing to wait on
+        return status
 
 
 def follow(service: Service, ready: threading.Event) -> None:
@@ -90,7 +118,7 @@ def follow(service: Service, ready: threading.Event) -> None:
         for line in service.process.stderr:
             log.write(line)
             log.flush()
-            service.lines.append(line.rstrip("\n"))
+            service.heard(line)
             if READY in line:
                 ready.set()
     ready.set()
@@ -121,9 +149,9 @@ def running(
     thread = threading.Thread(target=follow, args=(service, ready))
     thread.start()
     try:
-        ready.wait(60)
+        ready.wait(PATIENCE_S)
         if not any(READY in line for line in service.lines):
-            raise NotReadyError("\n".join(service.lines[-30:]) or "it said nothing for 60 s")
+            raise NotReadyError("\n".join(service.lines[-30:]) or "it said nothing")
         yield service
     finally:
         stop(process)
@@ -133,11 +161,11 @@ def running(
 
 
 def stop(process: "subprocess.Popen[str]") -> int:
-    """Drain by SIGTERM; its exit code, or -9 when it took longer than a minute."""
+    """Drain by SIGTERM; its exit code, or -9 when it took longer than PATIENCE_S."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(60)
+        return process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
