@@ -4,8 +4,9 @@ Their listeners open first, so that a port in use ends the start; the HTTP stack
 and in a thread, because that takes longer than all the rest of the start.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +17,7 @@ from builder.assembly.guard import CheckPage
 from builder.assembly.sighting import Sighting
 from builder.base.errors import UsageError
 from builder.config.kinds import ARTIFACTS, Address
-from builder.config.settings import Settings
+from builder.config.settings import Artifacts, Settings
 from builder.net.listeners import Listener, open_listeners
 from builder.telemetry.log import get_logger
 
@@ -36,9 +37,11 @@ class Pages:
         """In the order of opening: metrics, artifacts, of which each may be off."""
         return [listeners[0].address for _, listeners, _ in self._ports]
 
-    async def open(self, label: str, address: Address, make: MakeApp) -> None:
-        """Raises UsageError for a port in use."""
+    async def open(self, label: str, address: Address, make: MakeApp, hosts: Sequence[str]) -> None:
+        """`hosts`: its names on loopback, beside the usual. Raises UsageError for a port in use."""
         listeners = await open_listeners(str(address))
+        if address.is_loopback and not address.path:
+            make = partial(_named, make, hosts)
         self._ports.append((label, listeners, make))
         if address.port == 0 and not address.path:  # nobody can know it otherwise
             log.info(f"  {label}: http://{listeners[0].address}")
@@ -75,22 +78,27 @@ async def open_pages(settings: Settings) -> AsyncIterator[Pages]:
     pages = Pages()
     try:
         if settings.metrics.enabled:
-            await pages.open("Metrics", settings.metrics.listen, _metrics)
+            metrics = settings.metrics
+            await pages.open("Metrics", metrics.listen, _metrics, metrics.hosts)
         if settings.artifacts.enabled:
-            await _open_artifacts(pages, settings.artifacts.listen)
+            await _open_artifacts(pages, settings.artifacts)
         yield pages
     finally:
         pages.close()
 
 
-async def _open_artifacts(pages: Pages, listen: Address) -> None:
+async def _open_artifacts(pages: Pages, settings: Artifacts) -> None:
     """8080 is everybody's favourite port: where nobody chose it, it is not worth a refusal."""
     try:
-        await pages.open("Artifact storage", listen, _artifacts)
+        await pages.open("Artifact storage", settings.listen, _artifacts, settings.hosts)
     except UsageError as error:
-        if listen != ARTIFACTS:
+        if settings.listen != ARTIFACTS:
             raise
         log.warning(f"The HTTP artifact storage is off: {error}; set artifacts.listen to another")
+
+
+def _named(make: MakeApp, hosts: Sequence[str], coordinator: Coordinator, sight: Sighting) -> Any:
+    return import_module("builder.web.hosts").named(make(coordinator, sight), hosts)
 
 
 def _guarded(app: Any, check: CheckPage) -> Any:

@@ -88,6 +88,7 @@ class Store:
 class Artifacts:
     enabled: bool = True
     listen: Address = ARTIFACTS
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ class Scheduler:
 class Metrics:
     enabled: bool = True
     listen: Address = METRICS
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

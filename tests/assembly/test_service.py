@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +155,15 @@ def test_the_artifact_store_speaks_http(service: Service, client: Client) -> Non
     with urllib.request.urlopen(put, timeout=20) as answer:
         assert answer.status in (200, 201, 204)
     assert client.get(given) == b"given"
+
+
+@pytest.mark.parametrize("label", ["Metrics", "Artifact storage"])
+def test_a_web_page_cannot_point_its_name_at_us(service: Service, label: str) -> None:
+    """DNS rebinding: what a browser asks of another name is refused on every HTTP port."""
+    request = urllib.request.Request(f"http://{service.address(label)}/", method="PUT")
+    request.add_header("Host", "evil.example")
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        urllib.request.urlopen(request, timeout=60)
 
 
 def page(service: Service, path: str) -> str:
