@@ -11,10 +11,17 @@ from builder.web.hosts import is_own, named
 
 @pytest.mark.parametrize(
     "host",
-    (
-        "localhost LOCALHOST:9090 localhost. a.localhost:1 127.0.0.1:9090 [::1]:9090 192.0.2.7 "
-        "builds.internal:443 Builds.Internal"
-    ).split(),
+    [
+        "localhost",
+        "LOCALHOST:9090",
+        "localhost.",
+        "a.localhost:1",
+        "127.0.0.1:9090",
+        "[::1]:9090",
+        "192.0.2.7",
+        "builds.internal:443",
+        "Builds.Internal",
+    ],
 )
 def test_addresses_and_our_names_are_ours(host: str) -> None:
     """An attacker's name cannot be a number."""
@@ -23,10 +30,15 @@ def test_addresses_and_our_names_are_ours(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    (
-        "evil.example evil.example:9090 localhost.evil.example 127.0.0.1.evil.example [evil]:1 "
-        "127.0.0.1@evil.example xn--lcalhost-8za"
-    ).split(),
+    [
+        "evil.example",
+        "evil.example:9090",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "[evil]:1",
+        "127.0.0.1@evil.example",
+        "xn--lcalhost-8za",
+    ],
 )
 def test_other_names_are_not(host: str) -> None:
     assert not is_own(host, {"builds.internal"})
