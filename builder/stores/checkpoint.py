@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 from blake3 import blake3
 
@@ -20,7 +21,7 @@ from builder.stores.log import SegmentLog
 from builder.stores.segment import FUNCTIONS, LONGEST, PLACE, Segment, walk
 from builder.stores.table import BUCKETS, Entry, Table
 
-FORMAT = "builder small blobs 1"
+FORMAT = "builder small blobs 2"  # 1 had no checks of the data
 SLICE = 2048  # buckets that are copied in one go, below 2 ms for a million blobs
 
 
@@ -198,7 +199,8 @@ def _walk(log: SegmentLog, segment: Segment, start: int, latest: int) -> None:
             continue
         place = segment.number << PLACE | record.offset
         used = min(record.used, latest)
-        log.set(record.function, record.key, Entry(used, record.size, record.length, place))
+        entry = Entry(used, record.size, record.length, place, crc32(record.data))
+        log.set(record.function, record.key, entry)
         segment.tail = record.offset + record.length
 
 

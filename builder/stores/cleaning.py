@@ -8,6 +8,7 @@ with other calls in between.
 
 import os
 from dataclasses import dataclass
+from zlib import crc32
 
 import trio
 
@@ -103,12 +104,13 @@ def _settle(log: SegmentLog, segment: Segment, record: Record, now: float) -> No
     if log.leases.is_free(entry.used, now):
         log.evict(record.function, record.key)
         return
-    if not log.has_room(len(record.data)):
-        log.open_segment(may_take_spare=True)
     data = bytes(record.data)
-    _, key, moved = log.append_raw(
-        record.function, record.key, entry.used, entry.size, record.packing, data
-    )
+    if crc32(data) != entry.check:  # what is damaged may not get a good check by moving
+        log.lose(record.function, record.key)
+        return
+    if not log.has_room(len(data)):
+        log.open_segment(may_take_spare=True)
+    _, key, moved = log.append_raw(record.function, record.key, entry, record.packing, data)
     log.set(record.function, key, moved)
 
 

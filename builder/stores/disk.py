@@ -173,7 +173,10 @@ class DiskBlobStore:
         check_bytes(digest, data)
         if not self.small.loaded:
             return False
-        return not self._absent(digest.function, (digest,)) or self.small.put_nowait(digest, data)
+        is_new = self.small.is_new(digest) and not self._older  # else what is there is renewed
+        if not is_new and not self._absent(digest.function, (digest,)):
+            return True
+        return self.small.put_nowait(digest, data)
 
     async def shrink(self, to_bytes: int) -> None:
         """Evict what was used the longest time ago until so much is used, as leases allow."""

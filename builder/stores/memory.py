@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from hashlib import sha256
 
 import trio
 
@@ -13,7 +14,10 @@ from builder.stores.interface import PIECE, NamedT
 
 def check_bytes(digest: Digest, data: bytes) -> None:
     """Raises InvalidArgumentError unless these bytes are the ones that the digest names."""
-    found = digest_of(data, digest.function)
+    hash_, size, function = digest
+    if function == "sha256" and len(data) == size and sha256(data).hexdigest() == hash_:
+        return
+    found = digest_of(data, function)
     if found != digest:
         raise InvalidArgumentError(
             f"the bytes are not those of {digest}: they are {found}; upload what the digest names"

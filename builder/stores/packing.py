@@ -11,10 +11,11 @@ GAIN = 8  # a packed blob is at least a 1/GAIN smaller
 class Packer:
     """Packs where it pays: text and objects shrink to a third, what is packed already does not.
 
-    A probe of the first kilobytes tells the two apart before all of it is tried.
+    How many different bytes are in a sample tells the two apart before it is tried: of 32 there
+    are about 30 in noise, 16 in text, and 20 in programs.
     """
 
-    PROBE = 4096
+    SAMPLE, NOISE = 32, 27
 
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(LEVEL, write_content_size=True)
@@ -23,10 +24,9 @@ class Packer:
         """(how, the bytes to store)."""
         if len(data) < SMALLEST:
             return PLAIN, data
-        if len(data) > 2 * self.PROBE:
-            probe = self._compressor.compress(data[: self.PROBE])
-            if len(probe) > self.PROBE - self.PROBE // GAIN:
-                return PLAIN, data
+        sample = data[:: len(data) // self.SAMPLE]
+        if len(set(sample[: self.SAMPLE])) >= self.NOISE:
+            return PLAIN, data
         packed = self._compressor.compress(data)
         if len(packed) > len(data) - len(data) // GAIN:
             return PLAIN, data

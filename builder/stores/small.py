@@ -16,7 +16,7 @@ from builder.stores.cleaning import Candidate, candidate, clean
 from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
 from builder.stores.leases import Leases
-from builder.stores.log import SegmentLog, verified
+from builder.stores.log import SegmentLog, checked
 from builder.stores.memory import absent
 from builder.stores.quarantine import Quarantine
 from builder.stores.segment import Segment
@@ -105,11 +105,16 @@ class SmallBlobs:
                 return self._checked(entry, digest, stored)
         return data
 
+    def is_new(self, digest: Digest) -> bool:
+        """Whether nothing of this hash is here; renews nothing."""
+        table = self.log.tables.get(digest.function)
+        return table is None or table.look(digest.hash) is None
+
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         """Verified bytes are stored; False: there is no segment open that takes them."""
         if not self.log.has_room(len(data)) or self._folder.fsync != "none":
             return False
-        if self.log.changes > max(CHANGES, self.log.blobs // 4):
+        if self._is_checkpoint_due():
             return False
         with self._folder.errors():
             self.log.put(digest, data, self._now())
@@ -133,7 +138,7 @@ class SmallBlobs:
 
     async def checkpoint_if_due(self) -> None:
         """Write the tables down after many changes, other calls going on meanwhile."""
-        if self.log.changes <= max(CHANGES, self.log.blobs // 4) or self._checking.locked():
+        if not self._is_checkpoint_due() or self._checking.locked():
             return
         async with self._checking:
             with self._folder.errors():
@@ -155,6 +160,10 @@ class SmallBlobs:
         with self._folder.errors():
             await clean(self.log, segment, self._now())
 
+    def _is_checkpoint_due(self) -> bool:
+        changes = self.log.changes
+        return changes > CHANGES and changes > self.log.blobs // 4
+
     def _find(self, digest: Digest) -> Entry:
         entry = self.log.find(digest, self._now())
         if entry is None:
@@ -162,7 +171,7 @@ class SmallBlobs:
         return entry
 
     def _checked(self, entry: Entry, digest: Digest, stored: bytes) -> bytes:
-        data = verified(entry, digest, stored)
+        data = checked(entry, digest, stored)
         if data is None:
             self.put_aside(digest, stored)
             raise self._quarantine.error(digest)

@@ -290,7 +290,8 @@ def counted(real):
 async def main():
     now = [1e9]
     store = DiskBlobStore(Path(sys.argv[1]), 16 << 20, 160.0, "data", lambda: now[0])
-    for name in "pwritev write rename unlink open posix_fallocate fdatasync utime close".split():
+    calls = "pwritev write writev rename unlink open posix_fallocate fdatasync utime close"
+    for name in calls.split():
         setattr(os, name, counted(getattr(os, name)))
     chance = random.Random(1)
     for number in range(400):

@@ -29,7 +29,7 @@ MIB = 1024 * 1024
 HOUR = 3600.0
 ROOM = 32 * MIB
 CALLS = ("open", "pwritev", "write", "preadv", "pread", "read", "rename", "replace", "unlink")
-CALLS += ("posix_fallocate", "fdatasync", "utime", "makedirs", "ftruncate")
+CALLS += ("writev", "posix_fallocate", "fdatasync", "utime", "makedirs", "ftruncate")
 
 
 @pytest.fixture
@@ -212,26 +212,40 @@ async def test_full_disk_and_bad_disk(
     again.close()
 
 
+async def test_damage_does_not_become_good_by_moving(disk: DiskBlobStore, clock: Time) -> None:
+    """Cleaning a segment moves what is promised; of that, what is damaged counts as lost."""
+    blobs = [random.Random(n).randbytes(3000) for n in range(3)]
+    digests = [digest_of(data) for data in blobs]
+    for digest, data in zip(digests, blobs, strict=True):
+        await disk.put(digest, data)
+    damage(disk, digests[1])
+    log = disk.small.log
+    await disk.small.clean(log.segments[1])
+    assert await disk.find_missing(digests) == [digests[1]]
+    assert [await disk.get(digests[0]), await disk.get(digests[2])] == [blobs[0], blobs[2]]
+    disk.check()
+
+
 async def test_a_full_disk_is_relieved_by_eviction(disk: DiskBlobStore, clock: Time) -> None:
     """A disk that others have filled: what may go is evicted, and the write succeeds."""
     old = random.Random(1).randbytes(MIB)
     await disk.put(digest_of(old), old)
     await disk.load()
     clock.now += 2 * HOUR
-    real = os.write
+    real = os.writev
 
-    def full(descriptor: int, data: bytes) -> int:
+    def full(descriptor: int, data: list[bytes]) -> int:
         if os.path.exists(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data)
 
     path = f"{disk.folder.root}/sha256/{digest_of(old).hash[:2]}/{digest_of(old).hash}-{MIB}"
     new = random.Random(2).randbytes(2 * MIB)
-    os.write = full  # type: ignore[assignment]
+    os.writev = full  # type: ignore[assignment]
     try:
         await disk.put(digest_of(new), new)
     finally:
-        os.write = real
+        os.writev = real
     assert await disk.get(digest_of(new)) == new
     assert disk.snapshot().evicted_blobs == 1
 
@@ -244,7 +258,7 @@ def test_bounded_memory() -> None:
     table = Table(32)
     for number in range(200_000):
         key = number.to_bytes(3, "big") * 11
-        table.put(key[1:], Entry(1_000_000_000, 2000, 2056, number))
+        table.put(key[1:], Entry(1_000_000_000, 2000, 2056, number, 0))
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert table.count == 200_000
