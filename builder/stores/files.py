@@ -8,6 +8,8 @@ event loop together with the index's change, so the two cannot be seen apart. A 
 read is an open file, which eviction cannot cut off.
 
 Small files are read and written in place: a hop to a thread and back takes 65 us, a 2 KB file 40.
+A large blob is hashed when it is written, and once in a while when it is read (`verified`): bytes
+that are not those of its digest are put aside, and it is missing from then on.
 """
 
 import contextlib
@@ -34,6 +36,7 @@ from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.quarantine import Quarantine
 from builder.stores.scan import Damaged, scan, size_of
 from builder.stores.upload import DiskUpload
+from builder.stores.verified import Verified
 
 PIECE = 256 * 1024  # bytes of one read: what a stream that nobody takes from holds in memory
 SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
@@ -66,6 +69,7 @@ class FileBlobStore:
         self._relieve: Callable[[], Awaitable[bool]] = self._evict_some
         self._lost: set[str] = set()  # keys, until the index is loaded
         self._shards: set[str] = set()  # directories that are there
+        self._verified = Verified()
 
     def close(self) -> None:
         self.folder.close()
@@ -103,12 +107,13 @@ class FileBlobStore:
         try:
             check_range(digest, offset)
             end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
-            whole = offset == 0 and end == digest.size_bytes
-            state = hasher(digest.function, digest.size_bytes) if whole else None
+            file = self._unverified(descriptor, digest, end - offset)
+            state = None if file is None else hasher(digest.function, digest.size_bytes)
             for start in range(offset, end, PIECE):
                 piece = await self._piece(descriptor, min(PIECE, end - start), start, digest, state)
-                if state is not None and start + PIECE >= end:
+                if file is not None and state is not None and start + PIECE >= end:
                     self._verify(digest, digest._replace(hash=state.hexdigest()))
+                    self._verified.add(key_of(digest.function, digest.hash), file)
                 yield piece
         finally:
             if descriptor >= 0:
@@ -279,7 +284,9 @@ class FileBlobStore:
         now = self._now()
         os.utime(temporary, (now, now))
         os.rename(temporary, path)
-        self._index.add(key_of(digest.function, digest.hash), digest.size_bytes, now)
+        key = key_of(digest.function, digest.hash)
+        self._index.add(key, digest.size_bytes, now)
+        self._verified.add(key, os.stat(path))
         self.release(digest.size_bytes)
         return path
 
@@ -303,6 +310,14 @@ class FileBlobStore:
             except FileNotFoundError:
                 self._lose(key_of(digest.function, digest.hash))
         raise absent(digest)
+
+    def _unverified(self, descriptor: int, digest: Digest, size: int) -> os.stat_result | None:
+        """The file, if a read of so many bytes has to be hashed."""
+        if descriptor < 0 or size != digest.size_bytes:
+            return None
+        file = os.fstat(descriptor)
+        known = self._verified.knows(key_of(digest.function, digest.hash), file)
+        return None if known else file
 
     def _restore(self) -> tuple[Restored, Damaged]:
         found, damaged = scan(self.folder.root)
@@ -330,6 +345,7 @@ class FileBlobStore:
 
     def _lose(self, key: str) -> None:
         self._index.lose(key)
+        self._verified.forget(key)
         if not self._loaded:
             self._lost.add(key)
 

@@ -15,7 +15,7 @@ from builder.stores.folder import FULL, Folder
 
 GATHER = 1024 * 1024  # bytes that are worth the trip
 GATHER_PIECES = 4096
-JOINED_ABOVE = 1  # a trip to a thread costs more than copying a megabyte
+JOINED_ABOVE = 8  # pieces: each costs the thread a turn of the interpreter's lock
 
 
 class DiskUpload:
@@ -36,7 +36,7 @@ class DiskUpload:
         self._appear = appear
         self._release = release
         self._relieve = relieve
-        self._unwritten = memoryview(b"")
+        self._unwritten: list[bytes | memoryview] = []
         self._hasher = hasher(digest.function, digest.size_bytes)
         self._gathered: list[bytes | memoryview] = []
         self._gathered_bytes = 0
@@ -87,23 +87,28 @@ class DiskUpload:
         self._gathered_bytes = 0
         if len(pieces) > JOINED_ABOVE:
             pieces = [b"".join(pieces)]
-        for piece in pieces:
-            with self._folder.errors():
-                try:
-                    await trio.to_thread.run_sync(self._take, piece)
-                except OSError as error:
-                    if error.errno not in FULL or not await self._relieve():
-                        raise
-                    await trio.to_thread.run_sync(self._write)
+        with self._folder.errors():
+            try:
+                await trio.to_thread.run_sync(self._take, pieces)
+            except OSError as error:
+                if error.errno not in FULL or not await self._relieve():
+                    raise
+                await trio.to_thread.run_sync(self._write)
 
-    def _take(self, piece: bytes | memoryview) -> None:
-        self._hasher.update(piece)
-        self._unwritten = memoryview(piece)
+    def _take(self, pieces: list[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self._hasher.update(piece)
+        self._unwritten = pieces
         self._write()
 
     def _write(self) -> None:
-        while self._unwritten:
-            self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
+        rest = self._unwritten
+        while rest:
+            done = os.writev(self._descriptor, rest)
+            while rest and done >= len(rest[0]):
+                done -= len(rest.pop(0))
+            if done:
+                rest[0] = memoryview(rest[0])[done:]
 
     async def _finish(self) -> None:
         if self._folder.fsync != "none":

@@ -29,6 +29,7 @@ from builder.wire.frames import (
     END_STREAM,
     FRAME_HEADER,
     GOAWAY,
+    HEADER_OCTETS,
     HEADERS,
     LARGEST_STREAM_ID,
     LARGEST_WINDOW,
@@ -139,37 +140,50 @@ class Connection(Control):
                 self._check_size(word >> 8)
                 self._need = stop - at
                 return at
-            if word & 0xFF or flags or not self._bulk(stream_id, data, at + 9, stop):
+            taken = 0 if word & 0xFF or flags else self._bulk(stream_id, data, at + 9, stop)
+            if not taken:
                 self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, at + 9, stop)
-            at = stop
+            at = taken or stop
         self._need = 9
         return at
 
-    def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> bool:
-        """Take a DATA frame from the middle of a large message, if it is one."""
+    def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> int:
+        """Take a DATA frame from the middle of a large message, and those after it that have the
+        same header: clients cut messages into frames of one size. Returns where the next frame
+        begins; 0 if this one is something else."""
         stream = self.streams.get(stream_id)
+        if stream is None:
+            return 0
         size = stop - start
+        room = min(stream.need - stream.received - 1, stream.recv_credit)
+        places = MANY_PIECES - 1 - len(stream.pieces)
         if (
-            stream is None
-            or stream.need - stream.received <= size
-            or stream.recv_credit < size
+            room < size
             or not TINY_OCTETS <= size <= self.limits.max_frame
-            or len(stream.pieces) >= MANY_PIECES - 1
+            or places <= 0
             or stream.ignored
             or stream.half_closed
             or self._block is not None
         ):
-            return False
-        stream.pieces.append(memoryview(data)[start:stop])
-        stream.received += size
-        stream.body_octets += size
-        stream.recv_credit -= size
-        stream.recv_due += size
-        self._recv_credit -= size
-        self._recv_due += size
+            return 0
+        step = size + HEADER_OCTETS
+        last = start + step * min(room // size, places, (len(data) - start + 9) // step)
+        header = data[start - HEADER_OCTETS : start]
+        after = start + step
+        while after < last and data[after - HEADER_OCTETS : after] == header:
+            after += step
+        view = memoryview(data)
+        stream.pieces += [view[at : at + size] for at in range(start, after, step)]
+        total = (after - start) // step * size
+        stream.received += total
+        stream.body_octets += total
+        stream.recv_credit -= total
+        stream.recv_due += total
+        self._recv_credit -= total
+        self._recv_due += total
         if stream.recv_due * 2 >= self.limits.stream_window:
             self._give_back_stream(stream)
-        return True
+        return after - HEADER_OCTETS
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.max_frame:

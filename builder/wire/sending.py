@@ -15,6 +15,7 @@ from builder.wire.frames import DATA, pack_header
 from builder.wire.stream import PREFIX_OCTETS, Buffer, Stream
 
 QUANTUM = 64 * 1024
+SMALL_PIECE = 64  # octets that are joined to the prefix of their message
 
 
 class Sender:
@@ -48,8 +49,12 @@ class Sender:
     def enqueue(self, stream: Stream, message: Buffer | Sequence[Buffer]) -> None:
         """Queue one gRPC message, given whole or in pieces."""
         pieces = (message,) if isinstance(message, bytes | bytearray | memoryview) else message
-        size = sum(len(piece) for piece in pieces)
-        stream.queue.append(b"\0" + size.to_bytes(4, "big"))
+        size = sum(map(len, pieces))
+        prefix = b"\0" + size.to_bytes(4, "big")
+        if pieces and len(pieces[0]) <= SMALL_PIECE:
+            prefix += pieces[0]
+            pieces = pieces[1:]
+        stream.queue.append(prefix)
         for piece in pieces:
             if len(piece):
                 stream.queue.append(piece)
@@ -86,7 +91,7 @@ class Sender:
             while self.ready and budget > 0:
                 stream = next(iter(self.ready))
                 del self.ready[stream]
-                sent = self._frame(stream, out, min(QUANTUM, budget))
+                sent = self._frame(stream, out, min(QUANTUM, budget) if self.ready else budget)
                 budget -= sent
                 if stream.queued <= self.queue_limit:
                     self._wake(stream)
@@ -112,14 +117,19 @@ class Sender:
         """
         total = 0
         while stream.queued:
-            size = min(stream.queued, self.window, stream.send_window, self.max_frame)
-            if size <= 0 or total >= budget:
+            if total >= budget:
                 return total
-            stream.queued -= size
-            stream.send_window -= size
-            self.window -= size
-            self.backlog -= size
-            self.moved += size
+            most = min(self.window, stream.send_window, budget - total, stream.queued - 1)
+            if most >= 2 * self.max_frame and (
+                size := _full_frames(stream, out, most, self.max_frame)
+            ):
+                self._count(stream, size)
+                total += size
+                continue
+            size = min(stream.queued, self.window, stream.send_window, self.max_frame)
+            if size <= 0:
+                return total
+            self._count(stream, size)
             total += size
             last = stream.ending and not stream.queued and not stream.final_block
             out.append(pack_header(size << 8 | DATA, 1 if last else 0, stream.id))
@@ -136,9 +146,33 @@ class Sender:
             total += 1
         return total
 
+    def _count(self, stream: Stream, size: int) -> None:
+        stream.queued -= size
+        stream.send_window -= size
+        self.window -= size
+        self.backlog -= size
+        self.moved += size
+
     def _end(self, stream: Stream) -> None:
         stream.ended = True
         self.finished.append(stream)
+
+
+def _full_frames(stream: Stream, out: list[Buffer], most: int, max_frame: int) -> int:
+    """Frame up to `most` octets of the first buffer, as far as they fill whole frames; these
+    share one header. Returns how many octets that were."""
+    piece = stream.queue[0]
+    size = min(most, len(piece)) // max_frame * max_frame
+    if size:
+        view = memoryview(piece)
+        header = pack_header(max_frame << 8 | DATA, 0, stream.id)
+        for at in range(0, size, max_frame):
+            out += (header, view[at : at + max_frame])
+        if size == len(piece):
+            stream.queue.popleft()
+        else:
+            stream.queue[0] = view[size:]
+    return size
 
 
 def _move(stream: Stream, out: list[Buffer], size: int) -> None:

@@ -137,11 +137,12 @@ class ServerConnection(Connection):
                 last_id = self.last_peer_id
                 at = stop
                 continue
-            if word & 0xFF or flags or not self._bulk(stream_id, data, start, stop):
+            bulk = 0 if word & 0xFF or flags else self._bulk(stream_id, data, start, stop)
+            if not bulk:
                 self._calls = calls
                 self.frame(word, flags, stream_id & LARGEST_STREAM_ID, data, start, stop)
                 last_id = self.last_peer_id
-            at = stop
+            at = bulk or stop
         else:
             self._need = 9
         self._calls = calls
