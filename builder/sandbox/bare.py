@@ -9,7 +9,7 @@ filter and rlimits still hold, and as root it becomes another user first.
 import _socket
 import os
 
-from builder.sandbox import inside, link
+from builder.sandbox import inside, link, running
 from builder.sandbox.kernel import identity
 from builder.sandbox.kernel.seccomp import Filter
 
@@ -42,7 +42,7 @@ def descendants(of: int) -> list[int]:
     return found
 
 
-class Descendants(inside.Namespace):
+class Descendants(running.Namespace):
     """Reaches what descends from this process, which adopts its orphans."""
 
     def signal(self, number: int) -> bool:
@@ -74,7 +74,8 @@ def main() -> int:
         identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
         identity.set_name("bldr-bare")
         Filter().install()
-        inside.Action(sock, job, fds, Descendants(), job["place"]).run()
+        action = running.Action(sock, Descendants(), job["place"], [])
+        action.run(job, [*fds, os.dup(sock.fileno())], (0, 0))
     except (OSError, KeyError) as error:
-        inside.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
+        running.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0

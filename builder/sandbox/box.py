@@ -1,25 +1,24 @@
 """One sandbox as the broker sees it.
 
-    MAKING --ready--> READY --begin--> RUNNING --report--> ENDING --gone--> GONE
+    MAKING --ready--> READY --begin--> RUNNING --gone--> GONE
 
 From every state the death of its init leads to GONE: the kernel ends every process of a PID
-namespace with its init, and `pidfd` becomes readable only when the last one has left.
+namespace with its init, and `pidfd` becomes readable only when the last one has left. A running
+action reports to the service itself; what the broker knows besides is in `facts`.
 """
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
 import os
-import struct
 import time
 
-from builder.sandbox import link, report
+from builder.sandbox import link
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.quota import Quota
 from builder.sandbox.kernel.worktree import LAYER, OVERLAY, WorkTrees
-from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.plan import TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
@@ -27,7 +26,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Mapping
     from typing import Any
 
-MAKING, READY, RUNNING, ENDING, GONE = "making", "ready", "running", "ending", "gone"
+MAKING, READY, RUNNING, GONE = "making", "ready", "running", "gone"
 END = b"K"
 AUDIT, CHEAP, FULL = "audit", "cheap", "full"
 LOOK_S = 2.0
@@ -45,12 +44,11 @@ class Host:
         self.trees = trees
         self.janitor = janitor
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self.cpus = Cpus(sorted(os.sched_getaffinity(0)))
 
 
 def new_file(directory: str, name: str, flags: int = 0) -> int:
     flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    return os.open(os.path.join(directory, name), flags, 0o600)
+    return os.open(directory + "/" + name, flags, 0o600)
 
 
 class Box:
@@ -65,20 +63,19 @@ class Box:
         self.pidfd = self._view = self.oom_event = -1
         self._group = Group(host.groups, number)
         self.run_id = -1
-        self.enforced: dict[str, str] = {}
-        self.tree_kind = ""
-        self.root = -1
+        self._is_overlay = False
+        self.tree = -1  # its work tree, as long as it lives
+        self._held: list[int] = []
         self.deadline: float | None = None
         self.looking_until: float | None = None
-        self.overdue = False
-        self.setup_us = 0
-        self.outcome: report.Report | None = None
+        self.overdue = self._asked = False
         self.watch: Watch | None = None
         self.quota: Quota | None = None
 
     def order(self) -> "tuple[int, ...]":
-        """The descriptors that its init is born with: its link, and the entrances to its groups."""
-        return (self.far_end.fileno(), *self._group.entrances)
+        """The descriptors that its init is born with: its link, the entrances to its groups, and
+        the counters of those."""
+        return (self.far_end.fileno(), *self._group.entrances, *self._group.counters)
 
     def made(self, fds: list[int]) -> None:
         """The init has prepared itself, and entered its control groups."""
@@ -86,39 +83,38 @@ class Box:
         self._group.entered(self.pidfd)
         self.state = READY
 
-    def begin(self, run_id: int, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
-        """Give it its action. Raises OSError; the box must then be destroyed."""
-        started = time.monotonic()
+    def begin(
+        self, run_id: int, wish: "Mapping[str, Any]", job: bytes, answer: int, started: float
+    ) -> None:
+        """Give it its action; `answer` is where the report goes. Raises OSError; the box must
+        then be destroyed."""
         self.run_id = run_id
-        self._limit(wish, job)
-        tree, self.tree_kind = self._host.trees.make(wish["inputs"], wish["scratch"])
+        self._group.limit(wish["memory"], wish["processes"], wish["cores"])
+        if wish["memory"] is not None and self._host.groups.has("memory"):
+            self.oom_event = self._group.watch_oom()
+        self.tree, kind = self._host.trees.make(wish["inputs"], wish["scratch"])
+        self._held = [self.tree, *self._host.trees.released()]
+        self._is_overlay = kind == OVERLAY
+        self._attach(self.tree, wish)
+        outputs = [new_file(wish["scratch"], "stdout")]
         try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            self.root = os.open(".", flags, dir_fd=tree)
-            self._attach(tree, wish)
-        finally:
-            os.close(tree)
-        outputs: list[int] = []
-        try:
-            outputs.append(new_file(wish["scratch"], "stdout"))
             outputs.append(new_file(wish["scratch"], "stderr"))
+            given = [*outputs, answer]
             if wish["audit"] == FULL:
                 outputs.append(new_file(wish["scratch"], AUDIT, os.O_APPEND))
-            link.send(self.sock, job, tuple(outputs))
+                given.append(outputs[-1])
+            setup_us = int((time.monotonic() - started) * 1e6)
+            link.send(self.sock, (job, setup_us, int(self._is_overlay)), tuple(given))
         finally:
             for fd in outputs:
                 os.close(fd)
         self.state = RUNNING
         asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
-        if asked and self.tree_kind == OVERLAY:  # a copy holds the inputs too
-            self.enforced["disk"] = "watched"
+        if asked and self._is_overlay:  # a copy holds the inputs too
             layer = os.path.join(wish["scratch"], LAYER)
             self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"])
-        now = time.monotonic()
-        self.setup_us = int((now - started) * 1e6)
-        self._let_go()
-        if job["wall_s"] is not None:
-            self.deadline = now + job["wall_s"] + job["grace_s"] + BACKSTOP_S
+        if wish["backstop_s"] is not None:
+            self.deadline = time.monotonic() + wish["backstop_s"] + BACKSTOP_S
 
     def _attach(self, tree: int, wish: "Mapping[str, Any]") -> None:
         if wish["audit"] == CHEAP:
@@ -135,24 +131,31 @@ class Box:
         finally:
             identity.set_namespace(self._host.own_view, identity.CLONE_NEWNS)
 
-    def _limit(self, wish: "Mapping[str, Any]", job: "dict[str, Any]") -> None:
-        """By control group where there is one, else by what the process itself can bear."""
-        has = self._host.groups.has
-        self._group.limit(wish["memory"], wish["processes"], wish["cores"])
-        if wish["memory"] is not None and has("memory"):
-            self.oom_event = self._group.watch_oom()
-        self.enforced, job["rlimits"], job["cpus"] = borne(wish, has, self._host.cpus)
-
-    def reported(self, packet: bytes) -> None:
-        """The init's last word; it is then made to go."""
+    def last_word(self) -> bytes:
+        """What its init has said before it ended; nothing when it was killed."""
+        self.sock.setblocking(False)
         try:
-            self.outcome = report.unpack(packet)
-        except struct.error:
-            self.outcome = None
-        self.state = ENDING
-        if self.watch is not None:
-            self.watch.finish()
-        self.kill()
+            packet, fds = link.receive_packet(self.sock)
+        except BlockingIOError:
+            return b""
+        for fd in fds:
+            os.close(fd)
+        return packet
+
+    def facts(self) -> "dict[str, Any]":
+        """Of an action that did not end by itself."""
+        return {
+            "oom_kills": self._group.oom_kills(),
+            "overdue": self.overdue,
+            "disk_full": self.quota is not None and self.quota.over,
+            "usage": dict(self._group.usage()),
+            "overlay": int(self._is_overlay),
+        }
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether the broker has had a hand in it."""
+        return self.overdue or self._asked
 
     def memory_event(self) -> None:
         """Its memory group has run full. The kernel tells before it kills, and kills nobody when
@@ -164,7 +167,7 @@ class Box:
         """When a process was killed for memory, the whole action ends."""
         if self.looking_until is None or self.state != RUNNING:
             self.looking_until = None
-        elif self.oom_kills():
+        elif self._group.oom_kills():
             self.looking_until = None
             self._end()
         elif now >= self.looking_until:
@@ -183,6 +186,7 @@ class Box:
 
     def _end(self) -> None:
         """Ask the init to end the action and report."""
+        self._asked = True
         try:
             link.send_packet(self.sock, END)
         except OSError:
@@ -195,36 +199,23 @@ class Box:
         except ProcessLookupError:
             pass
 
-    def oom_kills(self) -> int:
-        return self._group.oom_kills()
-
-    def usage(self) -> "Mapping[str, int]":
-        return self._group.usage()
-
     @property
     def audit_event(self) -> int:
         return -1 if self.watch is None else self.watch.fd
 
     def descriptors(self) -> list[int]:
-        """What the loop watches."""
-        fds = (self.sock.fileno(), self.pidfd, self.oom_event, self.audit_event)
-        return [fd for fd in fds if fd >= 0]
+        """What the loop watches: its link until it is ready, then its end and what befalls it."""
+        if self.pidfd < 0:
+            return [self.sock.fileno()]
+        return [fd for fd in (self.pidfd, self.oom_event, self.audit_event) if fd >= 0]
 
     def destroy(self) -> None:
         """Let go of everything; its processes must have gone. The groups go last."""
         self.state = GONE
-        self._let_go()
         self.sock.close()
         self.far_end.close()
         if self.watch is not None:
             self.watch.close()
             self.watch = None
-        for name in ("pidfd", "_view", "oom_event", "root"):
-            if getattr(self, name) >= 0:
-                self._host.janitor.close(getattr(self, name))
-                setattr(self, name, -1)
-        self._host.janitor.do(self._group.remove)
-
-    def _let_go(self) -> None:
-        for fd in self._host.trees.released():
-            self._host.janitor.close(fd)
+        fds = [*self._held, self.pidfd, self._view, self.oom_event]
+        self._host.janitor.let_go([fd for fd in fds if fd >= 0], self._group.remove)

@@ -1,7 +1,8 @@
 """The broker: holds the privileges, keeps sandboxes ready, gives each action its own.
 
     service --run, kill--> broker --make--> zygote --fork--> init (ready) --action--> init
-            <-finished, gone-     <--ready, report--
+            <----gone-----        <-------------ready--------------------
+            <----------------------------report----------------------------------
 
 Started as a file by a bare interpreter (see `start.py`), its link as stdin. It never forks after
 its start and imports only the core, so neither its own memory nor the service's is ever copied.
@@ -33,6 +34,7 @@ FIRST_OWN_FD = 3
 ROOT = 0
 FULL, NONE = "full", "none"
 LOOK_EVERY_S = 0.01
+REFILL_AFTER_S = 0.003
 NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
 
 
@@ -79,7 +81,10 @@ def owner_map(uid: int) -> int:
 
 
 def start_zygote(
-    service: "_socket.socket", config: "dict[str, Any]", root: "list[Operation]"
+    service: "_socket.socket",
+    config: "dict[str, Any]",
+    root: "list[Operation]",
+    counted: "list[str]",
 ) -> "_socket.socket":
     """The link to a zygote that is up. Raises StartError."""
     ours, theirs = link.pair()
@@ -88,7 +93,7 @@ def start_zygote(
     if child == 0:
         service.close()
         ours.close()
-        zygote.start(theirs, root, uid)
+        zygote.start(theirs, root, uid, counted)
     theirs.close()
     answer, _ = link.receive_packet(ours)
     if answer != zygote.UP:
@@ -97,8 +102,30 @@ def start_zygote(
     return ours
 
 
+class Wanted:
+    """An action that waits for a sandbox. `answer` is the link for its report."""
+
+    def __init__(self, run_id: int, wish: "dict[str, Any]", job: bytes, answer: int) -> None:
+        self.run_id, self.wish, self.job, self.answer = run_id, wish, job, answer
+        self.network = wish["network"]
+        self.since = time.monotonic()
+
+    def drop(self) -> None:
+        """Close our copy of the link, whose end the service then sees."""
+        os.close(self.answer)
+
+
+def reason_in(packet: bytes) -> str:
+    """What an init or the zygote said instead of being ready, or instead of a report."""
+    return packet[1:].decode(errors="replace") or "the sandbox's init died"
+
+
 class Broker:
-    """The loop. `ready` sandboxes are kept in number; `waiting` runs take the next ones."""
+    """The loop. `ready` sandboxes are kept in number; `waiting` runs take the next ones.
+
+    A sandbox that has been taken is replaced when an action ends, or a moment after one has
+    begun: not while the program is being started, which both processors are needed for.
+    """
 
     def __init__(
         self, service: "_socket.socket", forks: "_socket.socket", host: Host, keep: int
@@ -108,8 +135,9 @@ class Broker:
         self._boxes: dict[int, Box] = {}
         self._by_fd: dict[int, Box] = {}
         self._by_run: dict[int, Box] = {}
-        self._waiting: list[tuple[int, dict[str, Any], dict[str, Any]]] = []
+        self._waiting: list[Wanted] = []
         self._number = 0
+        self._refill_at: float | None = None
 
     def run(self) -> None:
         """Until the service has gone."""
@@ -119,10 +147,10 @@ class Broker:
         while True:
             for fd, _ in self._poll.poll(self._patience()):
                 if fd == self._service.fileno():
-                    request, _ = link.receive(self._service)
+                    request, fds = link.receive(self._service)
                     if request is None:
                         return
-                    self._requested(request)
+                    self._requested(request, fds)
                 elif fd == self._forks.fileno():
                     raise StartError("the zygote has died")
                 elif fd in self._by_fd:
@@ -135,18 +163,22 @@ class Broker:
         """Seconds until something has to be looked at; -1 is never."""
         if any(box.looking_until is not None for box in self._boxes.values()):
             return LOOK_EVERY_S
-        deadlines = [box.deadline for box in self._boxes.values() if box.deadline is not None]
+        deadlines = [box.deadline for box in self._by_run.values() if box.deadline is not None]
         deadlines += [box.quota.next for box in self._by_run.values() if box.quota is not None]
+        if self._refill_at is not None:
+            deadlines.append(self._refill_at)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else -1
 
     def _time_passed(self) -> None:
         now = time.monotonic()
-        for box in self._boxes.values():
+        for box in self._by_run.values():
             box.look_again(now)
             box.look_at_disk(now)
             if box.deadline is not None and now >= box.deadline:
                 box.deadline, box.overdue = None, True
                 box.kill()
+        if self._refill_at is not None and now >= self._refill_at:
+            self._refill()
 
     def _tell(self, value: object, fds: "tuple[int, ...]" = ()) -> None:
         try:
@@ -154,34 +186,39 @@ class Broker:
         except OSError:
             pass  # it has gone: the loop will read the end of its link next
 
-    def _requested(self, request: "tuple[Any, ...]") -> None:
+    def _requested(self, request: "tuple[Any, ...]", fds: list[int]) -> None:
         kind, run_id, *rest = request
         if kind == "kill":
             if run_id in self._by_run:
                 self._by_run[run_id].kill()
             else:
-                self._waiting = [wanted for wanted in self._waiting if wanted[0] != run_id]
-                self._tell(("gone", run_id))
+                for wanted in self._waiting:
+                    if wanted.run_id == run_id:
+                        wanted.drop()
+                self._waiting = [wanted for wanted in self._waiting if wanted.run_id != run_id]
+                self._tell(("gone", run_id, None))
             return
-        self._waiting.append((run_id, rest[0], rest[1]))
+        self._waiting.append(Wanted(run_id, rest[0], rest[1], fds[0]))
         self._match()
 
     def _match(self) -> None:
         """Give ready sandboxes to waiting runs, oldest first, and have the missing ones made."""
         for wanted in list(self._waiting):
-            box = self._ready(wanted[1]["network"])
+            box = self._ready(wanted.network)
             if box is not None:
                 self._waiting.remove(wanted)
-                self._begin(box, *wanted)
-        self._refill()
+                self._begin(box, wanted)
+        if self._waiting:
+            self._refill()
 
     def _ready(self, network: str) -> Box | None:
         boxes = self._boxes.values()
         return next((b for b in boxes if b.state == "ready" and b.network == network), None)
 
     def _refill(self) -> None:
+        self._refill_at = None
         for network, keep in ((NONE, self._keep), (FULL, 0)):
-            wanted = sum(w[1]["network"] == network for w in self._waiting) + keep
+            wanted = sum(w.network == network for w in self._waiting) + keep
             coming = sum(
                 b.state in ("making", "ready") and b.network == network
                 for b in self._boxes.values()
@@ -208,15 +245,19 @@ class Broker:
         if self._by_fd.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
-    def _begin(self, box: Box, run_id: int, wish: "dict[str, Any]", job: "dict[str, Any]") -> None:
-        self._by_run[run_id] = box
+    def _begin(self, box: Box, wanted: Wanted) -> None:
+        self._by_run[wanted.run_id] = box
         try:
-            box.begin(run_id, wish, job)
+            box.begin(wanted.run_id, wanted.wish, wanted.job, wanted.answer, wanted.since)
         except OSError as error:
-            self._tell(("error", run_id, f"setting up the sandbox: {error}"))
+            self._tell(("error", box.run_id, f"setting up the sandbox: {error}"))
             box.state = "ending"
             box.kill()
+        finally:
+            wanted.drop()
         self._watch(box)
+        if self._refill_at is None:
+            self._refill_at = time.monotonic() + REFILL_AFTER_S
 
     def _happened(self, box: Box, fd: int) -> None:
         if fd == box.pidfd:
@@ -227,75 +268,44 @@ class Broker:
             box.watch.drain()
         else:
             packet, fds = link.receive_packet(box.sock)
-            self._heard(box, packet, fds)
+            self._unwatch(box.sock.fileno())
+            if packet[:1] == inside.READY and len(fds) == 2:
+                box.made(fds)
+                self._watch(box)
+                self._match()
+            else:
+                self._unmade(box, reason_in(packet))
 
-    def _heard(self, box: Box, packet: bytes, fds: list[int]) -> None:
-        kind = packet[:1]
-        if kind == inside.READY and box.state == "making" and len(fds) == 2:
-            box.made(fds)
-            self._watch(box)
-            self._match()
-            return
-        for fd in fds:
-            os.close(fd)
-        self._unwatch(box.sock.fileno())
-        if kind == inside.REPORT and box.state == "running":
-            box.reported(packet[1:])
-            self._finish(box)
-        elif box.state in ("making", "running"):
-            self._failed(box, packet[1:].decode(errors="replace") or "the sandbox's init died")
-
-    def _failed(self, box: Box, message: str) -> None:
-        """It could not be made, or broke down: whoever waits for it gets the error."""
-        if box.state == "making":
-            if self._waiting:
-                run_id = self._waiting.pop(0)[0]
-                self._tell(("error", run_id, message))
-                self._tell(("gone", run_id))
-        elif box.overdue or box.oom_kills():
-            self._finish(box)  # ended by the kernel, or by us: that is an answer
-        else:
-            self._tell(("error", box.run_id, message))
-        if box.pidfd >= 0:
-            box.state = "ending"
-            box.kill()
-        else:
-            self._gone(box)
-
-    def _finish(self, box: Box) -> None:
-        told = box.outcome
-        facts = {
-            "report": None if told is None else told.pack(),
-            "oom_kills": box.oom_kills(),
-            "overdue": box.overdue,
-            "disk_full": box.quota is not None and box.quota.over,
-            "usage": dict(box.usage()),
-            "enforced": box.enforced,
-            "tree": box.tree_kind,
-            "setup_us": box.setup_us,
-        }
-        self._tell(("finished", box.run_id, facts), (box.root,))
+    def _unmade(self, box: Box, message: str) -> None:
+        """It could not be made: whoever waits for it gets the error."""
+        if self._waiting:
+            wanted = self._waiting.pop(0)
+            wanted.drop()
+            self._tell(("error", wanted.run_id, message))
+            self._tell(("gone", wanted.run_id, None))
+        del self._boxes[box.number]
+        box.destroy()
 
     def _gone(self, box: Box) -> None:
         """Every process of it has ended."""
-        if box.state == "running":  # its last words may be waiting behind the news of its death
-            box.sock.setblocking(False)
-            try:
-                packet, fds = link.receive_packet(box.sock)
-            except BlockingIOError:
-                packet, fds = b"", []
-            self._heard(box, packet, fds)
-            if box.state == "gone":
-                return
+        facts: dict[str, Any] | None = None
+        if box.watch is not None:
+            box.watch.finish()
+        if box.state == "running":
+            word = box.last_word()
+            if word[:1] == inside.FAILED and not box.was_ended:
+                self._tell(("error", box.run_id, reason_in(word)))
+            elif word != inside.DONE or box.was_ended:
+                facts = box.facts()
         for fd in box.descriptors():
             self._unwatch(fd)
-        run_id = box.run_id
         del self._boxes[box.number]
-        self._by_run.pop(run_id, None)
+        self._by_run.pop(box.run_id, None)
+        if box.run_id >= 0:
+            self._tell(("gone", box.run_id, facts), () if facts is None else (box.tree,))
         box.destroy()
-        if run_id >= 0:
-            self._tell(("gone", run_id))
         self._match()
+        self._refill()
 
 
 def link_to_service() -> "_socket.socket":
@@ -323,7 +333,7 @@ def main() -> int:
         owner = config["uid"] if os.getuid() == ROOT else None
         trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
         root = template(config["read_only"], config["root"])
-        forks = start_zygote(service, config, root)
+        forks = start_zygote(service, config, root, [name for name, _, _ in groups.counted])
         host = Host(groups, trees, Janitor(), own_places(root))
         broker = Broker(service, forks, host, config["ready"])
         link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))

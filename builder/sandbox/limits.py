@@ -1,14 +1,8 @@
-"""Which limits a process must bear itself, because no control group bears them for it.
-
-Core imports only: the broker uses it.
-"""
+"""Which limits a process must bear itself, because no control group bears them for it."""
 
 import resource
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Callable, Mapping
-    from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
 DEFAULT_OPEN_FILES = 16384
@@ -28,8 +22,8 @@ class Cpus:
 
 
 def borne(
-    wish: "Mapping[str, Any]", has: "Callable[[str], bool]", cpus: Cpus
-) -> "tuple[dict[str, str], list[tuple[int, int]], list[int]]":
+    wish: Mapping[str, Any], has: Callable[[str], bool], cpus: Cpus
+) -> tuple[dict[str, str], list[tuple[int, int]], list[int]]:
     """(what enforces each limit, rlimits to set, processors to stay on).
 
     RLIMIT_DATA and not RLIMIT_AS for memory: reserving address space costs nothing, and many
@@ -57,8 +51,8 @@ def borne(
 
 
 def without_groups(
-    wish: "Mapping[str, Any]", cpus: list[int], user_has: int
-) -> "tuple[dict[str, str], list[tuple[int, int]], list[int]]":
+    wish: Mapping[str, Any], cpus: list[int], user_has: int
+) -> tuple[dict[str, str], list[tuple[int, int]], list[int]]:
     """`borne` where there are neither groups nor namespaces: RLIMIT_NPROC then counts all that
     the user has on the host, so what it has already (`user_has`) is added."""
     counted = dict(wish)

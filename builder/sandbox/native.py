@@ -17,7 +17,7 @@ import trio
 
 from builder.base.errors import UsageError
 from builder.host.obstacles import obstacles
-from builder.sandbox import audit, link, outcome
+from builder.sandbox import audit, link, outcome, report
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
@@ -31,7 +31,9 @@ from builder.sandbox.interface import (
 from builder.sandbox.kernel.groups import sweep_dead_groups
 from builder.sandbox.kernel.quota import exceeds
 from builder.sandbox.kernel.worktree import LAYER
+from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
+from builder.sandbox.running import DIRECTORY, REPORT
 from builder.sandbox.weak import WeakSandbox
 
 PATIENCE_S = 30.0
@@ -40,20 +42,54 @@ BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
 
 
 class Run:
-    """One action on its way."""
+    """One action on its way. Its report comes on `sock`; `facts` are what the broker tells of one
+    that did not end by itself."""
 
     def __init__(self) -> None:
-        self.answered = trio.Event()
+        self.sock, self.far_end = link.pair()
+        self.sock.setblocking(False)
         self.gone = trio.Event()
         self.facts: dict[str, Any] | None = None
         self.root_fd = -1
         self.error: str | None = None
 
     def fail(self, message: str) -> None:
-        if self.facts is None and self.error is None:
+        if self.error is None:
             self.error = message
-        self.answered.set()
         self.gone.set()
+
+    def end(self, facts: dict[str, Any] | None, trees: list[int]) -> None:
+        """All is over; with facts comes the work tree."""
+        self.facts = facts
+        for tree in trees:
+            self._keep(os.open(".", DIRECTORY, dir_fd=tree))
+            os.close(tree)
+        self.gone.set()
+
+    def _keep(self, root_fd: int) -> None:
+        """It may come with the report and from the broker."""
+        if self.root_fd >= 0:
+            os.close(root_fd)
+        else:
+            self.root_fd = root_fd
+
+    async def report(self) -> bytes | None:
+        """The init's last word; None when it did not come to that, and all is over. Its `ended`
+        field tells whether the broker has more to say, which is then there."""
+        await trio.lowlevel.wait_readable(self.sock)
+        packet, fds = link.receive_packet(self.sock)
+        if packet[:1] != REPORT or len(fds) != 1 or not report.fits(packet[1:]):
+            for fd in fds:
+                os.close(fd)
+            await self.gone.wait()
+            return None
+        self._keep(fds[0])
+        return packet[1:]
+
+    def close(self) -> None:
+        for sock in (self.sock, self.far_end):
+            if sock.fileno() >= 0:
+                sock.close()
 
 
 class Broker:
@@ -90,10 +126,10 @@ class Broker:
         link.send(ours, config, (held,))
         os.close(held)
 
-    async def send(self, value: object) -> None:
+    async def send(self, value: object, fds: tuple[int, ...] = ()) -> None:
         while True:
             try:
-                return link.send(self._sock, value)
+                return link.send(self._sock, value, fds)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._sock)
             except OSError as error:
@@ -147,19 +183,12 @@ class Broker:
         if value[0] == "down":
             self.reason = f"the sandbox's broker ended: {value[1]}"
             return
-        kind, run_id, *rest = value
-        run = self.runs.get(run_id)
-        if run is None:
-            for fd in fds:
-                os.close(fd)
-        elif kind == "finished":
-            run.facts, run.root_fd = rest[0], fds[0]
-            run.answered.set()
-        elif kind == "error":
-            run.error = rest[0]
-            run.answered.set()
+        kind, run_id, said = value
+        run = self.runs[run_id]
+        if kind == "error":
+            run.error = said
         else:
-            run.fail("the action was ended before it began")
+            run.end(said, fds)
             del self.runs[run_id]
 
     async def end(self) -> None:
@@ -229,7 +258,8 @@ class FinishedAction:
             self._root_fd = -1
         with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
             await self._gone.wait()
-        unlock_layer(self._scratch)
+        if os.getuid() != 0:
+            unlock_layer(self._scratch)
 
 
 def unlock_layer(scratch: str) -> None:
@@ -249,6 +279,7 @@ class NativeSandbox:
         self._broker: Broker | None = None
         self._starting = trio.Lock()
         self._number = 0
+        self._cpus = Cpus(sorted(os.sched_getaffinity(0)))
         self.controllers: tuple[str, ...] = ()
         self.problems: tuple[str, ...] = ()
 
@@ -292,21 +323,32 @@ class NativeSandbox:
                 "the cheap audit needs root (fanotify on mounts); ask for audit=full, "
                 "which every user has"
             )
+        enforced, job["rlimits"], job["cpus"] = borne(
+            wish, broker.controllers.__contains__, self._cpus
+        )
         self._number += 1
         run_id, run = self._number, Run()
         broker.runs[run_id] = run
         try:
-            await broker.send(("run", run_id, wish, job))
-            await run.answered.wait()
+            request = ("run", run_id, wish, link.packed(job))
+            await broker.send(request, (run.far_end.fileno(),))
+            run.far_end.close()
+            told = await run.report()
+            if told is None or report.unpack(told).ended_early or spec.audit is AuditLevel.CHEAP:
+                await run.gone.wait()
         except BaseException:
             await abandon(broker, run_id, run)
             raise
-        if run.facts is None:
+        finally:
+            run.close()
+        if told is None and run.facts is None:
             raise SandboxError(run.error or "the sandbox gave no answer")
-        if "disk" in run.facts["enforced"]:
-            run.facts["disk_full"] |= await self._is_over(spec)
+        facts = outcome.facts(told, run.facts) | {"enforced": enforced}
+        if facts["overlay"] and (spec.limits.disk_bytes or spec.limits.disk_files) is not None:
+            enforced["disk"] = "watched"
+            facts["disk_full"] |= await self._is_over(spec)
         return FinishedAction(
-            outcome.conclude(spec, run.facts, self.backend, held, await self._audit(spec)),
+            outcome.conclude(spec, facts, self.backend, held, await self._audit(spec)),
             run.root_fd,
             run.gone,
         )

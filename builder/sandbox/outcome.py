@@ -84,6 +84,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "disk_bytes": limits.disk_bytes,
         "disk_files": limits.disk_files,
         "audit": spec.audit.value if spec.audit is not None else "",
+        "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
 
 
@@ -108,6 +109,29 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "output_bytes": spec.limits.output_bytes,
         "audit": spec.audit is AuditLevel.FULL,
     }
+
+
+def facts(told: bytes | None, more: dict[str, Any] | None) -> dict[str, Any]:
+    """What is known of an action: from its init's report, and from the broker where that had a
+    hand in its end."""
+    found: dict[str, Any] = {
+        "report": told,
+        "oom_kills": 0,
+        "overdue": False,
+        "disk_full": False,
+        "usage": {},
+        "overlay": 0,
+        "setup_us": 0,
+    }
+    if told is not None:
+        said = report.unpack(told)
+        found |= {
+            "oom_kills": said.oom_kills,
+            "usage": {"peak_memory_bytes": said.peak_memory_bytes, "processes": said.processes},
+            "overlay": said.overlay,
+            "setup_us": said.setup_us,
+        }
+    return found | (more or {})
 
 
 def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]:

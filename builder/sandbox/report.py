@@ -11,6 +11,7 @@ ENOENT, ENOTDIR = 2, 20
 FIELDS = (
     "status", "code", "timed_out", "ended_early", "wall_us", "user_us", "system_us",
     "max_rss_kib", "sweep_us", "stdout_bytes", "stderr_bytes", "output_errno",
+    "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
 MESSAGE_BYTES = 4096
@@ -32,6 +33,11 @@ class Report:
         self.stdout_bytes = 0
         self.stderr_bytes = 0
         self.output_errno = 0
+        self.setup_us = 0  # this and the next are what the broker has told
+        self.overlay = 0
+        self.oom_kills = 0  # this and the next two are what the control groups have counted
+        self.peak_memory_bytes = 0
+        self.processes = 0
         self.message = ""
 
     def not_started(self, error: OSError) -> None:
@@ -45,6 +51,11 @@ class Report:
     def pack(self) -> bytes:
         numbers = [getattr(self, name) for name in FIELDS]
         return LAYOUT.pack(*numbers) + self.message.encode(errors="replace")[:MESSAGE_BYTES]
+
+
+def fits(packet: bytes) -> bool:
+    """Whether it is long enough to be a report."""
+    return len(packet) >= LAYOUT.size
 
 
 def unpack(packet: bytes) -> Report:

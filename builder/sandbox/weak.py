@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from builder.sandbox import inside, link, outcome
+from builder.sandbox import link, outcome, running
 from builder.sandbox.interface import Exit, SandboxError, SandboxRefusedError, SandboxSpec
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import without_groups
@@ -142,11 +142,13 @@ async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
             ours.setblocking(False)
             with trio.move_on_after(patience(spec)) as scope:
                 await trio.lowlevel.wait_readable(ours)
-            packet = b"" if scope.cancelled_caught else link.receive_packet(ours)[0]
+            packet, fds = (b"", []) if scope.cancelled_caught else link.receive_packet(ours)
+            for fd in fds:  # the work tree, which is at a place of our own
+                os.close(fd)
         finally:
             with trio.CancelScope(shield=True):
                 await end(process, ours)
-    if packet[:1] == inside.REPORT:
+    if packet[:1] == running.REPORT:
         return packet[1:]
     if scope.cancelled_caught:
         return None

@@ -31,11 +31,13 @@ def become_unprivileged(uid: int) -> None:
     identity.map_ids("self", plan.USER_ID, uid, uid)
 
 
-def start(channel: "_socket.socket", root: "list[plan.Operation]", uid: int | None) -> None:
+def start(
+    channel: "_socket.socket", root: "list[plan.Operation]", uid: int | None, counted: "list[str]"
+) -> None:
     """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
 
     `root` is the template's plan; `uid` the kernel's user id for actions when this process is
-    root's, else None.
+    root's, else None; `counted` are the names of what the control groups count.
     """
     code = 1
     try:
@@ -45,7 +47,7 @@ def start(channel: "_socket.socket", root: "list[plan.Operation]", uid: int | No
         else:
             become_unprivileged(uid)
         child = os.fork()
-        code = keep(channel, trees, child) if child else serve(channel, root, trees)
+        code = keep(channel, trees, child) if child else serve(channel, root, trees, counted)
     except (OSError, SetupError) as error:
         link.send_packet(channel, DOWN + str(error).encode())
     finally:
@@ -79,7 +81,12 @@ def enter_template(root: "list[plan.Operation]", trees: "dict[str, int]") -> Non
     mounts.pivot_into(place)
 
 
-def serve(channel: "_socket.socket", root: "list[plan.Operation]", trees: "dict[str, int]") -> int:
+def serve(
+    channel: "_socket.socket",
+    root: "list[plan.Operation]",
+    trees: "dict[str, int]",
+    counted: "list[str]",
+) -> int:
     """As PID 1: fork one sandbox for each request, until the broker goes."""
     enter_template(root, trees)
     identity.die_with_parent()
@@ -87,7 +94,7 @@ def serve(channel: "_socket.socket", root: "list[plan.Operation]", trees: "dict[
     identity.drop_bounding_set()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    kit = inside.Kit(plan.sandbox(), Filter())
+    kit = inside.Kit(plan.sandbox(), Filter(), counted)
     gc.freeze()
     gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)
@@ -103,7 +110,7 @@ def fork_sandbox(
 ) -> None:
     """One sandbox as PID 1 of a namespace of its own.
 
-    `fds` are its link to the broker and the entrances to its control groups.
+    `fds` are its link to the broker, the entrances to its control groups, and their counters.
     """
     try:
         identity.unshare(identity.CLONE_NEWPID)

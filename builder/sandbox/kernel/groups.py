@@ -23,6 +23,11 @@ PERIOD_US = 100_000
 ON_DEMAND = frozenset({"cpu", "cpuacct"})
 PREFIX = "builder-"
 REMOVE_PATIENCE_S = 0.5
+COUNTERS = (  # name, controller, the file in version 1 and 2
+    ("oom_kills", "memory", ("memory.oom_control", "memory.events")),
+    ("peak_memory_bytes", "memory", ("memory.max_usage_in_bytes", "memory.peak")),
+    ("processes", "pids", ("pids.peak", "pids.peak")),
+)
 
 
 def start_time(pid: int) -> str:
@@ -94,6 +99,7 @@ class Groups:
         self.problems: list[str] = []
         self.trees: list[Place] = []
         self.at: dict[str, Place] = {}  # controller -> our group in its tree
+        self.usual: int | None = None  # how many processes the last action was allowed
         sweep_dead_groups()
         for place in own_places():
             try:
@@ -101,6 +107,7 @@ class Groups:
             except OSError as error:
                 names = ",".join(place.controllers) or "version 2"
                 self.problems.append(f"{names}: {error.strerror}: {error.filename or place.path}")
+        self.counted = self._counted()
 
     def _take(self, place: Place) -> None:
         if not place.controllers:
@@ -121,6 +128,16 @@ class Groups:
 
     def has(self, controller: str) -> bool:
         return controller in self.at
+
+    def _counted(self) -> "list[tuple[str, str, str]]":
+        """(name, controller, file) of what groups count here; older kernels lack some."""
+        found = []
+        for name, controller, files in COUNTERS:
+            if controller in self.at:
+                file = files[self.at[controller].version - 1]
+                if os.path.exists(f"{self.at[controller].path}/{file}"):
+                    found.append((name, controller, file))
+        return found
 
     def close(self) -> None:
         """Remove everything; no process may be left in it."""
@@ -200,7 +217,8 @@ class Group:
     `entrances` are descriptors through which a process of any user may enter by writing "0":
     the kernel asks who opened them. Entering waits for all processors, so the sandbox's init
     does it while it prepares itself, and the broker does not wait. Where few need a group it is
-    entered on demand.
+    entered on demand. `counters` are descriptors of what it counts, in the order of
+    `Groups.counted`, for the init to read when its action has ended.
     """
 
     def __init__(self, groups: Groups, number: int) -> None:
@@ -208,7 +226,9 @@ class Group:
         self._at: dict[str, tuple[int, str]] = {}
         self._name, self._pidfd = str(number), -1
         self.entrances: list[int] = []
+        self.counters: list[int] = []
         self._later: list[Place] = []
+        self._groups, self._processes = groups, groups.usual
         try:
             for tree in groups.trees:
                 if ON_DEMAND.issuperset(tree.controllers):
@@ -216,6 +236,11 @@ class Group:
                 else:
                     flags = os.O_WRONLY | os.O_CLOEXEC
                     self.entrances.append(os.open(self._make(tree) + "/cgroup.procs", flags))
+            for _, controller, file in groups.counted:
+                path = f"{self._at[controller][1]}/{file}"
+                self.counters.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            if groups.usual is not None:
+                self._allow(groups.usual)
         except OSError:
             self.remove()
             raise
@@ -226,8 +251,14 @@ class Group:
         self._close()
 
     def _close(self) -> None:
-        while self.entrances:
-            os.close(self.entrances.pop())
+        for opened in (self.entrances, self.counters):
+            while opened:
+                os.close(opened.pop())
+
+    def _allow(self, processes: "int | None") -> None:
+        if "pids" in self._at:  # the sandbox's init is one of them
+            allowed = "max" if processes is None else str(processes + 1)
+            write_file(self._at["pids"][1] + "/pids.max", allowed)
 
     def _make(self, tree: Place) -> str:
         path = os.path.join(tree.path, self._name)
@@ -254,9 +285,9 @@ class Group:
                 write_file(path + "/memory.limit_in_bytes", str(memory))
                 if os.path.exists(path + "/memory.memsw.limit_in_bytes"):
                     write_file(path + "/memory.memsw.limit_in_bytes", str(memory))
-        if processes is not None and "pids" in self._at:
-            # the sandbox's init is one of them
-            write_file(self._at["pids"][1] + "/pids.max", str(processes + 1))
+        if processes != self._processes:
+            self._allow(processes)
+            self._groups.usual = processes  # the next action is likely to ask for the same
         if cores is not None and "cpu" in self._at:
             version, path = self._at["cpu"]
             quota = max(1000, int(cores * PERIOD_US))

@@ -35,8 +35,15 @@ class Janitor:
         self._work.append(work)
         os.write(self._wake, b"x")
 
-    def close(self, fd: int) -> None:
-        self.do(lambda: os.close(fd))
+    def let_go(self, fds: "list[int]", then: "Callable[[], None]") -> None:
+        """Close the descriptors, then do the rest."""
+
+        def work() -> None:
+            for fd in fds:
+                os.close(fd)
+            then()
+
+        self.do(work)
 
     def end(self) -> None:
         """Take no more; what was given is still done."""

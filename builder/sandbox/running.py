@@ -1,0 +1,320 @@
+"""One program of an action: started, watched, ended, reported; by the process that begot it.
+
+It carries the program's output into files up to a bound, reaps every orphan, ends what is left,
+and reports. Whatever it says is packed integers and text: it runs beside the action, so nobody
+trusts it with more.
+
+What can be made before the action is known is made in the constructor, and `rehearse` goes through
+the rest: in a forked process whatever is touched first is copied first.
+"""
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
+import _socket
+import errno
+import os
+import resource
+import select
+import time
+
+from builder.sandbox import link
+from builder.sandbox.auditor import Auditor
+from builder.sandbox.kernel import signals
+from builder.sandbox.kernel.syscalls import call
+from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Mapping
+    from typing import Any
+
+REPORT = b"E"
+DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
+SPLICE_NONBLOCK = 2
+CHUNK = 65536
+RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
+TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
+NOBODY = 0  # a signal that only asks whether there is a process
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def tell(sock: "_socket.socket", packet: bytes, fds: "tuple[int, ...]" = ()) -> None:
+    try:
+        link.send_packet(sock, packet, fds)
+    except OSError:
+        os._exit(1)  # the other end is gone; so is the reason to live
+
+
+class Stream:
+    """One output of the action: a pipe drained into a file, up to a number of bytes."""
+
+    def __init__(self, discard: int) -> None:
+        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read_end, False)
+        self._file, self._left, self._discard = discard, 0, discard
+        self.total = 0
+        self.failed = 0
+
+    def keep_in(self, file: int, limit: int) -> None:
+        """Where the first bytes go, and how many of them."""
+        self._file, self._left = file, limit
+
+    def move(self) -> int:
+        """Carry one chunk. 0 when nothing is there, or at the end."""
+        keep = self._left > 0 and not self.failed
+        target, size = (self._file, min(CHUNK, self._left)) if keep else (self._discard, CHUNK)
+        try:
+            moved = call("splice", self.read_end, None, target, None, size, SPLICE_NONBLOCK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return 0
+            if not keep:
+                raise
+            self.failed = error.errno or errno.EIO  # such as a full disk: drop the rest, say so
+            return 1
+        self.total += moved
+        self._left -= moved if keep else 0
+        return moved
+
+
+def find_program(name: bytes, environment: "Mapping[bytes, bytes]") -> bytes:
+    """The file to execute: as written when it has a slash, else the first one on the PATH."""
+    if b"/" in name:
+        return name
+    for directory in environment.get(b"PATH", DEFAULT_PATH).split(b":"):
+        path = (directory or b".") + b"/" + name
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise FileNotFoundError(errno.ENOENT, "no such program on PATH", os.fsdecode(name))
+
+
+class Namespace:
+    """Reaches every process of an action: all others in this PID namespace."""
+
+    def signal(self, number: int) -> bool:
+        """Whether there was anybody."""
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+class Action:
+    """One program from start to the end of its last descendant.
+
+    `sock` is the link by which its end is asked for, `reach` signals everything that belongs to
+    it, its work tree stands at `place`, and `counters` are files that count what it uses.
+    """
+
+    def __init__(
+        self,
+        sock: "_socket.socket",
+        reach: Namespace,
+        place: bytes,
+        counters: "list[tuple[str, int]]",
+    ) -> None:
+        self._sock, self._reach, self._place, self._counters = sock, reach, place, counters
+        discard = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        self._streams = [Stream(discard), Stream(discard)]
+        self._wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signals.signal(signals.SIGCHLD, signals.nothing)
+        signals.set_wakeup_fd(wake)
+        self._poll = select.poll()
+        self._by_fd = {stream.read_end: stream for stream in self._streams}
+        for fd in (*self._by_fd, self._wake, sock.fileno()):
+            self._poll.register(fd, select.POLLIN)
+        self._report = Report()
+        self._auditor: Auditor | None = None
+        self._job: dict[str, Any] = {}
+        self._pid = 0
+        self._running = False
+        self._deadline: float | None = None
+        self._ending = False
+
+    def rehearse(self) -> None:
+        """Touch what a run will need, so that the copies of its pages are made beforehand."""
+        link.value_of(link.packed(({b"a": b"b"}, ["x"], 1.0)), [])
+        try:
+            self._spawn(b"/nonexistent", [b"x"], {})
+        except OSError:
+            pass
+        for stream in self._streams:
+            stream.move()
+        self._poll.poll(0)
+        self._reap()
+        self._reach.signal(NOBODY)
+        self._account(resource.getrusage(resource.RUSAGE_CHILDREN))
+        Report().pack()
+        set_limit(resource.RLIMIT_CORE, 0)
+
+    def run(self, job: "dict[str, Any]", fds: list[int], told: "tuple[int, int]") -> None:
+        """Until the report has been sent. `fds`: stdout, stderr, the link that the report goes to,
+        and that of an audit's record; `told` is what the broker adds to the report."""
+        out, err, answer = fds[:3]
+        self._job = job
+        for stream, file in zip(self._streams, (out, err), strict=True):
+            stream.keep_in(file, job["output_bytes"])
+        if job["audit"]:
+            self._auditor = Auditor(fds[3])
+        root = os.open(self._place, DIRECTORY)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.monotonic()
+        try:
+            self._enter()
+            self._start()
+        except OSError as error:
+            self._report.not_started(error)
+        else:
+            self._watch(started)
+        ended = time.monotonic()
+        if self._auditor is not None:
+            self._auditor.finish()
+        self._sweep()
+        self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
+        self._report.wall_us = int((ended - started) * 1e6)
+        self._report.setup_us, self._report.overlay = told
+        for stream in self._streams:
+            while stream.move():
+                pass
+        self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
+        self._report.output_errno = self._streams[0].failed or self._streams[1].failed
+        self._account(before)
+        tell(_socket.socket(fileno=answer), REPORT + self._report.pack(), (root,))
+
+    def _enter(self) -> None:
+        """To the place and under the limits of the action."""
+        for parent in self._job["parents"]:
+            os.makedirs(os.path.join(self._place, parent), 0o755, exist_ok=True)
+        os.chdir(os.path.join(self._place, self._job["directory"]))
+        for kind, value in self._job["rlimits"]:
+            set_limit(kind, value)
+        if self._job["cpus"]:
+            os.sched_setaffinity(0, self._job["cpus"])
+
+    def _start(self) -> None:
+        environment = dict(self._job["environment"])
+        argv = self._job["argv"]
+        program = find_program(argv[0], environment)
+        if self._auditor is not None:
+            self._auditor.starts(program)
+        self._pid = self._spawn(program, argv, environment)
+        for stream in self._streams:
+            os.close(stream.write_end)
+        self._running = True
+
+    def _spawn(self, program: bytes, argv: "list[bytes]", environment: "dict[bytes, bytes]") -> int:
+        out, err = self._streams
+        return os.posix_spawn(
+            program,
+            argv,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, out.write_end, 1),
+                (os.POSIX_SPAWN_DUP2, err.write_end, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=RESET,
+        )
+
+    def _watch(self, started: float) -> None:
+        """Until the program itself has ended."""
+        if self._job["wall_s"] is not None:
+            self._deadline = started + self._job["wall_s"]
+        while self._running:
+            for fd, events in self._poll.poll(self._patience()):
+                if fd in self._by_fd:
+                    if not self._by_fd[fd].move() and events & select.POLLHUP:
+                        self._poll.unregister(fd)
+                elif fd == self._wake:
+                    drain(fd)
+                    self._reap()
+                else:
+                    self._end_early()
+                    self._poll.unregister(fd)
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._deadline_passed()
+
+    def _patience(self) -> int | None:
+        if self._deadline is None:
+            return None
+        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
+
+    def _end_early(self) -> None:
+        """The broker asks for the end now: an out-of-memory kill, or it is gone itself."""
+        packet, _ = link.receive_packet(self._sock)
+        self._report.ended_early = 1
+        if not packet:
+            self._sweep()
+            os._exit(1)
+        self._reach.signal(KILL)
+
+    def _deadline_passed(self) -> None:
+        if self._ending:
+            self._reach.signal(KILL)
+            self._deadline = None
+            return
+        self._ending = True
+        self._report.timed_out = 1
+        self._reach.signal(TERM)
+        self._reach.signal(CONT)
+        self._deadline = time.monotonic() + float(self._job["grace_s"])
+
+    def _sweep(self) -> None:
+        """Kill and reap everything that is left."""
+        while self._reach.signal(KILL):
+            try:
+                while True:
+                    os.waitpid(-1, 0)
+            except ChildProcessError:
+                pass
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                self._running = False
+                if os.WIFSIGNALED(status):
+                    self._report.status, self._report.code = SIGNALLED, os.WTERMSIG(status)
+                else:
+                    self._report.status, self._report.code = EXITED, os.WEXITSTATUS(status)
+
+    def _account(self, before: "resource.struct_rusage") -> None:
+        """Everything has been waited for, so the children's usage is complete."""
+        report = self._report
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        report.user_us = int((after.ru_utime - before.ru_utime) * 1e6)
+        report.system_us = int((after.ru_stime - before.ru_stime) * 1e6)
+        report.max_rss_kib = after.ru_maxrss if report.status != NOT_STARTED else 0
+        for name, fd in self._counters:
+            setattr(report, name, count_in(os.pread(fd, 4096, 0), name))
+
+
+def count_in(data: bytes, name: str) -> int:
+    """What a counter's file says: a number, or the number behind `oom_kill`."""
+    if name == "oom_kills":
+        return int(data.partition(b"oom_kill ")[2].split(b"\n", 1)[0] or 0)
+    number = int(data)
+    return max(0, number - 1) if name == "processes" else number  # less the init
+
+
+def drain(fd: int) -> None:
+    try:
+        os.read(fd, 4096)
+    except BlockingIOError:
+        pass
+
+
+def set_limit(kind: int, value: int) -> None:
+    """Both limits, never above what the host's hard limit allows."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
