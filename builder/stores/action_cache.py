@@ -17,7 +17,7 @@ from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb.remote_execution_pb2 import ActionResult
 from builder.reapi.status import missing as missing_blobs
 from builder.stores.interface import BlobStore, InlineStore
-from builder.stores.records import Records
+from builder.stores.records import RESULTS, Records
 from builder.stores.references import References
 
 NEVER = -1  # no stamp: the store cannot vouch for what it said
@@ -61,7 +61,7 @@ class CheckedActionCache:
 
     async def lookup_serialized(self, instance: str, action: Digest) -> bytes | None:
         """As `lookup`; the bytes as they were stored."""
-        data = await self._records.get(_space(instance, action), action.hash)
+        data = await self._records.get(_space(instance, action), _name(action))
         if data is None:
             self._forget((instance, action))
             return None
@@ -87,7 +87,7 @@ class CheckedActionCache:
         if absent:
             raise missing_blobs(absent, "outputs")
         data = result.SerializeToString(deterministic=True)
-        await self._records.put(_space(instance, action), action.hash, data)
+        await self._records.put(_space(instance, action), _name(action), data)
         self._remember((instance, action), Known(stamp, data, needed))
 
     async def _needed(self, data: bytes, function: str) -> tuple[tuple[Digest, ...], bool]:
@@ -117,4 +117,8 @@ class CheckedActionCache:
 
 
 def _space(instance: str, action: Digest) -> str:
-    return f"ac/{action.function}/{instance}"
+    return f"{RESULTS}{action.function}/{instance}"
+
+
+def _name(action: Digest) -> str:
+    return f"{action.hash}-{action.size_bytes}"

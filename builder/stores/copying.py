@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 
 from builder.base.digest import Digest
-from builder.base.errors import StatusError
+from builder.base.errors import InvalidArgumentError, StatusError
 from builder.stores.failure import FAILED, NOT_HERE
 from builder.stores.interface import PIECE, BlobStore
 
@@ -38,6 +38,16 @@ async def read_either(
         except NOT_HERE as error:
             if store is stores[-1] or (sent and not isinstance(error, FAILED)):
                 raise
+
+
+async def joined(chunks: AsyncIterable[bytes], digest: Digest) -> bytes:
+    """All of them. Raises InvalidArgumentError as soon as they are too many."""
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > digest.size_bytes:
+            raise InvalidArgumentError(f"more bytes came than {digest} has")
+    return bytes(data)
 
 
 def cut(data: bytes, offset: int, limit: int | None) -> bytes:

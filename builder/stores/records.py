@@ -19,11 +19,15 @@ from builder.stores.index import Index, Occupancy
 
 CHECK = 16  # bytes of BLAKE3 before a record on the disk
 BLOCK = 4096
+RESULTS = "ac/"  # how the spaces of action results begin; function and instance follow
 LONGEST_SPACE = 200  # characters of a directory's name
 
 
 class Records(Protocol):
-    """`hash_` is lower-case hex, checked by the caller; `space` is any text."""
+    """`hash_` is lower-case hex, checked by the caller; `space` is any text.
+
+    Where the size is part of the name (the digest of an action), `-SIZE` stands behind the hash.
+    """
 
     async def get(self, space: str, hash_: str) -> bytes | None: ...
 
@@ -102,18 +106,19 @@ class DiskRecords:
             return None
         except OSError as error:
             raise self._folder.converted(error) from error
-        if blake3(stored[CHECK:]).digest(CHECK) != stored[:CHECK]:
+        data = unsealed(stored)
+        if data is None:
             remove(path)
             self._index.lose(key)
             return None
         self._used(key, path, len(stored))
-        return stored[CHECK:]
+        return data
 
     async def put(self, space: str, hash_: str, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         key = _key(space, hash_)
         path = f"{self._folder.root}/{key}"
-        stored = blake3(data).digest(CHECK) + data
+        stored = sealed(data)
         if not self._loaded and not self._index.fits(len(stored)):
             await self.load()
         victims = self._index.reserve(len(stored), self._now())
@@ -142,6 +147,17 @@ class DiskRecords:
     def _remove(self, victims: list[tuple[str, int]]) -> None:
         for key, _ in victims:
             remove(f"{self._folder.root}/{key}")
+
+
+def sealed(data: bytes) -> bytes:
+    """A record with its check before it, for a place that may damage it."""
+    return blake3(data).digest(CHECK) + data
+
+
+def unsealed(stored: bytes) -> bytes | None:
+    """The record of `sealed`; None if it is damaged."""
+    data = stored[CHECK:]
+    return data if blake3(data).digest(CHECK) == stored[:CHECK] else None
 
 
 def _key(space: str, hash_: str) -> str:

@@ -29,7 +29,9 @@ from builder.reapi.pb import bytestream_pb2 as bs
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 from builder.stores.coalesce import Coalescer
+from builder.stores.copying import joined
 from builder.stores.memory import check_bytes, check_range
+from builder.stores.records import RESULTS
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 BYTESTREAM = "/google.bytestream.ByteStream/"
@@ -103,7 +105,7 @@ class RemoteBlobStore:
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         if digest.size_bytes <= self._small:
-            await self.put(digest, await _joined(chunks, digest))
+            await self.put(digest, await joined(chunks, digest))
             return
         await self._stream_write(digest, chunks)
 
@@ -215,6 +217,34 @@ class RemoteActionCache:
         await self._channel.unary(ACTION_CACHE + "UpdateActionResult", request.SerializeToString())
 
 
+class RemoteRecords:
+    """Results of actions in another REAPI server's `instance`, as records; it has no others."""
+
+    def __init__(self, channel: Channel, instance: str = "") -> None:
+        self._cache = RemoteActionCache(channel)
+        self._instance = instance
+
+    async def get(self, space: str, hash_: str) -> bytes | None:
+        action = _action(space, hash_)
+        if action is None:
+            return None
+        result = await self._cache.lookup(self._instance, action)
+        return None if result is None else result.SerializeToString(deterministic=True)
+
+    async def put(self, space: str, hash_: str, data: bytes) -> None:
+        action = _action(space, hash_)
+        if action is not None:
+            await self._cache.store(self._instance, action, pb.ActionResult.FromString(data))
+
+
+def _action(space: str, name: str) -> Digest | None:
+    """The digest of the action that a record is of; None for a record of something else."""
+    if not space.startswith(RESULTS):
+        return None
+    hash_, _, size = name.partition("-")
+    return Digest(hash_, int(size), space.split("/")[1])
+
+
 def _by_function(digests: Iterable[Digest]) -> dict[str, list[Digest]]:
     groups: dict[str, list[Digest]] = {}
     for digest in digests:
@@ -228,15 +258,6 @@ def _verified(digest: Digest, data: bytes) -> bytes | StatusError:
     except InvalidArgumentError as error:
         return DataLossError(f"the server sent damaged bytes: {error.message}")
     return data
-
-
-async def _joined(chunks: AsyncIterable[bytes], digest: Digest) -> bytes:
-    data = bytearray()
-    async for chunk in chunks:
-        data += chunk
-        if len(data) > digest.size_bytes:
-            raise InvalidArgumentError(f"more bytes came than {digest} has")
-    return bytes(data)
 
 
 async def _pieces(data: bytes) -> AsyncGenerator[bytes, None]:

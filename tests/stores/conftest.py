@@ -14,6 +14,8 @@ from builder.server.bytestream import ByteStreamService
 from builder.server.cas import CasService
 from builder.server.instances import Instances
 from builder.server.uploads import Uploads
+from builder.stores import object as object_
+from builder.stores import redis
 from builder.stores.backlog import Backlog
 from builder.stores.breaker import Breaker, GuardedBlobs
 from builder.stores.by_size import BySizeBlobs
@@ -30,6 +32,7 @@ from builder.stores.tiered_nearby import NearbyTieredBlobs
 from builder.stores.verifying import VerifyingBlobs
 from builder.stores.write_back import BackBlobs, WriteBack
 from tests.server.direct import DirectChannel
+from tests.stores.servers import BUCKET, redis_server, s3_options
 
 MIB = 1024 * 1024
 
@@ -60,6 +63,7 @@ def services_of(blobs: BlobStore) -> tuple[Service, ...]:
 LOCAL = ["memory", "disk", "disk-loaded", "disk-full-fsync", "metered", "tiered-nearby"]
 COMPOSED = ["tiered", "tiered-back", "verifying", "by-size", "existence-cache", "guarded"]
 COMPOSED += ["sharded", "mirrored"]
+SERVED = ["redis", "object"]  # by programs of others
 
 
 def composed(kind: str, memory: Callable[[], MemoryBlobStore], nursery: trio.Nursery) -> BlobStore:
@@ -106,6 +110,14 @@ async def made(
             memory = MemoryBlobStore(64 * MIB, 3600.0, clock)
             yield memory
             memory.check()
+        case "redis":
+            with redis_server() as url:
+                async with redis.connected(url, 60.0) as client:
+                    yield VerifyingBlobs(redis.RedisBlobs(client, "t:", 64 * MIB))
+        case "object":
+            url = f"s3://{BUCKET}/{root.parent.name}"
+            bucket = object_.opened(url, s3_options(), 60.0)
+            yield VerifyingBlobs(object_.ObjectBlobs(bucket, 64 * MIB))
         case "remote":
             far = MemoryBlobStore(64 * MIB, 3600.0, clock)
             yield RemoteBlobStore(DirectChannel(*services_of(far)), "an/instance")
@@ -128,7 +140,7 @@ async def made(
         one.check()
 
 
-@pytest.fixture(params=[*LOCAL, *COMPOSED, "remote", "remote-of-remote", "remote-wire"])
+@pytest.fixture(params=[*LOCAL, *COMPOSED, *SERVED, "remote", "remote-of-remote", "remote-wire"])
 async def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,
