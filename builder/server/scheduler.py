@@ -216,9 +216,7 @@ class Scheduler:
         for effect in self._machine.handle(event, now):
             match effect:
                 case effects.UpdateOperation(view):
-                    self.history.told(view, now)
-                    for watcher in self._watchers.get(view.name, ()):
-                        watcher.tell(view)
+                    self._tell(view, now)
                 case effects.RefuseOperation(operation, code, reason):
                     self.history.refused(operation, reason, Ending(reason, code), now)
                     for watcher in self._watchers.get(operation, ()):
@@ -252,6 +250,14 @@ class Scheduler:
                 pass
             case _:
                 assert_never(effect)
+
+    def _tell(self, view: OperationView, now: float) -> None:
+        self.history.told(view, now)
+        for watcher in self._watchers.get(view.name, ()):
+            watcher.tell(view)
+        if log.verbose:
+            fields = self.history.fields(view.name)
+            log.debug(f"Operation {view.stage.name.lower()}", why=view.reason.sentence, **fields)
 
     def _explain(self, subject: str, code: ReasonCode, sentence: str) -> None:
         fields = self.history.fields(subject)

@@ -53,6 +53,11 @@ class Logger:
     def bind(self, **fields: object) -> "Logger":
         return Logger({**self._fields, **fields})
 
+    @property
+    def verbose(self) -> bool:
+        """Whether DEBUG is shown, for lines that take time to make."""
+        return SET_UP.level <= 10
+
     def debug(self, message: str, /, **fields: object) -> None:
         if SET_UP.level <= 10:
             SET_UP.write("debug", message, {**self._fields, **fields})

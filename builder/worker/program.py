@@ -239,6 +239,8 @@ class WorkerProgram:
         self, held: Held, granted: workers_pb2.LeaseGranted
     ) -> workers_pb2.LeaseFinished:
         result = workers_pb2.LeaseFinished(lease_id=granted.lease_id)
+        log = self._log.bind(**_about(granted))
+        log.debug("Action started", attempt=granted.attempt)
 
         def report(stage: Stage, metadata: pb.ExecutedActionMetadata) -> None:
             progress = workers_pb2.LeaseProgress(
@@ -254,15 +256,27 @@ class WorkerProgram:
                     tell_stages(span, response)
             result.response.CopyFrom(response)
         except StatusError as error:
-            self._log.warning("Lease failed on this side", lease=granted.lease_id, why=str(error))
+            log.warning("Lease failed on this side", why=str(error))
             result.infrastructure_failure = True
             result.response.status.CopyFrom(to_status(error))
         except Exception as error:
-            self._log.exception("Lease failed by a bug of ours", lease=granted.lease_id)
+            log.exception("Lease failed by a bug of ours")
             result.infrastructure_failure = True
             status = to_status(InternalError(f"worker {self._identity.name}: {error!r}"))
             result.response.status.CopyFrom(status)
         return result
+
+
+def _about(granted: workers_pb2.LeaseGranted) -> dict[str, str]:
+    """What a line about it says: which lease of whose action."""
+    client = granted.request_metadata
+    found = {
+        "lease": granted.lease_id,
+        "action": granted.action_digest.hash,
+        "invocation": client.tool_invocation_id,
+        "target": client.target_id,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _attributes(granted: workers_pb2.LeaseGranted) -> dict[str, str | int | bool]:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ SERVICE = """role: all
 store: {{path: {folder}/store}}
 worker: {{scratch: {folder}/worker}}
 artifacts: {{listen: ":0"}}
+logging: {{level: debug, format: json}}
 tls: {{cert: KEYS/server.pem, key: KEYS/server.key, min_version: "1.3"}}
 auth:
   mode: token
@@ -131,7 +133,7 @@ def worker(folder: Path, service: Service, keys: Certificates, token: str) -> It
         yield [process.stderr.readline() for _ in range(1)]
     finally:
         process.terminate()
-        assert process.wait(30) is not None
+        assert process.wait(60) is not None
         process.stderr.close()
 
 
@@ -150,10 +152,49 @@ def test_a_worker_joins_over_tls_with_a_workers_token(
     raise AssertionError(f"it never joined: {names}")
 
 
+def page(service: Service, keys: Certificates, path: str, token: str) -> str:
+    url = f"https://{service.address('Metrics')}{path}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=60, context=keys.client()) as answer:
+        found: bytes = answer.read()
+    return found.decode()
+
+
+def test_secrets_are_told_nowhere(tmp_path: Path, service: Service, keys: Certificates) -> None:
+    """Not in the most talkative log, by known and unknown tokens; not in status, pages, metrics."""
+    config = str(client_config(tmp_path, service, keys))
+    told = []
+    for token in ("people-token", "ci-token", "guessed-token"):
+        for command in (("status", "--json"), ("actions",), ("scale", "--workers", "1")):
+            said = run(tmp_path, "--config", config, "remote", *command, BUILDER_TOKEN=token)
+            told += [said.stdout, said.stderr]
+    told += [page(service, keys, path, "people-token") for path in ("/", "/workers", "/metrics")]
+    shown = run(tmp_path, "--config", str(service.folder / "builder.yaml"), "config", "show")
+    assert shown.returncode == 0, shown.stderr
+    told += [shown.stdout, *service.lines]
+    assert not [text for text in told if "-token" in text]
+
+
+def test_lines_about_an_action_say_which(
+    tmp_path: Path, service: Service, keys: Certificates
+) -> None:
+    """Of the coordinator and of the worker alike: for programs that follow one build."""
+    project = Path(shutil.copytree(EXAMPLE, tmp_path / "example", symlinks=True))
+    config = str(client_config(tmp_path, service, keys))
+    build = ("--config", config, "build", "cpp_project", "--remote", "--no-cache")
+    built = run(project, *build, BUILDER_TOKEN="ci-token")
+    assert built.returncode == 0, built.stdout + built.stderr
+    executing, started = map(service.said, ("Operation executing", "Action started"))
+    wanted = {"action", "operation", "invocation", "target", "worker", "why", "level"}
+    assert wanted <= json.loads(executing).keys(), executing
+    wanted = {"action", "lease", "invocation", "target", "worker", "attempt", "level"}
+    assert wanted <= json.loads(started).keys(), started
+
+
 def served(address: str, keys: Certificates) -> bytes:
     """The certificate that a new connection gets, and the version of TLS."""
     host, _, port = address.rpartition(":")
-    plain = socket.create_connection((host, int(port)), 10)
+    plain = socket.create_connection((host, int(port)), 60)
     with keys.client().wrap_socket(plain, server_hostname=host) as sock:
         assert sock.version() == "TLSv1.3"
         found = sock.getpeercert(binary_form=True)
