@@ -84,5 +84,5 @@ def test_a_slow_input_tree(where: Path, service: Service) -> None:
     assert code == 0, said
     told = ask(where, service, "action", newest(where, service, "many"))
     assert "Inputs (2000 files" in told
-    stages = dict(re.findall(r"^  (queued|inputs|execution|outputs): ([\d.]+m?s)$", told, re.MULTILINE))
-    assert stages.keys() == {"queued", "inputs", "execution", "outputs"}, told
+    for stage in ("queued", "inputs", "execution", "outputs"):
+        assert re.search(rf"^  {stage}: [\d.]+m?s$", told, re.MULTILINE), told
