@@ -23,6 +23,7 @@ def notes_of(step: Step, inputs: Mapping[str, Entry]) -> Notes:
         "timeout_s": step.timeout_s,
         "cacheable": step.cacheable,
         "salt": step.salt.hex(),
+        "directory": step.directory,
         "inputs": {path: _looks(entry) for path, entry in inputs.items()},
     }
 
@@ -48,6 +49,8 @@ def differences(old: Notes, new: Notes) -> list[str]:
         for key, name in (("timeout_s", "timeout"), ("cacheable", "cache"))
         if old[key] != new[key]
     ]
+    if old.get("directory", "") != new["directory"]:
+        found.append(f"directory {old.get('directory') or '.'} → {new['directory'] or '.'}")
     if old["salt"] != new["salt"]:
         found.append("tools are other ones")
     if len(found) > MOST_SHOWN:

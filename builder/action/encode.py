@@ -28,7 +28,8 @@ BASE_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be run. Paths are relative to the work tree; `platform` is (name, value) pairs."""
+    """What is to be run, in `directory` of the work tree. Output paths are relative to that;
+    `platform` is (name, value) pairs."""
 
     arguments: tuple[str, ...]
     output_paths: tuple[str, ...]
@@ -37,6 +38,7 @@ class Step:
     timeout_s: float | None = None
     cacheable: bool = True
     salt: bytes = b""
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def command_of(step: Step) -> pb.Command:
             for name, value in sorted(environment.items())
         ],
         output_paths=sorted(set(step.output_paths)),
+        working_directory=step.directory,
         # Also in the deprecated field, where workers that speak versions before 2.2 look for it.
         platform=platform_of(step.platform) if step.platform else None,
     )

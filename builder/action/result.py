@@ -84,6 +84,16 @@ def _put(entries: dict[str, Entry], path: str, entry: Entry) -> None:
     entries[path] = entry
 
 
+def beneath(directory: str, outputs: Outputs) -> Outputs:
+    """Outputs of a command that ran in a directory, by their paths in the whole tree."""
+    if not directory:
+        return outputs
+    return Outputs(
+        {f"{directory}/{path}": entry for path, entry in outputs.roots.items()},
+        {f"{directory}/{path}": entry for path, entry in outputs.entries.items()},
+    )
+
+
 def missing_outputs(declared: Iterable[str], outputs: Outputs) -> list[str]:
     """Declared paths that the command did not make, in order."""
     return [path for path in declared if path not in outputs.roots]

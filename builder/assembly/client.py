@@ -194,7 +194,8 @@ def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
         said.append(Said(target.name, built.stored_at, *texts, built.action, built.entries))
     command = (list(request.arguments), Path(plan.graph.project.source.source).name)
     made = [built.entries for built in summary.built.values()]
-    build.workspace.receipt(command, request.started, request.read, made, said, _away(plan))
+    read = [*request.read, *(str(Path(name).absolute()) for name in plan.graph.project.files)]
+    build.workspace.receipt(command, request.started, read, made, said, _away(plan))
 
 
 def _away(plan: Plan) -> Away:

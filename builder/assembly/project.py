@@ -23,8 +23,9 @@ class Opened:
 
 def open_project(directory: Path) -> Opened:
     """Raises UsageError, with its place for what is wrong in the Builderfile."""
-    path = builderfile.find(directory.absolute())
+    start = directory.absolute()
+    path = builderfile.find(start)
     memory = StateDirectory(path.parent).checked
-    walker = Walker(path.parent)
-    project = builderfile.read(path, lambda: schema(SCHEMA), memory, walker)
+    walker = builderfile.walker_of(path.parent)
+    project = builderfile.read(path, lambda: schema(SCHEMA), memory, walker, start)
     return Opened(path.parent, graph(project), walker)

@@ -1,8 +1,7 @@
 """One command on a coordinator, without a Builderfile: what `builder.api` is made of."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -13,13 +12,12 @@ from google.protobuf.json_format import MessageToJson
 from builder.assembly.client import Plan, Request, open_build
 from builder.assembly.dial import client_access, open_channel
 from builder.assembly.settings import load_settings
-from builder.base.document import Plain
 from builder.base.errors import UsageError
 from builder.client.listening import Listening, Nowhere
 from builder.client.walk import Walker
 from builder.config.settings import Settings
 from builder.project.graph import graph
-from builder.project.model import Hermetic, Input, Output, Project, Target
+from builder.project.model import NO_TEXT, Hermetic, Input, Output, Project, Target
 from builder.project.paths import normalise, pattern
 from builder.reapi.pb import control_pb2
 
@@ -49,20 +47,6 @@ class Spec(Protocol):
     def cache(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Where the project comes from: a caller, so there is no text to point into."""
-
-    value: Plain = None
-    source: str = "the SandboxSpec"
-
-    def error(
-        self, path: Sequence[str | int], message: str, hint: str = "", *, key: bool = False
-    ) -> UsageError:
-        del path, key
-        return UsageError(f"{message}; {hint}" if hint else message)
-
-
 Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str]
 
 
@@ -71,7 +55,7 @@ def execute(address: str, command: tuple[str, ...], spec: Spec, directory: Path)
     if not command:
         raise UsageError("the command is empty: it needs at least the program's name")
     root = directory.absolute()
-    found = graph(Project({NAME: _target(command, spec)}, _Given()))
+    found = graph(Project({NAME: _target(command, spec)}, NO_TEXT))
     request = Request((NAME,), root, remote=True, listening=Listening(Nowhere(), Nowhere()))
     plan = Plan(request, _settings(address), root, found, (NAME,), Walker(root))
     return trio.run(_execute, plan)

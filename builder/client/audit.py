@@ -18,30 +18,57 @@ def audit_of(metadata: pb.ExecutedActionMetadata) -> workers_pb2.Audit | None:
     return None
 
 
-def report(audit: workers_pb2.Audit, in_project: Callable[[str], bool]) -> Iterator[str]:
-    """Lines for people. `in_project`: whether this path relative to the project is there."""
+def report(
+    audit: workers_pb2.Audit,
+    in_project: Callable[[str], bool],
+    own: Callable[[str], str] = lambda path: path,
+) -> Iterator[str]:
+    """Lines for people. `in_project`: whether this path relative to the project is there; `own`:
+    how the target's Builderfile writes it."""
     partly = "" if audit.complete else ", and there may be more"
-    if not audit.outside_count:
+    used = [one for one in audit.outside if not _in_vain(one, in_project)]
+    vain = len(audit.outside) - len(used)
+    count = audit.outside_count - vain
+    if vain:
+        partly = f" ({vain} were looked for and are nowhere){partly}"
+    if not count:
         yield f"audit: {audit.count} names used, all of them declared{partly}"
         return
-    yield f"audit: {audit.outside_count} of {audit.count} names used are not declared{partly}"
-    for use, name, program, advice in _once(audit.outside, in_project):
+    yield f"audit: {count} of {audit.count} names used are not declared{partly}"
+    for use, name, program, advice in _once(used, in_project, own):
         yield f"  {use:<7} {name} (by {program}){advice}"
-    if audit.outside_count > MOST_SHOWN:
-        yield f"  ... and {audit.outside_count - MOST_SHOWN} more"
+    if count > MOST_SHOWN:
+        yield f"  ... and {count - MOST_SHOWN} more"
+
+
+def _in_vain(access: workers_pb2.Audit.Access, in_project: Callable[[str], bool]) -> bool:
+    """Whether it is neither in the sandbox nor in the project: a compiler that goes through the
+    directories of its headers does so for each, and a shell asks for the host's name service."""
+    return (
+        access.use != "write"
+        and not access.there
+        and not in_project(access.name.removeprefix(WORK_TREE))
+    )
 
 
 def _once(
-    accesses: Iterable[workers_pb2.Audit.Access], in_project: Callable[[str], bool]
+    accesses: Iterable[workers_pb2.Audit.Access],
+    in_project: Callable[[str], bool],
+    own: Callable[[str], str],
 ) -> Iterator[tuple[str, str, str, str]]:
     for number, one in enumerate(accesses):
         if number == MOST_SHOWN:
             return
         name = one.name.removeprefix(WORK_TREE)
-        yield one.use, name, one.program.rpartition("/")[2], _advice(one, name, in_project)
+        yield one.use, name, one.program.rpartition("/")[2], _advice(one, name, in_project, own)
 
 
-def _advice(access: workers_pb2.Audit.Access, name: str, in_project: Callable[[str], bool]) -> str:
+def _advice(
+    access: workers_pb2.Audit.Access,
+    name: str,
+    in_project: Callable[[str], bool],
+    own: Callable[[str], str],
+) -> str:
     if access.name.startswith("unix:"):
         return "; no service of the host is in the sandbox"
     if access.use == "connect":
@@ -49,7 +76,7 @@ def _advice(access: workers_pb2.Audit.Access, name: str, in_project: Callable[[s
     if not access.name.startswith(WORK_TREE):
         return "; it is no file of the project: have it as an input instead"
     if access.use == "write":
-        return f"; if it is to be kept: 'outputs: [{name}]', else write to /tmp"
+        return f"; if it is to be kept: 'outputs: [{own(name)}]', else write to /tmp"
     if in_project(name):
-        return f"; declare it: 'inputs: [{name}]'"
-    return "; it was not there"
+        return f"; declare it: 'inputs: [{own(name)}]'"
+    return "; no target makes it"

@@ -29,7 +29,7 @@ def explanation(
         yield f"{name} has no command of its own; it stands for {needs}"
         return
     state = StateDirectory(root)
-    tools = Tools(graph.project.source, state.path / "tools.json")
+    tools = Tools(state.path / "tools.json")
     last = History(state.history).last(name)
     if last is None:
         yield f"{name} has not been built in this directory yet"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # counts up with each change of what a receipt holds, or of how actions are made
 FILE_NAMES = ("Builderfile", "Builderfile.yaml", "Builderfile.yml")
+WORKSPACE_NAME = "Builderfile.workspace"
 STATE = ".builder"
 FOLDER = "done"
 OURS = "BUILDER_"
@@ -107,13 +108,16 @@ def _builderfile(arguments: list[str]) -> tuple[str, str] | None:
         place = os.path.abspath(_directory(arguments))
     except OSError:
         return None
+    nearest = None
     while True:
+        if os.path.isfile(f"{place}/{WORKSPACE_NAME}"):
+            return place.rstrip("/"), WORKSPACE_NAME
         for name in FILE_NAMES:
-            if os.path.isfile(f"{place}/{name}"):
-                return place.rstrip("/"), name
+            if nearest is None and os.path.isfile(f"{place}/{name}"):
+                nearest = place.rstrip("/"), name
         parent = os.path.dirname(place)
         if parent == place:
-            return None
+            return nearest
         place = parent
 
 

@@ -19,6 +19,7 @@ from builder.base.digest import Digest
 from builder.client.filestate import TICK_NS, FileStates, replaced
 from builder.client.noop import FOLDER, file_name, key_of, listing, looks
 from builder.client.state import NAME
+from builder.project.ignore import FILE_NAME as IGNORE_NAME
 from builder.project.paths import parents
 
 MOST = 16  # receipts of one project, the newest
@@ -170,6 +171,8 @@ def _fill(
     receipt: Receipt, builderfile: str, looked: Looked, made: list[Mapping[str, Entry]]
 ) -> None:
     receipt.plain(builderfile)
+    if os.path.lexists(f"{receipt.root}/{IGNORE_NAME}"):
+        receipt.plain(IGNORE_NAME)
     for path in looked.elsewhere:
         receipt.other(path)
     for path, entry in looked.inputs.items():

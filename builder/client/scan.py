@@ -9,12 +9,13 @@ to see it.
 import os
 from collections.abc import Mapping
 
-from builder.action.tree import Entry, Link
+from builder.action.tree import Entry, Folder, Link
 from builder.base.errors import UsageError
 from builder.client.filestate import FileStates
 from builder.client.receipt import Looked
 from builder.client.walk import Walker
 from builder.project.graph import Graph
+from builder.project.ignore import FILE_NAME
 from builder.project.model import Input, Target
 from builder.project.paths import Pattern, is_within
 
@@ -60,6 +61,8 @@ class Scanner:
                 found.update(self._outputs(item.target, made))
             elif item.pattern and not item.excluded:
                 found.update(self._matches(target, item, item.pattern, made))
+        if target.package:
+            found.setdefault(target.package, Folder())  # where the command starts
         return found
 
     def _outputs(self, name: str, made: Made) -> dict[str, Entry]:
@@ -78,9 +81,11 @@ class Scanner:
             entries = {p: e for p, e in made[maker].items() if is_within(p, pattern.text)}
             if not entries:
                 message = f"target {maker!r} was to make {pattern.text!r}, and did not"
-                raise self._error(item, message, f"look at what {maker!r} writes")
+                raise self._error(target, item, message, f"look at what {maker!r} writes")
             return entries
-        return {path: self._entry(item, path) for path in self._sources(target, item, pattern)}
+        return {
+            path: self._entry(target, item, path) for path in self._sources(target, item, pattern)
+        }
 
     def _sources(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
         excluded = [one.pattern for one in target.inputs if one.excluded and one.pattern]
@@ -93,13 +98,13 @@ class Scanner:
                 if not any(exclusion.matches(path) for exclusion in excluded)
             ]
             if not paths:
-                raise self._nothing(item, pattern, bool(excluded))
+                raise self._nothing(target, item, pattern, bool(excluded))
             self._found[key] = paths
         return paths
 
     def _expand(self, target: Target, item: Input, pattern: Pattern) -> list[str]:
         if pattern.wild:
-            self._check_base(item, pattern.base)
+            self._check_base(target, item, pattern.base)
             return [
                 path
                 for path in self._walker.walk(pattern, self._graph.makers.__contains__)
@@ -108,27 +113,30 @@ class Scanner:
         full = f"{self._root}/{pattern.text}"
         if os.path.isdir(full) and not os.path.islink(full):
             raise self._error(
+                target,
                 item,
                 f"input {item.text!r} of target {target.name!r} is a directory",
                 f"write '{pattern.text}/' for everything beneath it",
             )
         return [pattern.text] if os.path.lexists(full) else []
 
-    def _check_base(self, item: Input, base: str) -> None:
+    def _check_base(self, target: Target, item: Input, base: str) -> None:
         link = self._walker.link_above(base)
         if link is not None:
             message = f"{link!r} is a symlink, and globs follow none"
             hint = f"it leads to {os.path.realpath(f'{self._root}/{link}')}: name that directory"
-            raise self._error(item, message, hint)
+            raise self._error(target, item, message, hint)
 
-    def _entry(self, item: Input, path: str) -> Entry:
+    def _entry(self, target: Target, item: Input, path: str) -> Entry:
         entry = self._entries.get(path)
         if entry is None:
             try:
                 entry = self._link(path) or self._files.file(path)
             except OSError as error:
                 reason = error.strerror or "it is neither a file nor a symlink"
-                raise self._error(item, f"input {path!r} cannot be read: {reason}", "") from None
+                raise self._error(
+                    target, item, f"input {path!r} cannot be read: {reason}", ""
+                ) from None
             self._entries[path] = entry
         return entry
 
@@ -143,9 +151,10 @@ class Scanner:
         parts = os.path.normpath(os.path.join(os.path.dirname(path), target)).split("/")
         return None if parts[0] == ".." else Link(target)
 
-    def _nothing(self, item: Input, pattern: Pattern, excluded: bool) -> UsageError:
+    def _nothing(self, target: Target, item: Input, pattern: Pattern, excluded: bool) -> UsageError:
         if not pattern.wild:
             return self._error(
+                target,
                 item,
                 f"input {item.text!r} does not exist",
                 "correct the path (it is relative to the Builderfile), or name the target that "
@@ -155,16 +164,20 @@ class Scanner:
         if made:
             maker = self._graph.makers[made[0]]
             return self._error(
+                target,
                 item,
                 f"input {item.text!r} matches outputs only, and globs find source files",
                 f"write ':{maker}' for the outputs of target {maker!r}",
             )
         why = " that is not excluded" if excluded else ""
+        if not excluded and self._walker.ignored.hides(pattern.base):
+            why = f": {FILE_NAME} hides {pattern.base!r}"
         return self._error(
+            target,
             item,
             f"input {item.text!r} matches no file{why}",
             "correct the glob (it is relative to the Builderfile), or remove it",
         )
 
-    def _error(self, item: Input, message: str, hint: str) -> UsageError:
-        return self._graph.project.source.error(item.where, message, hint)
+    def _error(self, target: Target, item: Input, message: str, hint: str) -> UsageError:
+        return target.source.error(item.where, message, hint)

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 
 from builder.action.difference import notes_of
 from builder.action.encode import Prepared, Step, prepare
-from builder.action.result import Outputs, inline_contents, missing_outputs, outputs_of, trees_of
+from builder.action.result import (
+    Outputs,
+    beneath,
+    inline_contents,
+    missing_outputs,
+    outputs_of,
+    trees_of,
+)
 from builder.action.tree import Entry, Folder
 from builder.base.digest import Digest
 from builder.base.errors import (
@@ -102,12 +109,13 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
     )
     return Step(
         arguments=target.arguments,
-        output_paths=tuple(output.path for output in target.outputs),
+        output_paths=tuple(target.own(output.path) for output in target.outputs),
         environment=target.environment,
         platform=tuple({**dict(platform), **target.platform, **dict(limits.properties())}.items()),
         timeout_s=hermetic.timeout_s,
         cacheable=target.cache,
         salt=salt,
+        directory=target.package,
     )
 
 
@@ -276,11 +284,11 @@ class TargetBuilder:
         function = self.choices.function
         blobs = self.place.blobs
         trees = {digest: await blobs.get(digest) for digest in trees_of(result, function)}
-        outputs = outputs_of(result, trees, function)
+        outputs = beneath(target.package, outputs_of(result, trees, function))
         _check_outputs(target, outputs)
         await self.workspace.land(outputs, blobs, inline_contents(result, function))
         if audit := audit_of(result.execution_metadata):
-            self.console.audited(target.name, list(report(audit, self.workspace.has)))
+            self.console.audited(target.name, list(report(audit, self.workspace.has, target.own)))
         stored_at = _stored_at(result.execution_metadata)
         return Built(prepared.action, outputs.entries, cached, stored_at, streams)
 
@@ -353,6 +361,7 @@ def _check_outputs(target: Target, outputs: Outputs) -> None:
             made, right = (
                 ("a file", output.path) if output.directory else ("a directory", output.path + "/")
             )
+            right = target.own(right)
             raise TargetError(f"output {output.path!r} is {made}; write {right!r} in 'outputs'")
 
 

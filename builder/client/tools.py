@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder.action.encode import BASE_ENVIRONMENT
 from builder.client.filestate import FileStates
-from builder.project.model import Source, Target, Tool
+from builder.project.model import Target, Tool
 
 VERSION_TIMEOUT_S = 20.0
 
@@ -26,7 +26,6 @@ class Tools:
     which no look at files can stand for.
     """
 
-    source: Source
     memory: Path
     read: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
@@ -41,9 +40,11 @@ class Tools:
         environment = {**BASE_ENVIRONMENT, **target.environment}
         state = sha256()
         for tool in target.tools:
-            path = self._find(tool, environment["PATH"])
+            path = self._find(target, tool, environment["PATH"])
             identity = (
-                self._version(tool, path, environment) if tool.version else self._content(path)
+                self._version(target, tool, path, environment)
+                if tool.version
+                else self._content(path)
             )
             state.update(f"{tool.name}\0{len(identity)}\0".encode() + identity)
         return state.digest()
@@ -52,7 +53,7 @@ class Tools:
         if self._files is not None:
             self._files.save()
 
-    def _find(self, tool: Tool, path: str) -> str:
+    def _find(self, target: Target, tool: Tool, path: str) -> str:
         for directory in path.split(":"):
             candidate = os.path.join(directory or "/", tool.name)
             if shutil.which(candidate):
@@ -60,7 +61,7 @@ class Tools:
                 return candidate
             if not os.path.lexists(candidate):
                 self.absent.add(candidate)
-        raise self.source.error(
+        raise target.source.error(
             tool.where,
             f"there is no program {tool.name!r} in {path} of this machine",
             "install it, correct its name, or leave it out of 'tools'",
@@ -72,14 +73,14 @@ class Tools:
         real = os.path.realpath(path)
         return self._files.file(real.lstrip("/")).digest.hash.encode()
 
-    def _version(self, tool: Tool, path: str, environment: dict[str, str]) -> bytes:
+    def _version(self, target: Target, tool: Tool, path: str, environment: dict[str, str]) -> bytes:
         self.asked = True
         key = (path, tool.version)
         if key not in self._versions:
-            self._versions[key] = self._ask(tool, environment)
+            self._versions[key] = self._ask(target, tool, environment)
         return self._versions[key]
 
-    def _ask(self, tool: Tool, environment: dict[str, str]) -> bytes:
+    def _ask(self, target: Target, tool: Tool, environment: dict[str, str]) -> bytes:
         shown = " ".join(tool.version)
         try:
             done = subprocess.run(
@@ -93,9 +94,9 @@ class Tools:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise self.source.error(tool.where, f"{shown!r} cannot be run: {error}") from None
+            raise target.source.error(tool.where, f"{shown!r} cannot be run: {error}") from None
         if done.returncode:
             said = done.stdout.decode(errors="replace").strip()
             message = f"{shown!r} ends with exit code {done.returncode}: {said}"
-            raise self.source.error(tool.where, message, "it should print the tool's version")
+            raise target.source.error(tool.where, message, "it should print the tool's version")
         return done.stdout

@@ -8,15 +8,20 @@ from builder.action.tree import Entry, Folder, Link
 from builder.base.errors import BuilderError
 from builder.client.filestate import FileStates
 from builder.client.noop import listing
-from builder.project.paths import Pattern
+from builder.project.ignore import Ignored
+from builder.project.model import FILE_NAMES
+from builder.project.paths import PRIVATE_NAMES, Pattern
+
+NOTHING = Ignored()
 
 
 class Walker:
     """What was looked at so far: `listed` directories by their path, `bases` of globs with all
     above them, and directories that are `absent`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ignored: Ignored = NOTHING) -> None:
         self.root = str(root)
+        self.ignored = ignored
         self.listed: dict[str, list[tuple[str, bool]]] = {}
         self.bases: set[str] = set()
         self.absent: set[str] = set()
@@ -29,12 +34,14 @@ class Walker:
 
     def walk(self, pattern: Pattern, skip: Callable[[str], bool]) -> Iterator[str]:
         """The files of a wild pattern; directories to `skip` are not entered."""
-        waiting = [pattern.base]
+        waiting = [] if self.ignored and self.ignored.hides(pattern.base) else [pattern.base]
         while waiting:
             directory = waiting.pop()
             prefix = f"{directory}/" if directory else ""
             for name, is_directory in self._list(directory):
                 path = prefix + name
+                if self.ignored and self.ignored.ignores(path):
+                    continue
                 if not is_directory:
                     if pattern.matches(path):
                         yield path
@@ -50,6 +57,24 @@ class Walker:
             elif self.link_above(pattern.base) is None:
                 found.update(self.walk(pattern, lambda _path: False))
         return sorted(path for path in found if not any(one.matches(path) for one in excluded))
+
+    def packages(self) -> Iterator[tuple[str, str]]:
+        """(directory, file) of each Builderfile, parents first. Links are not followed."""
+        waiting = [""]
+        while waiting:
+            directory = waiting.pop()
+            prefix = f"{directory}/" if directory else ""
+            names = self._list(directory)
+            files = {name for name, is_directory in names if not is_directory}
+            if found := next((name for name in FILE_NAMES if name in files), None):
+                yield directory, found
+            waiting += [
+                prefix + name
+                for name, is_directory in reversed(names)
+                if is_directory
+                and name not in PRIVATE_NAMES
+                and not self.ignored.ignores(prefix + name)
+            ]
 
     def entries(self, path: str, files: FileStates) -> dict[str, Entry]:
         """What lies at a path and beneath it now; nothing when it is not there."""

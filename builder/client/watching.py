@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.base.errors import BuilderError
-from builder.client.builderfile import Schema, read
+from builder.client.builderfile import Schema, read, walker_of
 from builder.client.noop import STATE, listing, looks
 from builder.project.graph import graph
 from builder.project.paths import PRIVATE_NAMES, parents
@@ -26,6 +26,7 @@ class Watcher:
         self._builderfile = builderfile
         self._root = str(builderfile.parent)
         self._pause_s = pause_s
+        self._ignored = walker_of(builderfile.parent).ignored
         self._outputs = self._declared()
         self._seen = self._look()
 
@@ -49,7 +50,10 @@ class Watcher:
     def _declared(self) -> frozenset[str]:
         """Outputs of all targets; none when the Builderfile is wrong just now."""
         try:
-            return frozenset(graph(read(self._builderfile, self._schema)).makers)
+            walker = walker_of(self._builderfile.parent)
+            self._ignored = walker.ignored
+            project = read(self._builderfile, self._schema, walker=walker)
+            return frozenset(graph(project).makers)
         except (BuilderError, OSError):
             return frozenset()
 
@@ -64,7 +68,7 @@ class Watcher:
             return  # it has just gone
         for name, is_directory in entries:
             path = prefix + name
-            if path in self._outputs or name in PRIVATE_NAMES:
+            if path in self._outputs or name in PRIVATE_NAMES or self._ignored.ignores(path):
                 continue
             if is_directory:
                 yield from self._files(path)

@@ -36,7 +36,7 @@ class Workspace:
         cancelled = trio.from_thread.check_cancelled  # Ctrl-C need not wait for a large file
         self._files = FileStates(root, self.state.files, function, cancelled)
         self._lock = trio.Lock()
-        self._tools = Tools(graph.project.source, self.state.path / "tools.json")
+        self._tools = Tools(self.state.path / "tools.json")
         self._scanner = Scanner(graph, walker or Walker(root), self._files)
         self._lander = Lander(root, self.state, self._files, self._lock)
 

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from builder.project.model import Source
-from builder.project.paths import PathError, Pattern, pattern
+from builder.project.paths import PathError, Pattern, pattern, within
 from builder.project.words import Value, Words, of_file
 
 if TYPE_CHECKING:
@@ -34,9 +34,14 @@ class Member:
 
 
 def members(
-    source: Source, where: "Path", block: Mapping[str, Any], values: Mapping[str, Value], find: Find
+    source: Source,
+    where: "Path",
+    block: Mapping[str, Any],
+    values: Mapping[str, Value],
+    find: Find,
+    package: str = "",
 ) -> Iterator[Member]:
-    """Raises UsageError, with its place, for what cannot be expanded."""
+    """Raises UsageError, with its place, for what cannot be expanded. Files are the package's."""
     matrix: Mapping[str, list[Any]] = block.get("matrix", {})
     for axis in matrix:
         if axis in values or axis in OWN_NAMES:
@@ -49,13 +54,19 @@ def members(
         if "foreach" not in block:
             yield Member(suffix, words)
             continue
-        for file in _files(source, (*where, "foreach"), block["foreach"], words, find):
+        for path in _files(source, (*where, "foreach"), block["foreach"], words, find, package):
+            file = path.removeprefix(package).lstrip("/")
             own = Words(source, {**words.values, **of_file(file)})
-            yield Member(f"{suffix}/{file}", own, file)
+            yield Member(f"{suffix}/{file}", own, path)
 
 
 def _files(
-    source: Source, where: "Path", globs: str | list[str], words: Words, find: Find
+    source: Source,
+    where: "Path",
+    globs: str | list[str],
+    words: Words,
+    find: Find,
+    package: str,
 ) -> Sequence[str]:
     if isinstance(globs, str):
         texts = [(where, words.text(globs, where))]
@@ -66,7 +77,7 @@ def _files(
     for here, text in texts:
         try:
             chosen = excluded if text.startswith("!") else wanted
-            chosen.append(pattern(text.removeprefix("!")))
+            chosen.append(within(package, pattern(text.removeprefix("!"))))
         except PathError as error:
             raise source.error(here, str(error), error.hint) from None
     found = find(wanted, excluded)

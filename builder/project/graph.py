@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.base.errors import UsageError
+from builder.project.labels import beneath, full_name, resolved
 from builder.project.loader import unknown_target
 from builder.project.model import Input, Output, Project, Target
-from builder.project.paths import parents
+from builder.project.paths import is_within, parents
 
 if TYPE_CHECKING:
     from builder.base.document import Path
@@ -60,17 +61,31 @@ class Graph:
     def select(self, names: Iterable[str]) -> list[str]:
         """The targets that were asked for; without names `default`, or else all of them.
 
-        Raises UsageError for an unknown name.
+        Names without a package are of the one in which somebody stands. Raises UsageError for an
+        unknown name.
         """
-        chosen = list(dict.fromkeys(name.removeprefix(":") for name in names))
-        for name in chosen:
-            if name not in self.project.targets:
-                message, hint = unknown_target(self.project, name)
-                raise UsageError(f"{message} in {self.project.source.source}; {hint}")
+        chosen = [one for name in names for one in self._meant(name)]
         if chosen:
-            return chosen
-        every = self.project.targets
-        return [DEFAULT_TARGET] if DEFAULT_TARGET in every else list(every)
+            return list(dict.fromkeys(chosen))
+        every, here = self.project.targets, self.project.here
+        default = full_name(here, DEFAULT_TARGET)
+        return [default] if default in every else list(self._beneath(here))
+
+    def _meant(self, text: str) -> list[str]:
+        package = beneath(text)
+        if package is not None and (found := list(self._beneath(package))):
+            return found
+        name = resolved(text, self.project.here)
+        if name not in self.project.targets:
+            message, hint = unknown_target(self.project, name)
+            raise UsageError(f"{message} in {self.project.source.source}; {hint}")
+        return [name]
+
+    def _beneath(self, package: str) -> Iterator[str]:
+        """All targets of a package and of those in directories beneath it."""
+        for target in self.project.targets.values():
+            if not package or is_within(target.package, package):
+                yield target.name
 
 
 def graph(project: Project) -> Graph:
@@ -91,21 +106,19 @@ def _makers(project: Project) -> dict[str, str]:
         for output in target.outputs:
             if output.path in declared:
                 other, _ = declared[output.path]
-                raise _overlap(project, target, output, other, output.path)
+                raise _overlap(target, output, other, output.path)
             declared[output.path] = (target, output)
     for path, (target, output) in declared.items():
         for parent in parents(path):
             if parent in declared:
-                raise _overlap(project, target, output, declared[parent][0], parent)
+                raise _overlap(target, output, declared[parent][0], parent)
     return {path: target.name for path, (target, _) in declared.items()}
 
 
-def _overlap(
-    project: Project, target: Target, output: Output, other: Target, path: str
-) -> UsageError:
+def _overlap(target: Target, output: Output, other: Target, path: str) -> UsageError:
     position = "the same path" if output.path == path else f"beneath {path!r}"
     whose = "of this target too" if other is target else f"an output of target {other.name!r}"
-    return project.source.error(
+    return target.source.error(
         output.where,
         f"output {output.path!r} of target {target.name!r} overlaps: {position} is {whose}",
         "each path is made by one target: give each its own",
@@ -125,7 +138,7 @@ def _edges(
             path = item.pattern.base  # all of a plain path, a glob up to its first wildcard
             maker = next((makers[p] for p in (path, *parents(path)) if p in makers), None)
             if maker == target.name:
-                raise _own_output(project, target, item)
+                raise _own_output(target, item)
             if maker and not item.pattern.wild:
                 yield maker, item.where
 
@@ -133,16 +146,16 @@ def _edges(
 def _known(project: Project, target: Target, name: str, where: "Path") -> str:
     if name not in project.targets:
         message, hint = unknown_target(project, name)
-        raise project.source.error(where, message, hint)
+        raise target.source.error(where, message, hint)
     if name == target.name:
-        raise project.source.error(
+        raise target.source.error(
             where, f"target {name!r} needs itself", "remove it: a target's own outputs are new"
         )
     return name
 
 
-def _own_output(project: Project, target: Target, item: Input) -> UsageError:
-    return project.source.error(
+def _own_output(target: Target, item: Input) -> UsageError:
+    return target.source.error(
         item.where,
         f"input {item.text!r} overlaps an output of the same target {target.name!r}",
         "a command cannot read what it has yet to make: write to another path",
@@ -177,7 +190,7 @@ def _check_cycles(
 def _cycle(project: Project, makers: Mapping[str, str], cycle: list[str]) -> UsageError:
     target = project.targets[cycle[0]]
     where = dict(_edges(project, target, makers))[cycle[1]]
-    return project.source.error(
+    return target.source.error(
         where,
         f"targets need each other: {' -> '.join(cycle)}",
         "remove one of these needs",

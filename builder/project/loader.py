@@ -6,13 +6,13 @@ sense together.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from builder.base.nearest import nearest
 from builder.base.units import parse_duration, parse_size
 from builder.project.expand import Find, members
+from builder.project.labels import ROOT, full_name, resolved, unknown
 from builder.project.model import (
     TARGET_PREFIX,
     Depend,
@@ -25,7 +25,7 @@ from builder.project.model import (
     Target,
     Tool,
 )
-from builder.project.paths import WILD, PathError, normalise, pattern, plain
+from builder.project.paths import WILD, PathError, normalise, pattern, plain, within
 from builder.project.words import Value, Words, variables
 
 if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
@@ -59,19 +59,44 @@ def validate(document: "Document", schema: Mapping[str, Any]) -> None:
     require(document, schema)
 
 
-def load(source: Source, find: Find = lambda _wanted, _excluded: ()) -> Project:
-    """`find` looks for the files of a foreach. Raises UsageError with file, line and column."""
-    blocks = cast("dict[str, Any]", source.value)
-    reading = _Reading(source, blocks.get(DEFAULTS) or {}, variables(blocks.get(VARS) or {}), find)
+def nothing(_wanted: object, _excluded: object) -> Sequence[str]:
+    """A `find` where no file is."""
+    return ()
+
+
+def load(source: Source, find: Find = nothing) -> Project:
+    """One Builderfile alone. `find` looks for the files of a foreach. Raises UsageError with file,
+    line and column."""
+    return join(source, {"": source}, {}, find)
+
+
+def join(
+    source: Source,
+    packages: Mapping[str, Source],
+    values: Mapping[str, Value],
+    find: Find,
+    here: str = "",
+) -> Project:
+    """The packages of a workspace, by directory. `source` and the variables `values` are its own.
+
+    Raises UsageError with file, line and column.
+    """
     targets: dict[str, Target] = {}
-    for key, block in blocks.items():
-        if not key.startswith(TARGET_PREFIX):
-            continue
-        for target in reading.targets(key.removeprefix(TARGET_PREFIX), block or {}):
-            targets[target.name] = target
-    if not targets:
-        raise source.error((), "there is no target here", "write 'target NAME:' and its keys")
-    return Project(_without_made(targets, reading.files), source)
+    files: dict[str, str] = {}
+    for package, one in packages.items():
+        blocks = cast("dict[str, Any]", one.value)
+        own = {**values, **variables(blocks.get(VARS) or {})}
+        reading = _Reading(one, package, blocks.get(DEFAULTS) or {}, own, find, files)
+        before = len(targets)
+        for key, block in blocks.items():
+            if key.startswith(TARGET_PREFIX):
+                for target in reading.targets(key.removeprefix(TARGET_PREFIX), block or {}):
+                    targets[target.name] = target
+        if len(targets) == before:
+            raise one.error((), "there is no target here", "write 'target NAME:' and its keys")
+    made = _without_made(targets, files)
+    read = tuple(dict.fromkeys(one.source for one in (source, *packages.values())))
+    return Project(made, source, here, tuple(packages), read)
 
 
 def _without_made(targets: dict[str, Target], files: Mapping[str, str]) -> dict[str, Target]:
@@ -92,10 +117,11 @@ class _Reading:
     """What all targets of a Builderfile share. `files`: a foreach's file by its target's name."""
 
     source: Source
+    package: str
     defaults: Mapping[str, Any]
     values: Mapping[str, Value]
     find: Find
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str]
 
     def targets(self, name: str, block: dict[str, Any]) -> Iterator[Target]:
         where: Path = (TARGET_PREFIX + name,)
@@ -107,7 +133,8 @@ class _Reading:
             message = f"target {name!r} has {key} but no command"
             raise self.source.error((*where, key), message, "add a 'command'", key=True)
         depends = []
-        for member in members(self.source, where, block, self.values, self.find):
+        found = members(self.source, where, block, self.values, self.find, self.package)
+        for member in found:
             target = self._target(name + member.suffix, name, block, member.words)
             if member.file:
                 own = Input(member.file, (*where, "foreach"), plain(member.file))
@@ -116,10 +143,13 @@ class _Reading:
             depends.append(Depend(target.name, where))
             yield replace(target, parallelism=0)
         yield Target(
-            name,
+            full_name(self.package, name),
             depends=tuple(depends),
             parallelism=block.get("parallelism", 0),
             description=block.get("description", ""),
+            block=name,
+            package=self.package,
+            source=self.source,
         )
 
     def _target(self, name: str, block_name: str, own: dict[str, Any], words: Words) -> Target:
@@ -128,18 +158,18 @@ class _Reading:
         inputs = (
             item
             for place, texts in self._lists(where, "inputs", block, own)
-            for item in _inputs(self.source, words.items(texts, place))
+            for item in _inputs(self.source, self.package, words.items(texts, place))
         )
         outputs = words.items(block.get("outputs", ()), (*where, "outputs"))
         depends = words.items(block.get("depends", ()), (*where, "depends"))
         environment = {**self.defaults.get("env", {}), **own.get("env", {})}
         limits = {**self.defaults.get("hermetic", {}), **own.get("hermetic", {})}
         target = Target(
-            name=name,
+            name=full_name(self.package, name),
             arguments=_arguments(block.get("command", ()), words, (*where, "command")),
             inputs=tuple(inputs),
-            outputs=tuple(_outputs(self.source, outputs)),
-            depends=tuple(Depend(text.removeprefix(":"), here) for here, text in depends),
+            outputs=tuple(_outputs(self.source, self.package, outputs)),
+            depends=tuple(Depend(resolved(text, self.package), here) for here, text in depends),
             environment={
                 key: words.text(str(value), (*where, "env", key))
                 for key, value in (environment if "command" in own else {}).items()
@@ -150,7 +180,7 @@ class _Reading:
             parallelism=block.get("parallelism", 0),
             priority=Priority[block.get("priority", "normal").upper()],
             description=block.get("description", ""),
-            block="" if name == block_name else block_name,
+            block=block_name,
             test=block.get("test", False),
             retries=block.get("retries", 0),
             tools=tuple(
@@ -159,6 +189,8 @@ class _Reading:
                 for tool in _tools(items, place)
             ),
             platform={**self.defaults.get("platform", {}), **own.get("platform", {})},
+            package=self.package,
+            source=self.source,
         )
         _check_together(self.source, target, own)
         return target
@@ -220,25 +252,23 @@ def _tools(items: list[str | dict[str, Any]], where: "Path") -> Iterator[Tool]:
             yield Tool(item["name"], here, tuple(str(word) for word in item["version"]))
 
 
-def _inputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Input]:
+def _inputs(source: Source, package: str, texts: Iterable[tuple["Path", str]]) -> Iterator[Input]:
+    """`//path` without a ':' is a path or glob from the workspace's own directory."""
     for here, text in texts:
-        if text.startswith(":"):
-            yield Input(text, here, target=text[1:])
+        if text.startswith(":") or (text.startswith(ROOT) and ":" in text):
+            yield Input(text, here, target=resolved(text, package))
             continue
-        if text.startswith("//"):
-            raise source.error(
-                here,
-                f"{text!r} names a target of another package, and there is one package only",
-                "write ':name' for a target of this file",
-            )
         excluded = text.startswith("!")
+        written = text.removeprefix("!")
+        base = "" if written.startswith(ROOT) else package
         try:
-            yield Input(text, here, pattern(text.removeprefix("!")), excluded)
+            found = pattern(written.removeprefix(ROOT))
+            yield Input(text, here, within(base, found), excluded)
         except PathError as error:
             raise source.error(here, str(error), error.hint) from None
 
 
-def _outputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Output]:
+def _outputs(source: Source, package: str, texts: Iterable[tuple["Path", str]]) -> Iterator[Output]:
     for here, text in texts:
         if WILD & set(text):
             raise source.error(
@@ -247,7 +277,8 @@ def _outputs(source: Source, texts: Iterable[tuple["Path", str]]) -> Iterator[Ou
                 "name the file, or the directory that will hold the files: for example build/",
             )
         try:
-            yield Output(normalise(text), text.endswith("/"), here)
+            path = normalise(text)
+            yield Output(f"{package}/{path}" if package else path, text.endswith("/"), here)
         except PathError as error:
             raise source.error(here, str(error), error.hint) from None
 
@@ -270,8 +301,4 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
 
 def unknown_target(project: Project, name: str) -> tuple[str, str]:
     """What to say of a name that no target has: a message and a hint."""
-    meant = nearest(name, project.targets)
-    message = f"there is no target {name!r}"
-    if meant:
-        message += f"; did you mean {meant!r}?"
-    return message, f"targets here: {', '.join(project.targets)}"
+    return unknown(name, project.targets, project.packages)

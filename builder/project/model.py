@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the parser is not imported where nothing is parsed
     from builder.base.document import Path, Plain
 
 FILE_NAMES = ("Builderfile", "Builderfile.yaml", "Builderfile.yml")
+WORKSPACE_NAME = "Builderfile.workspace"
 TARGET_PREFIX = "target "
 
 
@@ -31,6 +32,23 @@ class Source(Protocol):
     def error(
         self, path: Sequence[str | int], message: str, hint: str = "", *, key: bool = False
     ) -> UsageError: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoText:
+    """Of targets that no document declares, but a caller."""
+
+    value: "Plain" = None
+    source: str = "the caller"
+
+    def error(
+        self, path: Sequence[str | int], message: str, hint: str = "", *, key: bool = False
+    ) -> UsageError:
+        del path, key
+        return UsageError(f"{message}; {hint}" if hint else message)
+
+
+NO_TEXT = NoText()
 
 
 class Priority(IntEnum):
@@ -94,7 +112,8 @@ class Target:
     `parallelism`: at most so many of the targets that this one needs, itself included, run at
     once; 0 is no limit of its own. `block`: the name of the block that it is written in, where
     that is another one. `platform`: properties of the machine that may run it. `retries`: how often
-    a test that failed is run again.
+    a test that failed is run again. `package` is the directory in which the command runs and whose
+    Builderfile, `source`, declares it; paths and names are those of the whole workspace.
     """
 
     name: str
@@ -114,15 +133,28 @@ class Target:
     test: bool = False
     retries: int = 0
     tools: tuple[Tool, ...] = ()
+    package: str = ""
+    source: Source = field(default=NO_TEXT, compare=False, repr=False)
 
     @property
     def where(self) -> "Path":
         return (TARGET_PREFIX + (self.block or self.name),)
 
+    def own(self, path: str) -> str:
+        """A path as this target's Builderfile writes it; its command finds it there, too."""
+        if not self.package:
+            return path
+        mine = path.removeprefix(f"{self.package}/")
+        return mine if mine != path else f"//{path}"
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Targets by name, in the order of the file."""
+    """Targets by name, in the order of the files. `here`: the package in which somebody stands;
+    `files`: the documents that all of it came from."""
 
     targets: Mapping[str, Target]
     source: Source = field(compare=False, repr=False)
+    here: str = ""
+    packages: tuple[str, ...] = ("",)
+    files: tuple[str, ...] = field(default=(), compare=False)

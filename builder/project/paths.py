@@ -108,6 +108,14 @@ def pattern(text: str) -> Pattern:
     return Pattern("/".join(parts), "/".join(parts[:still]), still < len(parts))
 
 
+def within(package: str, found: Pattern) -> Pattern:
+    """A package's own pattern as one of the whole workspace."""
+    if not package:
+        return found
+    base = f"{package}/{found.base}" if found.base else package
+    return Pattern(f"{package}/{found.text}", base, found.wild)
+
+
 def plain(path: str) -> Pattern:
     """This very file, whatever characters its name has."""
     return Pattern(path, path, False)

@@ -176,7 +176,9 @@ class Watcher:
             self._blind = True
             return
         self._known.add(key)
-        there = use == notify.CONNECT or os.path.lexists(name)
+        # A connect to a socket that is not there is a look-up of it, as bash asks for nscd's.
+        path = name.removeprefix(b"unix:")
+        there = (use == notify.CONNECT and not path.startswith(b"/")) or os.path.lexists(path)
         os.write(self._records, record(use, there, program, name))
 
 

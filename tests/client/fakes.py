@@ -25,14 +25,13 @@ from builder.action.tree import Entry, File, Folder, Link, merkle
 from builder.base.digest import Digest, digest_of, is_empty
 from builder.base.errors import Code, StatusError
 from builder.client.build import Build, Summary
-from builder.client.builderfile import read
+from builder.client.builderfile import find, read, walker_of
 from builder.client.console import Console
 from builder.client.events import Event
 from builder.client.executor import Place, Ticket, Watch
 from builder.client.target import Choices, TargetBuilder
-from builder.client.walk import Walker
 from builder.client.workspace import Workspace
-from builder.project.graph import graph
+from builder.project.graph import Graph, graph
 from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -195,6 +194,7 @@ class World:
     executor: FakeExecutor = field(init=False)
     events: list[Event] = field(default_factory=list)
     workspace: Workspace = field(init=False)  # of the last build
+    graph: Graph = field(init=False)
 
     def __post_init__(self) -> None:
         self.executor = FakeExecutor(self.blobs, self.results)
@@ -211,8 +211,10 @@ class World:
 
     async def build(self, *names: str, jobs: int = 4, keep_going: bool = False) -> Summary:
         """As the command does it, on this world's place."""
-        walker = Walker(self.root)
-        found = graph(read(self.root / "Builderfile", lambda: SCHEMA, walker=walker))
+        walker = walker_of(self.root)
+        path = find(self.root)
+        found = graph(read(path, lambda: SCHEMA, walker=walker))
+        self.graph = found
         chosen = found.select(names)
         workspace = self.workspace = Workspace(self.root, found, walker=walker)
         out, err = io.StringIO(), io.StringIO()

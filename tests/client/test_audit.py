@@ -24,26 +24,39 @@ def test_each_use_has_its_advice() -> None:
     work = "/builder/work/"
     said = lines(
         Access(name=f"{work}src/seen.h", use="read", program="/usr/bin/cc1"),
-        Access(name=f"{work}src/gone.h", use="look", program="/usr/bin/cc1"),
+        Access(name=f"{work}src/made.h", use="look", program="/usr/bin/cc1", there=True),
         Access(name=f"{work}junk", use="write", program="/bin/bash"),
-        Access(name="/opt/sdk/x", use="read", program="/bin/cat"),
-        Access(name="192.0.2.1:80", use="connect", program="/usr/bin/curl"),
-        Access(name="unix:/run/nscd/socket", use="connect", program="/bin/bash"),
+        Access(name="/opt/sdk/x", use="read", program="/bin/cat", there=True),
+        Access(name="192.0.2.1:80", use="connect", program="/usr/bin/curl", there=True),
+        Access(name="unix:/run/dbus", use="connect", program="/bin/bash", there=True),
     )
     assert said == [
         "audit: 6 of 50 names used are not declared",
         "  read    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'",
-        "  look    src/gone.h (by cc1); it was not there",
+        "  look    src/made.h (by cc1); no target makes it",
         "  write   junk (by bash); if it is to be kept: 'outputs: [junk]', else write to /tmp",
         "  read    /opt/sdk/x (by cat); it is no file of the project: have it as an input instead",
         "  connect 192.0.2.1:80 (by curl); if it must: 'hermetic: {network: true}'",
-        "  connect unix:/run/nscd/socket (by bash); no service of the host is in the sandbox",
+        "  connect unix:/run/dbus (by bash); no service of the host is in the sandbox",
     ]
+
+
+def test_what_is_nowhere_is_not_used() -> None:
+    """Neither in the sandbox nor in the project: it is counted and no more."""
+    said = lines(
+        Access(name="/builder/work/include/stdio.h", use="read", program="cc1"),
+        Access(name="unix:/var/run/nscd/socket", use="connect", program="bash"),
+    )
+    assert said == [
+        "audit: 50 names used, all of them declared (2 were looked for and are nowhere)"
+    ]
+    seen = Access(name="/builder/work/src/seen.h", use="look", program="cc1")
+    assert lines(seen)[1] == "  look    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'"
 
 
 def test_not_all_of_very_many() -> None:
     """The first ones, and how many more."""
-    said = lines(*(Access(name=f"/x/{n}", use="read", program="p") for n in range(50)))
+    said = lines(*(Access(name=f"/x/{n}", use="read", program="p", there=True) for n in range(50)))
     assert len(said) == MOST_SHOWN + 2
     assert said[-1] == "  ... and 30 more"
 

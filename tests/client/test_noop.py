@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from builder.client.builderfile import find
 from builder.client.noop import FOLDER, STATE, answer
 from builder.client.receipt import Said
 from tests.client.fakes import World
@@ -57,7 +58,9 @@ async def keep(world: World) -> bool:
     summary = await world.build()
     made = [built.entries for built in summary.built.values()]
     said = [Said(name, built.stored_at) for name, built in summary.built.items()]
-    return world.workspace.receipt((["build"], "Builderfile"), started, (), made, said)
+    read = [str(Path(name).absolute()) for name in world.graph.project.files]
+    command = (["build"], find(world.root).name)
+    return world.workspace.receipt(command, started, read, made, said)
 
 
 def answered(*arguments: str) -> bool:

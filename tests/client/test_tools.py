@@ -85,7 +85,7 @@ async def test_an_unknown_tool(world: World, tmp_path: Path) -> None:
 
 def tools(text: str, tmp_path: Path) -> tuple[Tools, Target]:
     loaded = project(text)
-    return Tools(loaded.source, tmp_path / "tools.json"), loaded.targets["t"]
+    return Tools(tmp_path / "tools.json"), loaded.targets["t"]
 
 
 VERSIONED = "target t: {{command: [x], tools: [{{name: sh, version: [sh, -c, '{}']}}]}}"

@@ -201,10 +201,10 @@ Builderfile:1:1: target 'a' does nothing
     "package label": (
         "target a: {command: [x], inputs: ['//lib:x']}\n",
         """\
-Builderfile:1:35: '//lib:x' names a target of another package, and there is one package only
+Builderfile:1:35: there is no package //lib
     1 | target a: {command: [x], inputs: ['//lib:x']}
       |                                   ^
-        write ':name' for a target of this file""",
+        write a file 'Builderfile.workspace' in the directory above all packages""",
     ),
     "empty": (
         "# nothing\n",
