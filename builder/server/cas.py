@@ -2,25 +2,25 @@
 
 Answers come at once where the store can give them at once; a batch that takes longer than a few
 milliseconds of work becomes a task, so that it does not hold up the connection's other calls.
-Measured by `python -m tests.bench wire`: FindMissingBlobs is one loop in the store's index.
 """
 
 from collections.abc import Awaitable, Sequence
 
 import trio
 
-from builder.base.digest import HEX_LENGTHS, Digest
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Context, Method, Service
-from builder.reapi.digest_list import HASH_AT, Split, number_field, read, split
+from builder.reapi.digest_list import read
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
 from builder.server.batch_reading import BatchReader
 from builder.server.compressed import acceptable, pack, plain
+from builder.server.digest_requests import DigestRequests
+from builder.server.finding import Finder
 from builder.server.instances import Instances
 from builder.server.messages import parse
-from builder.server.presence import Presence, are_hex, check
+from builder.server.presence import are_hex
 from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
 from builder.stores.interface import BlobStore, InlineStore
@@ -29,7 +29,7 @@ NAME = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
 INLINE_BLOBS = 64  # of a batch: about 3 ms of small files
 INLINE_BYTES = 1024 * 1024  # of a batch: about 2 ms to hash and copy
-INLINE_DIGESTS = 4096  # of a search: 4 ms, or 20 when all leases have to be written down
+FUNCTION_FIELD = pb.BatchReadBlobsRequest.DESCRIPTOR.fields_by_name["digest_function"].number
 FIND_REQUEST_BYTES = 64 * 1024 * 1024  # clients send 10,000 digests and more, 75 bytes each
 
 
@@ -47,7 +47,8 @@ class CasService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
-        self._presence = None if self._inline is None else Presence(self._inline)
+        self._requests = DigestRequests(instances, functions)
+        self._finder = Finder(blobs, self._requests)
         self._reader = None if self._inline is None else BatchReader(blobs, self._inline)
         self._instances = instances
         self._functions = functions
@@ -63,7 +64,7 @@ class CasService:
             (
                 Method(
                     f"/{NAME}/FindMissingBlobs",
-                    unary=self.find_missing,
+                    unary=self._finder.find,
                     max_request_bytes=FIND_REQUEST_BYTES,
                 ),
                 Method(
@@ -82,53 +83,6 @@ class CasService:
             Method(f"/{NAME}/SplitBlob", unary=self._splitter.split),
             Method(f"/{NAME}/SpliceBlob", unary=self._splitter.splice),
         )
-
-    def find_missing(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
-        found = split(data)
-        number = None if found is None else number_field(found.rest, 3)
-        if found is None or number is None or self._presence is None:
-            return self._find_parsed(data)
-        function = self._function(found, number)
-        if function is None:
-            return self._find_parsed(data)
-        self._instances.check(found.instance)
-        unknown = self._presence.unknown(function, found.elements)
-        if len(unknown) <= INLINE_DIGESTS:
-            missing = self._presence.absent(function, unknown, found.digits)
-            if missing is not None:
-                return b"".join([one.element for one in missing])
-        return self._find_long(self._presence, function, unknown, found.digits)
-
-    async def _find_long(
-        self, presence: Presence, function: str, elements: Sequence[bytes], digits: int
-    ) -> bytes:
-        """A long search, in steps between which others get their turn."""
-        answer: list[bytes] = []
-        for start in range(0, len(elements), INLINE_DIGESTS):
-            some = elements[start : start + INLINE_DIGESTS]
-            await trio.lowlevel.checkpoint()
-            missing = presence.absent(function, some, digits)
-            if missing is None:
-                asked = read(some, digits)
-                check(asked)
-                wanted = {Digest(one.hash, one.size_bytes, function): one for one in asked}
-                missing = [wanted[one] for one in await self._blobs.find_missing(wanted)]
-            answer += [one.element for one in missing]
-        return b"".join(answer)
-
-    def _find_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
-        """A request that is written in another way than clients do, or to another store."""
-        request = parse(pb.FindMissingBlobsRequest, data)
-        self._instances.check(request.instance_name)
-        digests = request.blob_digests
-        if not digests:
-            return b""
-        function = function_of(request.digest_function, digests[0].hash, self._functions)
-        if len(digests) <= INLINE_DIGESTS:
-            missing = self._absent_now(digests, function)
-            if missing is not None:
-                return pb.FindMissingBlobsResponse(missing_blob_digests=missing).SerializeToString()
-        return self._find_missing(digests, function)
 
     def batch_update(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
         request = parse(pb.BatchUpdateBlobsRequest, data)
@@ -157,37 +111,26 @@ class CasService:
         return response.SerializeToString()
 
     def batch_read(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
-        found = split(data)
-        number = None if found is None else number_field(found.rest, 4)
-        if found is None or number is None or self._reader is None:
+        found = self._requests.read(data, FUNCTION_FIELD)
+        if found is None or self._reader is None:
             return self._read_parsed(data)
-        function = self._function(found, number)
-        if function is None:
-            return self._read_parsed(data)
-        self._instances.check(found.instance)
         try:
-            elements = read(found.elements, found.digits)
+            elements = read(found.split.elements, found.split.digits)
         except UnicodeDecodeError:
             return self._read_parsed(data)
         if not are_hex(elements):
             return self._read_parsed(data)  # each of them has a status of its own
         self._check_total(sum([one.size_bytes for one in elements]))
-        return self._reader.read(elements, function)
-
-    def _function(self, found: Split, number: int) -> str | None:
-        """The digest function of a request; None: ask the parsed one, which says what is wrong."""
-        hash_ = found.elements[0][HASH_AT : HASH_AT + found.digits].decode("ascii", "replace")
-        function = function_of(number, hash_, self._functions)
-        return function if HEX_LENGTHS[function] == found.digits else None
+        return self._reader.read(elements, found.function)
 
     def _read_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
         """A request for compressed blobs, or one that is written in another way than clients do."""
         request = parse(pb.BatchReadBlobsRequest, data)
         self._instances.check(request.instance_name)
-        self._check_total(sum(digest.size_bytes for digest in request.digests))
         if not request.digests:
             return b""
         function = function_of(request.digest_function, request.digests[0].hash, self._functions)
+        self._check_total(sum(digest.size_bytes for digest in request.digests))
         response = pb.BatchReadBlobsResponse()
         compressor = acceptable(request.acceptable_compressors, self._compressors)
         waiting: list[tuple[pb.BatchReadBlobsResponse.Response, pb.Digest]] = []
@@ -207,31 +150,6 @@ class CasService:
         if waiting:
             return self._batch_read(response, waiting, function, compressor)
         return response.SerializeToString()
-
-    async def _find_missing(self, digests: Sequence[pb.Digest], function: str) -> bytes:
-        """A long search, in steps between which others get their turn."""
-        found: dict[tuple[str, int], pb.Digest | Digest] = {}
-        for start in range(0, len(digests), INLINE_DIGESTS):
-            some = digests[start : start + INLINE_DIGESTS]
-            await trio.lowlevel.checkpoint()
-            missing: Sequence[pb.Digest | Digest] | None = self._absent_now(some, function)
-            if missing is None:
-                wanted = [from_proto(digest, function) for digest in some]
-                missing = await self._blobs.find_missing(wanted)
-            for digest in missing:
-                found.setdefault((digest.hash, digest.size_bytes), digest)
-        response = pb.FindMissingBlobsResponse()
-        for hash_, size in found:
-            response.missing_blob_digests.add(hash=hash_, size_bytes=size)
-        return response.SerializeToString()
-
-    def _absent_now(self, digests: Sequence[pb.Digest], function: str) -> list[pb.Digest] | None:
-        if self._inline is None:
-            return None
-        missing = self._inline.absent_nowait(function, digests)
-        for digest in missing or ():  # one that is present is well-formed
-            from_proto(digest, function)
-        return missing
 
     async def _batch_update(
         self,

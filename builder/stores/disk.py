@@ -32,6 +32,7 @@ LAYOUT = "2"
 SEGMENTS = 256  # the capacity has room for so many
 MIN_SEGMENT, MAX_SEGMENT = 1024 * 1024, 1024 * 1024 * 1024  # bytes
 LEAST_CAPACITY = 16 * 1024 * 1024  # bytes; a smaller store has files only
+EMPTY_KEYS = {function: bytes.fromhex(digest.hash) for function, digest in EMPTY.items()}
 EVICT_AT_ONCE = 16 * 1024 * 1024  # bytes of files, before the two are compared again
 
 
@@ -157,6 +158,12 @@ class DiskBlobStore:
 
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
         return self._absent(function, digests) if self.small.loaded else None
+
+    def strange(self, function: str, keys: bytes) -> list[bool] | None:
+        if not self.small.loaded or EMPTY_KEYS[function] in keys:
+            return None
+        flags = self.small.log.table(function).strange(keys)
+        return self.files.strange(function, keys, flags)
 
     def get_nowait(self, digest: Digest) -> bytes | None:
         if digest.size_bytes >= self._limit:

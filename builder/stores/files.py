@@ -178,6 +178,10 @@ class FileBlobStore:
             missing = [d for d in missing if not self._discover(function, d.hash, d.size_bytes)]
         return missing
 
+    def strange(self, function: str, keys: bytes, flags: list[bool]) -> list[bool] | None:
+        """Those of `flags` whose blobs are no files; None before `load` is done."""
+        return self._index.strange(function, keys, flags) if self._loaded else None
+
     def get_nowait(self, digest: Digest) -> bytes | None:
         if digest.size_bytes > SMALL:
             return None

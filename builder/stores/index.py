@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from builder.base.digest import EMPTY, Digest
+from builder.base.digest import EMPTY, HEX_LENGTHS, Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
 from builder.stores.interface import NamedT
@@ -103,6 +103,19 @@ class Index:
             elif digest.size_bytes or hash_ != EMPTY[function].hash:
                 missing.setdefault((hash_, digest.size_bytes), digest)
         return list(missing.values())
+
+    def strange(self, function: str, keys: bytes, flags: list[bool]) -> list[bool]:
+        """Those of `flags`, of the hashes that are joined in `keys`, whose blobs are not held."""
+        held = self._held
+        if not held:
+            return flags
+        text, digits = keys.hex(), HEX_LENGTHS[function]
+        names = [text[at : at + digits] for at in range(0, len(text), digits)]
+        if function != "sha256":
+            names = [key_of(function, name) for name in names]
+        if held.keys().isdisjoint(names):
+            return flags
+        return [flag and name not in held for flag, name in zip(flags, names, strict=True)]
 
     def renew(self, key: str, size: int, now: float) -> bool:
         """Held, used now; whether that is news in this tick."""

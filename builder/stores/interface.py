@@ -87,6 +87,18 @@ class InlineStore(Protocol):
         ...
 
 
+@runtime_checkable
+class BulkStore(InlineStore, Protocol):
+    """An inline store that can be asked for thousands of blobs at once."""
+
+    def strange(self, function: str, keys: bytes) -> list[bool] | None:
+        """For each hash, of all that are joined in `keys`: whether no blob with it is here.
+
+        True is certain; what is not strange may still be absent. None: ask `absent_nowait`.
+        """
+        ...
+
+
 class Upload(Protocol):
     """A write that its caller feeds; `offset` bytes have come so far."""
 

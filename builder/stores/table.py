@@ -43,6 +43,7 @@ class Table:
         self.width = width
         self.count = 0
         self._record = width + ENTRY.size
+        self._split = struct.Struct(f">H{width - 2}s").iter_unpack
         self._buckets: list[bytearray] = [NOTHING] * BUCKETS
         self._fresh: dict[str, int] = {}  # hex hash: size; used in tick `_tick`
         self._tick = -1
@@ -124,6 +125,15 @@ class Table:
                 renewed.append((key, entry))
                 self.put(key, entry._replace(used=tick))
         return missing, large, renewed
+
+    def strange(self, keys: bytes) -> list[bool]:
+        """For each hash, of all that are joined in `keys`: whether it is surely not here.
+
+        This is half the work of an existence check, so it is one loop with nothing in it: a hash
+        without its first two bytes is looked for anywhere in its bucket, records or not.
+        """
+        buckets = self._buckets
+        return [rest not in buckets[number] for number, rest in self._split(keys)]
 
     def key(self, hash_: str) -> bytes | None:
         """The hash in bytes; None unless it is lower-case hex of the right length."""

@@ -1,17 +1,22 @@
 """Requests that are split on the wire are answered as those that are parsed."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from builder.base.digest import digest_of
-from builder.base.errors import InvalidArgumentError
+from builder.base.errors import InvalidArgumentError, StatusError
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server import batch_reading, cas
+from builder.server import batch_reading, finding
 from builder.server.cas import CasService
 from builder.server.instances import Instances
+from builder.server.messages import bytes_field, varint
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import BlobStore
 from builder.stores.memory import MemoryBlobStore
@@ -40,7 +45,10 @@ def protos(blobs: Sequence[bytes]) -> list[pb.Digest]:
 
 
 async def answer(handler: object, data: bytes) -> bytes:
-    found = handler(data, CONTEXT)  # type: ignore[operator]  # a unary handler
+    return await whole(handler(data, CONTEXT))  # type: ignore[operator]  # a unary handler
+
+
+async def whole(found: object) -> bytes:
     return found if isinstance(found, bytes) else bytes(await found)
 
 
@@ -61,8 +69,8 @@ async def test_both_ways_give_the_same_answers(kind: str, tmp_path: Path) -> Non
         find = pb.FindMissingBlobsRequest(blob_digests=asked, instance_name="main")
         read = pb.BatchReadBlobsRequest(digests=asked, digest_function=pb.DigestFunction.SHA256)
         for _ in range(3):
-            found = await answer(service.find_missing, find.SerializeToString())
-            assert found == await answer(service.find_missing, otherwise(find))
+            found = await answer(service._finder.find, find.SerializeToString())
+            assert found == await answer(service._finder.find, otherwise(find))
             missing = pb.FindMissingBlobsResponse.FromString(found).missing_blob_digests
             assert list(missing) == protos(GONE)
             first = await answer(service.batch_read, read.SerializeToString())
@@ -88,9 +96,9 @@ async def test_long_ones_let_others_in_between(tmp_path: Path) -> None:
         assert not isinstance(waiting, bytes)
         response = pb.BatchReadBlobsResponse.FromString(await waiting)
         assert [one.data for one in response.responses] == small
-        strange = [b"x%d" % number for number in range(cas.INLINE_DIGESTS + 10)]
+        strange = [b"x%d" % number for number in range(finding.INLINE_DIGESTS + 10)]
         find = pb.FindMissingBlobsRequest(blob_digests=protos(strange + small))
-        found = await answer(service.find_missing, find.SerializeToString())
+        found = await answer(service._finder.find, find.SerializeToString())
         missing = pb.FindMissingBlobsResponse.FromString(found).missing_blob_digests
         assert list(missing) == protos(strange)
 
@@ -100,9 +108,9 @@ async def test_what_was_absent_is_found_when_it_has_come(tmp_path: Path) -> None
     async with store_of("disk", tmp_path) as blobs:
         service = CasService(blobs, Instances())
         data = pb.FindMissingBlobsRequest(blob_digests=protos([b"new"])).SerializeToString()
-        assert await answer(service.find_missing, data) != b""
+        assert await answer(service._finder.find, data) != b""
         await blobs.put(digest_of(b"new"), b"new")
-        assert await answer(service.find_missing, data) == b""
+        assert await answer(service._finder.find, data) == b""
 
 
 async def test_what_is_lost_is_missing_at_once(tmp_path: Path) -> None:
@@ -113,12 +121,12 @@ async def test_what_is_lost_is_missing_at_once(tmp_path: Path) -> None:
         await blobs.put(digest_of(large), large)
         service = CasService(blobs, Instances())
         data = pb.FindMissingBlobsRequest(blob_digests=protos([large])).SerializeToString()
-        assert await answer(service.find_missing, data) == b""
+        assert await answer(service._finder.find, data) == b""
         Path(blobs.path(digest_of(large))).unlink()
         read = pb.BatchReadBlobsRequest(digests=protos([large])).SerializeToString()
         response = await answer(service.batch_read, read)
         assert pb.BatchReadBlobsResponse.FromString(response).responses[0].status.code == 5
-        assert await answer(service.find_missing, data) != b""
+        assert await answer(service._finder.find, data) != b""
 
 
 @pytest.mark.parametrize("bad", ["A" * 64, "g" * 64, "a" * 63, "a" * 40, "é" * 32])
@@ -128,7 +136,7 @@ async def test_hashes_that_are_none(bad: str) -> None:
     digests = [pb.Digest(hash=digest_of(b"x").hash, size_bytes=1), pb.Digest(hash=bad)]
     with pytest.raises(InvalidArgumentError):
         await answer(
-            service.find_missing,
+            service._finder.find,
             pb.FindMissingBlobsRequest(blob_digests=digests).SerializeToString(),
         )
     response = await answer(
@@ -136,3 +144,98 @@ async def test_hashes_that_are_none(bad: str) -> None:
     )
     codes = [one.status.code for one in pb.BatchReadBlobsResponse.FromString(response).responses]
     assert codes == [5, 3]
+
+
+def field(number: int, data: bytes) -> bytes:
+    return bytes_field(number, len(data)) + data
+
+
+def written(hash_: bytes, size: int, padding: bytes) -> bytes:
+    """A digest in field 2; with padding, its size is not as short as it could be."""
+    number = varint(size)
+    if padding:
+        number = number[:-1] + bytes((number[-1] | 0x80,)) + padding
+    return field(2, field(1, hash_) + (b"\x10" + number if size or padding else b""))
+
+
+here = st.sampled_from(
+    [(one.hash.encode(), len(blob)) for blob in BLOBS for one in [digest_of(blob)]]
+)
+elsewhere = st.tuples(
+    st.sampled_from([digest_of(b"%d" % number).hash.encode() for number in range(40)]),
+    st.sampled_from([0, 1, 127, 128, 20_000, 300_000, 1 << 40]),
+)
+other_size = st.tuples(here.map(lambda one: one[0]), st.integers(0, 400_000))
+no_hash = st.tuples(
+    st.sampled_from([b"A" * 64, b"g" * 64, b"a" * 63, b"a" * 40, "é".encode() * 32, b"\xff" * 64]),
+    st.sampled_from([0, 5]),
+)
+usual = st.lists(
+    st.one_of(here, elsewhere, other_size).map(lambda one: written(*one, b"")), min_size=1
+)
+unusual = st.one_of(
+    st.tuples(here, st.sampled_from([b"", b"\x00", b"\x80\x00"])).map(
+        lambda t: written(*t[0], t[1])
+    ),
+    st.one_of(elsewhere, no_hash).map(lambda one: written(*one, b"")),
+    st.sampled_from(
+        [b"", b"\x12\x00", field(1, b"main"), field(7, b"x"), b"\x12\x44\x0a\x40", b"\xff"]
+    ),
+    st.binary(max_size=8),
+)
+messages = st.one_of(
+    usual,
+    st.tuples(usual, st.lists(unusual, max_size=3), usual).map(lambda t: [*t[0], *t[1], *t[2]]),
+).map(b"".join)
+heads = st.sampled_from(
+    [b"", field(1, b"main"), field(1, "ä".encode()), field(1, b"\xff"), b"\x0a"]
+)
+
+
+Way = Callable[[CasService, bytes], object]
+
+
+def alike(quick: Way, slow: Way, number: int) -> None:
+    """Both ways give the same bytes or the same error, whatever was asked before."""
+    tails = st.sampled_from([b"", *(bytes((number << 3, function)) for function in (1, 9, 3, 0))])
+
+    with TemporaryDirectory() as folder:
+        blobs = DiskBlobStore(Path(folder), 1 << 28)
+        service = CasService(blobs, Instances())
+
+        @settings(max_examples=100, deadline=None)
+        @given(heads, messages, tails)
+        def run(head: bytes, digests: bytes, tail: bytes) -> None:
+            data = head + digests + tail
+            first, second, again = [trio.run(outcome, way, service, data) for way in ways]
+            assert first == second == again
+
+        ways = (quick, slow, quick)
+        try:
+            trio.run(fill, blobs)
+            run()
+        finally:
+            blobs.close()
+
+
+async def fill(blobs: DiskBlobStore) -> None:
+    await blobs.load()
+    for blob in BLOBS:
+        await blobs.put(digest_of(blob), blob)
+
+
+async def outcome(way: Way, service: CasService, data: bytes) -> bytes | tuple[type, str]:
+    try:
+        return await whole(way(service, data))
+    except StatusError as error:
+        return type(error), error.message
+
+
+def test_whatever_is_asked_for_is_found_alike() -> None:
+    """Malformed messages and hashes among it: strictness is not a question of the way."""
+    alike(lambda s, data: s._finder.find(data, CONTEXT), lambda s, data: s._finder.parsed(data), 3)
+
+
+def test_whatever_is_asked_for_is_read_alike() -> None:
+    """To the byte, with a status for each blob that is not here or is no hash."""
+    alike(lambda s, data: s.batch_read(data, CONTEXT), lambda s, data: s._read_parsed(data), 4)
