@@ -35,6 +35,7 @@ from builder.schedule.events import (
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
+from builder.schedule.quotas import Quota
 from builder.server.control import Around, ControlService
 from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
@@ -126,6 +127,9 @@ def scheduling(settings: SchedulerSettings) -> Policy:
         retry_delay_s=settings.retry_delay,
         priorities=(settings.priority_min, settings.priority_max),
         age_s_per_priority=settings.age_per_priority,
+        shares={one.user: one.weight for one in settings.shares},
+        quotas={one.instance: Quota(one.running, one.queued) for one in settings.quotas},
+        preempt_after_s=settings.preempt_after,
         finished_kept_s=settings.keep_finished,
         unserved_timeout_s=settings.unserved_timeout,
         strict_platform=settings.strict_platform,
@@ -188,7 +192,7 @@ async def open_coordinator(
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
         live = LiveOutput(scheduler, stores.blobs, new_id)
-        kept = Kept(cache, builds, live, tracer)
+        kept = Kept(cache, builds, live, tracer, guard.who)
         apis = api_services(settings, stores, scheduler, kept)
         every, health = _with_health([*apis, control.service()])
         metrics = Metrics()

@@ -13,7 +13,6 @@ from builder.reapi.pb.workers_pb2 import ExecutionProof
 from builder.schedule.counters import Counters
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
-from builder.server.control import platform_of
 from builder.server.execution import CacheFigures
 from builder.server.scheduler import Scheduler
 from builder.stores.index import Occupancy
@@ -105,6 +104,7 @@ def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
         "builder_operations_total": ("Operations taken.", counters.submitted),
         "builder_operations_merged_total": ("Of them, merged into another.", counters.merged),
         "builder_attempts_total": ("Leases granted.", counters.granted),
+        "builder_preempted_total": ("Attempts that gave way to others.", counters.preempted),
         "builder_workers_lost_total": ("Workers lost.", counters.workers_lost),
         "builder_leases_lost_total": ("Leases lost with their worker.", counters.leases_lost),
         "builder_infrastructure_failures_total": (
@@ -147,7 +147,7 @@ def _lanes(snapshot: Snapshot) -> Iterator[Family]:
     waiting: defaultdict[tuple[str, ...], float] = defaultdict(float)
     lanes = sorted(snapshot.lanes, key=lambda lane: -lane.waiting)
     for number, lane in enumerate(lanes):
-        platform = platform_of(lane) if number < MOST_PLATFORMS else "other"
+        platform = lane.wanted if number < MOST_PLATFORMS else "other"
         reason = ReasonCode.ALL_BUSY if lane.workers else ReasonCode.NO_WORKER
         waiting[platform, reason.value] += lane.waiting
     labels = ("platform", "reason")

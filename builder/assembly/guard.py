@@ -11,6 +11,7 @@ from builder.auth.rights import right_of, right_of_page
 from builder.config.settings import Auth, Settings, Tls
 from builder.net.rpc import Context
 from builder.net.tls import Identity, reload_when_replaced, server_context
+from builder.server.execution import host_of
 
 LOWEST = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 CheckPage = Callable[[str, str, str | None], None]
@@ -22,8 +23,8 @@ class Guard:
     """What guards the listeners; None where the settings ask for nothing.
 
     `authorize` judges gRPC calls, `check_page(method, path, authorization)` HTTP requests; both
-    raise UnauthenticatedError or PermissionDeniedError. On the HTTP ports any certificate is a
-    reader's, and what takes more takes a token.
+    raise UnauthenticatedError or PermissionDeniedError. `who` names the user of a call. On
+    the HTTP ports any certificate is a reader's, and what takes more takes a token.
     """
 
     grpc_tls: ssl.SSLContext | None = None
@@ -31,6 +32,7 @@ class Guard:
     identity: Identity | None = None
     authorize: Callable[[Context], None] | None = None
     check_page: CheckPage | None = None
+    who: Callable[[Context], str] = host_of
 
     @property
     def is_closed(self) -> bool:
@@ -56,6 +58,7 @@ def open_guard(settings: Settings) -> Guard:
         http_tls=_context(tls, identity, "http/1.1", required),
         identity=identity,
         authorize=None if gate is None else _authorize(gate),
+        who=host_of if gate is None else _who(gate),
         check_page=None if gate is None else _check_page(gate, SOMEBODY if required else ""),
     )
 
@@ -95,6 +98,14 @@ def _authorize(gate: Gate) -> Callable[[Context], None]:
         gate.check(right_of(context.path), authorization, context.peer.identity)
 
     return authorize
+
+
+def _who(gate: Gate) -> Callable[[Context], str]:
+    def who(context: Context) -> str:
+        authorization = context.metadata.get("authorization")
+        return gate.caller(authorization, context.peer.identity).name
+
+    return who
 
 
 def _check_page(gate: Gate, identity: str) -> CheckPage:

@@ -2,12 +2,13 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from builder.assembly.stores import Stores
 from builder.builds.index import Builds
 from builder.config.settings import Settings
-from builder.net.rpc import Service
+from builder.net.rpc import Context, Service
 from builder.server.action_cache import ActionCacheService
 from builder.server.admission import Admission, Timeouts
 from builder.server.asset_index import AssetIndex
@@ -16,7 +17,7 @@ from builder.server.build_events import BuildEventsService
 from builder.server.bytestream import ByteStreamService
 from builder.server.capabilities import CapabilitiesService, Served
 from builder.server.cas import CasService
-from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores
+from builder.server.execution import CacheFigures, ExecutionService, ExecutionStores, host_of
 from builder.server.fetching import Bounds
 from builder.server.instances import Instances
 from builder.server.live_output import LiveOutput
@@ -40,6 +41,7 @@ class Kept:
     builds: Builds
     live: LiveOutput
     tracer: Tracer = OFF
+    who: Callable[[Context], str] = host_of
 
 
 def api_services(
@@ -80,7 +82,7 @@ def api_services(
         bytestream.service(),
         ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
         ExecutionService(
-            scheduler, execution, admission, time.time_ns, priorities, cache, kept.tracer
+            scheduler, execution, admission, time.time_ns, priorities, cache, kept.tracer, kept.who
         ).service(),
         OperationsService(scheduler).service(),
         BuildEventsService(kept.builds, time.time_ns).service(),

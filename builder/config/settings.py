@@ -157,6 +157,19 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class UserShare:
+    user: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceQuota:
+    instance: str
+    running: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Scheduler:
     heartbeat_interval: Seconds = 5.0
     heartbeat_timeout: Seconds = 15.0
@@ -167,6 +180,9 @@ class Scheduler:
     priority_min: int = -100
     priority_max: int = 100
     age_per_priority: Seconds = 10.0
+    shares: tuple[UserShare, ...] = ()
+    quotas: tuple[InstanceQuota, ...] = ()
+    preempt_after: Seconds = 0.0
     default_timeout: Seconds = 3600.0
     max_timeout: Seconds = 86400.0
     unserved_timeout: Seconds = 300.0

@@ -7,7 +7,7 @@ from builder.base.errors import Code
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, enqueue
+from builder.schedule.dispatch import dequeue, enqueue, occupy, vacate
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
@@ -18,10 +18,10 @@ from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import tell, view
 
 
-def release(books: Books, lease: Lease, received: LeaseInput) -> None:
+def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> None:
     """Take the lease one step on and its slot back. Lost ones stay known, the others end."""
     if lease.state in HELD:
-        books.fleet.release(books.fleet.workers[lease.worker], lease)
+        vacate(books, lease, now)
     lease.step(received)
     if lease.state is not LeaseState.LOST:
         del books.leases[lease.id]
@@ -29,7 +29,7 @@ def release(books: Books, lease: Lease, received: LeaseInput) -> None:
 
 def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
     """The worker is gone, or does not know the lease."""
-    release(books, lease, LeaseInput.EXPIRE)
+    release(books, lease, LeaseInput.EXPIRE, now)
     if lease.state is LeaseState.LOST:
         books.counters.leases_lost += 1
         task = books.tasks[lease.task]
@@ -74,7 +74,7 @@ def revive(books: Books, worker: Worker, lease: Lease, now: float) -> None:
     lease.seen_at = now
     del task.lost[lease.id]
     task.lease = lease
-    books.fleet.occupy(worker, lease)
+    occupy(books, task, worker, lease)
     tell(books, task)
 
 
@@ -82,7 +82,7 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
     """One of its leases, current or lost, has brought a result of the action's own."""
     if task.state is TaskState.QUEUED:
         dequeue(books, task)
-    _drop_leases(books, task, "another attempt has brought the result")
+    _drop_leases(books, task, "another attempt has brought the result", now)
     task.step(TaskInput.RESULT)
     task.outcome = outcome
     books.counters.execution_s += outcome.execution_s
@@ -99,7 +99,7 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
 def kept(books: Books, task: Task, now: float) -> None:
     assert task.outcome is not None
     task.step(TaskInput.KEPT)
-    _close(books, task)
+    books.remove_task(task)
     ending = Ending(reasons.FINISHED, Code.OK, task.outcome.response)
     for operation in task.operations.values():
         end_operation(books, operation, ending, now)
@@ -107,19 +107,19 @@ def kept(books: Books, task: Task, now: float) -> None:
 
 def fail(books: Books, task: Task, reason: Reason, now: float) -> None:
     """An end of our own making, with a status for everybody who waits."""
-    stop(books, task, reason.sentence)
+    stop(books, task, reason.sentence, now)
     ending = Ending(reason, CODES[reason.code])
     for operation in task.operations.values():
         end_operation(books, operation, ending, now)
 
 
-def stop(books: Books, task: Task, why: str) -> None:
+def stop(books: Books, task: Task, why: str, now: float) -> None:
     """End it without a result; its operations are ended by the caller."""
     if task.state is TaskState.QUEUED:
         dequeue(books, task)
-    _drop_leases(books, task, why)
+    _drop_leases(books, task, why, now)
     task.step(TaskInput.END)
-    _close(books, task)
+    books.remove_task(task)
 
 
 def end_operation(books: Books, operation: Operation, ending: Ending, now: float) -> None:
@@ -132,16 +132,10 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
         del books.operations[name]
 
 
-def _close(books: Books, task: Task) -> None:
-    del books.tasks[task.id]
-    if books.in_flight.get(task.spec.key) is task:
-        del books.in_flight[task.spec.key]
-
-
-def _drop_leases(books: Books, task: Task, why: str) -> None:
+def _drop_leases(books: Books, task: Task, why: str, now: float) -> None:
     """Nobody waits for them any more: the current one is cancelled, the lost ones forgotten."""
     for lost in task.lost.values():
-        release(books, lost, LeaseInput.CANCEL)
+        release(books, lost, LeaseInput.CANCEL, now)
     task.lost.clear()
     if task.lease is not None:
         task.lease.step(LeaseInput.CANCEL)

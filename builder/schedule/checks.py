@@ -3,6 +3,7 @@
 from builder.schedule.books import Books
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, LeaseState
+from builder.schedule.resources import fits
 from builder.schedule.task import Task, TaskState
 
 
@@ -14,6 +15,7 @@ def check_books(books: Books) -> None:
         _check_worker(books, worker)
     _check_leases(books)
     _check_lanes(books)
+    _check_shares(books)
     _check_operations(books)
     for key, task in books.in_flight.items():
         assert books.tasks[task.id] is task
@@ -48,8 +50,12 @@ def _check_worker(books: Books, worker: Worker) -> None:
     assert (worker.info.name in worker.kind.workers) == worker.takes_leases
     free = worker.takes_leases and len(worker.leases) < worker.info.slots
     assert (worker in list(worker.kind.free())) == free
+    for name, amount in worker.info.capacity:
+        used = sum(dict(lease.need).get(name, 0) for lease in worker.leases.values())
+        assert worker.free[name] == amount - used
     assert bool(worker.session) == (books.fleet.sessions.get(worker.session) is worker)
-    assert books.fleet.classes[worker.kind.offer.properties] is worker.kind
+    offer = worker.kind.offer
+    assert books.fleet.classes[offer.properties, offer.capacity] is worker.kind
 
 
 def _check_leases(books: Books) -> None:
@@ -71,16 +77,39 @@ def _check_lanes(books: Books) -> None:
         queued += len(waiting)
         for task in waiting:
             assert books.tasks[task.id] is task
-            assert task.requirement == lane.requirement
+            assert task.lane == lane.number
+        assert lane.queue.urgent == min((task.priority for task in waiting), default=0)
         for kind in lane.classes:
             assert kind.members
             for worker in kind.free():
+                if not lane.may_run or not fits(lane.need, worker.free):
+                    continue
                 refused = all(
                     worker.info.name in task.avoid and lane.others(task) for task in waiting
                 )
                 assert refused, "an action waits while a worker that suits is free"
     assert queued == books.queued
     assert queued == sum(task.state is TaskState.QUEUED for task in books.tasks.values())
+
+
+def _check_shares(books: Books) -> None:
+    """Users and invocations, quotas, and how many tasks each lane counts."""
+    queued = [task for task in books.tasks.values() if task.state is TaskState.QUEUED]
+    paid = [lease for lease in books.leases.values() if lease.share is not None]
+    for share, children in ((s, s.children.values()) for s in books.shares.root.children.values()):
+        assert share.waiting == sum(child.waiting for child in children)
+        assert len(share.running) == sum(len(child.running) for child in children)
+        for child in children:
+            assert child.waiting == sum(task.share is child for task in queued)
+            assert child.running.keys() == {lease.id for lease in paid if lease.share is child}
+    for account in books.accounts.values():
+        lanes = books.lanes.of_account(account)
+        assert account.queued == sum(len(lane.queue) for lane in lanes)
+        held = [lease for lease in books.leases.values() if lease.state in HELD]
+        assert account.running == sum(lease.account is account for lease in held)
+        assert not account.quota.running or account.running <= account.quota.running
+    for lane in books.lanes:
+        assert lane.tasks == sum(task.lane == lane.number for task in books.tasks.values())
 
 
 def _check_operations(books: Books) -> None:

@@ -58,24 +58,23 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | N
         return Reason(
             ReasonCode.QUEUE_FULL, f"{books.queued} actions wait already; try again later"
         )
+    account = books.accounts.get(spec.key.instance)
+    if account is not None and not account.may_queue:
+        return reasons.quota_full(account.instance, account.queued)
     requirement, unknown = books.lanes.requirement(spec.properties)
     unknown = unknown if books.policy.strict_platform else ()
-    if not unknown and books.lanes.lane(requirement).served:
+    if not unknown and books.lanes.lane(requirement, spec.need, account).served:
         return None
     offers = books.lanes.offers()
     if not unknown and not offers:
         return None  # nobody is known yet, so nothing can be said
-    return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown))
+    return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown, spec.need))
 
 
 def _start(books: Books, name: str, spec: ActionSpec, now: float) -> None:
-    requirement, _ = books.lanes.requirement(spec.properties)
-    books.sequence += 1
-    order_s = now + spec.priority * books.policy.age_s_per_priority
-    task = Task(name, spec, requirement, books.sequence, now, order_s, spec.priority)
-    books.tasks[task.id] = task
+    task = books.add_task(name, spec, now)
     if not spec.do_not_cache:
-        books.in_flight[spec.key] = task
+        books.in_flight[spec.key] = task  # in the place of one whose result came too early
     operation = _add_operation(books, task, name, now)
     enqueue(books, task, now)
     dispatch_dirty(books, now)
@@ -87,10 +86,13 @@ def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> 
     books.counters.merged += 1
     operation = _add_operation(books, task, name, now)
     if spec.priority < task.priority:
+        waits = task.state is TaskState.QUEUED
+        if waits:
+            dequeue(books, task)
         task.priority = spec.priority
         task.order_s = task.queued_at + spec.priority * books.policy.age_s_per_priority
-        if task.state is TaskState.QUEUED:
-            books.lane_of(task).queue.push(task)
+        if waits:
+            enqueue(books, task, now)
     _attended(books, task, now)
     books.effects.append(UpdateOperation(view(books, operation)))
 
@@ -169,7 +171,7 @@ def _cancel(books: Books, operation: Operation, reason: Reason, now: float) -> N
     end_operation(books, operation, Ending(reason, CODES[reason.code]), now)
     if not task.operations and task.state is not TaskState.KEEPING:
         books.counters.cancelled += 1
-        stop(books, task, reason.sentence)
+        stop(books, task, reason.sentence, now)
 
 
 def delete(books: Books, name: str) -> None:

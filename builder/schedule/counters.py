@@ -13,6 +13,7 @@ class Counters:
     failed: int = 0  # actions with another result
     gave_up: int = 0  # actions that ran out of retries, or of workers
     cancelled: int = 0  # actions
+    preempted: int = 0  # attempts that gave way to those of others
     workers_lost: int = 0
     leases_lost: int = 0
     leases_returned: int = 0

@@ -9,6 +9,7 @@ class Due(Enum):
     WORKER = auto()  # it may have been silent for too long
     OPERATION = auto()  # its clients may have been away for too long
     TASK = auto()  # its delay may be over
+    SHARE = auto()  # somebody with less than a fair share may have waited for too long
     LANE = auto()  # it may have been without a worker for too long
 
 

@@ -2,11 +2,11 @@
 
 Theory of operation. Nothing waits while a free worker could serve it, so only two questions are
 ever asked, and neither looks at the whole queue: a task came, is a worker free in its lane; and a
-worker's slot came free, which head of its lanes comes first. A task that a worker failed goes to
-another one as long as there is another one that serves it, busy or not.
+worker's slot came free, whose turn is it among the first of its lanes. A task that a worker failed
+goes to another one as long as there is another one that serves it, busy or not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import merge
 
 from builder.schedule.books import Books
@@ -15,8 +15,11 @@ from builder.schedule.effects import GrantLease
 from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import Lease
+from builder.schedule.resources import fits
 from builder.schedule.task import Task, TaskInput
 from builder.schedule.views import tell
+
+UNKNOWN_S = 1.0  # what an action costs as long as nobody knows
 
 
 def enqueue(books: Books, task: Task, now: float) -> None:
@@ -25,15 +28,30 @@ def enqueue(books: Books, task: Task, now: float) -> None:
         task.step(TaskInput.LEAVE)
         return
     lane = books.lane_of(task)
+    task.share.wait()
     lane.queue.push(task)
+    if lane.account is not None:
+        lane.account.queued += 1
     books.queued += 1
     books.dirty.append(lane)
-    watch_unserved(books, lane, now)
+    if not lane.classes:
+        watch_unserved(books, lane, now)
+    elif books.policy.preempt_after_s:
+        watch_share(books, lane, now)
 
 
 def dequeue(books: Books, task: Task) -> None:
-    books.lane_of(task).queue.remove(task)
+    lane = books.lane_of(task)
+    lane.queue.remove(task)
+    _left(books, lane, task)
+
+
+def _left(books: Books, lane: Lane, task: Task) -> None:
+    """It waits no more."""
     books.queued -= 1
+    task.share.leave()
+    if lane.account is not None:
+        lane.account.queued -= 1
 
 
 def watch_unserved(books: Books, lane: Lane, now: float) -> None:
@@ -41,6 +59,13 @@ def watch_unserved(books: Books, lane: Lane, now: float) -> None:
     if not lane.served and lane.queue and lane.unserved_at is None:
         lane.unserved_at = now
         books.deadlines.add(now + books.policy.unserved_timeout_s, Due.LANE, lane)
+
+
+def watch_share(books: Books, lane: Lane, now: float) -> None:
+    """Start the time after which somebody with less than a fair share may take a slot."""
+    if not lane.watched:
+        lane.watched = True
+        books.deadlines.add(now + books.policy.preempt_after_s, Due.SHARE, lane)
 
 
 def dispatch_dirty(books: Books, now: float) -> None:
@@ -51,55 +76,136 @@ def dispatch_dirty(books: Books, now: float) -> None:
 
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
     """Tasks came, or the lane's workers changed."""
-    while lane.queue and any(_serve(books, lane, worker, now) for worker in _free(lane)):
-        pass
+    while lane.queue and lane.may_run:
+        found: Worker | None = next(_free(lane), None)
+        if found is None:
+            return
+
+        def suits(task: Task) -> bool:
+            nonlocal found
+            found = _worker_for(lane, task)
+            return found is not None
+
+        task = lane.queue.take(_limit(books, lane.queue.urgent, now), suits)
+        if task is None:
+            return
+        _serve(books, lane, task, found or next(_free(lane)), now)
 
 
 def dispatch_worker(books: Books, worker: Worker, now: float) -> None:
     """Slots came free."""
-    lanes = books.lanes.of_class(worker.kind)
-    while worker.takes_leases and len(worker.leases) < worker.info.slots:
-        if not any(_serve(books, lane, worker, now) for lane in _by_head(lanes)):
-            return
+    while worker.has_room and _serve_next(books, worker, now):
+        pass
+
+
+def _serve_next(books: Books, worker: Worker, now: float) -> bool:
+    """Grant the next task that suits the worker, of any lane; false if there is none."""
+    name = worker.info.name
+    for lane in _by_turn(books, worker, now):
+        if lane.need and not fits(lane.need, worker.free):
+            continue
+        task = lane.queue.take(_limit(books, lane.queue.urgent, now), _suits(lane, name))
+        if task is not None:
+            _serve(books, lane, task, worker, now)
+            return True
+    return False
+
+
+def _suits(lane: Lane, name: str) -> Callable[[Task], bool]:
+    return lambda task: name not in task.avoid or not lane.others(task)
+
+
+def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:
+    """The worker's lanes where something waits that may run, those whose turn it is first."""
+    waiting = []
+    for lane in books.lanes.of_class(worker.kind):
+        if not lane.queue:
+            lane.stuck = False
+        elif lane.may_run:
+            waiting.append(lane)
+    if len(waiting) > 1:
+        limit_s = _limit(books, min(lane.queue.urgent for lane in waiting), now)
+        waiting.sort(key=lambda lane: lane.queue.turn(limit_s))
+    return waiting
+
+
+def _limit(books: Books, urgent: int, now: float) -> float:
+    """Where in the order that stands which counts as most urgent now."""
+    return now + urgent * books.policy.age_s_per_priority
 
 
 def _free(lane: Lane) -> Iterator[Worker]:
-    """The free workers that serve it, the least loaded first."""
+    """The free workers that have room for its needs, the least loaded first."""
+    if lane.stuck:
+        return iter(())
     if len(lane.classes) == 1:
-        return lane.classes[0].free()
-    return merge(*(kind.free() for kind in lane.classes), key=lambda worker: len(worker.leases))
+        every = lane.classes[0].free()
+    else:
+        every = merge(
+            *(kind.free() for kind in lane.classes), key=lambda worker: len(worker.leases)
+        )
+    return _fitting(lane, every) if lane.need else every
 
 
-def _by_head(lanes: list[Lane]) -> list[Lane]:
-    """Those where something waits, the first in order first."""
-    if len(lanes) == 1:
-        return lanes if lanes[0].queue else []
-    heads = [(entry[:2], lane) for lane in lanes if (entry := lane.queue.head()) is not None]
-    return [lane for _, lane in sorted(heads, key=lambda pair: pair[0])]
+def _fitting(lane: Lane, every: Iterator[Worker]) -> Iterator[Worker]:
+    any_fits = False
+    for worker in every:
+        if fits(lane.need, worker.free):
+            any_fits = True
+            yield worker
+    lane.stuck = not any_fits
 
 
-def _serve(books: Books, lane: Lane, worker: Worker, now: float) -> bool:
-    """Grant the lane's next task that suits the worker; false if there is none."""
-    name = worker.info.name
-    task = lane.queue.take(lambda task: name not in task.avoid or not lane.others(task))
-    if task is None:
-        return False
-    books.queued -= 1
-    _grant(books, task, worker, now)
-    return True
+def _worker_for(lane: Lane, task: Task) -> Worker | None:
+    """A free one that has not failed it; any free one, if all that there are have."""
+    if not task.avoid:
+        return next(_free(lane), None)
+    found = next((one for one in _free(lane) if one.info.name not in task.avoid), None)
+    return found if found is not None or lane.others(task) else next(_free(lane), None)
 
 
-def _grant(books: Books, task: Task, worker: Worker, now: float) -> None:
+def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> None:
+    _left(books, lane, task)
     if not task.attempt:
         books.counters.wait_s += now - task.queued_at
     task.attempt += 1
     lease_id = f"{task.id}/{task.attempt}"
-    lease = Lease(lease_id, task.id, worker.info.name, task.attempt, now, now)
+    lease = Lease(
+        lease_id, task.id, worker.info.name, task.attempt, now, now, lane.need, lane.account
+    )
     task.step(TaskInput.GRANT)
     task.lease = lease
     task.phase = ""
     books.leases[lease_id] = lease
-    books.fleet.occupy(worker, lease)
+    occupy(books, task, worker, lease)
     books.counters.granted += 1
     books.effects.append(GrantLease(worker.session, lease_id, task.attempt, task.spec.payload))
     tell(books, task)
+
+
+def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> None:
+    """The lease takes a slot, of the worker's, of its user's share and of its instance's quota."""
+    books.fleet.occupy(worker, lease)
+    lease.cost_s = UNKNOWN_S
+    lease.share = task.share
+    task.share.start(lease.id, lease.cost_s)
+    if lease.account is not None:
+        lease.account.running += 1
+
+
+def settle(lease: Lease, now: float) -> None:
+    """Its share pays for it no longer, but for what it has cost."""
+    if lease.share is not None:
+        lease.share.settle(lease.id, now - lease.granted_at - lease.cost_s)
+        lease.share = None
+
+
+def vacate(books: Books, lease: Lease, now: float) -> None:
+    """The slot is free again, or lost."""
+    books.fleet.release(books.fleet.workers[lease.worker], lease)
+    settle(lease, now)
+    if lease.account is not None:
+        was_full = not lease.account.may_run
+        lease.account.running -= 1
+        if was_full:
+            books.dirty.extend(books.lanes.of_account(lease.account))

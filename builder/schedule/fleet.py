@@ -1,7 +1,7 @@
 """The workers that are here: who they are, what they hold, and which of them is free.
 
-Workers that offer the same properties form a class; within it they lie in buckets by the number
-of leases they hold, so that the least loaded one is found without looking at the others.
+Workers that offer the same properties and capacities form a class; within it they lie in buckets by
+the number of leases they hold, so that the least loaded one is found without looking at the others.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from builder.schedule.lease import Lease
 from builder.schedule.platform import Offer, Properties
+from builder.schedule.resources import Amounts, give_back, take
+
+ClassKey = tuple[frozenset[tuple[str, str]], Amounts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class WorkerInfo:
     host: str = ""
     pid: int = 0
     version: str = ""
+    capacity: Amounts = ()
 
 
 class WorkerClass:
@@ -57,7 +61,7 @@ class WorkerClass:
             del self._free[held][worker.info.name]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
     """`session` is empty while its stream is down."""
 
@@ -66,6 +70,7 @@ class Worker:
     session: str
     connected_at: float
     seen_at: float
+    free: dict[str, int]  # of its capacities, what no lease has taken
     leases: dict[str, Lease] = field(default_factory=dict)
     draining: str = ""  # why
     drain_grace_s: float = 0.0
@@ -77,6 +82,10 @@ class Worker:
     def takes_leases(self) -> bool:
         return bool(self.session) and not self.draining
 
+    @property
+    def has_room(self) -> bool:
+        return len(self.leases) < self.info.slots and self.takes_leases
+
 
 class Fleet:
     """Every change of a worker that matters for who is free goes through here."""
@@ -84,20 +93,20 @@ class Fleet:
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
         self.sessions: dict[str, Worker] = {}
-        self.classes: dict[frozenset[tuple[str, str]], WorkerClass] = {}
+        self.classes: dict[ClassKey, WorkerClass] = {}
         self._held = 0
         self._granted_at = 0.0  # of the leases held, summed
 
     def enrol(self, info: WorkerInfo, session: str, now: float) -> tuple[Worker, bool]:
         """A new worker, and whether it is the first of its class."""
-        properties = frozenset(info.properties)
-        kind = self.classes.get(properties)
+        key = (frozenset(info.properties), info.capacity)
+        kind = self.classes.get(key)
         first = kind is None
         if kind is None:
-            kind = WorkerClass(Offer(f"worker {info.name}", properties))
-            self.classes[properties] = kind
+            kind = WorkerClass(Offer(f"worker {info.name}", *key))
+            self.classes[key] = kind
         kind.members += 1
-        worker = Worker(info, kind, session, now, now)
+        worker = Worker(info, kind, session, now, now, dict(info.capacity))
         self.workers[info.name] = worker
         self.sessions[session] = worker
         self._enter(worker)
@@ -111,7 +120,8 @@ class Fleet:
         worker.session = ""
         worker.kind.members -= 1
         if not worker.kind.members:
-            del self.classes[worker.kind.offer.properties]
+            offer = worker.kind.offer
+            del self.classes[offer.properties, offer.capacity]
         return not worker.kind.members
 
     def disconnect(self, worker: Worker, now: float) -> None:
@@ -128,6 +138,8 @@ class Fleet:
         if worker.takes_leases:
             worker.kind.pull(worker)
         worker.leases[lease.id] = lease
+        if lease.need:
+            take(worker.free, lease.need)
         self._held += 1
         self._granted_at += lease.granted_at
         if worker.takes_leases:
@@ -137,6 +149,8 @@ class Fleet:
         if worker.takes_leases:
             worker.kind.pull(worker)
         del worker.leases[lease.id]
+        if lease.need:
+            give_back(worker.free, lease.need)
         self._held -= 1
         self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
         if worker.takes_leases:

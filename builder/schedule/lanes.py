@@ -1,13 +1,17 @@
-"""Lanes: one queue for each platform that is asked for, tied to those who can serve it.
+"""Lanes: one queue for each platform and size that is asked for, tied to those who can serve it.
 
 This is what keeps a decision's cost apart from the length of the queues: a new action looks at the
-classes of workers of its own lane, a free worker at the heads of the lanes that it serves.
+classes of workers of its own lane, a free worker at the heads of the lanes that it serves. Whatever
+decides if a task can run at all (platform, resources, an instance's quota) is part of the lane, so
+within one lane any task will do.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from builder.reapi.limits import LIMIT_PROPERTIES
+from builder.reapi.resources import is_resource
+from builder.schedule.fair import FairQueue
 from builder.schedule.fleet import WorkerClass
 from builder.schedule.platform import (
     ALWAYS_COUNT,
@@ -17,30 +21,66 @@ from builder.schedule.platform import (
     canonical,
     described,
 )
-from builder.schedule.queue import Queue
+from builder.schedule.quotas import Account
+from builder.schedule.resources import Amounts, amount_text
 from builder.schedule.task import Task
 
 MOST_REMEMBERED = 1024  # what clients wrote, and what it means
-MOST_EMPTY = 256  # lanes that are kept although nothing waits in them
+MOST_EMPTY = 256  # lanes that are kept although no task is in them
+LaneKey = tuple[Requirement, Amounts, Account | None]
 
 
 class Lane:
-    """`pools` are configured and may start workers; `classes` are workers that are here."""
+    """`pools` are configured and may start workers; `classes` are workers that are here.
 
-    __slots__ = ("classes", "pools", "queue", "requirement", "unserved_at", "wanted")
+    `tasks` counts all that belong to it, waiting or not. It is `stuck` while no worker that is free
+    has room for its needs: then only a worker that gets more room is worth a look.
+    """
 
-    def __init__(self, requirement: Requirement) -> None:
+    __slots__ = (
+        "account",
+        "classes",
+        "need",
+        "number",
+        "pools",
+        "queue",
+        "requirement",
+        "stuck",
+        "tasks",
+        "unserved_at",
+        "wanted",
+        "watched",
+    )
+
+    def __init__(
+        self, number: int, requirement: Requirement, need: Amounts, account: Account | None
+    ) -> None:
+        self.number = number
         self.requirement = requirement
-        self.wanted = described(requirement)
-        self.queue = Queue()
+        self.need = need
+        self.account = account
+        self.wanted = ", ".join(
+            [
+                *([described(requirement)] if requirement or not need else []),
+                *(amount_text(*pair) for pair in need),
+            ]
+        )
+        self.queue = FairQueue()
         self.pools: tuple[Offer, ...] = ()
         self.classes: list[WorkerClass] = []
+        self.tasks = 0
+        self.stuck = False
+        self.watched = False  # whether somebody looks at shares when the time comes
         self.unserved_at: float | None = None
 
     @property
     def served(self) -> bool:
         """Whether a worker that serves it is here, whatever it does, or a pool promises one."""
         return bool(self.pools or self.classes)
+
+    @property
+    def may_run(self) -> bool:
+        return self.account is None or self.account.may_run
 
     def others(self, task: Task) -> bool:
         """Whether a worker that has not failed the task takes leases."""
@@ -54,8 +94,11 @@ class Lanes:
         self.strict = strict
         self.names = {name for pool in self.pools for name, _ in pool.properties} | ALWAYS_COUNT
         self._requirements: dict[Properties, tuple[Requirement, Properties]] = {}
-        self._lanes: dict[Requirement, Lane] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
+        self.numbered: dict[int, Lane] = {}
+        self._opened = 0
         self._by_class: dict[WorkerClass, list[Lane]] = {}
+        self._by_account: dict[Account, list[Lane]] = {}
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -70,7 +113,11 @@ class Lanes:
         return known
 
     def _requirement(self, properties: Properties) -> tuple[Requirement, Properties]:
-        every = canonical(pair for pair in properties if pair[0] not in LIMIT_PROPERTIES)
+        every = canonical(
+            pair
+            for pair in properties
+            if pair[0] not in LIMIT_PROPERTIES and not is_resource(pair[0])
+        )
         if self.names.issuperset(name for name, _ in every):
             return every, ()
         return (
@@ -78,19 +125,24 @@ class Lanes:
             tuple(pair for pair in every if pair[0] not in self.names),
         )
 
-    def lane(self, requirement: Requirement) -> Lane:
-        found = self._lanes.get(requirement)
-        return found if found is not None else self._open(requirement)
+    def lane(
+        self, requirement: Requirement, need: Amounts = (), account: Account | None = None
+    ) -> Lane:
+        found = self._lanes.get((requirement, need, account))
+        return found if found is not None else self._open(requirement, need, account)
 
     def of_class(self, kind: WorkerClass) -> list[Lane]:
         return self._by_class.get(kind, [])
+
+    def of_account(self, account: Account) -> list[Lane]:
+        return self._by_account.get(account, [])
 
     def add_class(self, kind: WorkerClass) -> None:
         self.names |= {name for name, _ in kind.offer.properties}
         self._requirements.clear()
         self._by_class[kind] = []
         for lane in self._lanes.values():
-            if kind.offer.serves(lane.requirement):
+            if kind.offer.serves(lane.requirement, lane.need):
                 self._tie(lane, kind)
 
     def remove_class(self, kind: WorkerClass) -> None:
@@ -102,22 +154,30 @@ class Lanes:
         pools = (replace(pool, name=f"pool {pool.name}") for pool in self.pools)
         return [*pools, *(kind.offer for kind in self._by_class)]
 
-    def _open(self, requirement: Requirement) -> Lane:
+    def _open(self, requirement: Requirement, need: Amounts, account: Account | None) -> Lane:
         if len(self._lanes) >= MOST_EMPTY:
             self._close_empty()
-        lane = self._lanes[requirement] = Lane(requirement)
-        lane.pools = tuple(pool for pool in self.pools if pool.serves(requirement))
+        self._opened += 1
+        lane = Lane(self._opened, requirement, need, account)
+        self._lanes[requirement, need, account] = self.numbered[lane.number] = lane
+        lane.pools = tuple(pool for pool in self.pools if pool.serves(requirement, need))
         for kind in self._by_class:
-            if kind.offer.serves(requirement):
+            if kind.offer.serves(requirement, need):
                 self._tie(lane, kind)
+        if account is not None:
+            self._by_account.setdefault(account, []).append(lane)
         return lane
 
     def _tie(self, lane: Lane, kind: WorkerClass) -> None:
         lane.classes.append(kind)
+        lane.stuck = False
         self._by_class[kind].append(lane)
 
     def _close_empty(self) -> None:
-        for lane in [lane for lane in self._lanes.values() if not lane.queue]:
-            del self._lanes[lane.requirement]
+        for lane in [lane for lane in self._lanes.values() if not lane.tasks]:
+            del self._lanes[lane.requirement, lane.need, lane.account]
+            del self.numbered[lane.number]
             for kind in lane.classes:
                 self._by_class[kind].remove(lane)
+            if lane.account is not None:
+                self._by_account[lane.account].remove(lane)

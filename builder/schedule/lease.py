@@ -17,6 +17,10 @@ taken until it says that it has. Every other pair is a bug of ours, so it raises
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from builder.schedule.quotas import Account
+from builder.schedule.resources import Amounts
+from builder.schedule.shares import Share
+
 
 class LeaseState(Enum):
     __hash__ = object.__hash__  # Enum's own is a Python function, and these are keys of tables
@@ -70,7 +74,10 @@ class TransitionError(Exception):
 
 @dataclass(slots=True)
 class Lease:
-    """`seen_at` is when the worker last reported it; seconds on the machine's clock."""
+    """`seen_at` is when the worker last reported it; seconds on the machine's clock.
+
+    `share` pays for it while it counts as running, and was charged `cost_s` in advance.
+    """
 
     id: str
     task: str
@@ -78,6 +85,10 @@ class Lease:
     attempt: int
     granted_at: float
     seen_at: float
+    need: Amounts = ()
+    account: Account | None = None
+    share: Share | None = None
+    cost_s: float = 0.0
     state: LeaseState = LeaseState.OFFERED
 
     def step(self, received: LeaseInput) -> None:

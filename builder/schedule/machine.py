@@ -45,6 +45,7 @@ from builder.schedule.lanes import Lane
 from builder.schedule.operation import Operation, OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
+from builder.schedule.preempting import preempt_if_due
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.restoring import restore
 from builder.schedule.snapshot import Snapshot, snapshot_of
@@ -193,6 +194,9 @@ class Machine:
             elif kind is Due.TASK:
                 assert isinstance(subject, Task)
                 self._ready(subject, now)
+            elif kind is Due.SHARE:
+                assert isinstance(subject, Lane)
+                preempt_if_due(self._books, subject, now)
             else:
                 assert isinstance(subject, Lane)
                 self._unserved(subject, now)

@@ -1,6 +1,9 @@
 """The numbers that the scheduler's decisions depend on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.schedule.quotas import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,19 @@ class Policy:
     retry_delay_s: float = 0.5
     # Lower runs sooner. One step of priority is worth this much waiting: an action of
     # priority p stands in the queue as if it had come p times as many seconds later, so
-    # nothing starves and the order of two waiting actions never changes.
+    # nothing starves and the order of one invocation's actions never changes.
     priorities: tuple[int, int] = (-100, 100)
     age_s_per_priority: float = 10.0
+    # The weights of users, by name, where they are not 1. Among what is equally urgent users
+    # get slots by their weights, and the invocations of one user get equal parts.
+    shares: Mapping[str, float] = field(default_factory=dict)
+    # What one instance may have at once, by name.
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    # An action of a user who has less than a fair share of the slots, and that has waited for so
+    # long, may take one of a user who has more. 0: never.
+    preempt_after_s: float = 0.0
+    # How often one action may lose its slot so; then it runs to its end.
+    preemptions: int = 3
     # Finished operations that GetOperation and WaitExecution still know.
     finished_kept_s: float = 3600.0
     finished_kept: int = 10_000

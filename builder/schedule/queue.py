@@ -1,4 +1,4 @@
-"""A queue of tasks that ask for the same platform, in their order.
+"""What one invocation has waiting for one platform, in its order.
 
 The order is a pair that never changes while a task waits: `order_s`, which is the time of asking
 plus so many seconds for each step of priority (`Policy.age_s_per_priority`), then the sequence of
@@ -12,7 +12,7 @@ the most. An entry is live as long as its task points to it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import chain
 
@@ -21,7 +21,6 @@ from builder.schedule.task import Task
 Entry = tuple[float, int, int, Task]  # order, sequence, tie-break of this queue, task
 Line = deque[Entry]
 
-LOOK_PAST = 16  # tasks that may be passed over for one that suits the worker
 FEW = 64  # stale entries that are not worth clearing away
 
 
@@ -68,31 +67,15 @@ class Queue:
         """The entry of the next task."""
         return self._first()[0]
 
-    def take(self, suits: Callable[[Task], bool]) -> Task | None:
-        """Remove the first task that suits, among the first few; the first if none of them does.
-
-        None when there is none at all, or the few are all there are and none suits.
-        """
-        passed: list[Entry] = []
-        found: Task | None = None
-        while len(passed) < LOOK_PAST:
-            entry, line = self._first()
-            if entry is None:
-                break
-            self._drop_first(line)
-            if suits(entry[3]):
-                found = entry[3]
-                break
-            passed.append(entry)
-        if found is None and len(passed) == LOOK_PAST:
-            found = passed.pop(0)[3]
-        for entry in passed:
-            heappush(self._back, entry)
-        self._stored += len(passed)
-        if found is not None:
-            found.entry = None
-            self._size -= 1
-        return found
+    def pop(self) -> Task:
+        """Remove the next task; there has to be one."""
+        entry, line = self._first()
+        assert entry is not None
+        self._drop_first(line)
+        task = entry[3]
+        task.entry = None
+        self._size -= 1
+        return task
 
     def _first(self) -> tuple[Entry | None, Line | None]:
         """The first live entry, and its line, or None for the heap."""

@@ -17,17 +17,20 @@ class ReasonCode(Enum):
     NO_WORKER = "no-worker"
     CLIENT_AWAY = "client-away"
     RETRY_DELAY = "retry-delay"
+    QUOTA_USED = "quota-used"
     # running
     RUNNING = "running"
     STORING_RESULT = "storing-result"
     # run again
     WORKER_LOST = "worker-lost"
     LEASE_RETURNED = "lease-returned"
+    PREEMPTED = "preempted"
     INFRASTRUCTURE_FAILURE = "infrastructure-failure"
     # refused
     NO_MATCH = "no-match"
     PRIORITY_OUT_OF_RANGE = "priority-out-of-range"
     QUEUE_FULL = "queue-full"
+    QUOTA_FULL = "quota-full"
     SHUTTING_DOWN = "shutting-down"
     UNKNOWN_OPERATION = "unknown-operation"
     # ended
@@ -41,6 +44,7 @@ CODES = {
     ReasonCode.NO_MATCH: Code.FAILED_PRECONDITION,
     ReasonCode.PRIORITY_OUT_OF_RANGE: Code.INVALID_ARGUMENT,
     ReasonCode.QUEUE_FULL: Code.RESOURCE_EXHAUSTED,
+    ReasonCode.QUOTA_FULL: Code.RESOURCE_EXHAUSTED,
     ReasonCode.SHUTTING_DOWN: Code.UNAVAILABLE,
     ReasonCode.UNKNOWN_OPERATION: Code.NOT_FOUND,
     ReasonCode.CANCELLED: Code.CANCELLED,
@@ -88,6 +92,33 @@ def all_busy(wanted: str, workers: int, slots: int, waiting: int) -> Reason:
         ReasonCode.ALL_BUSY,
         f"waits for a free slot with {wanted}: {count(workers, 'worker')} with "
         f"{count(slots, 'slot')}, {count(waiting, 'action')} waiting",
+    )
+
+
+def instance_text(name: str) -> str:
+    return f"instance {name!r}" if name else "the instance without a name"
+
+
+def quota_used(instance: str, running: int) -> Reason:
+    return Reason(
+        ReasonCode.QUOTA_USED,
+        f"waits because {instance_text(instance)} runs {running} actions, which is its quota",
+    )
+
+
+def quota_full(instance: str, queued: int) -> Reason:
+    return Reason(
+        ReasonCode.QUOTA_FULL,
+        f"{instance_text(instance)} has {queued} actions waiting, which is its quota; "
+        f"try again later",
+    )
+
+
+def preempted(by: str, running: int) -> Reason:
+    return Reason(
+        ReasonCode.PREEMPTED,
+        f"gave its slot to {by or 'a user without a name'}, who waited with less than a fair "
+        f"share; its own user has {count(running, 'action')} running; it runs again",
     )
 
 

@@ -15,8 +15,8 @@ from builder.schedule.dispatch import enqueue
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import Lease, LeaseState
 from builder.schedule.operation import Operation
-from builder.schedule.spec import ActionSpec, Entry
-from builder.schedule.task import WAITING, Task
+from builder.schedule.spec import Entry
+from builder.schedule.task import WAITING
 
 
 def restore(books: Books, entries: Sequence[Entry], now: float) -> None:
@@ -25,24 +25,13 @@ def restore(books: Books, entries: Sequence[Entry], now: float) -> None:
             continue
         task = books.tasks.get(entry.task)
         if task is None:
-            task = _restored(books, entry.task, entry.spec, now)
+            task = books.add_task(entry.task, entry.spec, now)
+            enqueue(books, task, now)  # nobody attends it, so it is held
         operation = Operation(entry.operation, task.spec.key, task.id, now, watchers=0)
         operation.abandon_at = now + books.policy.abandon_grace_s
         books.deadlines.add(operation.abandon_at, Due.OPERATION, operation)
         books.operations[operation.name] = operation
         task.operations[operation.name] = operation
-
-
-def _restored(books: Books, name: str, spec: ActionSpec, now: float) -> Task:
-    requirement, _ = books.lanes.requirement(spec.properties)
-    books.sequence += 1
-    order_s = now + spec.priority * books.policy.age_s_per_priority
-    task = Task(name, spec, requirement, books.sequence, now, order_s, spec.priority)
-    books.tasks[name] = task
-    if not spec.do_not_cache:
-        books.in_flight.setdefault(spec.key, task)
-    enqueue(books, task, now)  # nobody attends it, so it is held
-    return task
 
 
 def adopt(books: Books, worker: Worker, announced: str, now: float) -> Lease | None:
@@ -54,7 +43,11 @@ def adopt(books: Books, worker: Worker, announced: str, now: float) -> Lease | N
     if int(attempt) <= task.attempt:
         return None  # one of our own, which has ended
     task.attempt = int(attempt)
-    lease = Lease(announced, name, worker.info.name, task.attempt, now, now, LeaseState.LOST)
+    lane = books.lane_of(task)
+    lease = Lease(
+        announced, name, worker.info.name, task.attempt, now, now, lane.need, lane.account
+    )
+    lease.state = LeaseState.LOST
     books.leases[announced] = lease
     task.lost[announced] = lease
     return lease

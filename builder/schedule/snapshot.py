@@ -36,6 +36,7 @@ class LaneView:
     """The queue of one platform; `slots` are those of the workers that serve it."""
 
     requirement: Requirement
+    wanted: str
     waiting: int
     oldest_at: float | None
     pools: tuple[str, ...]
@@ -104,11 +105,11 @@ def _worker(worker: Worker) -> WorkerView:
 
 
 def _lane(lane: Lane) -> LaneView:
-    head = lane.queue.head()
     return LaneView(
         lane.requirement,
+        lane.wanted,
         len(lane.queue),
-        head[3].queued_at if head is not None else None,
+        lane.queue.oldest_at(),
         tuple(pool.name for pool in lane.pools),
         sum(len(kind.workers) for kind in lane.classes),
         sum(kind.slots for kind in lane.classes),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from builder.schedule.platform import Properties
+from builder.schedule.resources import Amounts
 
 
 class ActionKey(NamedTuple):
@@ -16,13 +17,17 @@ class ActionKey(NamedTuple):
 
 
 class Client(NamedTuple):
-    """Who asked and for what, from RequestMetadata; any of it may be empty."""
+    """Who asked and for what, from RequestMetadata; any of it may be empty.
+
+    `user` is whose token or certificate it was, or the address that the call came from.
+    """
 
     tool: str = ""
     invocation: str = ""
     correlated: str = ""
     target: str = ""
     mnemonic: str = ""
+    user: str = ""
 
 
 NOBODY = Client()
@@ -30,7 +35,11 @@ NOBODY = Client()
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """An action as the scheduler sees it. `payload` is what a worker gets; never looked into."""
+    """An action as the scheduler sees it. `payload` is what a worker gets; never looked into.
+
+    `root` is the hash of its inputs. Actions of one `kind` are alike: the same target and mnemonic,
+    or else the same command.
+    """
 
     key: ActionKey
     properties: Properties = ()
@@ -39,6 +48,9 @@ class ActionSpec:
     skip_cache: bool = False
     client: Client = NOBODY
     payload: bytes = b""
+    need: Amounts = ()
+    root: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

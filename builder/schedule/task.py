@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from builder.schedule.lease import Lease, TransitionError
 from builder.schedule.operation import Operation
-from builder.schedule.platform import Requirement
+from builder.schedule.shares import Share
 from builder.schedule.spec import ActionSpec, Outcome
 
 
@@ -73,11 +73,15 @@ WAITING = frozenset({S.QUEUED, S.HELD, S.DELAYED})
 
 @dataclass(slots=True)
 class Task:
-    """`sequence` orders tasks of one moment; `order_s` is the place in the queue."""
+    """`sequence` orders tasks of one moment; `order_s` is the place in the queue.
+
+    `lane` is the number of the lane that it belongs to, `share` whose turn it takes.
+    """
 
     id: str
     spec: ActionSpec
-    requirement: Requirement
+    lane: int
+    share: Share
     sequence: int
     queued_at: float
     order_s: float
@@ -90,6 +94,7 @@ class Task:
     attempt: int = 0
     delayed_until: float = 0.0
     faults: tuple[str, ...] = ()
+    preempted: int = 0
     avoid: tuple[str, ...] = ()  # workers that failed it
     lost: dict[str, Lease] = field(default_factory=dict)
     phase: str = ""

@@ -34,6 +34,8 @@ def reason_of(books: Books, task: Task) -> Reason:
 
 def _waiting(books: Books, task: Task) -> Reason:
     lane = books.lane_of(task)
+    if lane.account is not None and not lane.account.may_run:
+        return reasons.quota_used(lane.account.instance, lane.account.running)
     workers = sum(len(kind.workers) for kind in lane.classes)
     if not workers:
         return reasons.no_worker(lane.wanted, tuple(pool.name for pool in lane.pools))

@@ -27,7 +27,7 @@ from builder.schedule.lease import Lease, LeaseInput, LeaseState
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.restoring import adopt
 from builder.schedule.spec import Outcome
-from builder.schedule.task import WAITING
+from builder.schedule.task import WAITING, TaskState
 from builder.schedule.views import tell
 
 RUNS = "runs"  # the phase in which the action's own program is at work
@@ -55,6 +55,7 @@ def connect(books: Books, event: WorkerConnected, now: float) -> None:
     books.effects.append(WelcomeWorker(event.session, interval_s, unknown))
     for lane in books.lanes.of_class(worker.kind):
         lane.unserved_at = None
+        lane.stuck = False
         books.dirty.append(lane)
 
 
@@ -101,7 +102,7 @@ def _announced(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
     """A lease of a Hello; false if the worker has to drop it."""
     lease = worker.leases.get(lease_id)
     if lease is not None and lease.state is LeaseState.CANCELLING:
-        release(books, lease, LeaseInput.RETURN)
+        release(books, lease, LeaseInput.RETURN, now)
         return False
     return _reported(books, worker, lease_id, now)
 
@@ -121,7 +122,7 @@ def _reported(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
         revive(books, worker, lease, now)
         return True
     del task.lost[lease.id]
-    release(books, lease, LeaseInput.CANCEL)
+    release(books, lease, LeaseInput.CANCEL, now)
     return False
 
 
@@ -245,15 +246,15 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
 
 def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
     late = lease.state is LeaseState.LOST
-    release(books, lease, LeaseInput.FINISH)
+    release(books, lease, LeaseInput.FINISH, now)
     books.counters.served += 1
     books.counters.held_s += now - lease.granted_at
-    if lease.state is LeaseState.CANCELLED:
+    if lease.state is LeaseState.CANCELLED and not _still_of_use(books, lease, outcome):
         return
     task = books.tasks[lease.task]
     if late:
         del task.lost[lease.id]
-    else:
+    elif task.lease is lease:
         task.lease = None
     if not outcome.infrastructure_failure:
         books.counters.late_results += late
@@ -264,6 +265,13 @@ def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
         retry(books, task, lease, reason, now)
 
 
+def _still_of_use(books: Books, lease: Lease, outcome: Outcome) -> bool:
+    """A lease that had to give way has brought its result before it heard of it."""
+    task = books.tasks.get(lease.task)
+    wanted = task is not None and task.state is not TaskState.KEEPING
+    return wanted and not outcome.infrastructure_failure
+
+
 def hand_back(books: Books, event: LeaseReturned, now: float) -> None:
     worker = books.fleet.sessions.get(event.session)
     lease = books.leases.get(event.lease)
@@ -271,7 +279,7 @@ def hand_back(books: Books, event: LeaseReturned, now: float) -> None:
         return
     worker.seen_at = now
     late = lease.state is LeaseState.LOST
-    release(books, lease, LeaseInput.RETURN)
+    release(books, lease, LeaseInput.RETURN, now)
     if late:
         del books.tasks[lease.task].lost[lease.id]
     elif lease.state is LeaseState.RETURNED:

@@ -54,6 +54,7 @@ class Admission:
         metadata: pb.RequestMetadata,
         queued_ns: int,
         traceparent: str = "",
+        user: str = "",
     ) -> ActionSpec:
         """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
         action = await self._action(digest)
@@ -73,7 +74,7 @@ class Admission:
         granted.queued_timestamp.FromNanoseconds(queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
         priority = request.execution_policy.priority
-        return spec_of(granted, properties, priority, request.skip_cache_lookup)
+        return spec_of(granted, properties, priority, request.skip_cache_lookup, user)
 
     async def _action(self, digest: Digest) -> pb.Action:
         _check_size(digest, "Action")

@@ -156,8 +156,8 @@ def _executions(snapshot: Snapshot, cache: CacheFigures) -> pb.ExecutionFigures:
 def _problems(snapshot: Snapshot) -> list[str]:
     """Sentences on actions that wait for workers which are not there."""
     return [
-        f"{count(lane.waiting, 'action')} waiting for "
-        f"{platform_of(lane)}, and no worker for it is connected"
+        f"{count(lane.waiting, 'action')} waiting for {lane.wanted}, "
+        f"and no worker for it is connected"
         for lane in snapshot.lanes
         if not lane.workers
     ]
@@ -165,15 +165,11 @@ def _problems(snapshot: Snapshot) -> list[str]:
 
 def _lane(lane: LaneView, now: float) -> pb.Queue:
     queue = pb.Queue(
-        platform=platform_of(lane), waiting=lane.waiting, workers=lane.workers, slots=lane.slots
+        platform=lane.wanted, waiting=lane.waiting, workers=lane.workers, slots=lane.slots
     )
     if lane.oldest_at is not None:
         queue.oldest.FromNanoseconds(round(max(now - lane.oldest_at, 0) * 1e9))
     return queue
-
-
-def platform_of(lane: LaneView) -> str:
-    return ", ".join(f"{name}={value}" for name, value in lane.requirement) or "any platform"
 
 
 def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:

@@ -60,8 +60,15 @@ class ExecutionStores:
     functions: Sequence[str] = DEFAULT_FUNCTIONS
 
 
+def host_of(context: Context) -> str:
+    """The address that a call came from, without its port."""
+    address = context.peer.address
+    return address if address.startswith("unix:") else address.rpartition(":")[0]
+
+
 class ExecutionService:
-    """`wall_ns` is the time for people; `priorities` as announced, both ends allowed."""
+    """`wall_ns` is the time for people; `priorities` as announced, both ends allowed; `who` names
+    the user whose share of the farm a call takes."""
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class ExecutionService:
         priorities: tuple[int, int] = (-100, 100),
         figures: CacheFigures | None = None,
         tracer: Tracer = OFF,
+        who: Callable[[Context], str] = host_of,
     ) -> None:
         self._scheduler = scheduler
         self._stores = stores
@@ -80,6 +88,7 @@ class ExecutionService:
         self._priorities = priorities
         self._figures = figures or CacheFigures()
         self._tracer = tracer
+        self._who = who
         self._cached = 0
         cache = stores.cache
         self._at_once = cache if isinstance(cache, InlineActionCache) else None
@@ -127,7 +136,7 @@ class ExecutionService:
         parent = parent_of(call.metadata.get(HEADER, ""), metadata.tool_invocation_id)
         with self._tracer.span("Execute", parent, _attributes(action, metadata)) as span:
             spec = await self._admission.admit(
-                instance, action, request, metadata, queued_ns, span.traceparent
+                instance, action, request, metadata, queued_ns, span.traceparent, self._who(call)
             )
             ended = await self._follow(self._scheduler.submit(instance, spec), call, hints)
             if self._tracer.on:

@@ -128,6 +128,7 @@ def message_of(entry: Entry) -> journal_pb2.Remembered:
         task=entry.task,
         priority=spec.priority,
         skip_cache=spec.skip_cache,
+        user=spec.client.user,
     )
     message.granted.ParseFromString(spec.payload)
     for name, value in spec.properties:
@@ -138,7 +139,9 @@ def message_of(entry: Entry) -> journal_pb2.Remembered:
 def entry_of(message: journal_pb2.Remembered) -> Entry:
     granted: workers_pb2.LeaseGranted = message.granted
     properties = tuple((pair.name, pair.value) for pair in message.platform.properties)
-    spec: ActionSpec = spec_of(granted, properties, message.priority, message.skip_cache)
+    spec: ActionSpec = spec_of(
+        granted, properties, message.priority, message.skip_cache, message.user
+    )
     return Entry(message.operation, message.task, spec)
 
 

@@ -5,24 +5,36 @@ from google.protobuf.message import DecodeError
 from builder.reapi.digests import NAMES
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
+from builder.reapi.resources import resources_of
 from builder.schedule.platform import Properties
+from builder.schedule.resources import amounts
 from builder.schedule.spec import ActionKey, ActionSpec, Client
 
 
 def spec_of(
-    granted: workers_pb2.LeaseGranted, properties: Properties, priority: int, skip_cache: bool
+    granted: workers_pb2.LeaseGranted,
+    properties: Properties,
+    priority: int,
+    skip_cache: bool,
+    user: str = "",
 ) -> ActionSpec:
-    """`granted` has neither id nor attempt yet: those belong to a lease."""
-    digest = granted.action_digest
+    """`granted` has neither id nor attempt yet: those belong to a lease.
+
+    Raises InvalidArgumentError for needs that are not understood.
+    """
+    digest, action = granted.action_digest, granted.action
     function = NAMES[granted.digest_function]
     return ActionSpec(
         key=ActionKey(granted.instance_name, function, digest.hash, digest.size_bytes),
         properties=properties,
         priority=priority,
-        do_not_cache=granted.action.do_not_cache,
+        do_not_cache=action.do_not_cache,
         skip_cache=skip_cache,
-        client=client_of(granted.request_metadata),
+        client=client_of(granted.request_metadata, user),
         payload=granted.SerializeToString(),
+        need=amounts(resources_of(properties)),
+        root=action.input_root_digest.hash,
+        kind=_kind(granted),
     )
 
 
@@ -37,11 +49,20 @@ def metadata_of(raw: object) -> pb.RequestMetadata:
     return message
 
 
-def client_of(metadata: pb.RequestMetadata) -> Client:
+def _kind(granted: workers_pb2.LeaseGranted) -> str:
+    """What makes actions alike: the same target and mnemonic, or else the same command."""
+    metadata = granted.request_metadata
+    if metadata.target_id and metadata.action_mnemonic:
+        return f"{metadata.action_mnemonic} {metadata.target_id}"
+    return granted.action.command_digest.hash
+
+
+def client_of(metadata: pb.RequestMetadata, user: str = "") -> Client:
     return Client(
         tool=metadata.tool_details.tool_name,
         invocation=metadata.tool_invocation_id,
         correlated=metadata.correlated_invocations_id,
         target=metadata.target_id,
         mnemonic=metadata.action_mnemonic,
+        user=user,
     )

@@ -9,7 +9,8 @@ from builder.schedule.operation import Stage
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.reasons import ReasonCode
-from builder.schedule.spec import ActionKey, ActionSpec, Outcome
+from builder.schedule.resources import Amounts
+from builder.schedule.spec import ActionKey, ActionSpec, Client, Outcome
 
 LINUX = (("ISA", "x86-64"), ("OSFamily", "linux"))
 GPU = (*LINUX, ("gpu", "1"))
@@ -24,7 +25,9 @@ def key(name: str) -> ActionKey:
 
 
 def spec(name: str, **fields: object) -> ActionSpec:
-    return ActionSpec(key(name), **{"properties": LINUX, "payload": name.encode(), **fields})
+    user, invocation = str(fields.pop("user", "")), str(fields.pop("invocation", ""))
+    own = {"client": Client(user=user, invocation=invocation)}
+    return ActionSpec(key(name), **{"properties": LINUX, "payload": name.encode(), **own, **fields})
 
 
 class Story:
@@ -55,8 +58,10 @@ class Story:
         session: str = "",
         properties: tuple[tuple[str, str], ...] = LINUX,
         identity: str = "",
+        capacity: Amounts = (),
     ) -> list[str]:
-        info = WorkerInfo(worker, slots, properties, identity=identity or f"host of {worker}")
+        identity = identity or f"host of {worker}"
+        info = WorkerInfo(worker, slots, properties, identity=identity, capacity=capacity)
         return self.send(events.WorkerConnected(session or worker, info, running))
 
     def finish(self, session: str, lease: str, outcome: Outcome = OK) -> list[str]:
@@ -64,6 +69,15 @@ class Story:
 
     def beat(self, session: str, *running: str) -> list[str]:
         return self.send(events.HeartbeatReceived(session, running))
+
+    def drain_queue(self, session: str, cost_s: float = 0.0) -> list[str]:
+        """Finish what runs on a worker, again and again; the tasks in their order."""
+        order = []
+        while running := list(self.machine._books.fleet.sessions[session].leases):
+            order.append(running[0].rpartition("/")[0])
+            self.now += cost_s
+            self.finish(session, running[0], FAILED)
+        return order
 
     def reason(self, operation: str) -> tuple[ReasonCode, str]:
         view = self.machine.operation(operation)

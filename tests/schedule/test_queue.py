@@ -8,20 +8,21 @@ from hypothesis import strategies as st
 
 from builder.schedule import events
 from builder.schedule.machine import Machine
-from builder.schedule.queue import LOOK_PAST, Queue
+from builder.schedule.queue import Queue
+from builder.schedule.shares import Shares
+from builder.schedule.spec import NOBODY
 from builder.schedule.task import Task
-from tests.schedule.kit import FAILED, LINUX, POOL, Story, spec
+from tests.schedule.kit import FAILED, POOL, Story, spec
+
+SHARE = Shares({}).of(NOBODY)
 
 
 def task(name: str, sequence: int, order_s: float = 0.0) -> Task:
-    return Task(name, spec(name), LINUX, sequence, 0.0, order_s, 0)
+    return Task(name, spec(name), 1, SHARE, sequence, 0.0, order_s, 0)
 
 
 def names(queue: Queue) -> list[str]:
-    found = []
-    while (one := queue.take(lambda _: True)) is not None:
-        found.append(one.id)
-    return found
+    return [queue.pop().id for _ in range(len(queue))]
 
 
 def test_order_then_sequence() -> None:
@@ -54,21 +55,6 @@ def test_removed_tasks_leave_nothing_behind() -> None:
         queue.remove(one)
     assert [one.id for one in queue] == ["297", "298", "299"]
     assert names(queue) == ["297", "298", "299"]
-
-
-def test_passing_over_is_bounded() -> None:
-    """A few that do not suit are passed over; after them the first is taken all the same."""
-    queue = Queue()
-    for number in range(LOOK_PAST + 1):
-        queue.push(task(str(number), number))
-    last = queue.take(lambda one: one.sequence == 3)
-    assert last is not None
-    assert last.id == "3"
-    first = queue.take(lambda _: False)
-    assert first is not None
-    assert first.id == "0"
-    assert queue.take(lambda _: False) is None
-    assert len(queue) == LOOK_PAST - 1
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 300), st.integers(-5, 5)), max_size=300))

@@ -15,7 +15,9 @@ from builder.schedule.machine import Machine
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
-from builder.schedule.spec import ActionKey, ActionSpec, Entry, Outcome
+from builder.schedule.quotas import Quota
+from builder.schedule.resources import Amounts
+from builder.schedule.spec import ActionKey, ActionSpec, Client, Entry, Outcome
 
 LINUX = (("ISA", "x86-64"), ("OSFamily", "linux"))
 GPU = (*LINUX, ("gpu", "1"))
@@ -28,7 +30,17 @@ CLIENT_EVENTS = [
     events.CancelRequested,
     events.OperationDeleted,
 ]
-POLICY = Policy(remember=True, finished_kept=20, unserved_timeout_s=60, most_queued=30)
+POLICY = Policy(
+    remember=True,
+    finished_kept=20,
+    unserved_timeout_s=60,
+    most_queued=30,
+    shares={"u1": 3.0},
+    quotas={"small": Quota(running=1, queued=3)},
+    preempt_after_s=2.0,
+)
+NEEDS: list[Amounts] = [(), (), (("memory", 2),), (("licence", 1),)]
+CAPACITY: Amounts = (("licence", 1), ("memory", 3))
 
 
 class World:
@@ -102,11 +114,13 @@ class World:
         key, how = how % 5, how // 5
         # do_not_cache is part of the action, so an action has it always or never
         spec = ActionSpec(
-            ActionKey("", "sha256", f"{key}{kind == 0}", 1),
+            ActionKey("small" if how % 6 == 5 else "", "sha256", f"{key}{kind == 0}", 1),
             REQUESTS[how % len(REQUESTS)],
             priority=how % 7 - 3,
             do_not_cache=kind == 0,
             skip_cache=kind == 1,
+            client=Client(user=f"u{how % 3}", invocation=f"i{how % 2}"),
+            need=NEEDS[how % len(NEEDS)],
         )
         name = self.fresh("op")
         self.asked[name] = 0
@@ -127,7 +141,9 @@ class World:
         if how % 4 == 0:
             self.held[name] = []
         session = self.sessions[name] = self.fresh("s")
-        info = WorkerInfo(name, 1 + how % 3, PLATFORMS[name], identity=name)
+        info = WorkerInfo(
+            name, 1 + how % 3, PLATFORMS[name], identity=name, capacity=CAPACITY if how % 2 else ()
+        )
         self.send(events.WorkerConnected(session, info, tuple(self.held[name])))
 
     def open_session(self, how: int) -> str:

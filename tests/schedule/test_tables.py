@@ -6,6 +6,8 @@ import pytest
 
 from builder.schedule import lease, task
 from builder.schedule.lease import Lease, LeaseInput, LeaseState, TransitionError
+from builder.schedule.shares import Shares
+from builder.schedule.spec import NOBODY
 from builder.schedule.task import Task, TaskInput, TaskState
 from tests.schedule.kit import spec
 
@@ -15,7 +17,7 @@ from tests.schedule.kit import spec
 )
 def test_leases(state: LeaseState, received: LeaseInput) -> None:
     """A pair that is in the table steps; every other one raises and changes nothing."""
-    one = Lease("a/1", "a", "w", 1, 0.0, 0.0, state)
+    one = Lease("a/1", "a", "w", 1, 0.0, 0.0, state=state)
     if (state, received) in lease.TABLE:
         one.step(received)
         assert one.state is lease.TABLE[state, received]
@@ -30,7 +32,7 @@ def test_leases(state: LeaseState, received: LeaseInput) -> None:
 )
 def test_tasks(state: TaskState, received: TaskInput) -> None:
     """A pair that is in the table steps; every other one raises and changes nothing."""
-    one = Task("a", spec("a"), (), 1, 0.0, 0.0, 0, state)
+    one = Task("a", spec("a"), 1, Shares({}).of(NOBODY), 1, 0.0, 0.0, 0, state)
     if (state, received) in task.TABLE:
         one.step(received)
         assert one.state is task.TABLE[state, received]

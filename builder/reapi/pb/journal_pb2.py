@@ -25,7 +25,7 @@ from builder.reapi.pb import remote_execution_pb2 as build_dot_bazel_dot_remote_
 from builder.reapi.pb import workers_pb2 as builder_dot_workers__pb2
 
 
-DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/journal.proto\x12\x0f\x62uilder.journal\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x15\x62uilder/workers.proto\"X\n\x06Record\x12\x31\n\nremembered\x18\x01 \x01(\x0b\x32\x1b.builder.journal.RememberedH\x00\x12\x13\n\tforgotten\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"\xc0\x01\n\nRemembered\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12.\n\x07granted\x18\x03 \x01(\x0b\x32\x1d.builder.workers.LeaseGranted\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12\x12\n\nskip_cache\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/journal.proto\x12\x0f\x62uilder.journal\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x15\x62uilder/workers.proto\"X\n\x06Record\x12\x31\n\nremembered\x18\x01 \x01(\x0b\x32\x1b.builder.journal.RememberedH\x00\x12\x13\n\tforgotten\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"\xce\x01\n\nRemembered\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12.\n\x07granted\x18\x03 \x01(\x0b\x32\x1d.builder.workers.LeaseGranted\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12\x12\n\nskip_cache\x18\x06 \x01(\x08\x12\x0c\n\x04user\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORD']._serialized_start=121
   _globals['_RECORD']._serialized_end=209
   _globals['_REMEMBERED']._serialized_start=212
-  _globals['_REMEMBERED']._serialized_end=404
+  _globals['_REMEMBERED']._serialized_end=418
 # @@protoc_insertion_point(module_scope)
