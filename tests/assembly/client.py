@@ -36,7 +36,7 @@ class Client:
             request_serializer=lambda value: value.SerializeToString(),
             response_deserializer=message(f"{REAPI}.BatchUpdateBlobsResponse").FromString,
         )
-        answer = call(request, timeout=30)
+        answer = call(request, timeout=60)
         assert [one.status.code for one in answer.responses] == [0] * len(blobs)
 
     def get(self, wanted: Any) -> bytes:
@@ -47,7 +47,7 @@ class Client:
         )
         name = f"blobs/{wanted.hash}/{wanted.size_bytes}"
         request = message("google.bytestream.ReadRequest")(resource_name=name)
-        return b"".join(one.data for one in call(request, timeout=30))
+        return b"".join(one.data for one in call(request, timeout=60))
 
     def execute(
         self,

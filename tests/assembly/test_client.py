@@ -263,7 +263,7 @@ def test_interrupting(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith("[INFO] Using local execution")
         assert process.stdout.readline().startswith("[INFO] Executing on this machine")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=60) == 130
         assert process.stderr.read() == "[ERROR] Build interrupted\n"
     assert (tmp_path / "o").read_text() == "old"
     state = tmp_path / ".builder"
@@ -288,8 +288,8 @@ def test_two_builds_of_one_project(tmp_path: Path) -> None:
             assert second.stdout.readline() == waiting
             assert not (tmp_path / "p").exists()
             first.send_signal(signal.SIGINT)
-            assert first.wait(timeout=30) == 130
-            assert second.wait(timeout=30) == 0
+            assert first.wait(timeout=60) == 130
+            assert second.wait(timeout=60) == 0
     assert (tmp_path / "p").read_text() == "2\n"
 
 

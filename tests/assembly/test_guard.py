@@ -125,7 +125,7 @@ def by_grpcio(address: str, authority: bytes, token: str) -> tuple[grpc.StatusCo
     with grpc.secure_channel(address, credentials) as channel:
         call = channel.unary_unary(STATUS)
         try:
-            call(b"", timeout=10, metadata=[("authorization", f"Bearer {token}")])
+            call(b"", timeout=60, metadata=[("authorization", f"Bearer {token}")])
         except grpc.RpcError as error:
             return error.code(), error.details()  # type: ignore[attr-defined]  # grpc's own calls have both
     return grpc.StatusCode.OK, ""
@@ -236,7 +236,7 @@ def answered(url: str, method: str, token: str, context: ssl.SSLContext) -> Iter
     if token:
         request.add_header("authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=10, context=context) as response:
+        with urllib.request.urlopen(request, timeout=60, context=context) as response:
             yield response.status
     except urllib.error.HTTPError as error:
         yield error.code

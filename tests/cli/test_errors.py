@@ -207,7 +207,7 @@ def test_ctrl_c_ends_without_a_word() -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, out, err) == (130, "", "")
@@ -228,5 +228,5 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(args: list[str]) -> None:
         process.stdout.close()
         assert process.stderr is not None
         err = process.stderr.read()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
     assert err == ""

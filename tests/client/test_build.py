@@ -413,14 +413,14 @@ async def test_jobs_and_parallelism(world: World) -> None:
     )
     world.write({"Builderfile": text, "a": "1"})
     world.executor.gate, world.executor.opens_at = trio.Event(), 3
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await world.build(jobs=3)
     assert world.executor.most == 3
     group = "target g: {depends: [t0, t1, t2, t3, t4, t5], parallelism: 2}\n"
     world.write({"Builderfile": text + group, "a": "2"})
     world.executor.most = 0
     world.executor.gate, world.executor.opens_at = trio.Event(), 2
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await world.build("g", jobs=6)
     assert world.executor.most == 2
 

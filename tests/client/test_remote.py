@@ -127,7 +127,7 @@ async def connected(scripted: Scripted) -> AsyncIterator[tuple[Channel, str]]:
         listeners = await open_listeners("127.0.0.1:0")
         server = await nursery.start(partial(serve, scripted.services(), listeners))
         address = server.addresses[0]
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with Channel(address) as channel:
                 yield channel, address
         nursery.cancel_scope.cancel()

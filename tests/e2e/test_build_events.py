@@ -19,7 +19,7 @@ def builds(service: Service) -> dict[str, str]:
     for path in ("", "invocations"):
         url = f"http://{service.address('Metrics')}/{path}"
         with contextlib.suppress(urllib.error.HTTPError):
-            with urllib.request.urlopen(url, timeout=20) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 page = answer.read().decode()
             rows = re.findall(r"<(?:td|dt)>(.*?)</(?:td|dt)>\s*<(?:td|dd)>(.*?)</(?:td|dd)>", page)
             found.update(reversed(rows))

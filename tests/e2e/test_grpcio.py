@@ -37,7 +37,7 @@ def upload(channel: grpc.Channel, *blobs: bytes) -> list[Digest]:
         request_serializer=remote_execution_pb2.BatchUpdateBlobsRequest.SerializeToString,
         response_deserializer=remote_execution_pb2.BatchUpdateBlobsResponse.FromString,
     )
-    assert [r.status.code for r in call(request, timeout=20).responses] == [0] * len(blobs)
+    assert [r.status.code for r in call(request, timeout=60).responses] == [0] * len(blobs)
     return digests
 
 
@@ -69,7 +69,7 @@ def test_reflection_lists_what_is_served(channel: grpc.Channel) -> None:
     """Each service of the API is named to a client that asks by reflection."""
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
-    (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=20)
+    (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=60)
     names = {service.name for service in answer.list_services_response.service}
     wanted = ("ActionCache", "Capabilities", "ContentAddressableStorage", "Execution")
     assert {f"{REAPI}.{name}" for name in wanted} <= names
@@ -79,7 +79,7 @@ def test_reflection_lists_what_is_served(channel: grpc.Channel) -> None:
 def test_health_is_serving(channel: grpc.Channel) -> None:
     """grpc's own health client is told SERVING."""
     stub = health_pb2_grpc.HealthStub(channel)
-    answer = stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=20)
+    answer = stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=60)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -139,7 +139,7 @@ def test_what_no_pool_can_run_is_refused_at_once(channel: grpc.Channel) -> None:
     )
     request = remote_execution_pb2.ExecuteRequest(action_digest=to_proto(digest))
     try:
-        (last,) = list(call(request, timeout=20))[-1:]
+        (last,) = list(call(request, timeout=60))[-1:]
         code, text_of_error = last.error.code, last.error.message
         response = Result()
         if last.response.Unpack(response):
@@ -161,7 +161,7 @@ def test_curl_gets_the_capabilities(service: Service, tmp_path: Path) -> None:
     argv = [curl, "-sS", "--http2-prior-knowledge", "-D", str(head), "--data-binary", f"@{body}"]
     argv += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
     argv += [f"http://{service.reapi}/{REAPI}.Capabilities/GetCapabilities"]
-    answer = subprocess.run(argv, capture_output=True, check=True, timeout=30).stdout
+    answer = subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout
     compressed, size = struct.unpack_from(">BI", answer)
     capabilities = remote_execution_pb2.ServerCapabilities.FromString(answer[5:])
     assert (compressed, size) == (0, len(answer) - 5)

@@ -56,8 +56,8 @@ async def test_a_process_that_is_just_ending_is_waited_for(tmp_path: Path) -> No
     with holder(tmp_path) as process:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, process.communicate, "")
-            with trio.fail_after(20):
-                os.close(await take_soon(tmp_path, "worker directory", 15))
+            with trio.fail_after(60):
+                os.close(await take_soon(tmp_path, "worker directory", 60))
 
 
 async def test_patience_ends(tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ async def test_unary() -> None:
     async with serving() as server, Channel(server.addresses[0]) as channel:
         for path in ("/test.Echo/Echo", "/test.Echo/SlowEcho"):
             for size in (0, 1, 1000, 16 * 1024, 100_000, 4_000_000):
-                with trio.fail_after(5):
+                with trio.fail_after(60):
                     assert await channel.unary(path, b"x" * size) == b"x" * size
 
 
 async def test_bidirectional() -> None:
     """Each message comes back before the next is sent."""
     async with serving() as server, Channel(server.addresses[0]) as channel:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with channel.stream("/test.Echo/Both") as call:
                 for number in range(20):
                     await call.send(b"%d" % number)
@@ -59,7 +59,7 @@ async def test_deadline() -> None:
 async def test_streams_of_many_megabytes() -> None:
     """64 MiB go up and down within the windows."""
     async with serving() as server, Channel(server.addresses[0]) as channel:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with channel.stream("/test.Echo/Down") as call:
                 await call.send(b"64 1048576")
                 await call.done_sending()
@@ -85,7 +85,7 @@ async def test_nobody_there() -> None:
 async def test_drain() -> None:
     """A draining server lets open calls end, takes no new ones, and then ends."""
     async with serving() as server, Channel(server.addresses[0]) as channel:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with channel.stream("/test.Echo/Both") as call, trio.open_nursery() as nursery:
                 await call.send(b"a")
                 assert await call.receive() == b"a"

@@ -88,14 +88,14 @@ def grpcio_server(*options: tuple[str, int]) -> Iterator[str]:
 
 
 async def test_empty_and_large_unary() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel:
             for size in (0, 1, 70_000, 9_000_000):
                 assert await channel.unary("/test.Echo/Echo", bytes(size)) == bytes(size)
 
 
 async def test_streaming() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel:
             async with channel.stream("/test.Echo/Down") as call:
                 await call.send(b"20 300000")
@@ -113,7 +113,7 @@ async def test_streaming() -> None:
 
 
 async def test_ping_pong() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel, channel.stream("/test.Echo/Both") as call:
             for size in (31415, 9, 2653, 58979):
                 await call.send(bytes(size))
@@ -123,14 +123,14 @@ async def test_ping_pong() -> None:
 
 
 async def test_empty_stream() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel, channel.stream("/test.Echo/Both") as call:
             await call.done_sending()
             assert await call.receive() is None
 
 
 async def test_statuses() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel:
             with pytest.raises(FailedPreconditionError) as caught:
                 await channel.unary("/test.Echo/Fail", b"")
@@ -143,7 +143,7 @@ async def test_statuses() -> None:
 
 
 async def test_metadata() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel:
             sent = {"text": "a b,c", "raw-bin": b"\x00\xff\x01"}
             call = channel.unary
@@ -154,7 +154,7 @@ async def test_metadata() -> None:
 
 
 async def test_timeout_and_cancel() -> None:
-    with grpcio_server() as address, trio.fail_after(20):
+    with grpcio_server() as address, trio.fail_after(60):
         async with Channel(address) as channel:
             with pytest.raises(DeadlineExceededError):
                 await channel.unary("/test.Echo/Hang", b"", timeout_s=0.1)
@@ -165,7 +165,7 @@ async def test_timeout_and_cancel() -> None:
 
 
 async def test_a_server_with_a_small_message_limit() -> None:
-    with grpcio_server(("grpc.max_receive_message_length", 1000)) as address, trio.fail_after(20):
+    with grpcio_server(("grpc.max_receive_message_length", 1000)) as address, trio.fail_after(60):
         async with Channel(address) as channel:
             with pytest.raises(ResourceExhaustedError):
                 await channel.unary("/test.Echo/Echo", bytes(1_000_000))
@@ -173,7 +173,7 @@ async def test_a_server_with_a_small_message_limit() -> None:
 
 async def test_more_calls_than_one_connection_takes() -> None:
     """The channel respects MAX_CONCURRENT_STREAMS and opens more connections."""
-    with grpcio_server(("grpc.max_concurrent_streams", 3)) as address, trio.fail_after(20):
+    with grpcio_server(("grpc.max_concurrent_streams", 3)) as address, trio.fail_after(60):
         async with Channel(address) as channel, trio.open_nursery() as nursery:
 
             async def one(number: int) -> None:

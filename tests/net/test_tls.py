@@ -29,7 +29,7 @@ async def test_calls_over_tls(certificates: Certificates, version: ssl.TLSVersio
         serving(tls=certificates.server()) as server,
         Channel(server.addresses[0], tls=client) as channel,
     ):
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for size in (0, 1, 100_000, 4_000_000):
                 assert await channel.unary("/test.Echo/Echo", bytes(size)) == bytes(size)
             async with channel.stream("/test.Echo/Down") as call:
@@ -51,7 +51,7 @@ async def test_the_identity_of_a_client_is_handed_up(certificates: Certificates)
         async with Channel(server.addresses[0], tls=own) as channel:
             assert await channel.unary("/test.Who/Am", b"") == b"spiffe://test/worker"
         async with Channel(server.addresses[0], tls=certificates.client()) as channel:
-            with pytest.raises(UnavailableError), trio.fail_after(5):
+            with pytest.raises(UnavailableError), trio.fail_after(60):
                 await channel.unary("/test.Who/Am", b"")
 
 
@@ -61,7 +61,7 @@ async def test_a_certificate_of_somebody_else_is_refused(certificates: Certifica
         serving(tls=certificates.server()) as server,
         Channel(server.addresses[0], tls=stranger) as channel,
     ):
-        with pytest.raises(UnavailableError, match="certificate"), trio.fail_after(5):
+        with pytest.raises(UnavailableError, match="certificate"), trio.fail_after(60):
             await channel.unary("/test.Echo/Echo", b"")
 
 
@@ -70,7 +70,7 @@ async def test_a_plain_client_of_a_tls_server_is_told(certificates: Certificates
         serving(tls=certificates.server()) as server,
         Channel(server.addresses[0]) as channel,
     ):
-        with pytest.raises(UnavailableError, match="TLS"), trio.fail_after(5):
+        with pytest.raises(UnavailableError, match="TLS"), trio.fail_after(60):
             await channel.unary("/test.Echo/Echo", b"")
 
 
@@ -81,9 +81,9 @@ async def test_grpcio_over_tls(certificates: Certificates) -> None:
             credentials = grpc.ssl_channel_credentials(certificates.authority())
             with grpc.secure_channel(server.addresses[0], credentials) as channel:
                 call = channel.unary_unary("/test.Echo/Echo")
-                assert call(bytes(1_000_000), timeout=10) == bytes(1_000_000)
+                assert call(bytes(1_000_000), timeout=60) == bytes(1_000_000)
 
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await trio.to_thread.run_sync(story)
 
 
@@ -110,7 +110,7 @@ async def test_a_new_certificate_without_restart(
     async with serving(tls=context) as server, trio.open_nursery() as nursery:
         nursery.start_soon(tls.reload_when_replaced, context, identity, 0.01)
         await trio.lowlevel.checkpoint()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await call(server.addresses[0], first) == b"x"
             (live / "pem").write_text("broken")
             while "not reloaded" not in caplog.text:

@@ -80,7 +80,7 @@ def provider(name: str = "Plain") -> EntryPointProvider:
 async def test_keeps_the_contract(
     promise: Callable[[Provider], Awaitable[None]], name: str
 ) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await promise(provider(name))
 
 

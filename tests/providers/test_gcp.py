@@ -70,7 +70,7 @@ async def machines(
     compute: Compute, credentials: str | None, wanted: Machines = WANTED
 ) -> AsyncIterator[GcpProvider]:
     wanted = replace(wanted, endpoint=wanted.endpoint or compute.url)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with open_gcp("pool", wanted, credentials) as provider:
             yield provider
 
@@ -93,7 +93,7 @@ async def test_survives(
             await stack.enter_async_context(open_gcp(pool, wanted, credentials))
             for pool in ("pool", "pool", "pool", "other")
         ]
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await promise(lambda pool: made.pop() if pool == "other" else made.pop(0))
 
 

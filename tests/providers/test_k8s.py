@@ -74,7 +74,7 @@ async def access(cluster: Cluster, certificates: Certificates, tmp_path: Path) -
 
 @asynccontextmanager
 async def pods(access: Access, plan: PodPlan = PLAN) -> AsyncIterator[K8sProvider]:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with open_k8s("pool", plan, access) as provider:
             yield provider
 
@@ -94,7 +94,7 @@ async def test_survives(promise: Callable[[Make], Awaitable[None]], access: Acce
             await stack.enter_async_context(open_k8s(pool, PLAN, access))
             for pool in ("pool", "pool", "pool", "other")
         ]
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await promise(lambda pool: made.pop() if pool == "other" else made.pop(0))
 
 

@@ -65,7 +65,7 @@ async def test_a_worker_that_will_not_end_is_killed_after_the_grace() -> None:
 async def test_a_worker_that_dies_is_told_of_and_not_listed() -> None:
     died = trio.Event()
     ends: list[tuple[str, str]] = []
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with LocalProvider(
             child, 10.0, lambda *end: ends.append(end) or died.set()
         ) as provider:
@@ -120,7 +120,7 @@ async def test_no_worker_outlives_a_parent_that_was_killed(tmp_path: Path) -> No
     )
     assert parent.stdout is not None
     async with parent.stdout:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             line = b""
             while not line.endswith(b"\n"):
                 line += await parent.stdout.receive_some()

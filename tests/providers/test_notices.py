@@ -58,7 +58,7 @@ PREEMPTED = "GET /computeMetadata/v1/instance/preempted"
 
 
 async def notice(cloud: str, answers: Answers, asked: list[str] | None = None) -> Notice:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with metadata(answers, asked if asked is not None else []) as endpoint:
             return await wait_for_notice(cloud, endpoint, every_s=0.01)
 
@@ -90,7 +90,7 @@ async def test_it_asks_until_there_is_one(cloud: str, quiet: Answers) -> None:
     answers, asked = dict(quiet), list[str]()
     found: list[Notice] = []
     async with metadata(answers, asked) as endpoint:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
 
                 async def wait() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.sandbox.interface import Exit, Sandbox, SandboxSpec
+from builder.sandbox.interface import Exit, Limits, Sandbox, SandboxSpec
 
 PYTHON = os.path.realpath(sys.executable)
 READ_ONLY = () if PYTHON.startswith("/usr/") else (os.path.realpath(sys.base_prefix),)
@@ -79,3 +79,16 @@ async def shell(sandbox: Sandbox, base: Path, script: str, **more: Any) -> Resul
 
 async def python(sandbox: Sandbox, base: Path, script: str, *argv: str, **more: Any) -> Result:
     return await act(sandbox, base, PYTHON, "-I", "-S", "-c", script, *argv, **more)
+
+
+async def timed_out(
+    sandbox: Sandbox, base: Path, script: str, grace_s: float, **more: Any
+) -> tuple[Result, float]:
+    """A script that says something and goes on; and the wall time in which it had come so far."""
+    for wall_s in (0.3, 2.0, 10.0, 50.0):
+        (base / f"{wall_s}").mkdir()
+        limits = Limits(wall_s=wall_s, grace_s=grace_s)
+        done = await shell(sandbox, base / f"{wall_s}", script, limits=limits, **more)
+        if done.out:
+            return done, wall_s
+    raise AssertionError("it never began")

@@ -10,14 +10,13 @@ from builder.sandbox.interface import (
     Access,
     Audit,
     AuditLevel,
-    Limits,
     NameClass,
     Outcome,
     Sandbox,
     SandboxRefusedError,
     SandboxSpec,
 )
-from tests.sandbox.support import act, python, shell
+from tests.sandbox.support import act, python, shell, timed_out
 
 CHEAP, FULL = AuditLevel.CHEAP, AuditLevel.FULL
 ROOT = os.getuid() == 0
@@ -112,9 +111,8 @@ async def test_connects_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
 
 async def test_audit_of_what_ran_out_of_time_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     """An action that is ended has its audit up to then."""
-    done = await shell(
-        sandbox, tmp_path, "ls /srv; sleep 60", audit=FULL, limits=Limits(wall_s=0.5, grace_s=0.2)
-    )
+    script = "ls /srv; echo listed; sleep 60"
+    done, _ = await timed_out(sandbox, tmp_path, script, 0.2, audit=FULL)
     assert done.exit.outcome is Outcome.TIMED_OUT
     assert done.exit.audit is not None
     assert {one.name for one in done.exit.audit.outside} == {"/srv"}

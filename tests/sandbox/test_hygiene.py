@@ -74,7 +74,8 @@ async def test_many_actions_leave_nothing(tmp_path: Path) -> None:
         assert len(os.listdir("/proc/self/fd")) == own
         assert len(os.listdir(f"/proc/{broker}/fd")) <= its + 12  # sandboxes being made ready
         assert mounts() == before[0]
-    assert (mounts(), descendants(os.getpid())) == before
+    assert mounts() == before[0]
+    assert descendants(os.getpid()) <= before[1]
     assert groups(broker) == set()
 
 
@@ -106,7 +107,7 @@ def test_service_killed_leaves_nothing(tmp_path: Path) -> None:
     until(lambda: groups(*below) == set())
 
 
-def until(condition: object, seconds: float = 20) -> None:
+def until(condition: object, seconds: float = 60) -> None:
     """Poll: a foreign process's doings are told by nobody."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]  # a plain callable

@@ -9,7 +9,7 @@ import trio
 from builder.sandbox.interface import Network, Outcome, Sandbox, SandboxRefusedError
 from tests.sandbox.support import PYTHON, python, spec
 
-CONNECT = "import socket, sys\ns = socket.create_connection(('127.0.0.1', {port}), 5)\nprint('in')"
+CONNECT = "import socket, sys\ns = socket.create_connection(('127.0.0.1', {port}), 60)\nprint('in')"
 
 
 async def test_own_loopback_works(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ async def ask(method: Callable[..., Any], request: Any) -> Any:
     """A blocking call of grpcio, in a thread; a stream comes back as a list."""
 
     def call() -> Any:
-        answer = method(request, timeout=20)
+        answer = method(request, timeout=60)
         return list(answer) if hasattr(answer, "__next__") else answer
 
     return await trio.to_thread.run_sync(call)

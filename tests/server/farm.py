@@ -220,7 +220,7 @@ async def farming(
     join_token: str = "",
     journal: FileJournal | None = None,
     blobs: MemoryBlobStore | None = None,
-    patience_s: float = 10,
+    patience_s: float = 60,
 ) -> AsyncIterator[Farm]:
     """The services on a free port; nothing runs for longer than `patience_s`."""
     blobs = blobs or MemoryBlobStore(64 * MIB)

@@ -79,7 +79,7 @@ async def test_health_is_watched(start: Start, name: str, told: list[int]) -> No
     """Watch tells the status at once and after each change; an unknown service is 3."""
     health = HealthService([])
     stub = health_pb2_grpc.HealthStub(await start(health.service()))
-    stream = stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=20)
+    stream = stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=60)
     heard = []
     for number, _ in enumerate(told):
         heard.append((await trio.to_thread.run_sync(next, stream)).status)

@@ -347,7 +347,7 @@ def repository(tmp_path: Path) -> str:
 async def test_a_tree_of_git_by_commit(client: Client, http: Server, repository: str) -> None:
     """Files, executables and links of exactly that commit; the next time git is not asked."""
     url = f"{http.url}/repo/.git"
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         answer = await client.tree(url, vcs_commit=repository)
     assert answer.status.code == 0, answer
     named = answer.root_directory_digest

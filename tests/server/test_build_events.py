@@ -40,7 +40,7 @@ async def test_events_are_acknowledged_in_order(start: Start, foreign: SimpleNam
     ]
 
     def talk() -> list[tuple[str, int]]:
-        stream = stub.PublishBuildToolEventStream(iter(events), timeout=20)
+        stream = stub.PublishBuildToolEventStream(iter(events), timeout=60)
         return [(one.stream_id.invocation_id, one.sequence_number) for one in stream]
 
     answers = await trio.to_thread.run_sync(talk)

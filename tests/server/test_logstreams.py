@@ -64,7 +64,7 @@ async def test_a_log_is_read_while_it_is_written(client: Client) -> None:
     assert log.write_resource_name != log.name
     assert await client.write(log.write_resource_name, b"one ") == 4
     request = client.f.bs.ReadRequest(resource_name=log.name)
-    stream = client.bs.Read(request, timeout=20)
+    stream = client.bs.Read(request, timeout=60)
     assert (await trio.to_thread.run_sync(next, stream)).data == b"one "
     assert await client.write(log.write_resource_name, b"two", 4, finish=True) == 7
     rest = await trio.to_thread.run_sync(list, stream)
@@ -132,7 +132,7 @@ async def read_on(farm: Farm, name: str, got: list[bytes], offset: int = 0) -> N
 
 async def test_output_of_an_action_that_runs() -> None:
     """The worker is asked only when somebody reads; the end comes from the result."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with farming() as here, here.worker() as worker, trio.open_nursery() as nursery:
             async with here.execute(await here.put_action()) as stream:
                 lease = await worker.granted()
@@ -172,7 +172,7 @@ async def test_output_of_an_action_that_runs() -> None:
 
 async def test_output_of_a_large_result_and_of_no_operation() -> None:
     """What was too large for the result comes from the storage; unknown names are NOT_FOUND."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with farming() as here, here.worker() as worker:
             async with here.execute(await here.put_action()) as stream:
                 lease = await worker.granted()

@@ -55,7 +55,7 @@ async def test_a_new_call_takes_an_upload_over(blobs: MemoryBlobStore) -> None:
         except AbortedError as error:
             ended.append(error.message)
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed_old)
             await trio.testing.wait_all_tasks_blocked()

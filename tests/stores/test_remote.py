@@ -127,7 +127,7 @@ async def test_a_cancelled_leader_leaves_the_others_served() -> None:
     async def ask(item: int) -> None:
         results.append(await joined.ask(item))
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as others, trio.open_nursery() as leader:
             leader.start_soon(ask, 0)
             await trio.testing.wait_all_tasks_blocked()

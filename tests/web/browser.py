@@ -123,7 +123,7 @@ def browsing(program: str, folder: Path) -> Iterator[Page]:
         yield page
         page._session = None
         page.ask("Browser.close")
-        process.wait(20)
+        process.wait(60)
     finally:
         process.kill()
         process.wait()
