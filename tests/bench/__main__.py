@@ -1,11 +1,13 @@
-"""`python -m tests.bench NAME`: run one bench; the last line is one JSON object.
+"""`python -m tests.bench NAME [OPTION...]`: run one bench; the last line is one JSON object.
 
 A bench is a module of this folder with `run() -> (figures, ratios)`: two dictionaries of numbers.
+One that takes options has `run(*options)`.
 """
 
 import importlib
 import json
 import sys
+from inspect import signature
 from pathlib import Path
 
 PARTS = ("__main__",)
@@ -17,11 +19,12 @@ def names() -> list[str]:
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in names():
+    name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    bench = importlib.import_module(f"tests.bench.{name}") if name in names() else None
+    if bench is None or (options and not signature(bench.run).parameters):
         print(f"usage: python -m tests.bench NAME, one of: {', '.join(names())}", file=sys.stderr)
         return 2
-    name = sys.argv[1]
-    figures, ratios = importlib.import_module(f"tests.bench.{name}").run()
+    figures, ratios = bench.run(*options)
     print(json.dumps({"bench": name, "figures": figures, "ratios": ratios}))
     return 0
 
