@@ -100,22 +100,30 @@ class Uploads:
         name = first.resource_name
         request: WriteChunk | None = first
         while request is not None:
-            async with partial.lock:
+            await _lock(partial.lock)
+            try:
                 _check_owner(partial, call)
                 _check_request(request, name, partial.upload.offset)  # what has come is right
-                try:
-                    if request.data:
-                        await partial.upload.append(request.data)
-                    if request.finish_write:
-                        await partial.upload.commit()
-                        self._forget(name)
-                        return partial.upload.offset
-                except StatusError:
-                    self._forget(name)
-                    raise
+                if await self._take(partial, request, name):
+                    return partial.upload.offset
+            finally:
+                partial.lock.release()
             data = await call.receive()
             request = None if data is None else parse_chunk(data)
         return partial.upload.offset
+
+    async def _take(self, partial: _Partial, request: WriteChunk, name: str) -> bool:
+        """Whether that was the end of the upload."""
+        try:
+            if request.data:
+                await partial.upload.append(request.data)
+            if request.finish_write:
+                await partial.upload.commit()
+                self._forget(name)
+        except StatusError:
+            self._forget(name)
+            raise
+        return request.finish_write
 
     def _forget(self, name: str) -> None:
         partial = self._partials.pop(name, None)
@@ -129,6 +137,14 @@ class Uploads:
         for count, name in enumerate(idle):
             if now - self._partials[name].used > IDLE_S or len(idle) - count > MOST_UPLOADS:
                 self._forget(name)
+
+
+async def _lock(lock: trio.Lock) -> None:
+    """Acquire it; without a turn of the scheduler where it is free, as it is for each message."""
+    try:
+        lock.acquire_nowait()
+    except trio.WouldBlock:
+        await lock.acquire()
 
 
 def _check_owner(partial: _Partial, call: Call) -> None:

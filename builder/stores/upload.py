@@ -59,7 +59,7 @@ class DiskUpload:
         if self._gathered_bytes >= GATHER or len(self._gathered) >= GATHER_PIECES:
             await self._flush()
         else:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()  # the flush is everybody's turn
 
     async def commit(self) -> None:
         try:
