@@ -4,7 +4,7 @@ Source: REAPI v2 `ActionResult`; both `output_symlinks` (2.1) and the two fields
 A result comes from another program, so each of its paths is checked before it is used.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -92,8 +92,3 @@ def beneath(directory: str, outputs: Outputs) -> Outputs:
         {f"{directory}/{path}": entry for path, entry in outputs.roots.items()},
         {f"{directory}/{path}": entry for path, entry in outputs.entries.items()},
     )
-
-
-def missing_outputs(declared: Iterable[str], outputs: Outputs) -> list[str]:
-    """Declared paths that the command did not make, in order."""
-    return [path for path in declared if path not in outputs.roots]

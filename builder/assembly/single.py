@@ -17,8 +17,8 @@ from builder.client.listening import Listening, Nowhere
 from builder.client.walk import Walker
 from builder.config.settings import Settings
 from builder.project.graph import graph
-from builder.project.model import NO_TEXT, Hermetic, Input, Output, Project, Target
-from builder.project.paths import normalise, pattern
+from builder.project.model import NO_TEXT, Hermetic, Input, Project, Target, output
+from builder.project.paths import pattern
 from builder.reapi.pb import control_pb2
 
 NAME = "command"
@@ -78,10 +78,7 @@ def _target(command: tuple[str, ...], spec: Spec) -> Target:
             Input(text, (number,), pattern(text.removeprefix("!")), text.startswith("!"))
             for number, text in enumerate(spec.inputs)
         ),
-        outputs=tuple(
-            Output(normalise(text), text.endswith("/"), (number,))
-            for number, text in enumerate(spec.outputs)
-        ),
+        outputs=tuple(output(text, (number,)) for number, text in enumerate(spec.outputs)),
         environment=spec.environment,
         hermetic=Hermetic(spec.max_memory_bytes, spec.max_cpu_cores, spec.timeout_s, spec.network),
         cache=spec.cache,

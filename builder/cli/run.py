@@ -32,15 +32,17 @@ def command(target: str, arguments: tuple[str, ...], **flags: Any) -> int:
     request, settings = made_request((target,), **flags)
     from builder.assembly.client import run
     from builder.assembly.project import open_project
+    from builder.client.outputs import executables
 
     opened = open_project(request.directory)
     outputs = [o for name in opened.graph.select([target]) for o in opened.graph.outputs(name)]
     finished = run(dataclasses.replace(request, arguments=None), settings, opened)
     if finished.code:
         return finished.code
-    for output in outputs:
-        program = opened.root / output.path
-        if program.is_file() and os.access(program, os.X_OK):
-            sys.stdout.flush()
-            os.execv(program, [str(program), *arguments])  # noqa: S606  it is what was asked for
+    assert finished.summary is not None  # it ended well
+    made = {p: e for built in finished.summary.built.values() for p, e in built.entries.items()}
+    for path in executables(outputs, made):
+        sys.stdout.flush()
+        program = str(opened.root / path)
+        os.execv(program, [program, *arguments])  # noqa: S606  it is what was asked for
     raise UsageError(f"target {target!r} makes no executable file")

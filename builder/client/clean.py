@@ -19,7 +19,8 @@ def clean(root: Path, outputs: Iterable[Output], *, everything: bool) -> tuple[i
     """
     state = StateDirectory(root)
     with owned(state.path / "local", "the project's build state"):
-        paths = [output.path for output in outputs if _is_ours(root, output, state.made())]
+        made = state.made()
+        paths = [path for output in outputs for path in _ours(root, output, made)]
         found = [_remove(root / path) for path in dict.fromkeys(paths)]
         for path in paths:
             for parent in parents(path):
@@ -30,12 +31,15 @@ def clean(root: Path, outputs: Iterable[Output], *, everything: bool) -> tuple[i
     return sum(count for count, _ in found), sum(size for _, size in found)
 
 
-def _is_ours(root: Path, output: Output, made: set[str]) -> bool:
-    """A directory that stands where an output is declared may be somebody's sources."""
+def _ours(root: Path, output: Output, made: set[str]) -> list[str]:
+    """A directory that stands where an output is declared may be somebody's sources, and so may a
+    file that a glob matches."""
+    if output.pattern:
+        return sorted(p for p in made if output.holds(p) and os.path.lexists(root / p))
     place = root / output.path
     if place.is_symlink() or not place.is_dir():
-        return os.path.lexists(place)
-    return output.path in made
+        return [output.path] if os.path.lexists(place) else []
+    return [output.path] if output.path in made else []
 
 
 def _remove(path: Path) -> tuple[int, int]:

@@ -66,5 +66,7 @@ def _outputs(graph: Graph, walker: Walker, files: FileStates, name: str) -> dict
     """What lies at a target's outputs now; what is not there is left out."""
     found: dict[str, Entry] = {}
     for output in graph.project.targets[name].outputs:
-        found |= walker.entries(output.path, files)
+        paths = walker.find([output.pattern], []) if output.pattern else [output.path]
+        for path in paths:
+            found |= walker.entries(path, files)
     return found

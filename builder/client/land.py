@@ -8,7 +8,7 @@ in place already, with the same bytes, is left alone.
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -39,9 +39,14 @@ class Lander:
         self._files = files
 
     async def land(
-        self, outputs: Outputs, blobs: BlobStore, inline: Mapping[Digest, bytes] | None = None
+        self,
+        outputs: Outputs,
+        blobs: BlobStore,
+        inline: Mapping[Digest, bytes] | None = None,
+        listed: Iterable[str] = (),
     ) -> int:
-        """The number of bytes that were fetched.
+        """The number of bytes that were fetched. `listed` are files that only a glob names, and
+        that are remembered as ours.
 
         Raises NotFoundError when the storage has lost a blob, DataLossError for wrong bytes,
         BuilderError when the project cannot take them.
@@ -50,7 +55,7 @@ class Lander:
             wanted = await trio.to_thread.run_sync(self._wanted, outputs)
         for path in wanted:
             self._check_ours(path)
-        self._remember(outputs)
+        self._remember(outputs, listed)
         if not wanted:
             return 0
         try:
@@ -136,10 +141,10 @@ class Lander:
                 "move it away or remove it, then build again"
             )
 
-    def _remember(self, outputs: Outputs) -> None:
-        directories = {p for p, entry in outputs.roots.items() if isinstance(entry, Folder)}
-        if not directories <= self._made:
-            self._made |= directories
+    def _remember(self, outputs: Outputs, listed: Iterable[str]) -> None:
+        made = {p for p, entry in outputs.roots.items() if isinstance(entry, Folder)} | {*listed}
+        if not made <= self._made:
+            self._made |= made
             self._state.save_made(self._made)
 
     def _move(self, staged: Path, old: Path, path: str) -> None:

@@ -63,6 +63,9 @@ class Scanner:
                 found.update(self._matches(target, item, item.pattern, made))
         if target.package:
             found.setdefault(target.package, Folder())  # where the command starts
+        for output in target.outputs:
+            if output.pattern:
+                found.setdefault(output.place, Folder())  # as parents of other outputs exist
         return found
 
     def _outputs(self, name: str, made: Made) -> dict[str, Entry]:
@@ -70,7 +73,7 @@ class Scanner:
         entries: dict[str, Entry] = {}
         for output in self._graph.outputs(name):
             of_maker = made[self._graph.makers[output.path]]
-            entries |= {p: e for p, e in of_maker.items() if is_within(p, output.path)}
+            entries |= {p: e for p, e in of_maker.items() if output.holds(p)}
         return entries
 
     def _matches(

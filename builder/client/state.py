@@ -4,7 +4,7 @@
     .builder/files.json     digests of files (see `filestate`)
     .builder/checked.json   the last good Builderfile, so that it is not parsed again
     .builder/times.json     how long each target took, for the order of the next build
-    .builder/made.json      the output directories that we made, and may therefore replace
+    .builder/made.json      output directories and files of globs that we made, and may replace
     .builder/done/          receipts of builds (see `noop`)
     .builder/history/       what was done to each target (see `history`)
     .builder/tmp/           outputs on their way; what a killed build left there goes in time
@@ -79,7 +79,7 @@ class StateDirectory:
             temporary.write_text(json.dumps({name: round(s, 3) for name, s in times.items()}))
 
     def made(self) -> set[str]:
-        """Paths of output directories."""
+        """Paths of output directories, and of files that a glob found."""
         try:
             content = json.loads((self.path / "made.json").read_bytes())
             return {str(path) for path in content}

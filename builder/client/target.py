@@ -16,14 +16,12 @@ from dataclasses import dataclass, field, replace
 from builder.action.difference import notes_of
 from builder.action.encode import Prepared, Step, prepare
 from builder.action.result import (
-    Outputs,
     beneath,
     inline_contents,
-    missing_outputs,
     outputs_of,
     trees_of,
 )
-from builder.action.tree import Entry, Folder
+from builder.action.tree import Entry
 from builder.base.digest import Digest
 from builder.base.errors import (
     BuilderError,
@@ -35,8 +33,10 @@ from builder.base.errors import (
 from builder.client.audit import audit_of, report
 from builder.client.console import NOTHING, Console, Streams
 from builder.client.executor import Place, Ticket, proof_of
+from builder.client.outputs import by_globs, declared, places, problem
 from builder.client.retry import patient
 from builder.client.scan import Made
+from builder.client.undeclared import undeclared
 from builder.client.upload import Uploader, missing_of
 from builder.client.workspace import Workspace
 from builder.project.model import Target
@@ -106,10 +106,11 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
         hermetic.max_cpu_cores,
         hermetic.network,  # always said: the worker's own default must not matter
         hermetic.audit,
+        processes=hermetic.processes,
     )
     return Step(
         arguments=target.arguments,
-        output_paths=tuple(target.own(output.path) for output in target.outputs),
+        output_paths=tuple(target.own(path) for path in places(target.outputs)),
         environment=target.environment,
         platform=tuple({**dict(platform), **target.platform, **dict(limits.properties())}.items()),
         timeout_s=hermetic.timeout_s,
@@ -140,7 +141,7 @@ class TargetBuilder:
             target = replace(target, hermetic=hermetic)
         step = step_of(target, self.choices.platform, await self.workspace.salt(target))
         prepared = prepare(step, inputs, self.choices.function)
-        built = await self._from_cache(target, prepared)
+        built = await self._from_cache(target, prepared, inputs)
         if built is not None:
             if not self.workspace.history.is_last(target.name, prepared.action.hash):
                 self._note(target, prepared, step, inputs, how=HIT)
@@ -185,7 +186,9 @@ class TargetBuilder:
         notes = notes_of(step, inputs)
         self.workspace.history.note(target.name, prepared.action.hash, notes, **how)
 
-    async def _from_cache(self, target: Target, prepared: Prepared) -> Built | None:
+    async def _from_cache(
+        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
+    ) -> Built | None:
         if not (target.cache and self.choices.uses_cache(target)):
             return None
         place = self.place
@@ -194,7 +197,7 @@ class TargetBuilder:
             return None
         try:
             streams = await self._streams(result)
-            built = await self._land(target, prepared, result, streams, cached=True)
+            built = await self._land(target, prepared, result, streams, inputs, cached=True)
         except NotFoundError:
             return None  # a blob of it is gone since: as if it had not been there
         self.console.hit(target.name, _age_s(built.stored_at))
@@ -222,9 +225,13 @@ class TargetBuilder:
         streams = await self._streams(result)
         if reason := _failure(response, detail):
             code = result.exit_code or None
+            if code:
+                reason += undeclared(target, streams, inputs, self.workspace.has_file)
             raise TargetError(reason, proof, streams, exit_code=code)
         self.console.wrote(target.name, streams)
-        built = await self._land(target, prepared, result, streams, cached=response.cached_result)
+        built = await self._land(
+            target, prepared, result, streams, inputs, cached=response.cached_result
+        )
         built = replace(built, proof=proof)
         if not response.cached_result:
             seconds = time.monotonic() - started
@@ -278,15 +285,19 @@ class TargetBuilder:
         prepared: Prepared,
         result: pb.ActionResult,
         streams: Streams,
+        inputs: Mapping[str, Entry],
         *,
         cached: bool,
     ) -> Built:
         function = self.choices.function
         blobs = self.place.blobs
         trees = {digest: await blobs.get(digest) for digest in trees_of(result, function)}
-        outputs = beneath(target.package, outputs_of(result, trees, function))
-        _check_outputs(target, outputs)
-        await self.workspace.land(outputs, blobs, inline_contents(result, function))
+        found = beneath(target.package, outputs_of(result, trees, function))
+        outputs = declared(target.outputs, found, inputs)
+        if reason := problem(target.outputs, outputs):
+            raise TargetError(reason)
+        listed = by_globs(target.outputs, outputs)
+        await self.workspace.land(outputs, blobs, inline_contents(result, function), listed)
         if audit := audit_of(result.execution_metadata):
             self.console.audited(target.name, list(report(audit, self.workspace.has, target.own)))
         stored_at = _stored_at(result.execution_metadata)
@@ -346,23 +357,6 @@ def _failure(response: pb.ExecuteResponse, detail: str) -> str:
     killed = result.exit_code - 128
     signal = f" (128 + signal {killed})" if 0 < killed <= 64 else ""
     return f"exit code {result.exit_code}{signal}"
-
-
-def _check_outputs(target: Target, outputs: Outputs) -> None:
-    """Raises TargetError when the command made other things than it was to make."""
-    missing = missing_outputs((output.path for output in target.outputs), outputs)
-    if missing:
-        raise TargetError(
-            f"the command succeeded without making {', '.join(missing)}; "
-            "correct 'outputs', or what the command writes"
-        )
-    for output in target.outputs:
-        if output.directory != isinstance(outputs.roots[output.path], Folder):
-            made, right = (
-                ("a file", output.path) if output.directory else ("a directory", output.path + "/")
-            )
-            right = target.own(right)
-            raise TargetError(f"output {output.path!r} is {made}; write {right!r} in 'outputs'")
 
 
 def _stored_at(metadata: pb.ExecutedActionMetadata) -> float | None:

@@ -61,6 +61,9 @@ class Workspace:
         """Whether this path of the project is there."""
         return os.path.lexists(self.root / path)
 
+    def has_file(self, path: str) -> bool:
+        return os.path.isfile(self.root / path)
+
     def paths(self, entries: Mapping[str, Entry]) -> dict[Digest, Path]:
         """Where each file's bytes can be read."""
         return {
@@ -69,9 +72,15 @@ class Workspace:
             if isinstance(entry, File)
         }
 
-    async def land(self, outputs: Outputs, blobs: BlobStore, inline: Mapping[Digest, bytes]) -> int:
+    async def land(
+        self,
+        outputs: Outputs,
+        blobs: BlobStore,
+        inline: Mapping[Digest, bytes],
+        listed: Iterable[str] = (),
+    ) -> int:
         """Bytes fetched. Raises as `Lander.land` does."""
-        return await self._lander.land(outputs, blobs, inline)
+        return await self._lander.land(outputs, blobs, inline, listed)
 
     def save(self) -> None:
         self._files.save()

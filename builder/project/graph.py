@@ -4,7 +4,7 @@ A target needs those it `depends` on, those whose outputs it names by label, and
 a path it names. Globs find source files only, so they make no edge.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,24 +12,26 @@ from builder.base.errors import UsageError
 from builder.project.labels import beneath, full_name, resolved
 from builder.project.loader import unknown_target
 from builder.project.model import Input, Output, Project, Target
-from builder.project.paths import is_within, parents
+from builder.project.paths import Pattern, is_within, parents
 
 if TYPE_CHECKING:
     from builder.base.document import Path
 
 DEFAULT_TARGET = "default"
+Globs = Sequence[tuple[Pattern, str]]  # patterns of outputs, each with its target
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`needs`: for each target, those directly needed, each once, in the order of the file.
 
-    `makers`: the target of each declared output's path.
+    `makers`: the target of each declared output's path; `globs`: those that are globs.
     """
 
     project: Project
     needs: Mapping[str, tuple[str, ...]]
     makers: Mapping[str, str]
+    globs: tuple[tuple[Pattern, str], ...] = ()
 
     def closure(self, names: Iterable[str]) -> list[str]:
         """These targets and all that they need, needed ones first."""
@@ -40,8 +42,8 @@ class Graph:
         return list(found)
 
     def maker(self, path: str) -> str | None:
-        """The target that makes this path, alone or within an output directory."""
-        return next((self.makers[p] for p in (path, *parents(path)) if p in self.makers), None)
+        """The target that makes this path, alone, within an output directory, or by a glob."""
+        return _maker(path, self.makers, self.globs)
 
     def outputs(self, name: str) -> list[Output]:
         """What a target's label stands for: its outputs; of a group, those of its members."""
@@ -91,12 +93,26 @@ class Graph:
 def graph(project: Project) -> Graph:
     """Raises UsageError with file, line and column."""
     makers = _makers(project)
+    globs = tuple(
+        (output.pattern, target.name)
+        for target in project.targets.values()
+        for output in target.outputs
+        if output.pattern
+    )
     needs = {}
     for target in project.targets.values():
-        edges = dict(_edges(project, target, makers))
+        edges = dict(_edges(project, target, makers, globs))
         needs[target.name] = tuple(edges)
-    _check_cycles(project, needs, makers)
-    return Graph(project, needs, makers)
+    found = Graph(project, needs, makers, globs)
+    _check_cycles(found)
+    return found
+
+
+def _maker(path: str, makers: Mapping[str, str], globs: Globs) -> str | None:
+    found = next((makers[p] for p in (path, *parents(path)) if p in makers), None)
+    if found is None and globs:
+        return next((name for pattern, name in globs if pattern.matches(path)), None)
+    return found
 
 
 def _makers(project: Project) -> dict[str, str]:
@@ -108,10 +124,14 @@ def _makers(project: Project) -> dict[str, str]:
                 other, _ = declared[output.path]
                 raise _overlap(target, output, other, output.path)
             declared[output.path] = (target, output)
+    globs = [one for one in declared.values() if one[1].pattern]
     for path, (target, output) in declared.items():
         for parent in parents(path):
             if parent in declared:
                 raise _overlap(target, output, declared[parent][0], parent)
+        for other, glob in globs:
+            if output is not glob and glob.holds(path):
+                raise _overlap(target, output, other, glob.path)
     return {path: target.name for path, (target, _) in declared.items()}
 
 
@@ -126,7 +146,7 @@ def _overlap(target: Target, output: Output, other: Target, path: str) -> UsageE
 
 
 def _edges(
-    project: Project, target: Target, makers: Mapping[str, str]
+    project: Project, target: Target, makers: Mapping[str, str], globs: Globs
 ) -> Iterator[tuple[str, "Path"]]:
     """(needed target, where it is written). Raises for unknown names and for its own outputs."""
     for depend in target.depends:
@@ -136,7 +156,7 @@ def _edges(
             yield _known(project, target, item.target, item.where), item.where
         elif item.pattern and not item.excluded:
             path = item.pattern.base  # all of a plain path, a glob up to its first wildcard
-            maker = next((makers[p] for p in (path, *parents(path)) if p in makers), None)
+            maker = _maker(path, makers, globs)
             if maker == target.name:
                 raise _own_output(target, item)
             if maker and not item.pattern.wild:
@@ -162,9 +182,8 @@ def _own_output(target: Target, item: Input) -> UsageError:
     )
 
 
-def _check_cycles(
-    project: Project, needs: Mapping[str, tuple[str, ...]], makers: Mapping[str, str]
-) -> None:
+def _check_cycles(graph: Graph) -> None:
+    needs = graph.needs
     state: dict[str, int] = {}  # 1: on the path, 2: done
     for root in needs:
         trail: list[str] = []
@@ -177,7 +196,7 @@ def _check_cycles(
             for needed in rest:
                 if state.get(needed) == 1:
                     cycle = [*trail[trail.index(needed) :], needed]
-                    raise _cycle(project, makers, cycle)
+                    raise _cycle(graph, cycle)
                 if needed not in state:
                     stack.append((needed, iter(needs[needed])))
                     break
@@ -187,9 +206,10 @@ def _check_cycles(
                 stack.pop()
 
 
-def _cycle(project: Project, makers: Mapping[str, str], cycle: list[str]) -> UsageError:
+def _cycle(graph: Graph, cycle: list[str]) -> UsageError:
+    project = graph.project
     target = project.targets[cycle[0]]
-    where = dict(_edges(project, target, makers))[cycle[1]]
+    where = dict(_edges(project, target, graph.makers, graph.globs))[cycle[1]]
     return target.source.error(
         where,
         f"targets need each other: {' -> '.join(cycle)}",

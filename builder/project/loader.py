@@ -24,8 +24,9 @@ from builder.project.model import (
     Source,
     Target,
     Tool,
+    output,
 )
-from builder.project.paths import WILD, PathError, normalise, pattern, plain, within
+from builder.project.paths import PathError, pattern, plain, within
 from builder.project.words import Value, Words, variables
 
 if TYPE_CHECKING:  # a Builderfile that is known already needs no parser
@@ -270,15 +271,8 @@ def _inputs(source: Source, package: str, texts: Iterable[tuple["Path", str]]) -
 
 def _outputs(source: Source, package: str, texts: Iterable[tuple["Path", str]]) -> Iterator[Output]:
     for here, text in texts:
-        if WILD & set(text):
-            raise source.error(
-                here,
-                f"output {text!r} is a glob, and outputs are named before the command runs",
-                "name the file, or the directory that will hold the files: for example build/",
-            )
         try:
-            path = normalise(text)
-            yield Output(f"{package}/{path}" if package else path, text.endswith("/"), here)
+            yield output(text, here, package)
         except PathError as error:
             raise source.error(here, str(error), error.hint) from None
 
@@ -296,6 +290,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         timeout_s=timeout,
         network=block.get("network", False),
         audit=block.get("audit"),
+        processes=block.get("processes"),
     )
 
 

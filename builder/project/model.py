@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from builder.base.errors import UsageError
-from builder.project.paths import Pattern
+from builder.project.paths import WILD, PathError, Pattern, is_within, normalise, pattern, within
 
 if TYPE_CHECKING:  # the parser is not imported where nothing is parsed
     from builder.base.document import Path, Plain
@@ -73,9 +73,37 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
+    """A file, a directory, or with `pattern` the files that match it when the command has ended;
+    `path` is its text then."""
+
     path: str
     directory: bool
     where: "Path"
+    pattern: Pattern | None = None
+
+    @property
+    def place(self) -> str:
+        """What has to be brought back for it: of a glob the directory that it is in."""
+        return self.pattern.base if self.pattern else self.path
+
+    def holds(self, path: str) -> bool:
+        """Whether this file is a part of it."""
+        return self.pattern.matches(path) if self.pattern else is_within(path, self.path)
+
+
+def output(text: str, where: "Path", package: str = "") -> Output:
+    """As a Builderfile writes it. Raises PathError."""
+    if WILD.isdisjoint(text):
+        path = normalise(text)
+        return Output(f"{package}/{path}" if package else path, text.endswith("/"), where)
+    found = pattern(text)
+    if not found.base:
+        raise PathError(
+            f"output {text!r} is a glob over the whole work tree",
+            "let the command write into a directory of its own: for example build/*.o",
+        )
+    found = within(package, found)
+    return Output(found.text, False, where, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +131,7 @@ class Hermetic:
     timeout_s: float | None = None
     network: bool = False
     audit: str | None = None
+    processes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
 declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
-`max-cpu` (cores, `1.5`), `network` (`none` or `full`) and `audit` (`cheap` or `full`: the result
+`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none` or `full`) and `audit` (`cheap` or `full`: the result
 then tells what the action used beyond what it declared).
 """
 
@@ -16,10 +16,11 @@ MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
 NETWORK = "network"
 MAX_DISK = "max-disk"
+MAX_PROCESSES = "max-processes"
 AUDIT = "audit"
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
-    {MAX_MEMORY, MAX_CPU, MAX_DISK, NETWORK, AUDIT}
+    {MAX_MEMORY, MAX_CPU, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT}
 )  # never used to choose a pool
 
 
@@ -32,6 +33,7 @@ class ActionLimits:
     network: bool | None = None
     audit: str | None = None
     disk_bytes: int | None = None
+    processes: int | None = None
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -44,6 +46,8 @@ class ActionLimits:
             pairs.append((NETWORK, "full" if self.network else "none"))
         if self.disk_bytes is not None:
             pairs.append((MAX_DISK, str(self.disk_bytes)))
+        if self.processes is not None:
+            pairs.append((MAX_PROCESSES, str(self.processes)))
         if self.audit is not None:
             pairs.append((AUDIT, self.audit))
         return pairs
@@ -64,6 +68,7 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         None if network is None else network == "full",
         audit,
         _size(given, MAX_DISK, "nothing can be written to no disk"),
+        _processes(given[MAX_PROCESSES]) if MAX_PROCESSES in given else None,
     )
 
 
@@ -77,6 +82,13 @@ def _size(given: Mapping[str, str], name: str, none: str) -> int | None:
     if size <= 0:
         raise InvalidArgumentError(f"property {name} is {given[name]!r}: {none}")
     return size
+
+
+def _processes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) < 10**9):
+        message = f"property {MAX_PROCESSES} is {text!r}: use a number from 1, for example 100"
+        raise InvalidArgumentError(message)
+    return int(text)
 
 
 def _cores(text: str) -> float:

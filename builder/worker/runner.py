@@ -254,6 +254,7 @@ class ActionRunner:
                 memory_bytes=_least(asked.memory_bytes, limits.memory_bytes),
                 cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
                 disk_bytes=_least(asked.disk_bytes, limits.disk_bytes),
+                processes=_least(asked.processes, limits.processes),
             ),
             required=self._policy.required,
             audit=None if asked.audit is None else AuditLevel(asked.audit),

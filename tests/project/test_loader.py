@@ -18,7 +18,7 @@ def test_every_key_arrives() -> None:
           outputs: [app, docs/]
           depends: [gen, ":other"]
           env: {MODE: fast, N: 3}
-          hermetic: {max_memory: 2GiB, max_cpu: 1.5, timeout: 1m30s, network: true}
+          hermetic: {max_memory: 2GiB, max_cpu: 1.5, timeout: 1m30s, network: true, processes: 9}
           remote: local
           cache: false
           parallelism: 4
@@ -38,7 +38,7 @@ def test_every_key_arrives() -> None:
     assert [(o.path, o.directory) for o in app.outputs] == [("app", False), ("docs", True)]
     assert [d.target for d in app.depends] == ["gen", "other"]
     assert app.environment == {"MODE": "fast", "N": "3"}
-    assert app.hermetic == Hermetic(2 * 1024**3, 1.5, 90.0, True)
+    assert app.hermetic == Hermetic(2 * 1024**3, 1.5, 90.0, True, None, 9)
     assert (app.remote, app.cache, app.parallelism) == (False, False, 4)
     assert app.priority is Priority.CRITICAL
 
@@ -177,10 +177,10 @@ Builderfile:3:18: '../x.c' holds '..': an action sees only what lies in the proj
     "glob as output": (
         "target a:\n  command: [x]\n  outputs: ['*.o']\n",
         """\
-Builderfile:3:13: output '*.o' is a glob, and outputs are named before the command runs
+Builderfile:3:13: output '*.o' is a glob over the whole work tree
     3 |   outputs: ['*.o']
       |             ^
-        name the file, or the directory that will hold the files: for example build/""",
+        let the command write into a directory of its own: for example build/*.o""",
     ),
     "group with outputs": (
         "target a: {depends: [b], outputs: [o]}\ntarget b: {command: [x]}\n",

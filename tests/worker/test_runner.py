@@ -194,13 +194,15 @@ async def test_a_refused_output_keeps_the_streams(tmp_path: Path) -> None:
 
 
 async def test_limits_are_the_least_of_what_is_asked_and_allowed(tmp_path: Path) -> None:
-    policy = Policy(Limits(memory_bytes=1000 * MIB, cpu_cores=2.0, disk_bytes=10 * MIB))
+    allowed = Limits(memory_bytes=1000 * MIB, cpu_cores=2.0, disk_bytes=10 * MIB, processes=100)
+    policy = Policy(allowed)
     bench = Bench(tmp_path, policy=policy)
     asked = {"max-memory": "4GiB", "max-cpu": "0.5", "max-disk": "9MiB", "network": "full"}
+    asked["max-processes"] = "20"
     response = await bench.run(shell("true"), platform=asked)
     spec = bench.plain.specs[0]
     assert (spec.limits.memory_bytes, spec.limits.cpu_cores) == (1000 * MIB, 0.5)
-    assert spec.limits.disk_bytes == 9 * MIB
+    assert (spec.limits.disk_bytes, spec.limits.processes) == (9 * MIB, 20)
     assert spec.network is Network.FULL
     assert response.message == "worker-1 (with the host's network: plain)"
 
