@@ -2,8 +2,8 @@
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
 declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
-`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none` or `full`) and `audit` (`cheap` or `full`: the result
-then tells what the action used beyond what it declared).
+`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none` or `full`)
+and `audit` (`cheap` or `full`: the result then tells what the action used beyond what it declared).
 """
 
 from collections.abc import Iterable, Mapping

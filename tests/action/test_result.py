@@ -38,6 +38,10 @@ def test_files_links_and_trees() -> None:
         "t/d/y": Link("../x"),
     }
     assert inline_contents(result) == {A: b"a"}
+    assert beneath("", outputs) is outputs
+    moved = beneath("lib/x", outputs)
+    assert moved.roots.keys() == {"lib/x/bin/a", "lib/x/l", "lib/x/t"}
+    assert moved.entries["lib/x/t/x"] == File(A, True)
 
 
 @pytest.mark.parametrize("path", ["../a", "/etc/passwd", "", "a/../b", "a//b"])
