@@ -208,6 +208,9 @@ async def lives(
             await trio.sleep(min(kill_every_s, max(0.0, end - trio.current_time())))
             if last:
                 await soak.sweep()
+            if service.process.poll() is not None:
+                soak.ledger.broken("the service ended by itself: " + " / ".join(service.lines[-9:]))
+                return
             await tally(soak, service)
             if not last:
                 service.process.kill()
