@@ -10,6 +10,7 @@ from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
 from builder.base.digest import Digest
 from builder.builds.invocation import Invocation
+from builder.builds.tally import Tally
 from builder.reapi.pb import control_pb2 as pb
 from builder.server.contents import Contents, Found
 from builder.server.operation_messages import LOGS
@@ -57,6 +58,9 @@ class Sighting:
 
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
         return self._control.actions.list(request)
+
+    def tallies(self, invocation: str = "") -> Sequence[Tally]:
+        return self._control.actions.tallies(invocation)
 
     async def action(self, id_: str) -> pb.ActionDetails:
         return await self._control.actions.get(pb.GetActionRequest(id=id_))

@@ -100,7 +100,8 @@ def kept(books: Books, task: Task, now: float) -> None:
     assert task.outcome is not None
     task.step(TaskInput.KEPT)
     books.remove_task(task)
-    ending = Ending(reasons.FINISHED, Code.OK, task.outcome.response)
+    outcome = task.outcome
+    ending = Ending(reasons.FINISHED, Code.OK, outcome.response, outcome.succeeded)
     for operation in task.operations.values():
         end_operation(books, operation, ending, now)
 

@@ -29,6 +29,7 @@ class Ending:
     reason: Reason
     code: Code = Code.OK
     response: bytes = b""
+    succeeded: bool = False  # what the response tells: exit code 0 and status OK
 
 
 @dataclass(frozen=True, slots=True)

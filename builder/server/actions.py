@@ -1,11 +1,14 @@
 """The part of the Control service that is about single actions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from heapq import nlargest
 from itertools import islice
 
 import trio
 
 from builder.base.errors import FailedPreconditionError, InvalidArgumentError
+from builder.builds.tally import BAD, Tally
 from builder.net.rpc import Context, Method
 from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.events import CancelRequested
@@ -14,14 +17,13 @@ from builder.server.history import Record
 from builder.server.inspection import Reader, fill
 from builder.server.messages import parse
 from builder.server.scheduler import Scheduler
-from builder.server.summaries import moments, outcome_of, summary
+from builder.server.summaries import moments, outcome_of, started_at, summary
 from builder.stores.interface import BlobStore
 
 PAGE = 100
 MOST_PAGE = 10_000
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.1  # for the end of an action, without counting as one of its clients
-BAD = ("failed", "refused", "lost")
 
 
 class Actions:
@@ -43,15 +45,33 @@ class Actions:
         )
 
     def list(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
-        """The newest first. Raises InvalidArgumentError for a negative limit."""
-        if request.limit < 0:
-            raise InvalidArgumentError(f"limit is {request.limit}; 0 or more is right")
+        """The newest first. Raises InvalidArgumentError for a negative limit or skip."""
+        for name in ("limit", "skip"):
+            if (value := getattr(request, name)) < 0:
+                raise InvalidArgumentError(f"{name} is {value}; 0 or more is right")
         limit = min(request.limit or PAGE, MOST_PAGE)
-        found = (one for one in self._history.newest() if _wanted(one, request))
-        page = list(islice(found, limit + 1))
+        found: Iterator[Record] = filter(partial(_wanted, request), self._history.newest())
+        if request.slowest:
+            found = iter(nlargest(request.skip + limit + 1, found, key=_ran_s))
+        page = list(islice(found, request.skip, request.skip + limit + 1))
         return pb.ListActionsResponse(
             actions=[summary(one, self._offset_ns) for one in page[:limit]], more=len(page) > limit
         )
+
+    def tallies(self, invocation: str = "") -> Sequence[Tally]:
+        """Of all invocations that are known, or of one; the newest first. Reads no result."""
+        found: dict[str, Tally] = {}
+        offset_s = self._offset_ns / 1e9
+        for one in self._history.newest():
+            client = one.spec.client
+            if not client.invocation or invocation not in ("", client.invocation):
+                continue
+            tally = found.get(client.invocation)
+            if tally is None:
+                tally = found[client.invocation] = Tally(client.invocation, client.tool)
+            first, last = one.moments[0].at + offset_s, one.moments[-1].at + offset_s
+            tally.add(outcome_of(one), client.target, first, last)
+        return list(found.values())
 
     async def get(self, request: pb.GetActionRequest) -> pb.ActionDetails:
         """Raises NotFoundError, InvalidArgumentError."""
@@ -100,12 +120,17 @@ class Actions:
         return (await self.explain(parse(pb.ExplainMissRequest, data).id)).SerializeToString()
 
 
-def _wanted(record: Record, request: pb.ListActionsRequest) -> bool:
+def _wanted(request: pb.ListActionsRequest, record: Record) -> bool:
     if request.invocation and record.spec.client.invocation != request.invocation:
         return False
     return not request.failures or _is_bad(record)
 
 
 def _is_bad(record: Record) -> bool:
-    outcome = record.told.outcome if record.told is not None else outcome_of(record)[0]
-    return outcome in BAD
+    return outcome_of(record) in BAD
+
+
+def _ran_s(record: Record) -> float:
+    """On its worker; 0 while it has not ended."""
+    started = started_at(record) if record.ending is not None else None
+    return 0.0 if started is None else record.last.at - started

@@ -135,7 +135,7 @@ def _repeated(record: Record, same: Record) -> str:
 
 
 def _succeeded(record: Record) -> bool:
-    return outcome_of(record)[0] == "succeeded"
+    return outcome_of(record) == "succeeded"
 
 
 def _first(client: Client) -> str:

@@ -80,7 +80,7 @@ class Hit(NamedTuple):
 
     def record(self) -> Record:
         spec = ActionSpec(self.key, client=client_of(metadata_of(self.metadata)))
-        ending = Ending(HIT, response=cached_response(self.result))
+        ending = Ending(HIT, response=cached_response(self.result), succeeded=True)
         moments = [Moment(self.at, Stage.COMPLETED, HIT, "")]
         return Record(self.operation, spec, moments, ending=ending, cached=True)
 

@@ -1,6 +1,5 @@
 """Actions of the history and of the scheduler as operators see them."""
 
-from builder.base.errors import Code
 from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
 from builder.reapi.pb import remote_execution_pb2
@@ -20,22 +19,29 @@ def timestamp(at: float, offset_ns: int) -> Timestamp:
     return stamp
 
 
-def outcome_of(record: Record) -> tuple[str, remote_execution_pb2.ExecuteResponse]:
-    """`succeeded`, `failed`, `cached`, `cancelled`, `refused`, `lost`, or nothing; the response."""
-    response = remote_execution_pb2.ExecuteResponse()
+def outcome_of(record: Record) -> str:
+    """`succeeded`, `failed`, `cached`, `cancelled`, `refused`, `lost`, or nothing."""
     ending = record.ending
     if ending is None:
-        return "", response
+        return ""
     if ending.response:
-        response.ParseFromString(ending.response)
-        ok = response.status.code == Code.OK and response.result.exit_code == 0
-        return ("cached" if record.cached else "succeeded" if ok else "failed"), response
-    response.status.code = ending.code
-    response.status.message = ending.reason.sentence
+        return "cached" if record.cached else "succeeded" if ending.succeeded else "failed"
     if ending.reason.code in CANCELLED:
-        return "cancelled", response
+        return "cancelled"
     started = any(moment.stage is Stage.EXECUTING for moment in record.moments)
-    return ("lost" if started else "refused"), response
+    return "lost" if started else "refused"
+
+
+def response_of(record: Record) -> remote_execution_pb2.ExecuteResponse:
+    """Of an operation that has ended; empty for others."""
+    response = remote_execution_pb2.ExecuteResponse()
+    ending = record.ending
+    if ending is not None and ending.response:
+        response.ParseFromString(ending.response)
+    elif ending is not None:
+        response.status.code = ending.code
+        response.status.message = ending.reason.sentence
+    return response
 
 
 def summary(record: Record, offset_ns: int) -> pb.Action:
@@ -43,7 +49,7 @@ def summary(record: Record, offset_ns: int) -> pb.Action:
     if record.told is not None:
         return record.told
     key, client, last = record.spec.key, record.spec.client, record.last
-    outcome, response = outcome_of(record)
+    response = response_of(record)
     action = pb.Action(
         operation=record.operation,
         action=path_of(digest_of_key(key)),
@@ -58,12 +64,14 @@ def summary(record: Record, offset_ns: int) -> pb.Action:
         instance=key.instance,
         priority=record.spec.priority,
         queued=timestamp(record.moments[0].at, offset_ns),
-        outcome=outcome,
+        outcome=outcome_of(record),
         exit_code=response.result.exit_code,
     )
     if record.ending is not None:
         action.ended.CopyFrom(timestamp(last.at, offset_ns))
-    _fill_started(action, record, offset_ns)
+    started = started_at(record)
+    if started is not None:
+        action.started.CopyFrom(timestamp(started, offset_ns))
     if response.HasField("result"):
         metadata = response.result.execution_metadata
         start, end = metadata.execution_start_timestamp, metadata.execution_completed_timestamp
@@ -73,7 +81,7 @@ def summary(record: Record, offset_ns: int) -> pb.Action:
     return action
 
 
-def _fill_started(action: pb.Action, record: Record, offset_ns: int) -> None:
+def started_at(record: Record) -> float | None:
     """When the last attempt began: the first moment of the last run of executing ones."""
     started = None
     for moment in record.moments:
@@ -81,8 +89,7 @@ def _fill_started(action: pb.Action, record: Record, offset_ns: int) -> None:
             started = moment.at if started is None else started
         elif moment.stage is Stage.QUEUED:
             started = None
-    if started is not None:
-        action.started.CopyFrom(timestamp(started, offset_ns))
+    return started
 
 
 def moments(record: Record, offset_ns: int) -> list[pb.Moment]:

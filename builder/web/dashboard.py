@@ -8,6 +8,7 @@ request that a browser says came from elsewhere is refused.
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
@@ -28,15 +29,15 @@ from builder.base.errors import FailedPreconditionError, InvalidArgumentError
 from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
-from builder.web import invocations as builds
-from builder.web.charts import Line, gantt, line_chart
+from builder.web.charts import MOST_BARS, Line, gantt, line_chart
 from builder.web.errors import told
 from builder.web.files import Files
 from builder.web.sight import Sight
+from builder.web.timeline import at, bars
 
 TICK_S = 1.0
 ROWS = 100  # of a table
-MOST = 10_000  # actions of one invocation
+SLOWEST = 10
 RECENT = 12
 HEADERS = {
     "content-security-policy": (
@@ -67,7 +68,7 @@ def _environment() -> jinja2.Environment:
     )
     made.filters.update(
         duration=format_duration, size=format_size, short=telling.short, state=telling.state,
-        label=telling.label, took=_took, seconds=telling.seconds, clock=_clock, at=builds.at,
+        label=telling.label, took=_took, seconds=telling.seconds, clock=_clock, at=at,
         digest=telling.short_digest, text=_text,
     )  # fmt: skip
     return made
@@ -79,6 +80,14 @@ def _clock(at_s: float) -> str:
 
 def _took(action: pb.Action, now_s: float) -> float:
     return telling.took(action, round(now_s * 1e9))
+
+
+def _skip(request: Request) -> int:
+    """How many of the newest a page leaves out. Raises InvalidArgumentError."""
+    text = request.query_params.get("skip", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidArgumentError(f"skip: {text[:20]!r} is no number of actions")
+    return int(text)
 
 
 def _text(data: bytes) -> str:
@@ -160,23 +169,30 @@ class Dashboard:
         return self.page("overview.html", charts=charts, actions=recent)
 
     async def invocations(self, _request: Request) -> Response:
-        found = self._sight.actions(pb.ListActionsRequest(limit=MOST))
-        groups = builds.grouped(found.actions)[:ROWS]
-        return self.page("invocations.html", invocations=groups, told=self._sight.builds())
+        found = self._sight.tallies()[:ROWS]
+        return self.page("invocations.html", invocations=found, told=self._sight.builds())
 
     @told
     async def invocation(self, request: Request) -> Response:
-        id_ = request.path_params["id"]
-        found = self._sight.actions(pb.ListActionsRequest(limit=MOST, invocation=id_)).actions
-        if not found:
+        id_, skip = request.path_params["id"], _skip(request)
+        tallies = self._sight.tallies(id_)
+        if not tallies:
             return self.page("error.html", 404, message="No action of this invocation is known.")
+
+        def some(limit: int, **which: Any) -> Sequence[pb.Action]:
+            wanted = pb.ListActionsRequest(invocation=id_, limit=limit, **which)
+            return self._sight.actions(wanted).actions
+
+        newest = some(MOST_BARS, skip=skip)
         return self.page(
             "invocation.html",
-            invocation=builds.summed(id_, found),
-            chart=gantt(builds.bars(found, time.time())),
-            slowest=builds.slowest(found),
-            failures=[action for action in found if action.outcome in builds.BAD][:ROWS],
-            actions=found[:ROWS],
+            invocation=tallies[0],
+            chart=gantt(bars(newest, time.time())),
+            slowest=some(SLOWEST, slowest=True),
+            failures=some(ROWS, failures=True) if tallies[0].failed else [],
+            actions=newest[:ROWS],
+            skip=skip,
+            rows=ROWS,
         )
 
     async def actions(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from builder.base.digest import Digest
 from builder.builds.invocation import Invocation
+from builder.builds.tally import Tally
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry.series import Sample
 
@@ -55,6 +56,10 @@ class Sight(Protocol):
         ...
 
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse: ...
+
+    def tallies(self, invocation: str = "") -> Sequence[Tally]:
+        """Invocations summed up, the newest first; or only one, if it is known."""
+        ...
 
     async def action(self, id_: str) -> pb.ActionDetails: ...
 

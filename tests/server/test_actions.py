@@ -129,8 +129,12 @@ async def test_actions_are_listed_newest_first() -> None:
         assert len(await listed(farm, invocation="inv-1")) == 3
         assert await listed(farm, invocation="inv-2") == []
         assert len(await listed(farm, limit=1)) == 1
+        assert await listed(farm, limit=1, skip=1) == found[1:2]
+        assert await listed(farm, slowest=True, limit=1) == found[2:]  # none else had a worker
         with pytest.raises(InvalidArgumentError):
             await listed(farm, limit=-1)
+        with pytest.raises(InvalidArgumentError):
+            await listed(farm, skip=-1)
 
 
 async def test_a_waiting_action_is_cancelled_once() -> None:

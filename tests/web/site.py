@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
 from builder.builds.invocation import Invocation
+from builder.builds.tally import Tally
 from builder.net.listeners import open_listeners
 from builder.reapi.pb import control_pb2 as pb
 from builder.server.contents import Entry, Found
@@ -55,6 +56,7 @@ class Plain:
     told: Invocation | None = None
     over: trio.Event = field(default_factory=trio.Event)
     number: int = 0
+    given: int = 0  # actions that the pages were given
     ready: bool = True
 
     def status(self, details: bool) -> pb.Status:
@@ -71,8 +73,17 @@ class Plain:
 
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
         wanted = [one for one in self.found if request.invocation in ("", one.invocation)]
-        limit = request.limit or 100
-        return pb.ListActionsResponse(actions=wanted[:limit], more=len(wanted) > limit)
+        page = wanted[request.skip :][: request.limit or 100]
+        self.given += len(page)
+        return pb.ListActionsResponse(actions=page, more=len(wanted) > request.skip + len(page))
+
+    def tallies(self, invocation: str = "") -> Sequence[Tally]:
+        tallies: dict[str, Tally] = {}
+        for one in self.found:
+            if one.invocation and invocation in ("", one.invocation):
+                tally = tallies.setdefault(one.invocation, Tally(one.invocation))
+                tally.add(one.outcome, one.target, one.queued.seconds, one.ended.seconds)
+        return list(tallies.values())
 
     async def action(self, id_: str) -> pb.ActionDetails:
         if not self.found:

@@ -1,14 +1,13 @@
 """The pages for people, as they come over HTTP."""
 
 import re
-import time
 
 import httpx
 import pytest
 import trio
 
-from builder.reapi.pb import control_pb2 as pb
-from builder.web.charts import Bar, Line, gantt, line_chart, nice
+from builder.web.charts import MOST_BARS, Bar, Line, gantt, line_chart, nice
+from builder.web.dashboard import SLOWEST
 from tests.web.site import EVIL, PAGES, Plain, evil, made, site
 
 
@@ -97,20 +96,40 @@ async def test_output_comes_as_it_is_written() -> None:
         assert (await client.get("/actions/0000/output/stdin")).status_code == 404
 
 
-async def test_large_pages_are_quick() -> None:
-    """10,000 actions of one invocation, and 1,000 workers: processor time, client included."""
-    plain = Plain(found=[made(number) for number in range(10_000, 0, -1)])
-    for number in range(1000):
-        plain.state.worker.add(name=f"w{number}", state="busy", slots=4, slots_busy=4)
-    plain.state.action.extend(made(number) for number in range(1000))
+async def test_large_pages_cost_no_more_than_smaller_ones() -> None:
+    """Of ten times as many actions a page takes as many, and is as long."""
+
+    async def cost(count: int, path: str) -> tuple[int, int]:
+        plain = Plain(found=[made(number) for number in range(count, 0, -1)])
+        async with (
+            site(plain) as address,
+            httpx.AsyncClient(base_url=address, timeout=60) as client,
+        ):
+            answer = await client.get(path)
+        assert answer.status_code == 200
+        return plain.given, len(answer.content) // 1000
+
+    for path in ("/invocations/inv", "/invocations", "/actions", "/"):
+        given, kilobytes = await cost(1_000, path)
+        assert given <= MOST_BARS + SLOWEST
+        more, longer = await cost(10_000, path)
+        assert (more, longer) == (given, pytest.approx(kilobytes, abs=10)), path
+
+
+async def test_an_invocation_has_pages() -> None:
+    """Each shows the next of its actions and leads to those beside it."""
+    plain = Plain(found=[made(number) for number in range(250, 0, -1)])
     async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
-        for path in ("/invocations/inv", "/invocations", "/workers", "/actions", "/"):
-            took = []
-            for _ in range(3):
-                began = time.process_time()
-                assert (await client.get(path)).status_code == 200
-                took.append(time.process_time() - began)
-            assert min(took) < 0.2, path
+        page = (await client.get("/invocations/inv")).text
+        assert "1 to 100 of 250" in page
+        assert '<a href="?skip=100">older</a>' in page
+        assert "newer" not in page
+        last = (await client.get("/invocations/inv?skip=200")).text
+        assert "201 to 250 of 250" in last
+        assert '<a href="?skip=100">newer</a>' in last
+        assert "older" not in last
+        assert f'href="/actions/{made(50).operation[-32:][:12]}"' in last
+        assert (await client.get("/invocations/inv?skip=-1")).status_code == 400
 
 
 async def test_events_bring_figures_each_second() -> None:
@@ -175,14 +194,3 @@ def test_bars_lie_in_the_row_of_their_worker() -> None:
     assert chart.count("<rect") == 2
     assert "<script" not in chart
     assert gantt([]) == ""
-
-
-def test_builds_are_grouped_with_their_hits_and_failures() -> None:
-    from builder.web.invocations import grouped
-
-    actions = [made(3, outcome="cached"), made(2, outcome="failed"), made(1, invocation="")]
-    actions.append(made(0, outcome="", stage="queued"))
-    [one] = grouped(actions)
-    assert (one.actions, one.hits, one.failed, one.targets) == (3, 1, 1, 3)
-    assert one.took_s is None  # one of them goes on
-    assert grouped([pb.Action()]) == []

@@ -169,7 +169,7 @@ class PoolState(_message.Message):
     def __init__(self, minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., desired: _Optional[int] = ..., autoscale: _Optional[bool] = ..., decision: _Optional[str] = ..., predicted_load: _Optional[float] = ..., trend: _Optional[float] = ..., next_action: _Optional[str] = ..., ready: _Optional[int] = ..., starting: _Optional[int] = ..., leaving: _Optional[int] = ..., held: _Optional[int] = ..., policy: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees")
+    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees", "health", "ailment", "capacity", "free")
     class PlatformEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +187,10 @@ class Worker(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     GUARANTEES_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    AILMENT_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    FREE_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     backend: str
@@ -197,7 +201,11 @@ class Worker(_message.Message):
     pid: int
     connected: _timestamp_pb2.Timestamp
     guarantees: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ...) -> None: ...
+    health: str
+    ailment: str
+    capacity: _containers.RepeatedScalarFieldContainer[str]
+    free: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., health: _Optional[str] = ..., ailment: _Optional[str] = ..., capacity: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Action(_message.Message):
     __slots__ = ("operation", "action", "stage", "reason", "reason_code", "worker", "target", "mnemonic", "queued", "priority", "tool", "invocation", "instance", "started", "ended", "outcome", "exit_code", "execution")
@@ -240,14 +248,18 @@ class Action(_message.Message):
     def __init__(self, operation: _Optional[str] = ..., action: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., tool: _Optional[str] = ..., invocation: _Optional[str] = ..., instance: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[str] = ..., exit_code: _Optional[int] = ..., execution: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListActionsRequest(_message.Message):
-    __slots__ = ("limit", "invocation", "failures")
+    __slots__ = ("limit", "invocation", "failures", "skip", "slowest")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     INVOCATION_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    SLOWEST_FIELD_NUMBER: _ClassVar[int]
     limit: int
     invocation: str
     failures: bool
-    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ...) -> None: ...
+    skip: int
+    slowest: bool
+    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ..., skip: _Optional[int] = ..., slowest: _Optional[bool] = ...) -> None: ...
 
 class ListActionsResponse(_message.Message):
     __slots__ = ("actions", "more")

@@ -1,0 +1,22 @@
+"""Invocations summed up from their actions."""
+
+from builder.builds.tally import Tally
+
+
+def test_an_invocation_is_the_sum_of_its_actions() -> None:
+    """Hits, failures and targets are counted; it takes from its first request to its last end."""
+    one = Tally("inv", "bazel")
+    assert (one.actions, one.targets) == (0, 0)
+    one.add("cached", "//a", queued_s=12.0, ended_s=12.0)
+    one.add("failed", "//a", queued_s=10.0, ended_s=20.0)
+    one.add("lost", "", queued_s=11.0, ended_s=15.0)
+    one.add("succeeded", "//b", queued_s=13.0, ended_s=14.0)
+    assert (one.actions, one.hits, one.failed, one.targets) == (4, 1, 2, 2)
+    assert (one.started_s, one.took_s) == (10.0, 10.0)
+
+
+def test_an_invocation_of_which_something_goes_on_has_no_end() -> None:
+    one = Tally("inv")
+    one.add("succeeded", "//a", queued_s=1.0, ended_s=2.0)
+    one.add("", "//b", queued_s=1.0, ended_s=1.5)
+    assert one.took_s is None
