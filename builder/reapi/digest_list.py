@@ -11,6 +11,7 @@ digests that are equal are written by equal bytes.
 """
 
 import re
+from binascii import unhexlify
 from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
@@ -76,22 +77,37 @@ def _pattern(digits: int) -> re.Pattern[bytes]:
     return re.compile(b"\\x12(?:" + b"|".join(forms) + b")", re.DOTALL)
 
 
+def keys_of(elements: Sequence[bytes], digits: int) -> bytes | None:
+    """The hashes as bytes, joined; None unless all are lower-case hex."""
+    end = HASH_AT + digits
+    text = b"".join([element[HASH_AT:end] for element in elements])
+    try:
+        keys = unhexlify(text)
+    except ValueError:
+        return None
+    return keys if keys.hex().encode() == text else None
+
+
+def sizes_of(elements: Sequence[bytes], digits: int) -> list[int]:
+    """Their sizes in bytes; most are varints of two."""
+    at = HASH_AT + digits + 1
+    usual = at + 2
+    return [
+        one[-2] & 0x7F | one[-1] << 7 if len(one) == usual else _size(one, at) for one in elements
+    ]
+
+
 def read(elements: Sequence[bytes], digits: int) -> list[Element]:
     """Hashes and sizes. Raises UnicodeDecodeError for a hash that is not ASCII."""
     end = HASH_AT + digits
     text = b"".join([element[HASH_AT:end] for element in elements]).decode(ASCII)
     hashes = [text[at : at + digits] for at in range(0, len(text), digits)]
-    sizes = [_size(element, end + 1) for element in elements]
+    sizes = sizes_of(elements, digits)
     return list(map(Element._make, zip(hashes, sizes, elements, strict=True)))
 
 
 def _size(element: bytes, at: int) -> int:
     """The varint that begins there and ends with the element."""
-    left = len(element) - at
-    if left == 2:
-        return element[at] & 0x7F | element[at + 1] << 7
-    if left == 3:
-        return element[at] & 0x7F | (element[at + 1] & 0x7F) << 7 | element[at + 2] << 14
     size = 0
     for octet in reversed(element[at:]):
         size = size << 7 | octet & 0x7F

@@ -10,17 +10,17 @@ import trio
 
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Context, Method, Service
-from builder.reapi.digest_list import read
+from builder.reapi.digest_list import keys_of
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
-from builder.server.batch_reading import BatchReader
-from builder.server.compressed import acceptable, pack, plain
+from builder.server.batch_reading import BatchReader, Wanted
+from builder.server.batch_writing import BatchWriter
+from builder.server.compressed import acceptable, pack
 from builder.server.digest_requests import DigestRequests
 from builder.server.finding import Finder
 from builder.server.instances import Instances
 from builder.server.messages import parse
-from builder.server.presence import are_hex
 from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
 from builder.stores.interface import BlobStore, InlineStore
@@ -49,6 +49,7 @@ class CasService:
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._requests = DigestRequests(instances, functions)
         self._finder = Finder(blobs, self._requests)
+        self._writer = BatchWriter(blobs, frozenset(compressors))
         self._reader = None if self._inline is None else BatchReader(blobs, self._inline)
         self._instances = instances
         self._functions = functions
@@ -93,35 +94,19 @@ class CasService:
             return b""
         number, hash_ = request.digest_function, request.requests[0].digest.hash
         function = function_of(number, hash_, self._functions)
-        response = pb.BatchUpdateBlobsResponse()
-        waiting: list[tuple[pb.BatchUpdateBlobsResponse.Response, pb.Digest, bytes]] = []
-        taken = 0
-        for count, one in enumerate(request.requests):
-            answer = response.responses.add(digest=one.digest)
-            taken += one.digest.size_bytes
-            try:
-                blob = plain(one.compressor, one.data, one.digest.size_bytes, self._compressors)
-                late = count >= INLINE_BLOBS or taken > INLINE_BYTES
-                if late or not self._put_now(one.digest, function, blob):
-                    waiting.append((answer, one.digest, blob))
-            except StatusError as error:
-                answer.status.CopyFrom(to_status(error))
-        if waiting:
-            return self._batch_update(response, waiting, function)
-        return response.SerializeToString()
+        return self._writer.write(request.requests, function)
 
     def batch_read(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
         found = self._requests.read(data, FUNCTION_FIELD)
         if found is None or self._reader is None:
             return self._read_parsed(data)
-        try:
-            elements = read(found.split.elements, found.split.digits)
-        except UnicodeDecodeError:
-            return self._read_parsed(data)
-        if not are_hex(elements):
+        (_, elements, digits, _), function = found
+        keys = keys_of(elements, digits)
+        if keys is None:
             return self._read_parsed(data)  # each of them has a status of its own
-        self._check_total(sum([one.size_bytes for one in elements]))
-        return self._reader.read(elements, found.function)
+        wanted = Wanted(elements, digits, function, keys)
+        self._check_total(sum(wanted.sizes))
+        return self._reader.read(wanted)
 
     def _read_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
         """A request for compressed blobs, or one that is written in another way than clients do."""
@@ -151,19 +136,6 @@ class CasService:
             return self._batch_read(response, waiting, function, compressor)
         return response.SerializeToString()
 
-    async def _batch_update(
-        self,
-        response: pb.BatchUpdateBlobsResponse,
-        waiting: list[tuple[pb.BatchUpdateBlobsResponse.Response, pb.Digest, bytes]],
-        function: str,
-    ) -> bytes:
-        for answer, digest, data in waiting:
-            try:
-                await self._blobs.put(from_proto(digest, function), data)
-            except StatusError as error:
-                answer.status.CopyFrom(to_status(error))
-        return response.SerializeToString()
-
     async def _batch_read(
         self,
         response: pb.BatchReadBlobsResponse,
@@ -179,10 +151,6 @@ class CasService:
                 answer.status.CopyFrom(to_status(error))
         await trio.lowlevel.checkpoint()
         return response.SerializeToString()
-
-    def _put_now(self, digest: pb.Digest, function: str, data: bytes) -> bool:
-        checked = from_proto(digest, function)
-        return self._inline is not None and self._inline.put_nowait(checked, data)
 
     def _get_now(self, digest: pb.Digest, function: str) -> bytes | None:
         checked = from_proto(digest, function)

@@ -8,11 +8,10 @@ Only the others are looked up one by one, and renewed. With splitting, the first
 find_present_digests_per_s and find_absent_digests_per_s).
 """
 
-from binascii import unhexlify
 from collections.abc import Sequence
 
 from builder.base.digest import checked
-from builder.reapi.digest_list import HASH_AT, Element, read
+from builder.reapi.digest_list import Element, keys_of, read
 from builder.stores.interface import BulkStore, InlineStore
 
 REMEMBERED = 1 << 18  # elements, about 40 MB
@@ -58,13 +57,8 @@ class Presence:
         """For each whether it is absent for sure; None where each has to be looked for."""
         if self._bulk is None:
             return None
-        end = HASH_AT + digits
-        text = b"".join([element[HASH_AT:end] for element in elements])
-        try:
-            keys = unhexlify(text)
-        except ValueError:
-            return None
-        if keys.hex().encode() != text:
+        keys = keys_of(elements, digits)
+        if keys is None:
             return None
         return self._bulk.strange(function, keys)
 

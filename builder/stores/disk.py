@@ -174,6 +174,19 @@ class DiskBlobStore:
             return None
         return self.small.get_cached(digest)
 
+    def get_many_nowait(
+        self, function: str, keys: bytes, sizes: Sequence[int]
+    ) -> list[bytes | None]:
+        if not self.small.loaded or self._older:
+            return [None] * len(sizes)
+        return self.small.get_many_cached(function, keys, sizes)
+
+    def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
+        longest = max(map(len, blobs), default=0)
+        if not self.small.loaded or self._older or longest >= self._limit:
+            return [False] * len(blobs)
+        return self.small.put_many_nowait(function, keys, blobs)
+
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         if digest.size_bytes >= self._limit:
             return self._put_file(digest, data)

@@ -98,6 +98,16 @@ class BulkStore(InlineStore, Protocol):
         """
         ...
 
+    def get_many_nowait(
+        self, function: str, keys: bytes, sizes: Sequence[int]
+    ) -> list[bytes | None]:
+        """For each the blob, or None: ask `get_nowait` for that one."""
+        ...
+
+    def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
+        """For each whether it is stored now, verified; False: ask `put_nowait` for that one."""
+        ...
+
 
 class Upload(Protocol):
     """A write that its caller feeds; `offset` bytes have come so far."""

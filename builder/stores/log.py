@@ -142,10 +142,28 @@ class SegmentLog:
 
         There has to be room in the active segment.
         """
-        how, stored = (PLAIN, data) if self._packer is None else self._packer.packed(data)
+        how, stored = self.pack(data)
         key = bytes.fromhex(digest.hash)
         fresh = Entry(self.leases.tick(now), len(data), 0, 0, crc32(stored))
         return self.append_raw(digest.function, key, fresh, how, stored)
+
+    def pack(self, data: bytes) -> tuple[int, bytes]:
+        """(how, the bytes to store)."""
+        return (PLAIN, data) if self._packer is None else self._packer.packed(data)
+
+    def append_many(self, function: str, records: bytes, entries: dict[bytes, Entry]) -> None:
+        """Write down whole records of blobs that are new, and hold them. Raises OSError.
+
+        There has to be room in the active segment, at whose tail the entries say that they lie.
+        """
+        segment = self.active
+        assert segment is not None
+        segment.append([records])
+        table = self.table(function)
+        for key, entry in entries.items():
+            table.put(key, entry)
+            segment.count(entry.used, entry.length)
+        self.changes += len(entries)
 
     def append_raw(
         self, function: str, key: bytes, entry: Entry, how: int, stored: bytes

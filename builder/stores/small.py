@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from builder.base.digest import Digest
+from builder.stores.bulk import read_many, write_many
 from builder.stores.checkpoint import Checkpoint, checkpoint, restore
 from builder.stores.cleaning import Candidate, candidate, clean
 from builder.stores.folder import Folder
@@ -88,6 +89,13 @@ class SmallBlobs:
             stored = self.log.read_cached(entry, digest)
         return None if stored is None else self._checked(entry, digest, stored)
 
+    def get_many_cached(
+        self, function: str, keys: bytes, sizes: Sequence[int]
+    ) -> list[bytes | None]:
+        """As `bulk.read_many`."""
+        with self._folder.errors():
+            return read_many(self.log, function, keys, sizes, self._now())
+
     async def get(self, digest: Digest) -> bytes:
         while (data := self.get_cached(digest)) is None:
             entry = self._find(digest)
@@ -119,6 +127,13 @@ class SmallBlobs:
         with self._folder.errors():
             self.log.put(digest, data, self._now())
         return True
+
+    def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
+        """As `bulk.write_many`."""
+        if self._folder.fsync != "none" or self._is_checkpoint_due():
+            return [False] * len(blobs)
+        with self._folder.errors():
+            return write_many(self.log, function, keys, blobs, self._now())
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """As `put_nowait`, on the disk as fsync says. There has to be room."""

@@ -20,6 +20,7 @@ ENTRY = struct.Struct("<IIIQI")
 BUCKETS = 65536
 FRESH = 32768  # hashes at most in the dict of recent ones, about 5 MB
 NOTHING = bytearray()
+Location = tuple[int, int, int, int, int]  # place, index of the question, length, size, check
 
 
 class Entry(NamedTuple):
@@ -134,6 +135,24 @@ class Table:
         """
         buckets = self._buckets
         return [rest not in buckets[number] for number, rest in self._split(keys)]
+
+    def locate(self, keys: bytes, sizes: Sequence[int], expired: int) -> list[Location]:
+        """Those of the joined hashes that are here, that size, and used after `expired`; sorted."""
+        buckets, record, width = self._buckets, self._record, self.width
+        unpack = ENTRY.unpack_from
+        found: list[Location] = []
+        index = -1
+        for number, rest in self._split(keys):
+            index += 1
+            bucket = buckets[number]
+            at = bucket.find(rest) - 2
+            if at < 0 or at % record:
+                continue
+            used, size, length, place, check = unpack(bucket, at + width)
+            if size == sizes[index] and used > expired:
+                found.append((place, index, length, size, check))
+        found.sort()
+        return found
 
     def key(self, hash_: str) -> bytes | None:
         """The hash in bytes; None unless it is lower-case hex of the right length."""

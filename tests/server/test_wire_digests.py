@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from builder.base.digest import digest_of
 from builder.base.errors import InvalidArgumentError, StatusError
+from builder.reapi import compression
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server import batch_reading, finding
+from builder.server import batch_reading, batch_writing, finding
 from builder.server.cas import CasService
 from builder.server.instances import Instances
 from builder.server.messages import bytes_field, varint
@@ -87,7 +88,7 @@ async def test_both_ways_give_the_same_answers(kind: str, tmp_path: Path) -> Non
 async def test_long_ones_let_others_in_between(tmp_path: Path) -> None:
     """Above the share of the receive loop they are tasks, with the same answers."""
     async with store_of("disk", tmp_path) as blobs:
-        small = [b"%d" % number for number in range(batch_reading.INLINE_BLOBS + 10)]
+        small = [b"%d" % number for number in range(batch_reading.STEP_BLOBS + 10)]
         for blob in small:
             await blobs.put(digest_of(blob), blob)
         service = CasService(blobs, Instances())
@@ -239,3 +240,82 @@ def test_whatever_is_asked_for_is_found_alike() -> None:
 def test_whatever_is_asked_for_is_read_alike() -> None:
     """To the byte, with a status for each blob that is not here or is no hash."""
     alike(lambda s, data: s.batch_read(data, CONTEXT), lambda s, data: s._read_parsed(data), 4)
+
+
+def update(blob: bytes, change: str) -> pb.BatchUpdateBlobsRequest.Request:
+    """A blob to be written, as it should be or not."""
+    digest = digest_of(blob)
+    one = pb.BatchUpdateBlobsRequest.Request(
+        digest=pb.Digest(hash=digest.hash, size_bytes=digest.size_bytes), data=blob
+    )
+    if change == "hash":
+        one.digest.hash = digest_of(blob + b"x").hash
+    elif change == "case":
+        one.digest.hash = digest.hash.upper()
+    elif change == "length":
+        one.digest.hash = digest.hash[2:]
+    elif change == "size":
+        one.digest.size_bytes += 1
+    elif change == "zstd":
+        one.compressor, one.data = pb.Compressor.ZSTD, compression.compressed("zstd", blob)
+    elif change == "lie":
+        one.compressor = pb.Compressor.ZSTD
+    elif change == "unknown":
+        one.compressor = 77
+    return one
+
+
+changes = st.sampled_from(["", "", "", "hash", "case", "length", "size", "zstd", "lie", "unknown"])
+updates = st.lists(st.tuples(st.sampled_from([*BLOBS, *GONE]), changes), min_size=1, max_size=20)
+
+
+def write(service: CasService, data: bytes) -> object:
+    return service.batch_update(data, CONTEXT)
+
+
+def look(service: CasService, data: bytes) -> object:
+    return service._finder.find(data, CONTEXT)
+
+
+def test_whatever_is_written_is_answered_alike() -> None:
+    """At once by a disk store and one by one by a store in memory: answers and what is kept."""
+    with TemporaryDirectory() as folder:
+        disk, memory = DiskBlobStore(Path(folder), 1 << 28), MemoryBlobStore(1 << 28)
+        services = [CasService(one, Instances(), compressors=("zstd",)) for one in (disk, memory)]
+
+        @settings(max_examples=100, deadline=None)
+        @given(updates, st.sampled_from([0, 1]))
+        def run(some: list[tuple[bytes, str]], function: int) -> None:
+            requests = [update(*one) for one in some]
+            data = pb.BatchUpdateBlobsRequest(requests=requests, digest_function=function)
+            find = pb.FindMissingBlobsRequest(blob_digests=protos([*BLOBS, *GONE]))
+            for way, message in ((write, data), (look, find)):
+                raw = message.SerializeToString()
+                first, second = [trio.run(outcome, way, service, raw) for service in services]
+                assert first == second
+
+        try:
+            trio.run(disk.load)
+            run()
+        finally:
+            disk.close()
+
+
+async def test_long_batches_are_written_in_steps(tmp_path: Path) -> None:
+    """More than the receive loop's share, with some that are wrong among them."""
+    async with store_of("disk", tmp_path) as blobs:
+        service = CasService(blobs, Instances())
+        many = [b"%d" % number * 50 for number in range(3 * batch_writing.STEP_BLOBS + 10)]
+        requests = [update(blob, "hash" if n % 100 == 7 else "") for n, blob in enumerate(many)]
+        waiting = service.batch_update(
+            pb.BatchUpdateBlobsRequest(requests=requests).SerializeToString(), CONTEXT
+        )
+        assert not isinstance(waiting, bytes)
+        answers = pb.BatchUpdateBlobsResponse.FromString(await waiting).responses
+        assert [one.digest for one in answers] == [one.digest for one in requests]
+        assert [one.status.code for one in answers] == [
+            3 if number % 100 == 7 else 0 for number in range(len(many))
+        ]
+        right = [blob for number, blob in enumerate(many) if number % 100 != 7]
+        assert await blobs.find_missing(list(map(digest_of, right))) == []
+        assert await blobs.get(digest_of(right[-1])) == right[-1]
