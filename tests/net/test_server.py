@@ -137,21 +137,31 @@ async def test_handlers_are_cancelled(how: str, kind: str) -> None:
         "single": Method("/t/W", single=lambda _request, _context: stream),
     }
     method = methods[kind]
-    timeout = 0.05 if how == "deadline" else None
     with trio.fail_after(60):
         async with serving(Service("t", (method,))) as server:
             async with Channel(server.addresses[0]) as channel:
-                passes = contextlib.suppress(DeadlineExceededError)
-                with passes:
-                    async with channel.stream("/t/W", timeout_s=timeout) as opened:
+                if how == "deadline":
+                    await _run_out_of_time(channel, entered)
+                else:
+                    async with channel.stream("/t/W") as opened:
                         await opened.send(b"")
                         await opened.done_sending()
                         await entered.wait()
-                        if how == "deadline":
-                            await opened.receive()
                 if how == "reset":
                     await ended.wait()
             await ended.wait()
+
+
+async def _run_out_of_time(channel: Channel, entered: trio.Event) -> None:
+    """In a time that is long enough for the handler to begin."""
+    timeout_s = 0.05
+    while not entered.is_set():
+        timeout_s *= 2
+        with pytest.raises(DeadlineExceededError):
+            async with channel.stream("/t/W", timeout_s=timeout_s) as opened:
+                await opened.send(b"")
+                await opened.done_sending()
+                await opened.receive()
 
 
 async def test_a_client_that_does_not_read_slows_nobody() -> None:
