@@ -42,7 +42,7 @@ class ClientConnection(Connection):
                 }
             ),
         ]
-        self._memo = HeaderMemo(heads.read_response, 2 * limits.max_header_list)
+        self._memo = HeaderMemo(heads.read_response, limits.largest_header_list)
         self._before = [(b":method", b"POST"), (b":scheme", scheme.encode())]
         self._after = hpacked.encode(
             [

@@ -274,7 +274,6 @@ class Connection(Control):
         try:
             messages = stream.take_messages(payload)
             for message in messages:
-                stream.recv_due -= len(message) + PREFIX_OCTETS
                 self._message(stream, message)
         except MessageFaultError as fault:
             stream.ignored = True
@@ -288,6 +287,8 @@ class Connection(Control):
 
     def consumed(self, stream: Stream, size: int) -> None:
         """The application took a message of `size` octets: the peer may send as many more."""
+        if stream.wire_sizes:
+            size = stream.wire_sizes.popleft()
         stream.recv_due += size + PREFIX_OCTETS
         self._give_back_stream(stream)
 
@@ -334,7 +335,7 @@ class Connection(Control):
         self._block_size += len(part)
         if (
             len(self._block) > self.limits.max_continuations
-            or self._block_size > 2 * self.limits.max_header_list
+            or self._block_size > self.limits.largest_header_list
         ):
             raise ConnectionFaultError(
                 ErrorCode.ENHANCE_YOUR_CALM, "a header block without end (CONTINUATION flood)"

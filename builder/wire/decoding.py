@@ -29,14 +29,16 @@ def _fault(text: str) -> ConnectionFaultError:
 class Decoder:
     """The decoding half of one connection. `limit` is the size of a list that ends it.
 
-    `version` changes with the dynamic table; `list_size` is that of the last list, counted as
-    RFC 9113, 6.5.2 does.
+    Of a list larger than `keep` the fields beyond it are dropped, while the table takes part: the
+    call is refused, and the connection goes on. `version` changes with the dynamic table;
+    `list_size` is that of the last list, counted as RFC 9113, 6.5.2 does.
     """
 
-    __slots__ = ("_entries", "_limit", "_max_size", "_size", "list_size", "version")
+    __slots__ = ("_entries", "_keep", "_limit", "_max_size", "_size", "list_size", "version")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, keep: int | None = None) -> None:
         self._limit = limit
+        self._keep = limit if keep is None else keep
         self._entries: list[Field] = []  # the newest is the last
         self._size = 0
         self._max_size = TABLE_OCTETS
@@ -57,13 +59,14 @@ class Decoder:
                     index, at = _integer(block, at, 0x7F)
                     field = self._lookup(index)
                 elif octet & 0xE0 == 0x20:
-                    at = self._resize(block, at, bool(fields))
+                    at = self._resize(block, at, total > 0)
                     continue
                 else:
                     field, at = self._literal(block, at, octet)
-                fields.append(field)
                 total += len(field[0]) + len(field[1]) + OVERHEAD
-                if total > self._limit:
+                if total <= self._keep:
+                    fields.append(field)
+                elif total > self._limit:
                     raise ConnectionFaultError(
                         ErrorCode.ENHANCE_YOUR_CALM, f"header list larger than {self._limit} bytes"
                     )

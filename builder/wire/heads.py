@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from builder.base.errors import Code
-from builder.wire import grpc, hpacked
+from builder.wire import grpc, hpacked, inflating
 from builder.wire.hpacked import Headers
 
 NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -20,7 +20,6 @@ CONNECTION_SPECIFIC = frozenset(
 )
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 HIDDEN = frozenset(("te", "content-type", "content-length"))
-ENCODINGS = frozenset((b"identity",))
 MAX_TEMPLATES = 64
 MAX_TEMPLATE_OCTETS = 4096
 
@@ -28,7 +27,8 @@ Metadata = Mapping[str, str | bytes]
 EMPTY_METADATA: Final[Metadata] = MappingProxyType({})
 
 CONTENT_TYPE = (b"content-type", b"application/grpc")
-RESPONSE_BLOCK = hpacked.encode([(b":status", b"200"), CONTENT_TYPE])
+ACCEPT_ENCODING = (b"grpc-accept-encoding", inflating.ACCEPTED.encode())
+RESPONSE_BLOCK = hpacked.encode([(b":status", b"200"), CONTENT_TYPE, ACCEPT_ENCODING])
 OK_BLOCK = hpacked.encode([(b"grpc-status", b"0")])
 MAX_DETAILS_BYTES = 6 * 1024  # base64 of it still fits into the 8 KiB that clients accept
 
@@ -56,6 +56,7 @@ class RequestHead:
         "authority",
         "content_length",
         "context",
+        "encoding",
         "fault",
         "max_message",
         "metadata",
@@ -77,6 +78,7 @@ class RequestHead:
         head.route = self.route
         head.unary = self.unary
         head.max_message = self.max_message
+        head.encoding = self.encoding
         head.content_length = self.content_length
         head.fault = self.fault
         head.trailers = self.trailers
@@ -92,6 +94,7 @@ class RequestHead:
         self.route: Route | None = None
         self.unary = False
         self.max_message = 0
+        self.encoding = ""  # what its messages may be compressed with
         self.content_length = -1
         self.fault = ""
         self.trailers = False  # no request, but good as the trailers of one
@@ -164,7 +167,9 @@ class RequestReader:
         self._templates: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
 
     def __call__(self, headers: Headers, size: int) -> RequestHead:
-        """The head of a list that counts as `size` octets."""
+        """The head of a list that counts as `size` octets; of a too large one it has only some."""
+        if size > self._limit:
+            return _oversized(self._limit)
         loose: Headers = []
         fixed: Headers = []
         for field in headers:
@@ -179,13 +184,6 @@ class RequestReader:
         head = self._templates.get(key) or self._template(key)
         if loose and not head.refusal:
             head = _with_loose(head, loose)
-        if size > self._limit and not head.fault:
-            head = head.copy()
-            head.unary = False
-            head.refusal = trailers_only(
-                Code.RESOURCE_EXHAUSTED,
-                f"the request's metadata is larger than {self._limit} bytes: send less of it",
-            )
         return head
 
     def _template(self, key: tuple[tuple[bytes, bytes], ...]) -> RequestHead:
@@ -208,6 +206,15 @@ class RequestReader:
 def _faulty(text: str) -> RequestHead:
     head = RequestHead()
     head.fault = text
+    return head
+
+
+def _oversized(limit: int) -> RequestHead:
+    head = RequestHead()
+    head.refusal = trailers_only(
+        Code.RESOURCE_EXHAUSTED,
+        f"the request's metadata is larger than {limit} bytes: send less of it",
+    )
     return head
 
 
@@ -270,11 +277,13 @@ def _read_grpc(
         )
         return
     head.max_message = head.route.max_message
-    if fields.get(b"grpc-encoding", b"identity") not in ENCODINGS:
+    encoding = fields.get(b"grpc-encoding", b"identity").decode("latin-1")
+    if encoding in inflating.WINDOW_BITS:
+        head.encoding = encoding
+    elif encoding != "identity":
         head.refusal = trailers_only(
             Code.UNIMPLEMENTED,
-            "grpc-encoding is not served: send messages uncompressed",
-            [(b"grpc-accept-encoding", b"identity")],
+            f"grpc-encoding {encoding[:40]} is not served: use one of {inflating.ACCEPTED}",
         )
         return
     head.metadata = collect(rest)

@@ -28,16 +28,19 @@ MEMO_BLOCK_BYTES = 2048
 class HeaderMemo(Generic[T]):
     """Turns header blocks into values of type T by `build`, remembering what it may.
 
-    `build` gets the fields and their size. `hard_limit` bounds the decoded list: more than that
-    ends the connection, because decoding stops in the middle and the table is lost.
+    `build` gets the fields and their size; of a list larger than `keep` only the first of them.
+    `hard_limit` bounds the decoded list: more than that ends the connection, because decoding
+    stops in the middle and the table is lost.
     """
 
     __slots__ = ("_build", "_decoder", "known")
 
-    def __init__(self, build: Callable[[Headers, int], T], hard_limit: int) -> None:
+    def __init__(
+        self, build: Callable[[Headers, int], T], hard_limit: int, keep: int | None = None
+    ) -> None:
         self.known: dict[bytes, T] = {}
         self._build = build
-        self._decoder = Decoder(hard_limit)
+        self._decoder = Decoder(hard_limit, keep)
 
     def decode(self, block: bytes) -> T:
         """What this block means. Raises ConnectionFaultError when it cannot be decoded."""

@@ -28,6 +28,12 @@ class Limits:
     max_tiny_data: int = 20_000  # DATA below 64 octets that ends neither message nor stream
     max_continuations: int = 64  # frames of one header block
 
+    @property
+    def largest_header_list(self) -> int:
+        """Octets of a list, and of its block, that end the connection; above `max_header_list`
+        a call is refused."""
+        return 8 * self.max_header_list
+
     def __post_init__(self) -> None:
         """Raises UsageError for what a client cannot know before it has our SETTINGS."""
         if not 65_535 <= self.stream_window <= 2**31 - 1:

@@ -65,7 +65,9 @@ class ServerConnection(Connection):
         self.draining = False
         self._preface = PREFACE
         self._memo = HeaderMemo(
-            heads.RequestReader(routes, limits.max_header_list), 2 * limits.max_header_list
+            heads.RequestReader(routes, limits.max_header_list),
+            limits.largest_header_list,
+            limits.max_header_list,
         )
         self._known = self._memo.known
         self._batch_floor = 0  # streams above it were called in this receive,
@@ -213,6 +215,7 @@ class ServerConnection(Connection):
             stream_id, self.sender.initial_window, self.limits.stream_window, head.max_message
         )
         stream.head = head
+        stream.encoding = head.encoding
         self.streams[stream_id] = stream
         return stream
 

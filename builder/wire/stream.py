@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from builder.base.errors import Code
+from builder.wire import inflating
 
 if TYPE_CHECKING:
     from builder.wire.heads import RequestHead
@@ -48,6 +49,8 @@ class Stream:
     __slots__ = (
         "body_octets",
         "closed",
+        "compressed",
+        "encoding",
         "ended",
         "ending",
         "final_block",
@@ -68,6 +71,7 @@ class Stream:
         "recv_due",
         "send_window",
         "waiting",
+        "wire_sizes",
     )
 
     def __init__(self, id_: int, send_window: int, recv_credit: int, max_message: int) -> None:
@@ -88,6 +92,9 @@ class Stream:
         self.pieces: list[Buffer] = []
         self.need = -1  # size of the message that is coming in, -1 while its prefix is incomplete
         self.received = 0  # octets of it in pieces
+        self.encoding = ""  # what messages may be compressed with
+        self.compressed = False  # whether the message that is coming in is
+        self.wire_sizes: deque[int] = deque()  # where there is an encoding: what messages took
         # sending
         self.send_window = send_window
         self.queue: deque[Buffer] = deque()
@@ -99,7 +106,7 @@ class Stream:
     def take_messages(self, data: Buffer) -> list[bytes]:
         """The whole messages that end in these octets of a body; keeps the rest.
 
-        Raises MessageFaultError for a compressed or too large message.
+        Raises MessageFaultError for a too large message, and one that cannot be decompressed.
         """
         messages: list[bytes] = []
         while len(data):
@@ -111,6 +118,7 @@ class Stream:
                     self.pieces.append(data)
                     break
                 self.need = self._size(data)
+                self.compressed = bool(data[0])
                 data = data[PREFIX_OCTETS:]
             missing = self.need - self.received
             if len(data) < missing:
@@ -125,7 +133,7 @@ class Stream:
 
     def _size(self, data: Buffer) -> int:
         """The size in a message's prefix, checked."""
-        if data[0]:
+        if data[0] and (data[0] > 1 or not self.encoding):
             raise MessageFaultError(
                 Code.INTERNAL, "a message is marked as compressed, but no grpc-encoding is in force"
             )
@@ -150,6 +158,23 @@ class Stream:
             self.pieces.clear()
         else:
             message = bytes(data)
+        self.recv_due -= self.need + PREFIX_OCTETS  # until the application has taken it
+        if self.encoding:
+            self.wire_sizes.append(self.need)
+            if self.compressed:
+                message = self._inflated(message)
         self.need = -1
         self.received = 0
         return message
+
+    def _inflated(self, message: bytes) -> bytes:
+        try:
+            plain = inflating.inflate(message, self.encoding, self.max_message)
+        except ValueError as error:
+            raise MessageFaultError(Code.INTERNAL, str(error)) from None
+        if len(plain) > self.max_message:
+            raise MessageFaultError(
+                Code.RESOURCE_EXHAUSTED,
+                f"a message is larger than the limit of {self.max_message} when decompressed",
+            )
+        return plain

@@ -10,7 +10,7 @@ from builder.wire import frames
 from builder.wire.events import ConnectionEnded
 from builder.wire.frames import ErrorCode
 from builder.wire.server import ServerConnection
-from tests.wire.peers import block, call, error_of, frame, message, request, sent, started
+from tests.wire.peers import block, call, error_of, fields, frame, message, request, sent, started
 
 SMALL = {"max_resets": 50, "max_control": 50, "max_tiny_data": 50}
 OPEN = frame(frames.HEADERS, 4, 1, block(request("/t.S/Stream")))
@@ -100,7 +100,7 @@ def test_floods_are_sent_away(attack: Callable[[ServerConnection, int], bytes]) 
 
 def test_continuation_flood() -> None:
     """CVE-2024-27316: a header block without end is cut off by size, and by number of frames."""
-    for part, most in ((b"", 70), (bytes(16_000), 12)):
+    for part, most in ((b"", 70), (bytes(16_000), 34)):
         connection = started()
         connection.receive(frame(frames.HEADERS, 0, 1), 0.0)
         count = 0
@@ -194,3 +194,24 @@ def test_many_small_messages_are_welcome() -> None:
     for _ in range(200):
         connection.receive(frame(frames.DATA, 0, 1, message(b"x")), 0.0)
     assert not connection.ended
+
+
+@pytest.mark.parametrize("size", [70_000, 200_000, 500_000])
+def test_oversized_headers_end_their_call_only(size: int) -> None:
+    """The call is refused with a status; the table took part, so the next call's names resolve."""
+    encoder, connection = Encoder(), started()
+    fields_ = request("/t.S/Unary", ("x-large", "y" * size), ("x-later", "kept"))
+    head = encoder.encode(fields_, huffman=False)
+    parts = [head[at : at + 16_384] for at in range(0, len(head), 16_384)]
+    data = frame(frames.HEADERS, 0, 1, parts[0])
+    data += b"".join(frame(frames.CONTINUATION, 0, 1, part) for part in parts[1:])
+    data += frame(frames.CONTINUATION, 4, 1) + frame(frames.DATA, 1, 1, message(b"x"))
+    assert connection.receive(data, 0.0) == []
+    refusal, reset = sent(connection)
+    assert fields(refusal[3])["grpc-status"] == "8"
+    assert (reset[0], error_of(reset[3])) == ("RST_STREAM", ErrorCode.NO_ERROR)
+    again = block(request("/t.S/Unary", ("x-later", "kept")), encoder)
+    assert b"kept" not in again
+    after = frame(frames.HEADERS, 4, 3, again) + frame(frames.DATA, 1, 3, message(b"y"))
+    ((_, head_, body),) = connection.receive(after, 0.0)
+    assert (head_.metadata["x-later"], body) == ("kept", b"y")
