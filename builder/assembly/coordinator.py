@@ -15,9 +15,10 @@ from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, admission_of, api_services, new_id
 from builder.assembly.stores import Stores, open_stores
+from builder.assembly.tier_figures import TierFigures
 from builder.assembly.tracing import open_tracer
 from builder.assembly.wellbeing import Wellbeing
-from builder.assembly.worker import own_platform
+from builder.assembly.worker import capacity_of, own_platform
 from builder.base.version import VERSION
 from builder.builds.index import Builds
 from builder.config.settings import Scheduler as SchedulerSettings
@@ -130,6 +131,8 @@ def scheduling(settings: SchedulerSettings) -> Policy:
         shares={one.user: one.weight for one in settings.shares},
         quotas={one.instance: Quota(one.running, one.queued) for one in settings.quotas},
         preempt_after_s=settings.preempt_after,
+        learn_sizes=settings.learn_sizes,
+        failed_rest_s=settings.failed_rest,
         finished_kept_s=settings.keep_finished,
         unserved_timeout_s=settings.unserved_timeout,
         strict_platform=settings.strict_platform,
@@ -142,7 +145,7 @@ def pools(settings: Settings) -> list[Offer]:
     if settings.role != "all" and settings.pool.provider == "local":
         return []
     platform = {**own_platform(settings.pool.name), **settings.worker.platform}
-    return [Offer.of(settings.pool.name, platform.items())]
+    return [Offer.of(settings.pool.name, platform.items(), capacity_of(settings.worker))]
 
 
 def _machine(settings: Settings, *, journaled: bool) -> Machine:
@@ -177,7 +180,7 @@ async def open_coordinator(
     hooks = hooks or Hooks()
     guard = open_guard(settings)
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(settings.store))
+        stores = await stack.enter_async_context(open_stores(settings.store, settings.storage))
         journal, left = stack.enter_context(open_journal(settings.store))
         tracing = open_tracer(settings.tracing, "coordinator", socket.gethostname())
         tracer = await stack.enter_async_context(tracing)
@@ -187,7 +190,7 @@ async def open_coordinator(
         scheduler = Scheduler(machine, stores.cache, new_id, hooks.joined, journal)
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
-        wellbeing = Wellbeing(settings, scheduler, hooks.problems)
+        wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)
         about = _around(hooks, wellbeing, stores)
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
@@ -197,12 +200,13 @@ async def open_coordinator(
         every, health = _with_health([*apis, control.service()])
         metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)
-        full = (("blobs", stores.blobs), ("results", stores.records))
+        full = [(tier.name, tier.held) for tier in stores.tiers if tier.held is not None]
         pool, problems = hooks.pool, lambda: wellbeing.problems
         metrics.add(Sources(scheduler, cache, full, calls, pool, problems).families)
+        metrics.add(TierFigures(stores.tiers, metrics).families)
         scheduler.history.ended = Stages(metrics).observe
         await nursery.start(scheduler.run)
-        nursery.start_soon(stores.load)
+        nursery.start_soon(stores.run)
         made = Coordinator(
             scheduler,
             stores,

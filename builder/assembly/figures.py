@@ -207,7 +207,7 @@ class Stages:
 
 def store_states(stores: Stores) -> list[control_pb2.StoreState]:
     """How full each store is."""
-    found = (("blobs", stores.blobs.snapshot()), ("results", stores.records.snapshot()))
+    found = [(tier.name, tier.held.snapshot()) for tier in stores.tiers if tier.held is not None]
     return [
         control_pb2.StoreState(
             name=name,

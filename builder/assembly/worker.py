@@ -21,12 +21,14 @@ from builder.assembly.tracing import open_tracer
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
 from builder.config.settings import Settings, Tracing
+from builder.config.settings import Worker as WorkerSettings
 from builder.host.lock import take_soon
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Limits, Network, Sandbox
 from builder.sandbox.native import open_sandbox
+from builder.schedule.resources import CPU, DISK, MEMORY, MILLI, amounts
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
 from builder.telemetry.log import get_logger
@@ -60,12 +62,24 @@ class WorkerSetup:
     notices: str = "none"  # of which cloud to ask whether it wants this machine back
     metadata_endpoint: str | None = None
     best_effort: bool = False
+    capacity: tuple[tuple[str, int], ...] = ()
     tracing: Tracing = field(default_factory=Tracing)
 
 
 def own_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def capacity_of(worker: WorkerSettings) -> tuple[tuple[str, int], ...]:
+    """What the settings say of countable resources; what they do not say is taken to be enough."""
+    said = [
+        (CPU, None if worker.cpu is None else round(worker.cpu * MILLI)),
+        (MEMORY, worker.memory),
+        (DISK, worker.disk),
+        *((one.name, one.count) for one in worker.resources),
+    ]
+    return amounts((name, amount) for name, amount in said if amount)
 
 
 def own_platform(pool: str) -> dict[str, str]:
@@ -117,6 +131,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         notices=worker.notices,
         metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
+        capacity=capacity_of(worker),
         tracing=settings.tracing,
     )
 
@@ -204,6 +219,7 @@ async def open_worker(
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 join_token=setup.join_token,
+                capacity=setup.capacity,
             )
             yield WorkerProgram(identity, channel, runners.run, Load(), random.random, tracer)
     finally:

@@ -100,10 +100,20 @@ class Assets:
 
 
 @dataclass(frozen=True, slots=True)
+class Resource:
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     coordinator: Address = COORDINATOR
     name: str | None = None
     slots: int = 0
+    cpu: float | None = None
+    memory: Bytes | None = None
+    disk: Bytes | None = None
+    resources: tuple[Resource, ...] = ()
     platform: Mapping[str, str] = field(default_factory=dict)
     scratch: FilePath = "~/.cache/builder/worker"
     cache_size: Bytes = 10 * GIB
@@ -183,6 +193,8 @@ class Scheduler:
     shares: tuple[UserShare, ...] = ()
     quotas: tuple[InstanceQuota, ...] = ()
     preempt_after: Seconds = 0.0
+    learn_sizes: bool = True
+    failed_rest: Seconds = 30.0
     default_timeout: Seconds = 3600.0
     max_timeout: Seconds = 86400.0
     unserved_timeout: Seconds = 300.0
@@ -242,7 +254,8 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class Client:
     coordinator: Address = COORDINATOR
-    remote: Literal[False, True, "local"] = False
+    remote: Literal[False, True, "local", "auto"] = False
+    fallback: bool = False
     targets: tuple[str, ...] = ()
     instance: str = ""
     jobs: int = 0

@@ -13,11 +13,14 @@ from builder.schedule.finished import Finished
 from builder.schedule.fleet import Fleet
 from builder.schedule.lanes import Lane, Lanes
 from builder.schedule.lease import Lease
+from builder.schedule.nearness import Nearness
 from builder.schedule.operation import Operation
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Account
+from builder.schedule.resources import MEMORY, amounts
 from builder.schedule.shares import Shares
+from builder.schedule.sizes import Sizes
 from builder.schedule.spec import ActionKey, ActionSpec
 from builder.schedule.task import Task
 
@@ -34,12 +37,14 @@ class Books:
         "in_flight",
         "lanes",
         "leases",
+        "nearness",
         "operations",
         "policy",
         "queued",
         "sequence",
         "shares",
         "shutting_down",
+        "sizes",
         "tasks",
     )
 
@@ -56,6 +61,8 @@ class Books:
             policy.finished_kept_s, policy.finished_kept, policy.finished_kept_bytes
         )
         self.leases: dict[str, Lease] = {}  # held by workers, or lost and perhaps still run
+        self.nearness = Nearness()
+        self.sizes = Sizes()
         self.deadlines = Deadlines()
         self.counters = Counters()
         self.effects: list[Effect] = []
@@ -69,8 +76,7 @@ class Books:
 
     def add_task(self, name: str, spec: ActionSpec, now: float) -> Task:
         """A new one, which is QUEUED and in no queue yet."""
-        requirement, _ = self.lanes.requirement(spec.properties)
-        lane = self.lanes.lane(requirement, spec.need, self.accounts.get(spec.key.instance))
+        lane = self._lane_for(spec)
         lane.tasks += 1
         self.sequence += 1
         task = Task(
@@ -87,6 +93,41 @@ class Books:
         if not spec.do_not_cache:
             self.in_flight.setdefault(spec.key, task)
         return task
+
+    def _lane_for(self, spec: ActionSpec, memory_bytes: int = 0) -> Lane:
+        """What is learned adds to what the client says, where somebody has as much."""
+        requirement, _ = self.lanes.requirement(spec.properties)
+        account = self.accounts.get(spec.key.instance)
+        learned = self.sizes.need(spec.kind) if self.policy.learn_sizes else ()
+        if memory_bytes:
+            learned = (*learned, (MEMORY, memory_bytes))
+        if learned:
+            said = {name for name, _ in spec.need} if not memory_bytes else set()
+            added = (pair for pair in learned if pair[0] not in said)
+            lane = self.lanes.lane(requirement, amounts((*spec.need, *added)), account)
+            if lane.classes:  # a pool only promises, and not how much
+                return lane
+        return self.lanes.lane(requirement, spec.need, account)
+
+    def make_do(self, task: Task) -> Lane:
+        """Nobody is there for its lane: what is only learned may not keep it waiting."""
+        requirement, _ = self.lanes.requirement(task.spec.properties)
+        account = self.accounts.get(task.spec.key.instance)
+        return self._move(task, self.lanes.lane(requirement, task.spec.need, account))
+
+    def _move(self, task: Task, lane: Lane) -> Lane:
+        self.lane_of(task).tasks -= 1
+        lane.tasks += 1
+        task.lane = lane.number
+        return lane
+
+    def enlarge(self, task: Task, memory_bytes: int) -> bool:
+        """Give a task that is in no queue a lane with so much memory; false if nobody has it."""
+        lane = self._lane_for(task.spec, memory_bytes)
+        if dict(lane.need).get(MEMORY, 0) < memory_bytes:
+            return False
+        self._move(task, lane)
+        return True
 
     def remove_task(self, task: Task) -> None:
         del self.tasks[task.id]

@@ -2,6 +2,7 @@
 
 from builder.schedule.books import Books
 from builder.schedule.fleet import Worker
+from builder.schedule.health import room
 from builder.schedule.lease import HELD, LeaseState
 from builder.schedule.resources import fits
 from builder.schedule.task import Task, TaskState
@@ -48,7 +49,9 @@ def _check_worker(books: Books, worker: Worker) -> None:
         assert lease.worker == worker.info.name
         assert books.leases[lease.id] is lease
     assert (worker.info.name in worker.kind.workers) == worker.takes_leases
-    free = worker.takes_leases and len(worker.leases) < worker.info.slots
+    free = worker.takes_leases and len(worker.leases) < worker.room
+    assert worker.room == room(worker.health, worker.info.slots)
+    assert (worker.last_choice > 0) == bool(worker.ailment)
     assert (worker in list(worker.kind.free())) == free
     for name, amount in worker.info.capacity:
         used = sum(dict(lease.need).get(name, 0) for lease in worker.leases.values())

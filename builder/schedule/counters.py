@@ -14,6 +14,7 @@ class Counters:
     gave_up: int = 0  # actions that ran out of retries, or of workers
     cancelled: int = 0  # actions
     preempted: int = 0  # attempts that gave way to those of others
+    enlarged: int = 0  # actions killed for memory that ran again on a larger slot
     workers_lost: int = 0
     leases_lost: int = 0
     leases_returned: int = 0

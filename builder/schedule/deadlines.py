@@ -10,6 +10,7 @@ class Due(Enum):
     OPERATION = auto()  # its clients may have been away for too long
     TASK = auto()  # its delay may be over
     SHARE = auto()  # somebody with less than a fair share may have waited for too long
+    REST = auto()  # a failed worker may have rested
     LANE = auto()  # it may have been without a worker for too long
 
 

@@ -15,7 +15,8 @@ from builder.schedule.effects import GrantLease
 from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import Lease
-from builder.schedule.resources import fits
+from builder.schedule.nearness import SLACK
+from builder.schedule.resources import MEMORY, fits
 from builder.schedule.task import Task, TaskInput
 from builder.schedule.views import tell
 
@@ -28,6 +29,8 @@ def enqueue(books: Books, task: Task, now: float) -> None:
         task.step(TaskInput.LEAVE)
         return
     lane = books.lane_of(task)
+    if not lane.classes and lane.need != task.spec.need:
+        lane = books.make_do(task)
     task.share.wait()
     lane.queue.push(task)
     if lane.account is not None:
@@ -83,7 +86,7 @@ def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
 
         def suits(task: Task) -> bool:
             nonlocal found
-            found = _worker_for(lane, task)
+            found = _worker_for(books, lane, task)
             return found is not None
 
         task = lane.queue.take(_limit(books, lane.queue.urgent, now), suits)
@@ -156,12 +159,31 @@ def _fitting(lane: Lane, every: Iterator[Worker]) -> Iterator[Worker]:
     lane.stuck = not any_fits
 
 
-def _worker_for(lane: Lane, task: Task) -> Worker | None:
-    """A free one that has not failed it; any free one, if all that there are have."""
+def _worker_for(books: Books, lane: Lane, task: Task) -> Worker | None:
+    """A free one that has not failed it; any free one, if all that there are have.
+
+    One that has its inputs comes first, unless it is busier than others.
+    """
     if not task.avoid:
-        return next(_free(lane), None)
+        least = next(_free(lane), None)
+        return least and (_near(books, lane, task, least) or least)
     found = next((one for one in _free(lane) if one.info.name not in task.avoid), None)
     return found if found is not None or lane.others(task) else next(_free(lane), None)
+
+
+def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
+    most = len(least.leases) + least.last_choice + SLACK
+    for name in books.nearness.candidates(task.spec):
+        worker = books.fleet.workers.get(name) if name is not None else None
+        if (
+            worker is not None
+            and worker.has_room
+            and len(worker.leases) + worker.last_choice <= most
+            and worker.kind in lane.classes
+            and fits(lane.need, worker.free)
+        ):
+            return worker
+    return None
 
 
 def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> None:
@@ -179,14 +201,20 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
     books.leases[lease_id] = lease
     occupy(books, task, worker, lease)
     books.counters.granted += 1
-    books.effects.append(GrantLease(worker.session, lease_id, task.attempt, task.spec.payload))
+    books.nearness.ran(task.spec, worker.info.name)
+    memory_bytes = dict(lane.need).get(MEMORY, 0) if lane.need else 0
+    books.effects.append(
+        GrantLease(
+            worker.session, lease_id, task.attempt, task.spec.payload, memory_bytes, task.note
+        )
+    )
     tell(books, task)
 
 
 def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> None:
     """The lease takes a slot, of the worker's, of its user's share and of its instance's quota."""
     books.fleet.occupy(worker, lease)
-    lease.cost_s = UNKNOWN_S
+    lease.cost_s = books.sizes.seconds(task.spec.kind) or UNKNOWN_S
     lease.share = task.share
     task.share.start(lease.id, lease.cost_s)
     if lease.account is not None:

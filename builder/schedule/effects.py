@@ -72,10 +72,15 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class GrantLease:
+    """`memory_bytes` is what the slot has for it, if more than the usual; `note` goes into the
+    result's message."""
+
     session: str
     lease: str
     attempt: int
     payload: bytes
+    memory_bytes: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the number of leases they hold, so that the least loaded one is found without lo
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from builder.schedule.health import Health, room
 from builder.schedule.lease import Lease
 from builder.schedule.platform import Offer, Properties
 from builder.schedule.resources import Amounts, give_back, take
@@ -31,7 +32,8 @@ class WorkerInfo:
 
 
 class WorkerClass:
-    """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first."""
+    """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first;
+    those that are not well come after all the others."""
 
     __slots__ = ("_free", "members", "offer", "slots", "workers")
 
@@ -49,16 +51,17 @@ class WorkerClass:
 
     def put(self, worker: "Worker") -> None:
         held = len(worker.leases)
-        if held >= worker.info.slots:
+        if held >= worker.room:
             return
-        while len(self._free) <= held:
+        rank = held + worker.last_choice
+        while len(self._free) <= rank:
             self._free.append({})
-        self._free[held][worker.info.name] = worker
+        self._free[rank][worker.info.name] = worker
 
     def pull(self, worker: "Worker") -> None:
         held = len(worker.leases)
-        if held < worker.info.slots:
-            del self._free[held][worker.info.name]
+        if held < worker.room:
+            del self._free[held + worker.last_choice][worker.info.name]
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +74,14 @@ class Worker:
     connected_at: float
     seen_at: float
     free: dict[str, int]  # of its capacities, what no lease has taken
+    room: int  # how many leases it may hold
+    last_choice: int = 0  # that it is taken to hold more, so that others come first
+    health: Health = Health.HEALTHY
+    ailment: str = ""  # why it is not healthy
+    rests: int = 0  # in a row
+    rested_at: float = 0.0
+    strained: bool = False
+    last_fault: str = ""  # the task
     leases: dict[str, Lease] = field(default_factory=dict)
     draining: str = ""  # why
     drain_grace_s: float = 0.0
@@ -84,7 +95,7 @@ class Worker:
 
     @property
     def has_room(self) -> bool:
-        return len(self.leases) < self.info.slots and self.takes_leases
+        return len(self.leases) < self.room and self.takes_leases
 
 
 class Fleet:
@@ -106,7 +117,7 @@ class Fleet:
             kind = WorkerClass(Offer(f"worker {info.name}", *key))
             self.classes[key] = kind
         kind.members += 1
-        worker = Worker(info, kind, session, now, now, dict(info.capacity))
+        worker = Worker(info, kind, session, now, now, dict(info.capacity), info.slots)
         self.workers[info.name] = worker
         self.sessions[session] = worker
         self._enter(worker)
@@ -133,6 +144,15 @@ class Fleet:
     def drain(self, worker: Worker, why: str) -> None:
         self._leave(worker)
         worker.draining = why
+
+    def set_health(self, worker: Worker, health: Health, why: str) -> None:
+        if worker.takes_leases:
+            worker.kind.pull(worker)
+        worker.health, worker.ailment = health, why
+        worker.room = room(health, worker.info.slots)
+        worker.last_choice = 0 if health is Health.HEALTHY else worker.info.slots
+        if worker.takes_leases:
+            worker.kind.put(worker)
 
     def occupy(self, worker: Worker, lease: Lease) -> None:
         if worker.takes_leases:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from builder.schedule import clients, workers
+from builder.schedule.ailing import rested_if_due
 from builder.schedule.attempts import fail, kept
 from builder.schedule.books import Books
 from builder.schedule.checks import check_books
@@ -197,6 +198,9 @@ class Machine:
             elif kind is Due.SHARE:
                 assert isinstance(subject, Lane)
                 preempt_if_due(self._books, subject, now)
+            elif kind is Due.REST:
+                assert isinstance(subject, Worker)
+                rested_if_due(books, subject, now)
             else:
                 assert isinstance(subject, Lane)
                 self._unserved(subject, now)

@@ -21,6 +21,11 @@ class Policy:
     abandon_grace_s: float = 30.0
     # How often one action may lose its worker or meet an infrastructure failure and run again.
     infrastructure_retries: int = 3
+    # How long a failed worker gets nothing; doubles with each time in a row, up to 16 times.
+    failed_rest_s: float = 30.0
+    # Whether needs of memory and CPU are learned from the results of like actions, and an action
+    # that was killed for memory runs once more on a larger slot.
+    learn_sizes: bool = True
     # Before the first retry after an infrastructure failure; doubles with each one.
     retry_delay_s: float = 0.5
     # Lower runs sooner. One step of priority is worth this much waiting: an action of

@@ -23,6 +23,8 @@ class ReasonCode(Enum):
     STORING_RESULT = "storing-result"
     # run again
     WORKER_LOST = "worker-lost"
+    WORKER_HEALTH = "worker-health"
+    OUT_OF_MEMORY = "out-of-memory"
     LEASE_RETURNED = "lease-returned"
     PREEMPTED = "preempted"
     INFRASTRUCTURE_FAILURE = "infrastructure-failure"
@@ -92,6 +94,12 @@ def all_busy(wanted: str, workers: int, slots: int, waiting: int) -> Reason:
         ReasonCode.ALL_BUSY,
         f"waits for a free slot with {wanted}: {count(workers, 'worker')} with "
         f"{count(slots, 'slot')}, {count(waiting, 'action')} waiting",
+    )
+
+
+def out_of_memory(had: str, gets: str) -> Reason:
+    return Reason(
+        ReasonCode.OUT_OF_MEMORY, f"was killed for memory with {had} and runs once more with {gets}"
     )
 
 

@@ -11,6 +11,7 @@ from builder.schedule.lease import LeaseState
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Requirement
 from builder.schedule.reasons import Reason
+from builder.schedule.resources import Amounts
 from builder.schedule.spec import ActionKey, Client
 from builder.schedule.task import Task
 from builder.schedule.views import STAGES, reason_of
@@ -29,6 +30,9 @@ class WorkerView:
     seen_at: float
     cpu_fraction: float
     memory_fraction: float
+    health: str
+    ailment: str
+    free: Amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,9 @@ def _worker(worker: Worker) -> WorkerView:
         worker.seen_at,
         worker.cpu_fraction,
         worker.memory_fraction,
+        worker.health.value,
+        worker.ailment,
+        tuple(worker.free.items()),
     )
 
 

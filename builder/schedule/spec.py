@@ -51,6 +51,7 @@ class ActionSpec:
     need: Amounts = ()
     root: str = ""
     kind: str = ""
+    own_memory: bool = False  # the client has set its limit of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class Outcome:
     infrastructure_failure: bool = False
     message: str = ""
     execution_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+    out_of_memory: bool = False  # it was killed because it wanted more than its limit
 
 
 @dataclass(frozen=True, slots=True)

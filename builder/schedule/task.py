@@ -95,6 +95,7 @@ class Task:
     delayed_until: float = 0.0
     faults: tuple[str, ...] = ()
     preempted: int = 0
+    note: str = ""  # for the result: that it was killed for memory before
     avoid: tuple[str, ...] = ()  # workers that failed it
     lost: dict[str, Lease] = field(default_factory=dict)
     phase: str = ""

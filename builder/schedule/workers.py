@@ -1,9 +1,11 @@
 """What workers do: come, report, finish, hand back, drain, go away and come back."""
 
+from builder.schedule import reasons
+from builder.schedule.ailing import did_well, felt_load, had_fault
 from builder.schedule.attempts import lose, release, requeue, result, retry, revive
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dispatch_worker, watch_unserved
+from builder.schedule.dispatch import dequeue, dispatch_worker, enqueue, watch_unserved
 from builder.schedule.effects import (
     AcknowledgeLease,
     CancelLease,
@@ -25,9 +27,11 @@ from builder.schedule.events import (
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lease import Lease, LeaseInput, LeaseState
 from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.resources import MEMORY, amount_text
 from builder.schedule.restoring import adopt
+from builder.schedule.sizes import larger
 from builder.schedule.spec import Outcome
-from builder.schedule.task import WAITING, TaskState
+from builder.schedule.task import WAITING, Task, TaskState
 from builder.schedule.views import tell
 
 RUNS = "runs"  # the phase in which the action's own program is at work
@@ -95,6 +99,10 @@ def _discharge(books: Books, worker: Worker, now: float) -> None:
     if books.fleet.remove(worker):
         books.lanes.remove_class(worker.kind)
     for lane in lanes:
+        if not lane.classes:
+            for task in [task for task in lane.queue if task.spec.need != lane.need]:
+                dequeue(books, task)
+                enqueue(books, task, now)
         watch_unserved(books, lane, now)
 
 
@@ -203,6 +211,7 @@ def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
         return
     worker.seen_at = now
     worker.cpu_fraction, worker.memory_fraction = event.cpu_fraction, event.memory_fraction
+    felt_load(books, worker, event.memory_fraction)
     for lease_id in event.running:
         if not _reported(books, worker, lease_id, now):
             books.effects.append(
@@ -240,11 +249,11 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
     books.effects.append(AcknowledgeLease(event.session, event.lease))
     lease = books.leases.get(event.lease)
     if lease is not None and lease.worker == worker.info.name:
-        _finished(books, lease, event.outcome, now)
+        _finished(books, worker, lease, event.outcome, now)
         dispatch_worker(books, worker, now)
 
 
-def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
+def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now: float) -> None:
     late = lease.state is LeaseState.LOST
     release(books, lease, LeaseInput.FINISH, now)
     books.counters.served += 1
@@ -258,11 +267,31 @@ def _finished(books: Books, lease: Lease, outcome: Outcome, now: float) -> None:
         task.lease = None
     if not outcome.infrastructure_failure:
         books.counters.late_results += late
-        result(books, task, outcome, now)
+        did_well(books, worker)
+        books.sizes.learn(task.spec.kind, outcome)
+        if late or not (outcome.out_of_memory and _enlarged(books, task, lease, outcome, now)):
+            result(books, task, outcome, now)
     elif not late:
+        had_fault(books, worker, task, outcome.message or "no reason given", now)
         books.counters.infrastructure_failures += 1
         reason = Reason(ReasonCode.INFRASTRUCTURE_FAILURE, outcome.message or "no reason given")
         retry(books, task, lease, reason, now)
+
+
+def _enlarged(books: Books, task: Task, lease: Lease, outcome: Outcome, now: float) -> bool:
+    """Killed for memory by a limit that was not its own: once more on a larger slot, if any."""
+    if task.note or task.spec.own_memory or not books.policy.learn_sizes:
+        return False
+    had = dict(lease.need).get(MEMORY, 0) or outcome.peak_memory_bytes
+    wanted = larger(had, outcome.peak_memory_bytes)
+    if task.state is not TaskState.EXECUTING or not books.enlarge(task, wanted):
+        return False
+    reason = reasons.out_of_memory(amount_text(MEMORY, had), amount_text(MEMORY, wanted))
+    books.counters.enlarged += 1
+    books.effects.append(Explain(task.id, reason))
+    task.note = reason.sentence
+    requeue(books, task, now)
+    return True
 
 
 def _still_of_use(books: Books, lease: Lease, outcome: Outcome) -> bool:
@@ -296,4 +325,5 @@ def _returned(books: Books, worker: Worker, lease: Lease, why: str, now: float) 
         books.effects.append(Explain(task.id, reason))
         requeue(books, task, now)
     else:
+        had_fault(books, worker, task, reason.sentence, now)
         retry(books, task, lease, reason, now)

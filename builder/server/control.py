@@ -12,6 +12,7 @@ from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.events import DrainRequested
 from builder.schedule.reasons import count
+from builder.schedule.resources import amount_text
 from builder.schedule.snapshot import ActionView, LaneView, Snapshot, WorkerView
 from builder.server.actions import Actions
 from builder.server.execution import CacheFigures
@@ -187,6 +188,10 @@ def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
         pid=view.info.pid,
         connected=timestamp(view.connected_at, offset_ns),
         guarantees=view.info.guarantees,
+        health=view.health,
+        ailment=view.ailment,
+        capacity=[amount_text(*pair) for pair in view.info.capacity],
+        free=[amount_text(*pair) for pair in view.free],
     )
 
 

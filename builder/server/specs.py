@@ -3,6 +3,7 @@
 from google.protobuf.message import DecodeError
 
 from builder.reapi.digests import NAMES
+from builder.reapi.limits import MAX_MEMORY
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.resources import resources_of
@@ -35,6 +36,7 @@ def spec_of(
         need=amounts(resources_of(properties)),
         root=action.input_root_digest.hash,
         kind=_kind(granted),
+        own_memory=any(name == MAX_MEMORY for name, _ in properties),
     )
 
 

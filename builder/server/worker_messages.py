@@ -2,18 +2,23 @@
 
 from typing import assert_never
 
+from google.protobuf.message import DecodeError
+
 from builder.base.errors import Code
+from builder.reapi.pb import duration_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.reapi.pb import workers_pb2
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.platform import canonical
+from builder.schedule.resources import amounts
 from builder.schedule.spec import Outcome
 from builder.schedule.workers import RUNS
 from builder.server.messages import bytes_field
 from builder.server.scheduler import WantOutput
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
+OUT_OF_MEMORY = "out-of-memory"  # as ExecutionProof.outcome says it
+PROOF = "/" + workers_pb2.ExecutionProof.DESCRIPTOR.full_name
 PHASES = {
     workers_pb2.LeaseProgress.FETCHING: "fetches its inputs",
     workers_pb2.LeaseProgress.EXECUTING: RUNS,
@@ -40,6 +45,7 @@ def info_of(hello: workers_pb2.Hello) -> WorkerInfo:
         host=hello.host,
         pid=hello.pid,
         version=hello.version,
+        capacity=amounts((one.name, one.amount) for one in hello.capacity if one.amount > 0),
     )
 
 
@@ -72,13 +78,33 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
 def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
     response = finished.response
     ok = response.status.code == Code.OK and response.HasField("result")
+    metadata = response.result.execution_metadata
+    proof = _proof(metadata)
     return Outcome(
         response=response.SerializeToString(),
         succeeded=ok and response.result.exit_code == 0,
         infrastructure_failure=finished.infrastructure_failure,
         message=response.status.message or response.message,
-        execution_s=_execution_s(response.result.execution_metadata),
+        execution_s=_execution_s(metadata),
+        cpu_s=_seconds(proof.user_cpu) + _seconds(proof.system_cpu),
+        peak_memory_bytes=proof.peak_memory_bytes,
+        out_of_memory=proof.outcome == OUT_OF_MEMORY,
     )
+
+
+def _proof(metadata: pb.ExecutedActionMetadata) -> workers_pb2.ExecutionProof:
+    proof = workers_pb2.ExecutionProof()
+    for one in metadata.auxiliary_metadata:
+        if one.type_url.endswith(PROOF):
+            try:
+                proof.ParseFromString(one.value)
+            except DecodeError:
+                break
+    return proof
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def _execution_s(metadata: pb.ExecutedActionMetadata) -> float:
@@ -90,9 +116,11 @@ def _execution_s(metadata: pb.ExecutedActionMetadata) -> float:
 def message_of(effect: Message) -> list[bytes]:
     """A ToWorker message, in pieces."""
     match effect:
-        case effects.GrantLease(_, lease, attempt, payload):
+        case effects.GrantLease(_, lease, attempt, payload, memory_bytes, note):
             # A message's bytes may be joined: the action was serialized when it was admitted.
-            tail = workers_pb2.LeaseGranted(lease_id=lease, attempt=attempt).SerializeToString()
+            tail = workers_pb2.LeaseGranted(
+                lease_id=lease, attempt=attempt, memory_bytes=memory_bytes, note=note
+            ).SerializeToString()
             return [bytes_field(GRANTED, len(payload) + len(tail)), payload, tail]
         case effects.AcknowledgeLease(_, lease):
             acknowledged = workers_pb2.LeaseAcknowledged(lease_id=lease)

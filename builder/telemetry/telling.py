@@ -88,13 +88,16 @@ def workers(status: pb.Status) -> list[str]:
             line(one.name),
             one.state,
             f"{one.slots_busy}/{one.slots}",
+            one.health or "-",
             line(one.backend),
             line(one.host),
             ", ".join(running.get(one.name, ())) or "-",
         )
         for one in status.worker
     ]
-    return table(("WORKER", "STATE", "SLOTS", "SANDBOX", "HOST", "RUNS"), rows)
+    ill = [f"{line(one.name)} is {one.health}: {line(one.ailment)}" for one in status.worker]
+    told = table(("WORKER", "STATE", "SLOTS", "HEALTH", "SANDBOX", "HOST", "RUNS"), rows)
+    return told + [text for text, one in zip(ill, status.worker, strict=True) if one.ailment]
 
 
 def actions(found: pb.ListActionsResponse, now_ns: int) -> list[str]:

@@ -22,7 +22,8 @@ class Job:
     `queued_ns` is the asker's wall clock, 0 when there was no queue. `timeout_s` is what holds
     in the end (the action's own, the server's default or its maximum); None is no limit. `client`
     is who asked, as far as it said, and is kept with the result. `began` hears of the directory
-    in which `stdout` and `stderr` grow.
+    in which `stdout` and `stderr` grow. `memory_bytes` is what its slot has, where that is more
+    than the usual limit. `note` goes into the result's message.
     """
 
     digest: Digest
@@ -32,6 +33,8 @@ class Job:
     timeout_s: float | None = None
     absolute_links: bool = False
     client: pb.RequestMetadata | None = None
+    memory_bytes: int = 0
+    note: str = ""
     began: Callable[[str], None] = field(default=lambda _scratch: None, compare=False)
 
 

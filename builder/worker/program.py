@@ -53,6 +53,7 @@ class Identity:
     host: str = ""
     pid: int = 0
     join_token: str = ""
+    capacity: tuple[tuple[str, int], ...] = ()
 
 
 class WorkerProgram:
@@ -169,6 +170,8 @@ class WorkerProgram:
         )
         for name, value in sorted(me.platform.items()):
             hello.platform.properties.add(name=name, value=value)
+        for name, amount in me.capacity:
+            hello.capacity.add(name=name, amount=amount)
         return workers_pb2.FromWorker(hello=hello)
 
     async def _heartbeats(self, interval_ns: int) -> None:
@@ -298,6 +301,8 @@ def _job(granted: workers_pb2.LeaseGranted) -> Job:
         timeout_s=timeout_ns / 1e9 if timeout_ns else None,
         absolute_links=granted.absolute_symlinks,
         client=granted.request_metadata if granted.HasField("request_metadata") else None,
+        memory_bytes=granted.memory_bytes,
+        note=granted.note,
     )
 
 

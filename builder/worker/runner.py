@@ -213,6 +213,8 @@ class ActionRunner:
             response.status.CopyFrom(to_status(error))
         elif done.message or done.outcome is not Outcome.EXITED:
             response.message += f": {done.message or done.outcome.value}"
+        if job.note:
+            response.message += f"; it {job.note}"
         return response
 
     async def _messages(self, job: Job) -> tuple[pb.Action, Plan]:
@@ -251,7 +253,9 @@ class ActionRunner:
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),
-                memory_bytes=_least(asked.memory_bytes, limits.memory_bytes),
+                memory_bytes=_least(
+                    asked.memory_bytes, _most(limits.memory_bytes, job.memory_bytes)
+                ),
                 cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
                 disk_bytes=_least(asked.disk_bytes, limits.disk_bytes),
                 processes=_least(asked.processes, limits.processes),
@@ -285,6 +289,11 @@ Number = TypeVar("Number", int, float)
 def _least(asked: Number | None, allowed: Number | None) -> Number | None:
     given = [value for value in (asked, allowed) if value]
     return min(given) if given else None
+
+
+def _most(usual: int | None, slot: int) -> int | None:
+    """A larger slot raises the usual limit, if there is one."""
+    return usual if usual is None else max(usual, slot)
 
 
 def _exit_code(outcome: Outcome, exit_code: int) -> int:

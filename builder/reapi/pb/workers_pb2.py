@@ -26,7 +26,7 @@ from builder.reapi.pb import duration_pb2 as google_dot_protobuf_dot_duration__p
 from builder.reapi.pb import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/workers.proto\x12\x0f\x62uilder.workers\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x02\n\nFromWorker\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.builder.workers.HelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.builder.workers.HeartbeatH\x00\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32\x1e.builder.workers.LeaseProgressH\x00\x12\x32\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1e.builder.workers.LeaseFinishedH\x00\x12\x32\n\x08returned\x18\x05 \x01(\x0b\x32\x1e.builder.workers.LeaseReturnedH\x00\x12-\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x19.builder.workers.DrainingH\x00\x12)\n\x06output\x18\x07 \x01(\x0b\x32\x17.builder.workers.OutputH\x00\x42\x06\n\x04kind\"\xc4\x02\n\x08ToWorker\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.builder.workers.WelcomeH\x00\x12\x30\n\x07granted\x18\x02 \x01(\x0b\x32\x1d.builder.workers.LeaseGrantedH\x00\x12\x34\n\tcancelled\x18\x03 \x01(\x0b\x32\x1f.builder.workers.LeaseCancelledH\x00\x12\'\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x16.builder.workers.DrainH\x00\x12:\n\x0c\x61\x63knowledged\x18\x05 \x01(\x0b\x32\".builder.workers.LeaseAcknowledgedH\x00\x12\x36\n\routput_wanted\x18\x06 \x01(\x0b\x32\x1d.builder.workers.OutputWantedH\x00\x42\x06\n\x04kind\"\xe8\x01\n\x05Hello\x12\x13\n\x0bworker_name\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x12\n\nguarantees\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x19\n\x11running_lease_ids\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\x03\x12\x0c\n\x04host\x18\n \x01(\t\"[\n\x07Welcome\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"U\n\tHeartbeat\x12\x19\n\x11running_lease_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_fraction\x18\x03 \x01(\x01\"\xef\x03\n\x0cLeaseGranted\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12\x34\n\x10queued_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\x07 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x61\x62solute_symlinks\x18\n \x01(\x08\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\"\xe3\x01\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32$.builder.workers.LeaseProgress.Stage\x12I\n\x08metadata\x18\x03 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"@\n\x05Stage\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0c\n\x08\x46\x45TCHING\x10\x01\x12\r\n\tEXECUTING\x10\x02\x12\r\n\tUPLOADING\x10\x03\"\x85\x01\n\rLeaseFinished\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12\x1e\n\x16infrastructure_failure\x18\x03 \x01(\x08\"1\n\rLeaseReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eLeaseCancelled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"T\n\x0cOutputWanted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x0e\n\x06stderr\x18\x03 \x01(\x08\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"9\n\x06Output\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\"%\n\x11LeaseAcknowledged\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"A\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xee\x02\n\x0e\x45xecutionProof\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nguarantees\x18\x02 \x03(\t\x12\x0e\n\x06limits\x18\x03 \x03(\t\x12+\n\x08user_cpu\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsystem_cpu\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x06 \x01(\x03\x12\x11\n\tprocesses\x18\x07 \x01(\x03\x12(\n\x05setup\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63leanup\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12%\n\x05\x61udit\x18\x0c \x01(\x0b\x32\x16.builder.workers.Audit\"\xc3\x01\n\x05\x41udit\x12\r\n\x05level\x18\x01 \x01(\t\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12.\n\x07outside\x18\x03 \x03(\x0b\x32\x1d.builder.workers.Audit.Access\x12\x15\n\routside_count\x18\x04 \x01(\x03\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x1a\x43\n\x06\x41\x63\x63\x65ss\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0f\n\x07program\x18\x03 \x01(\t\x12\r\n\x05there\x18\x04 \x01(\x08\x32P\n\x07Workers\x12\x45\n\x07\x43onnect\x12\x1b.builder.workers.FromWorker\x1a\x19.builder.workers.ToWorker(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n\x15\x62uilder/workers.proto\x12\x0f\x62uilder.workers\x1a\x36\x62uild/bazel/remote/execution/v2/remote_execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x02\n\nFromWorker\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.builder.workers.HelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.builder.workers.HeartbeatH\x00\x12\x32\n\x08progress\x18\x03 \x01(\x0b\x32\x1e.builder.workers.LeaseProgressH\x00\x12\x32\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1e.builder.workers.LeaseFinishedH\x00\x12\x32\n\x08returned\x18\x05 \x01(\x0b\x32\x1e.builder.workers.LeaseReturnedH\x00\x12-\n\x08\x64raining\x18\x06 \x01(\x0b\x32\x19.builder.workers.DrainingH\x00\x12)\n\x06output\x18\x07 \x01(\x0b\x32\x17.builder.workers.OutputH\x00\x42\x06\n\x04kind\"\xc4\x02\n\x08ToWorker\x12+\n\x07welcome\x18\x01 \x01(\x0b\x32\x18.builder.workers.WelcomeH\x00\x12\x30\n\x07granted\x18\x02 \x01(\x0b\x32\x1d.builder.workers.LeaseGrantedH\x00\x12\x34\n\tcancelled\x18\x03 \x01(\x0b\x32\x1f.builder.workers.LeaseCancelledH\x00\x12\'\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x16.builder.workers.DrainH\x00\x12:\n\x0c\x61\x63knowledged\x18\x05 \x01(\x0b\x32\".builder.workers.LeaseAcknowledgedH\x00\x12\x36\n\routput_wanted\x18\x06 \x01(\x0b\x32\x1d.builder.workers.OutputWantedH\x00\x42\x06\n\x04kind\"\x95\x02\n\x05Hello\x12\x13\n\x0bworker_name\x18\x01 \x01(\t\x12\x12\n\njoin_token\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12;\n\x08platform\x18\x04 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x12\n\nguarantees\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x19\n\x11running_lease_ids\x18\x07 \x03(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12+\n\x08\x63\x61pacity\x18\x0b \x03(\x0b\x32\x19.builder.workers.Resource\x12\x0b\n\x03pid\x18\t \x01(\x03\x12\x0c\n\x04host\x18\n \x01(\t\"(\n\x08Resource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"[\n\x07Welcome\x12\x35\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"U\n\tHeartbeat\x12\x19\n\x11running_lease_ids\x18\x01 \x03(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_fraction\x18\x03 \x01(\x01\"\x93\x04\n\x0cLeaseGranted\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12>\n\raction_digest\x18\x04 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x37\n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Action\x12\x34\n\x10queued_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12J\n\x10request_metadata\x18\x07 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.RequestMetadata\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x61\x62solute_symlinks\x18\n \x01(\x08\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0c \x01(\x03\x12\x0c\n\x04note\x18\r \x01(\t\"\xe3\x01\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x33\n\x05stage\x18\x02 \x01(\x0e\x32$.builder.workers.LeaseProgress.Stage\x12I\n\x08metadata\x18\x03 \x01(\x0b\x32\x37.build.bazel.remote.execution.v2.ExecutedActionMetadata\"@\n\x05Stage\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0c\n\x08\x46\x45TCHING\x10\x01\x12\r\n\tEXECUTING\x10\x02\x12\r\n\tUPLOADING\x10\x03\"\x85\x01\n\rLeaseFinished\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12\x1e\n\x16infrastructure_failure\x18\x03 \x01(\x08\"1\n\rLeaseReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\x0eLeaseCancelled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"T\n\x0cOutputWanted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x0e\n\x06stderr\x18\x03 \x01(\x08\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"9\n\x06Output\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\"%\n\x11LeaseAcknowledged\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"\x1a\n\x08\x44raining\x12\x0e\n\x06reason\x18\x01 \x01(\t\"A\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xee\x02\n\x0e\x45xecutionProof\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nguarantees\x18\x02 \x03(\t\x12\x0e\n\x06limits\x18\x03 \x03(\t\x12+\n\x08user_cpu\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nsystem_cpu\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x06 \x01(\x03\x12\x11\n\tprocesses\x18\x07 \x01(\x03\x12(\n\x05setup\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63leanup\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12%\n\x05\x61udit\x18\x0c \x01(\x0b\x32\x16.builder.workers.Audit\"\xc3\x01\n\x05\x41udit\x12\r\n\x05level\x18\x01 \x01(\t\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12.\n\x07outside\x18\x03 \x03(\x0b\x32\x1d.builder.workers.Audit.Access\x12\x15\n\routside_count\x18\x04 \x01(\x03\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x1a\x43\n\x06\x41\x63\x63\x65ss\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0f\n\x07program\x18\x03 \x01(\t\x12\r\n\x05there\x18\x04 \x01(\x08\x32P\n\x07Workers\x12\x45\n\x07\x43onnect\x12\x1b.builder.workers.FromWorker\x1a\x19.builder.workers.ToWorker(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,39 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOWORKER']._serialized_start=523
   _globals['_TOWORKER']._serialized_end=847
   _globals['_HELLO']._serialized_start=850
-  _globals['_HELLO']._serialized_end=1082
-  _globals['_WELCOME']._serialized_start=1084
-  _globals['_WELCOME']._serialized_end=1175
-  _globals['_HEARTBEAT']._serialized_start=1177
-  _globals['_HEARTBEAT']._serialized_end=1262
-  _globals['_LEASEGRANTED']._serialized_start=1265
-  _globals['_LEASEGRANTED']._serialized_end=1760
-  _globals['_LEASEPROGRESS']._serialized_start=1763
-  _globals['_LEASEPROGRESS']._serialized_end=1990
-  _globals['_LEASEPROGRESS_STAGE']._serialized_start=1926
-  _globals['_LEASEPROGRESS_STAGE']._serialized_end=1990
-  _globals['_LEASEFINISHED']._serialized_start=1993
-  _globals['_LEASEFINISHED']._serialized_end=2126
-  _globals['_LEASERETURNED']._serialized_start=2128
-  _globals['_LEASERETURNED']._serialized_end=2177
-  _globals['_LEASECANCELLED']._serialized_start=2179
-  _globals['_LEASECANCELLED']._serialized_end=2229
-  _globals['_OUTPUTWANTED']._serialized_start=2231
-  _globals['_OUTPUTWANTED']._serialized_end=2315
-  _globals['_OUTPUT']._serialized_start=2317
-  _globals['_OUTPUT']._serialized_end=2374
-  _globals['_LEASEACKNOWLEDGED']._serialized_start=2376
-  _globals['_LEASEACKNOWLEDGED']._serialized_end=2413
-  _globals['_DRAINING']._serialized_start=2415
-  _globals['_DRAINING']._serialized_end=2441
-  _globals['_DRAIN']._serialized_start=2443
-  _globals['_DRAIN']._serialized_end=2508
-  _globals['_EXECUTIONPROOF']._serialized_start=2511
-  _globals['_EXECUTIONPROOF']._serialized_end=2877
-  _globals['_AUDIT']._serialized_start=2880
-  _globals['_AUDIT']._serialized_end=3075
-  _globals['_AUDIT_ACCESS']._serialized_start=3008
-  _globals['_AUDIT_ACCESS']._serialized_end=3075
-  _globals['_WORKERS']._serialized_start=3077
-  _globals['_WORKERS']._serialized_end=3157
+  _globals['_HELLO']._serialized_end=1127
+  _globals['_RESOURCE']._serialized_start=1129
+  _globals['_RESOURCE']._serialized_end=1169
+  _globals['_WELCOME']._serialized_start=1171
+  _globals['_WELCOME']._serialized_end=1262
+  _globals['_HEARTBEAT']._serialized_start=1264
+  _globals['_HEARTBEAT']._serialized_end=1349
+  _globals['_LEASEGRANTED']._serialized_start=1352
+  _globals['_LEASEGRANTED']._serialized_end=1883
+  _globals['_LEASEPROGRESS']._serialized_start=1886
+  _globals['_LEASEPROGRESS']._serialized_end=2113
+  _globals['_LEASEPROGRESS_STAGE']._serialized_start=2049
+  _globals['_LEASEPROGRESS_STAGE']._serialized_end=2113
+  _globals['_LEASEFINISHED']._serialized_start=2116
+  _globals['_LEASEFINISHED']._serialized_end=2249
+  _globals['_LEASERETURNED']._serialized_start=2251
+  _globals['_LEASERETURNED']._serialized_end=2300
+  _globals['_LEASECANCELLED']._serialized_start=2302
+  _globals['_LEASECANCELLED']._serialized_end=2352
+  _globals['_OUTPUTWANTED']._serialized_start=2354
+  _globals['_OUTPUTWANTED']._serialized_end=2438
+  _globals['_OUTPUT']._serialized_start=2440
+  _globals['_OUTPUT']._serialized_end=2497
+  _globals['_LEASEACKNOWLEDGED']._serialized_start=2499
+  _globals['_LEASEACKNOWLEDGED']._serialized_end=2536
+  _globals['_DRAINING']._serialized_start=2538
+  _globals['_DRAINING']._serialized_end=2564
+  _globals['_DRAIN']._serialized_start=2566
+  _globals['_DRAIN']._serialized_end=2631
+  _globals['_EXECUTIONPROOF']._serialized_start=2634
+  _globals['_EXECUTIONPROOF']._serialized_end=3000
+  _globals['_AUDIT']._serialized_start=3003
+  _globals['_AUDIT']._serialized_end=3198
+  _globals['_AUDIT_ACCESS']._serialized_start=3131
+  _globals['_AUDIT_ACCESS']._serialized_end=3198
+  _globals['_WORKERS']._serialized_start=3200
+  _globals['_WORKERS']._serialized_end=3280
 # @@protoc_insertion_point(module_scope)

@@ -47,7 +47,7 @@ class ToWorker(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ..., output_wanted: _Optional[_Union[OutputWanted, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "pid", "host")
+    __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "capacity", "pid", "host")
     WORKER_NAME_FIELD_NUMBER: _ClassVar[int]
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Hello(_message.Message):
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     worker_name: str
@@ -66,9 +67,18 @@ class Hello(_message.Message):
     backend: str
     running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
     version: str
+    capacity: _containers.RepeatedCompositeFieldContainer[Resource]
     pid: int
     host: str
-    def __init__(self, worker_name: _Optional[str] = ..., join_token: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., running_lease_ids: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+    def __init__(self, worker_name: _Optional[str] = ..., join_token: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., running_lease_ids: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., capacity: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+
+class Resource(_message.Message):
+    __slots__ = ("name", "amount")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    amount: int
+    def __init__(self, name: _Optional[str] = ..., amount: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("heartbeat_interval", "unknown_lease_ids")
@@ -89,7 +99,7 @@ class Heartbeat(_message.Message):
     def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent")
+    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent", "memory_bytes", "note")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +111,8 @@ class LeaseGranted(_message.Message):
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_SYMLINKS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     instance_name: str
     digest_function: _remote_execution_pb2.DigestFunction.Value
@@ -112,7 +124,9 @@ class LeaseGranted(_message.Message):
     timeout: _duration_pb2.Duration
     absolute_symlinks: bool
     traceparent: str
-    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    memory_bytes: int
+    note: str
+    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ..., traceparent: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
 
 class LeaseProgress(_message.Message):
     __slots__ = ("lease_id", "stage", "metadata")

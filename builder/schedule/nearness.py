@@ -1,0 +1,35 @@
+"""Where an action's inputs lie already: who had the same input root, or ran the same target.
+
+Two look-ups of a hash each, and both tables keep the newest only: a worker that is gone, or that
+has thrown the inputs away, costs nothing but a fetch.
+"""
+
+from builder.schedule.spec import ActionSpec
+
+MOST = 20_000
+SLACK = 1  # leases that the nearer worker may hold beyond the least loaded
+
+
+class Nearness:
+    __slots__ = ("_kinds", "_roots")
+
+    def __init__(self) -> None:
+        self._roots: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+
+    def ran(self, spec: ActionSpec, worker: str) -> None:
+        """The worker gets the action, and with it its inputs."""
+        if spec.root:
+            _note(self._roots, spec.root, worker)
+        if spec.kind:
+            _note(self._kinds, spec.kind, worker)
+
+    def candidates(self, spec: ActionSpec) -> tuple[str | None, str | None]:
+        """The names of those who have the inputs, and who have like ones."""
+        return self._roots.get(spec.root), self._kinds.get(spec.kind)
+
+
+def _note(table: dict[str, str], key: str, worker: str) -> None:
+    table[key] = worker
+    if len(table) > MOST:
+        del table[next(iter(table))]

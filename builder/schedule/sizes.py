@@ -1,0 +1,94 @@
+"""What actions of one kind took in the past: memory, CPU, time.
+
+Theory of operation. The peak of the memory falls slowly and rises at once, so that one large run is
+remembered for a while. Needs are rounded up to powers of two, so that there are few of them, and
+what any slot has is no need at all: most actions are of one size. Times are a running mean and a
+running variance (Welford's, with old results forgotten by the same factor).
+"""
+
+import math
+from dataclasses import dataclass
+
+from builder.schedule.resources import CPU, MEMORY, MILLI, Amounts
+from builder.schedule.spec import Outcome
+
+MOST_KINDS = 20_000
+SMALL_MEMORY = 256 * 1024 * 1024  # bytes; any slot has as much
+SMALL_CPU = MILLI
+MARGIN = 1.25  # room above the peak
+FALL = 0.95  # of the remembered peak, with each smaller run
+FORGET = 0.1  # the weight of the newest time
+FEW = 5  # times that tell nothing about the tail yet
+
+
+@dataclass(slots=True)
+class Size:
+    memory_bytes: float = 0.0
+    cpu: float = 0.0  # thousandths of a core, while it ran
+    seconds: float = 0.0
+    variance: float = 0.0
+    count: int = 0
+
+
+class Sizes:
+    """By kind, those that were seen last."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, Size] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def learn(self, kind: str, outcome: Outcome) -> None:
+        if not kind or not outcome.execution_s:
+            return
+        size = self._known.pop(kind, None) or Size()
+        self._known[kind] = size
+        if len(self._known) > MOST_KINDS:
+            del self._known[next(iter(self._known))]
+        size.memory_bytes = max(outcome.peak_memory_bytes, size.memory_bytes * FALL)
+        if outcome.out_of_memory:
+            return  # how long it would have run is not known
+        size.cpu = max(outcome.cpu_s / outcome.execution_s * MILLI, size.cpu * FALL)
+        size.count += 1
+        weight = max(1 / size.count, FORGET)
+        distance = outcome.execution_s - size.seconds
+        size.seconds += weight * distance
+        size.variance = (1 - weight) * (size.variance + weight * distance * distance)
+
+    def seconds(self, kind: str) -> float | None:
+        """How long one takes, or None as long as nobody knows."""
+        size = self._known.get(kind)
+        return size.seconds if size is not None and size.count else None
+
+    def tail_s(self, kind: str) -> float | None:
+        """What hardly any of them exceeds: the mean and three deviations."""
+        size = self._known.get(kind)
+        if size is None or size.count < FEW:
+            return None
+        return size.seconds + 3 * math.sqrt(size.variance)
+
+    def need(self, kind: str) -> Amounts:
+        """What a slot for one of them needs beyond the usual."""
+        size = self._known.get(kind)
+        if size is None:
+            return ()
+        found = []
+        if size.cpu * MARGIN > 2 * SMALL_CPU:  # on average it keeps more than one core busy
+            found.append((CPU, _above(size.cpu, SMALL_CPU)))
+        if size.memory_bytes * MARGIN > SMALL_MEMORY:
+            found.append((MEMORY, _above(size.memory_bytes * MARGIN, SMALL_MEMORY)))
+        return tuple(found)
+
+
+def larger(limit_bytes: int, peak_bytes: int) -> int:
+    """The memory for an action that was killed with so much."""
+    return _above(2 * max(limit_bytes, peak_bytes), SMALL_MEMORY)
+
+
+def _above(amount: float, smallest: int) -> int:
+    """The next power of two times the smallest."""
+    steps = max(0, math.ceil(math.log2(amount / smallest)))
+    return int(smallest * 2**steps)
