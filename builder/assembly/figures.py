@@ -105,6 +105,10 @@ def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
         "builder_operations_merged_total": ("Of them, merged into another.", counters.merged),
         "builder_attempts_total": ("Leases granted.", counters.granted),
         "builder_preempted_total": ("Attempts that gave way to others.", counters.preempted),
+        "builder_enlarged_total": (
+            "Actions killed for memory that ran again on a larger slot.",
+            counters.enlarged,
+        ),
         "builder_workers_lost_total": ("Workers lost.", counters.workers_lost),
         "builder_leases_lost_total": ("Leases lost with their worker.", counters.leases_lost),
         "builder_infrastructure_failures_total": (

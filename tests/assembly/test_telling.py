@@ -63,8 +63,12 @@ def test_an_explanation_shows_both_sides() -> None:
 def test_workers_say_what_they_run() -> None:
     status = pb.Status(action=[action(target="//a", worker="w1")])
     assert telling.workers(status) == ["No worker is connected."]
-    status.worker.add(name="w1", state="busy", slots=2, slots_busy=1, backend="ns", host="h")
-    assert telling.workers(status)[1] == "w1      busy   1/2    ns       h     //a"
+    status.worker.add(
+        name="w1", state="busy", slots=2, slots_busy=1, backend="ns", host="h", health="healthy"
+    )
+    assert telling.workers(status)[1] == "w1      busy   1/2    healthy  ns       h     //a"
+    status.worker[0].health, status.worker[0].ailment = "degraded", "its disk is full"
+    assert telling.workers(status)[2] == "w1 is degraded: its disk is full"
 
 
 def counted(completed: int) -> pb.Status:

@@ -1,7 +1,7 @@
 """What the scheduler learns of a result, from the proof that comes with it."""
 
-from builder.reapi.pb import workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
 from builder.schedule import effects
 from builder.server.worker_messages import info_of, message_of, outcome_of
 
