@@ -20,6 +20,12 @@ LIMITS = (
 )
 
 
+WITHOUT_LANDLOCK = {
+    "what": "Landlock, a second layer behind the mounts, is not in this kernel or switched off",
+    "command": "run Linux 5.19 or later, with landlock in `lsm=` on the kernel's command line",
+}
+
+
 async def examine() -> dict[str, Any]:
     """Start a real sandbox, run one action in it, and see what held."""
     from builder.sandbox.interface import Limits, Outcome, SandboxSpec
@@ -54,14 +60,16 @@ def report() -> dict[str, Any]:
         sandbox = trio.run(examine)
     except BuilderError as error:
         sandbox = {"works": False, "problem": str(error), "guarantees": [], "limits": []}
+    missing = [
+        {"what": obstacle.what, "command": obstacle.command} for obstacle in [*isolation, *groups]
+    ]
+    if sandbox["works"] and "landlock" not in sandbox["guarantees"]:
+        missing.append(WITHOUT_LANDLOCK)
     return {
         "host": facts().as_dict(),
         "user": os.getuid(),
         "sandbox": sandbox,
-        "missing": [
-            {"what": obstacle.what, "command": obstacle.command}
-            for obstacle in [*isolation, *groups]
-        ],
+        "missing": missing,
     }
 
 

@@ -3,14 +3,15 @@
 A process of its own (see `start.py`), its link as stdin, which adopts what the action
 leaves running, so that the same code can start, watch and end it. What it cannot do is hide
 anything: the action sees the host with the eyes of its user. No new privileges, the system call
-filter and rlimits still hold, and as root it becomes another user first.
+filter, rlimits and, where the kernel has it, Landlock still hold: then it can open only what a
+sandbox would show, and the host's temporary places. As root it becomes another user first.
 """
 
 import _socket
 import os
 
 from builder.sandbox import inside, link, running
-from builder.sandbox.kernel import identity
+from builder.sandbox.kernel import identity, landlock
 from builder.sandbox.kernel.seccomp import Filter
 
 FIRST_OWN_FD = 3
@@ -73,6 +74,9 @@ def main() -> int:
         identity.prctl(identity.PR_SET_CHILD_SUBREAPER, 1)
         identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
         identity.set_name("bldr-bare")
+        abi = landlock.version()
+        if abi >= landlock.OLDEST:
+            landlock.Rules(abi, landlock.READ | landlock.CHANGE).put_on(job["allowed"])
         Filter().install()
         action = running.Action(sock, Descendants(), job["place"], [])
         action.run(job, [*fds, os.dup(sock.fileno())], (0, 0))

@@ -19,7 +19,7 @@ import time
 
 from builder.sandbox import inside, link, zygote
 from builder.sandbox.box import Box, Host
-from builder.sandbox.kernel import identity, mounts
+from builder.sandbox.kernel import identity, landlock, mounts
 from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
@@ -336,7 +336,10 @@ def main() -> int:
         forks = start_zygote(service, config, root, [name for name, _, _ in groups.counted])
         host = Host(groups, trees, Janitor(), own_places(root))
         broker = Broker(service, forks, host, config["ready"])
-        link.send(service, ("up", {"problems": groups.problems, "controllers": sorted(groups.at)}))
+        features = sorted(groups.at)
+        if landlock.version() >= landlock.OLDEST:
+            features.append("landlock")
+        link.send(service, ("up", {"problems": groups.problems, "features": features}))
         broker.run()
     except (OSError, SetupError, StartError) as error:
         tell_end(service, str(error))

@@ -12,7 +12,7 @@ import _socket
 import os
 
 from builder.sandbox import link, plan
-from builder.sandbox.kernel import identity, signals
+from builder.sandbox.kernel import identity, landlock, signals
 from builder.sandbox.kernel.perform import Prepared, SetupError
 from builder.sandbox.kernel.seccomp import Filter
 from builder.sandbox.running import Action, Namespace, tell
@@ -27,10 +27,13 @@ class Kit:
     """What every sandbox of a zygote has in common, made before the fork. `counted` are the names
     of what the control groups count."""
 
-    def __init__(self, setup: "list[plan.Operation]", calls: Filter, counted: "list[str]") -> None:
+    def __init__(self, setup: "list[plan.Operation]", counted: "list[str]") -> None:
         self.setups = {True: Prepared(setup), False: Prepared([*setup, ("loopback",)])}
-        self.calls = calls
+        self.calls = Filter()
         self.counted = counted
+        abi = landlock.version()
+        self.rules = landlock.Rules(abi, landlock.CHANGE) if abi >= landlock.OLDEST else None
+        self.allowed = plan.allowed()
 
 
 def main(sock: "_socket.socket", fds: list[int], kit: Kit, full_network: bool) -> None:
@@ -75,6 +78,8 @@ def prepare(kit: Kit, full_network: bool) -> int:
     identity.drop_capabilities()
     identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
     identity.prctl(identity.PR_SET_DUMPABLE, 0)
+    if kit.rules is not None:
+        kit.rules.put_on(kit.allowed)
     kit.calls.install()
     identity.set_name("bldr-init")
     return view

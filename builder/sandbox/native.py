@@ -113,7 +113,7 @@ class Broker:
         self.pid = self._process.pid
         self.runs: dict[int, Run] = {}
         self.alive = True
-        self.controllers: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = ()
         self.problems: tuple[str, ...] = ()
         self.reason = "the sandbox's broker died"
         self._ending, self._ended = False, trio.Event()
@@ -151,7 +151,7 @@ class Broker:
         with trio.move_on_after(PATIENCE_S):
             answer, _ = await self.receive()
             if answer is not None and answer[0] == "up":
-                self.controllers = tuple(answer[1]["controllers"])
+                self.features = tuple(answer[1]["features"])
                 self.problems = tuple(answer[1]["problems"])
                 return
             reason = answer[1] if answer is not None else "its broker died at the start"
@@ -280,16 +280,16 @@ class NativeSandbox:
         self._starting = trio.Lock()
         self._number = 0
         self._cpus = Cpus(sorted(os.sched_getaffinity(0)))
-        self.controllers: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = ()
         self.problems: tuple[str, ...] = ()
 
     @property
     def backend(self) -> str:
-        return WITH_GROUPS if "memory" in self.controllers else BACKEND
+        return WITH_GROUPS if "memory" in self.features else BACKEND
 
     @property
     def guarantees(self) -> tuple[str, ...]:
-        return outcome.guarantees(self.controllers, Network.NONE)
+        return outcome.guarantees(self.features, Network.NONE)
 
     @property
     def broker_pid(self) -> int:
@@ -303,7 +303,7 @@ class NativeSandbox:
                 broker = Broker(self._options)
                 await broker.come_up()
                 self._broker = broker
-                self.controllers, self.problems = broker.controllers, broker.problems
+                self.features, self.problems = broker.features, broker.problems
                 self._nursery.start_soon(broker.listen)
             return self._broker
 
@@ -316,7 +316,7 @@ class NativeSandbox:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
         broker = await self.start()
-        held = outcome.guarantees(broker.controllers, spec.network)
+        held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
         if spec.audit is AuditLevel.CHEAP and os.getuid() != 0:
             raise SandboxRefusedError(
@@ -324,7 +324,7 @@ class NativeSandbox:
                 "which every user has"
             )
         enforced, job["rlimits"], job["cpus"] = borne(
-            wish, broker.controllers.__contains__, self._cpus
+            wish, broker.features.__contains__, self._cpus
         )
         self._number += 1
         run_id, run = self._number, Run()

@@ -37,7 +37,12 @@ ALWAYS = (
     "seccomp",
 )
 NETWORK = "network-namespace"
-BY_CONTROLLER = {"memory": "memory-cgroup", "pids": "processes-cgroup", "cpu": "cpu-cgroup"}
+BY_FEATURE = {
+    "landlock": "landlock",
+    "memory": "memory-cgroup",
+    "pids": "processes-cgroup",
+    "cpu": "cpu-cgroup",
+}
 
 
 def size(size_bytes: int) -> str:
@@ -48,10 +53,10 @@ def size(size_bytes: int) -> str:
     return str(size_bytes)
 
 
-def guarantees(controllers: tuple[str, ...], network: Network) -> tuple[str, ...]:
-    """What holds for an action on a host with these cgroup controllers."""
+def guarantees(features: tuple[str, ...], network: Network) -> tuple[str, ...]:
+    """What holds for an action on a host with these cgroup controllers, and perhaps Landlock."""
     isolated = (*ALWAYS, NETWORK) if network is Network.NONE else ALWAYS
-    return (*isolated, *(name for key, name in BY_CONTROLLER.items() if key in controllers))
+    return (*isolated, *(name for key, name in BY_FEATURE.items() if key in features))
 
 
 def relative(path: str, what: str) -> bytes:

@@ -42,6 +42,7 @@ CONFIGURATION = (
     "/etc/ssl/openssl.cnf",
 )
 FULL_NETWORK = ("/etc/resolv.conf",)
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
 TEMPORARY = ("/tmp", "/dev/shm")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 DEVICE_LINKS = {
@@ -127,6 +128,28 @@ def own_places(plan: list[Operation]) -> list[str]:
     """Where each sandbox has mounts of its own that hold files."""
     shown = [op[2] for op in plan if op[0] == "system"]
     return [*dict.fromkeys(shown), *TEMPORARY, WORK_TREE]
+
+
+def allowed() -> list[tuple[str, bytes]]:
+    """Where an action may write, for Landlock; it may read whatever it sees. The work tree is
+    mounted later, so its directory's parent is named."""
+    return [
+        ("own", os.path.dirname(WORK_TREE).encode()),
+        *(("own", place.encode()) for place in TEMPORARY),
+        *(("use", place) for place in (b"/dev", b"/proc")),
+    ]
+
+
+def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[str, bytes]]:
+    """What an action may read and write where there are no mounts, for Landlock alone: what it
+    would see in a sandbox, and the host's temporary places."""
+    shown = shown_paths([*SYSTEM, *CONFIGURATION, *FULL_NETWORK, *ACCOUNTS, *read_only])
+    places = [path for path in (*TEMPORARY, "/var/tmp") if os.path.isdir(path)]
+    return [
+        *(("look", path.encode()) for path in shown),
+        *(("use", place) for place in (b"/dev", b"/proc")),
+        *(("own", path.encode()) for path in (*places, work_tree)),
+    ]
 
 
 def sandbox() -> list[Operation]:

@@ -1,9 +1,10 @@
 """Actions without namespaces: only where the configuration accepts that, and every result says so.
 
 Inputs are copied, never linked, because nothing else would keep an action from changing them.
-What holds is no new privileges, the system call filter, and limits by rlimit; as root the action
-still runs as another user. There is no network isolation, no private /tmp, the host's files are
-in sight, and a helper killed with SIGKILL leaves its action's orphans behind.
+What holds is no new privileges, the system call filter, limits by rlimit, and by Landlock that
+nothing is opened but what a sandbox would show; as root the action still runs as another user.
+There is no network isolation, no private /tmp, the names of the host's files are in sight, and a
+helper killed with SIGKILL leaves its action's orphans behind.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from typing import Any
 
 import trio
 
-from builder.sandbox import link, outcome, running
+from builder.sandbox import link, outcome, plan, running
 from builder.sandbox.interface import Exit, SandboxError, SandboxRefusedError, SandboxSpec
+from builder.sandbox.kernel import landlock
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import without_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
@@ -68,16 +70,18 @@ class WeakSandbox:
     """See `interface.Sandbox`. `reason` is why there is no better one on this host."""
 
     backend = BACKEND
-    guarantees = HELD
 
     def __init__(self, options: Options, reason: str) -> None:
         self._uid = options.action_uid if os.getuid() == 0 else None
+        self._read_only = options.read_only
+        has_landlock = landlock.version() >= landlock.OLDEST
+        self.guarantees = (*HELD, "landlock") if has_landlock else HELD
         self.reason = reason
 
     async def run(self, spec: SandboxSpec) -> FinishedWeakly:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
-        refuse_missing(spec, HELD, [self.reason])
+        refuse_missing(spec, self.guarantees, [self.reason])
         if spec.audit is not None:
             raise SandboxRefusedError(
                 "an action can only be audited in a sandbox, which this host does not have "
@@ -94,6 +98,7 @@ class WeakSandbox:
                 wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
             )
             job |= {"uid": self._uid, "place": os.fsencode(tree)}
+            job["allowed"] = plan.allowed_on_host(self._read_only, tree)
             setup_us = int((trio.current_time() - started) * 1e6)
             told = await perform(spec, job)
         except BaseException:
@@ -108,7 +113,7 @@ class WeakSandbox:
             "enforced": enforced,
             "setup_us": setup_us,
         }
-        done = outcome.conclude(spec, facts, BACKEND, HELD)
+        done = outcome.conclude(spec, facts, BACKEND, self.guarantees)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         return FinishedWeakly(done, os.open(tree, flags), place)
 

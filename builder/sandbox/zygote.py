@@ -13,7 +13,6 @@ import os
 from builder.sandbox import inside, link, plan
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.perform import SetupError, open_trees, perform
-from builder.sandbox.kernel.seccomp import Filter
 
 PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
 UP, DOWN = b"U", b"X"
@@ -94,7 +93,7 @@ def serve(
     identity.drop_bounding_set()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    kit = inside.Kit(plan.sandbox(), Filter(), counted)
+    kit = inside.Kit(plan.sandbox(), counted)
     gc.freeze()
     gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)

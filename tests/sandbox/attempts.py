@@ -37,6 +37,57 @@ def write(path, data=b"x"):
     os.close(fd)
 
 
+def read_at(directory, path):
+    os.close(os.open(path, os.O_RDONLY, dir_fd=directory))
+
+
+def descriptors():
+    """What this process's descriptors lead to."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink("/proc/self/fd/" + name))
+        except OSError:
+            continue  # that of the list itself
+    return found
+
+
+def race(secret):
+    """Swap a directory for a link to the host while another process opens a file through it."""
+    inside = "race/" + os.path.basename(secret)
+    os.mkdir("race.0")
+    open("race.0/" + os.path.basename(secret), "w").close()
+    os.symlink(os.path.dirname(secret), "race.1")
+    os.rename("race.0", "race")
+    swapper = os.fork()
+    if swapper == 0:
+        while True:
+            os.rename("race", "race.0")
+            os.rename("race.1", "race")
+            os.rename("race", "race.1")
+            os.rename("race.0", "race")
+    seen = b""
+    for _ in range(2000):
+        try:
+            seen += read(inside)
+        except OSError:
+            continue
+    os.kill(swapper, 9)
+    os.waitpid(swapper, 0)
+    return repr(seen) if seen else "not once"
+
+
+def netlink(kind, body):
+    """The kernel's answer to a request to change the network."""
+    flags = 1 | 4 | 0x400 | 0x200  # request, acknowledge, create, exclusive
+    head = (16 + len(body)).to_bytes(4, "little") + kind.to_bytes(2, "little")
+    head += flags.to_bytes(2, "little") + (1).to_bytes(4, "little") + bytes(4)
+    with socket.socket(16, socket.SOCK_RAW, 0) as route:
+        route.send(head + body)
+        code = -int.from_bytes(route.recv(4096)[16:20], "little", signed=True)
+    return errno.errorcode.get(code, code)
+
+
 def attempt(code):
     read_end, write_end = os.pipe()
     pid = os.fork()

@@ -68,6 +68,10 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     assert verdict(machine, calls["ioctl"], 0, 0x5412) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x541C) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
+    for number, everybody in seccomp.RANKED[machine].values():
+        assert verdict(machine, number, 1, 1) == refuse(seccomp.EPERM)
+        assert verdict(machine, number, everybody, 1000) == refuse(seccomp.EPERM)
+        assert verdict(machine, number, 0, 0) == verdict(machine, number, 1, 7) == allow
     for number in guarded.values():
         assert verdict(machine, number, 1) == refuse(seccomp.EPERM)
         assert verdict(machine, number, 0) == verdict(machine, number, 2) == allow

@@ -73,6 +73,11 @@ GUARDED = {
                 "sched_setparam": 118, "sched_setattr": 274},
 }  # fmt: skip
 INIT = 1
+# the same by argument 1; and argument 0 may not say "all of my user's", which the init is one of
+RANKED = {
+    "x86_64": {"setpriority": (141, 2), "ioprio_set": (251, 3)},
+    "aarch64": {"setpriority": (140, 2), "ioprio_set": (30, 3)},
+}
 
 
 def refuse(code: int) -> int:
@@ -121,6 +126,16 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
         out += [
             (EQUAL, 0, 4, number),
             (LOAD, 0, 0, ARG0),
+            (EQUAL, 0, 1, INIT),
+            (RETURN, 0, 0, refuse(EPERM)),
+            (RETURN, 0, 0, ALLOW),
+        ]
+    for number, all_of_user in RANKED[machine].values():
+        out += [
+            (EQUAL, 0, 6, number),
+            (LOAD, 0, 0, ARG0),
+            (EQUAL, 2, 0, all_of_user),
+            (LOAD, 0, 0, ARG1),
             (EQUAL, 0, 1, INIT),
             (RETURN, 0, 0, refuse(EPERM)),
             (RETURN, 0, 0, ALLOW),

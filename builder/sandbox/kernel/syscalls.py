@@ -31,6 +31,9 @@ X86_64 = {
     "fsmount": 432,
     "close_range": 436,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 AARCH64 = {
     "mount": 40,
@@ -52,6 +55,9 @@ AARCH64 = {
     "fsmount": 432,
     "close_range": 436,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 TABLES = {"x86_64": X86_64, "aarch64": AARCH64}
 MACHINE = os.uname().machine
