@@ -32,8 +32,9 @@ def function_of(number: int, hash_: str = "", served: Sequence[str] = DEFAULT_FU
         raise InvalidArgumentError(
             f"digest function {name} is not served here; use one of {', '.join(served)}"
         )
-    if not hash_:
-        return served[0]
+    first = served[0]
+    if not hash_ or (len(hash_) == HEX_LENGTHS[first] and first in UNNAMED):
+        return first  # nearly always
     fitting = [name for name in served if HEX_LENGTHS[name] == len(hash_)]
     if fitting:
         return next((name for name in fitting if name in UNNAMED), fitting[0])

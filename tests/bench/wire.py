@@ -5,7 +5,9 @@ answer the same GetActionResult from a dictionary and do none of that. `bare` is
 our wire. One run, interleaved rounds; each server is pinned to one core, the load to the other.
 A figure is its best round: what disturbs a round on a shared machine only makes it slower.
 `_per_cpu_s` and `_cpu_us` count CPU seconds of the server alone, which others hardly disturb;
-`_client_limited` marks what the client or the machine held up.
+`_client_limited` marks what the client or the machine held up. `gar_hooks_overhead` is what the
+hooks (who may call, what is counted) add to a call's CPU: another port of the same process has
+none, and both are asked in turns.
 """
 
 import os
@@ -32,7 +34,8 @@ Running = tuple[int, psutil.Process]
 
 
 @contextmanager
-def started(*command: str) -> Iterator[Running]:
+def started(*command: str) -> Iterator[list[Running]]:
+    """A server of ours; one for each port that it has."""
     process = subprocess.Popen(
         [sys.executable, "-m", *command, str(SERVER_CORE)],
         stdin=subprocess.PIPE,
@@ -41,18 +44,21 @@ def started(*command: str) -> Iterator[Running]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline()), psutil.Process(process.pid)
+        server = psutil.Process(process.pid)
+        yield [(int(port), server) for port in process.stdout.readline().split()]
     finally:
         process.stdin.close()
         process.stdout.close()
         process.wait(30)
 
 
-def measured(running: Running, connections: int, depth: int) -> tuple[float, float]:
+def measured(
+    running: Running, connections: int, depth: int, seconds: float = SECONDS
+) -> tuple[float, float]:
     """Calls per second, and server CPU seconds per call."""
     port, process = running
     before = cpu(process)
-    done, elapsed = generator.load(port, connections, depth, SECONDS)
+    done, elapsed = generator.load(port, connections, depth, seconds)
     return done / elapsed, (cpu(process) - before) / done
 
 
@@ -78,6 +84,15 @@ def get_action_result(servers: dict[str, Running]) -> tuple[Figures, Figures]:
     ratios = {f"gar_vs_{kind}": round(best[OURS] / best[kind], 2) for kind in PEERS}
     ratios |= {f"gar_cpu_vs_{kind}": round(cost[kind] / cost[OURS], 2) for kind in PEERS}
     return figures, ratios
+
+
+def hooks_overhead(hooked: Running, unhooked: Running) -> float:
+    """CPU of all rounds, and not of the best: the difference is smaller than the noise of one."""
+    spent = dict.fromkeys((hooked, unhooked), 0.0)
+    for turn in range(4 * ROUNDS):
+        for running in (hooked, unhooked)[:: -1 if turn % 2 else 1]:
+            spent[running] += measured(running, 4, 64, SECONDS / 2)[1]
+    return round(spent[hooked] / spent[unhooked] - 1, 3)
 
 
 def bytes_of(running: Running, rates: Rates) -> None:
@@ -126,8 +141,10 @@ def run() -> tuple[Figures, Figures]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         product = started("tests.bench.wire_product_parts", folder)
-        servers = {OURS: stack.enter_context(product)}
+        hooked, unhooked = stack.enter_context(product)
+        servers = {OURS: hooked}
         for kind in PEERS:
-            servers[kind] = stack.enter_context(started("tests.bench.wire_servers_parts", kind))
+            (servers[kind],) = stack.enter_context(started("tests.bench.wire_servers_parts", kind))
         figures, ratios = get_action_result(servers)
-        return figures | ours(servers[OURS]), ratios
+        ratios["gar_hooks_overhead"] = hooks_overhead(hooked, unhooked)
+        return figures | ours(hooked), ratios

@@ -2,13 +2,14 @@
 
 A bearer token is asked for, calls are counted, and results are complete or not given: whatever
 `builder serve` does is done here. `python -m tests.bench.wire_product_parts FOLDER CORE` prints
-its port and serves until stdin ends.
+its port and that of the same services without hooks, and serves until stdin ends.
 """
 
 import os
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -18,8 +19,10 @@ from builder.assembly.stores import Stores
 from builder.base.digest import Digest, digest_of
 from builder.config.kinds import Address, Secret
 from builder.config.settings import Auth, Settings, Token
+from builder.net.listeners import open_listeners
+from builder.net.server import serve
 from builder.reapi.pb import remote_execution_pb2 as re_pb
-from tests.bench.wire_servers_parts import ENTRIES, TOKEN, digest, ready, stdin_ends
+from tests.bench.wire_servers_parts import ENTRIES, TOKEN, digest, stdin_ends
 
 SMALL_BLOBS = 3800  # of 1 KiB: a batch below 4 MiB
 LARGE = 64 * 1024 * 1024
@@ -76,11 +79,15 @@ def settings(folder: Path) -> Settings:
 
 
 async def run(folder: Path) -> None:
-    async with open_coordinator(settings(folder)) as coordinator:
+    listeners = await open_listeners("127.0.0.1:0")
+    async with open_coordinator(settings(folder)) as coordinator, trio.open_nursery() as nursery:
         await coordinator.stores.load()
         await fill(coordinator.stores)
-        ready(int(coordinator.reapi.rpartition(":")[2]))
+        await nursery.start(partial(serve, coordinator.services, listeners))
+        ports = [one.rpartition(":")[2] for one in (coordinator.reapi, listeners[0].address)]
+        print(*ports, flush=True)
         await stdin_ends()
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
