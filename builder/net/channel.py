@@ -4,8 +4,9 @@
         answer = await channel.unary("/package.Service/Method", request, timeout_s=5)
 
 It connects when the first call comes and again after a loss, opens more connections when the
-server takes no more calls on one, and tries a unary call again when the server says that it did
-not process it (RFC 9113, 8.7). After a failed attempt the next one waits for the back-off.
+server takes no more calls on one, and tries a call again when the server says that it did not
+process it (RFC 9113, 8.7; see `retrying` for streams). After a failed attempt the next one waits
+for the back-off.
 """
 
 import logging
@@ -13,6 +14,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
 
 import trio
@@ -23,6 +25,7 @@ from builder.base.version import VERSION
 from builder.net.calling import ClientLink
 from builder.net.client_calls import StreamCall
 from builder.net.dialing import Target, dial
+from builder.net.retrying import RetriedCall
 from builder.net.rpc import Buffer, Metadata
 from builder.wire.client import ClientConnection
 from builder.wire.limits import Limits
@@ -126,10 +129,11 @@ class Channel:
         *,
         metadata: Metadata | None = None,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[StreamCall]:
+    ) -> AsyncIterator[RetriedCall]:
         """A call in either or both directions; leaving the block early cancels it."""
         with trio.CancelScope(deadline=_deadline(timeout_s)) as scope:
-            call = await self._start(path, metadata, scope.deadline)
+            start = partial(self._start, path, metadata, scope.deadline)
+            call = RetriedCall(await start(), start, MAX_TRIES - 1)
             try:
                 yield call
             finally:
@@ -137,7 +141,7 @@ class Channel:
         if scope.cancelled_caught:
             raise DeadlineExceededError(f"{path} took longer than {timeout_s:g} s")
 
-    def _end(self, call: StreamCall) -> None:
+    def _end(self, call: StreamCall | RetriedCall) -> None:
         call.cancel()
         self._room.unpark_all()
 

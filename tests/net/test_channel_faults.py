@@ -37,6 +37,8 @@ class Peer:
         self.stream = stream
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self.complete: list[int] = []
+        self.begun: list[int] = []
+        self.sizes: dict[int, int] = {}
 
     async def flush(self) -> None:
         await self.stream.send_all(self.h2.data_to_send())
@@ -44,13 +46,34 @@ class Peer:
     async def ended(self) -> int:
         """The id of the next stream whose request is complete."""
         while not self.complete:
-            data = await self.stream.receive_some()
-            if not data:
-                raise trio.BrokenResourceError
-            events = self.h2.receive_data(data)
-            self.complete += [e.stream_id for e in events if isinstance(e, h2.events.StreamEnded)]
-            await self.flush()
+            await self.more()
         return self.complete.pop(0)
+
+    async def opened(self) -> int:
+        """The id of the next stream that has begun."""
+        while not self.begun:
+            await self.more()
+        return self.begun.pop(0)
+
+    async def body(self) -> tuple[int, int]:
+        """The id of the next stream whose request is complete, and the octets of its body."""
+        stream_id = await self.ended()
+        return stream_id, self.sizes.get(stream_id, 0)
+
+    async def more(self) -> None:
+        data = await self.stream.receive_some()
+        if not data:
+            raise trio.BrokenResourceError
+        for event in self.h2.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                self.begun.append(event.stream_id)
+            elif isinstance(event, h2.events.DataReceived):
+                size = self.sizes.get(event.stream_id, 0) + len(event.data)
+                self.sizes[event.stream_id] = size
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.complete.append(event.stream_id)
+        await self.flush()
 
     def answer(self, stream_id: int, body: bytes) -> None:
         self.h2.send_headers(stream_id, HEAD)
