@@ -29,8 +29,9 @@ from pathlib import Path
 import trio
 
 from builder.base.digest import HEX, HEX_LENGTHS, Digest, Hasher, digest_of, hasher, is_empty
+from builder.stores.entries import PackedEntries, key_of, parts_of
 from builder.stores.folder import Folder, Fsync, remove
-from builder.stores.index import Index, Occupancy, Restored, key_of
+from builder.stores.index import Index, Occupancy, Restored
 from builder.stores.interface import NamedT
 from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.quarantine import Quarantine
@@ -61,7 +62,7 @@ class FileBlobStore:
     ) -> None:
         self.folder = Folder(root, fsync)
         self.quarantine = Quarantine(self.folder.root)
-        self._index = Index(capacity_bytes, lease_s, BLOCK)
+        self._index = Index(capacity_bytes, lease_s, BLOCK, PackedEntries)
         self._now = now
         self._started = now()
         self._loaded = False
@@ -255,8 +256,8 @@ class FileBlobStore:
         """Invariants, for tests: once loaded, index and directory say the same."""
         self._index.check()
         if self._loaded:
-            blobs, damaged = scan(self.folder.root)
-            found = list(blobs)
+            damaged: Damaged = []
+            found = list(scan(self.folder.root, damaged))
             assert not damaged
             assert len(found) == self._index.snapshot().blobs
             assert all(self._index.size(key) == size for _, key, size in found)
@@ -271,8 +272,8 @@ class FileBlobStore:
     def digests(self) -> Iterator[Digest]:
         """All that the index knows; they may not change meanwhile."""
         for key, size in self._index.entries():
-            function, _, hash_ = key.rpartition("/")
-            yield Digest(hash_, size, function or "sha256")
+            function, hash_ = parts_of(key)
+            yield Digest(hash_, size, function)
 
     def place(self, digest: Digest) -> str:
         """Where a new file goes; its directory is there."""
@@ -324,7 +325,8 @@ class FileBlobStore:
         return None if known else file
 
     def _restore(self) -> tuple[Restored, Damaged]:
-        found, damaged = scan(self.folder.root)
+        damaged: Damaged = []
+        found = scan(self.folder.root, damaged)
         return self._index.restored(found, self._started), damaged
 
     async def _piece(
@@ -355,8 +357,7 @@ class FileBlobStore:
 
     def _file(self, key: str, size: int) -> str:
         """The path of an entry."""
-        function, _, hash_ = key.rpartition("/")
-        return self._path(function or "sha256", hash_, size)
+        return self._path(*parts_of(key), size)
 
     def _discover(self, function: str, hash_: str, size: int) -> bool:
         """Whether a blob that the index does not know yet is on the disk."""

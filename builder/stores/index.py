@@ -1,38 +1,30 @@
 """Which blobs a bounded store holds, how large they are, and until when each is promised.
 
 Theory of operation. Every promise (found, written, referenced by a result that was served) is for
-the same window, the lease. So the order of last use is also the order in which leases end, and
-one ordered dictionary answers existence, eviction and lease alike: the oldest entry is the first
-that may go, and if its lease has not ended, nothing may go, and a write that needs the room is
-refused.
+the same window, the lease. So the order of last use is also the order in which leases end: the
+oldest entry is the first that may go, and if its lease has not ended, nothing may go, and a write
+that needs the room is refused.
 
-Time is cut into ticks of a sixteenth of the lease. An entry is moved to the end at its first use
-in a tick and left alone after that, so a hot existence check is one look-up and one comparison.
+Time is cut into ticks of a sixteenth of the lease. An entry is set anew at its first use in a tick
+and left alone after that, so a hot existence check is one look-up and one comparison.
 A lease counts from the end of its tick: promises get longer by that, never shorter.
 
-An entry is one integer, `tick << SHIFT | size`. Pure: no I/O, time is an argument (seconds of any
-clock that goes on over restarts).
+How entries are kept is `entries`. Pure: no I/O, time is an argument (seconds of any clock that
+goes on over restarts).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from builder.base.digest import EMPTY, HEX_LENGTHS, Digest
+from builder.base.digest import EMPTY, Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
+from builder.stores.entries import SHIFT, SIZE, Entries, OrderedEntries
 from builder.stores.interface import NamedT
 
-SHIFT = 48
-SIZE = (1 << SHIFT) - 1
 TICKS_PER_LEASE = 16
 UNLEASED_TICK_S = 60.0  # how exact the order of use is where nothing is promised
-
-
-def key_of(function: str, hash_: str) -> str:
-    """The hash, with the function before it unless that is SHA-256."""
-    return hash_ if function == "sha256" else f"{function}/{hash_}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +43,28 @@ class Occupancy:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Entries of an earlier process, in the order of last use, and their bytes."""
+    """Entries of an earlier process, and their bytes."""
 
-    held: OrderedDict[str, int]
+    held: Entries
     used_bytes: int
 
 
 class Index:
-    """Entries in the order of last use. One owner; all methods are synchronous."""
+    """Entries by last use. One owner; all methods are synchronous."""
 
-    def __init__(self, capacity_bytes: int, lease_s: float, block_bytes: int = 1) -> None:
+    def __init__(
+        self,
+        capacity_bytes: int,
+        lease_s: float,
+        block_bytes: int = 1,
+        new_entries: Callable[[], Entries] = OrderedEntries,
+    ) -> None:
         self._capacity = capacity_bytes
         self._lease = lease_s
         self._tick_s = lease_s / TICKS_PER_LEASE or UNLEASED_TICK_S
         self._block = block_bytes
-        self._held: OrderedDict[str, int] = OrderedDict()
+        self._new_entries = new_entries
+        self._held = new_entries()
         self._used = 0
         self._reserved = 0
         self._evicted = 0
@@ -105,17 +104,8 @@ class Index:
         return list(missing.values())
 
     def strange(self, function: str, keys: bytes, flags: list[bool]) -> list[bool]:
-        """Those of `flags`, of the hashes that are joined in `keys`, whose blobs are not held."""
-        held = self._held
-        if not held:
-            return flags
-        text, digits = keys.hex(), HEX_LENGTHS[function]
-        names = [text[at : at + digits] for at in range(0, len(text), digits)]
-        if function != "sha256":
-            names = [key_of(function, name) for name in names]
-        if held.keys().isdisjoint(names):
-            return flags
-        return [flag and name not in held for flag, name in zip(flags, names, strict=True)]
+        """As `Entries.strange`."""
+        return self._held.strange(function, keys, flags) if len(self._held) else flags
 
     def renew(self, key: str, size: int, now: float) -> bool:
         """Held, used now; whether that is news in this tick."""
@@ -129,16 +119,16 @@ class Index:
     def add(self, key: str, size: int, now: float) -> None:
         """Held from now on."""
         self.drop(key)
-        self._held[key] = int(now / self._tick_s) << SHIFT | size
+        self._held.put(key, int(now / self._tick_s) << SHIFT | size)
         self._used += self._blocks(size)
 
     def entries(self) -> Iterator[tuple[str, int]]:
-        """(key, size), the one used the longest time ago first."""
-        return ((key, entry & SIZE) for key, entry in self._held.items())
+        """(key, size) of all."""
+        return ((key, entry & SIZE) for key, entry in self._held.every())
 
     def drop(self, key: str) -> None:
         """Held no more, for whatever reason."""
-        entry = self._held.pop(key, None)
+        entry = self._held.pop(key)
         if entry is not None:
             self._used -= self._blocks(entry & SIZE)
 
@@ -173,7 +163,7 @@ class Index:
 
     def smallest_is_above(self, limit: int) -> bool:
         """Whether no entry has less than `limit` bytes."""
-        return all(entry & SIZE >= limit for entry in self._held.values())
+        return all(entry & SIZE >= limit for _, entry in self._held.every())
 
     def release(self, size: int) -> None:
         """The end of a reservation, after `add` or instead of it."""
@@ -192,10 +182,8 @@ class Index:
 
     def oldest(self, now: float) -> float | None:
         """When the first one that may go was used, in seconds; None if none may."""
-        entry = next(iter(self._held.values()), None)
-        if entry is None or self._free_at(entry) > now:
-            return None
-        return (entry >> SHIFT) * self._tick_s
+        tick = self._held.oldest_tick()
+        return None if tick is None or self._free_at(tick) > now else tick * self._tick_s
 
     def restored(self, found: Iterable[tuple[float, str, int]], now: float) -> Restored:
         """What an earlier process left: (time of last use, key, size), oldest first.
@@ -203,21 +191,21 @@ class Index:
         Touches nothing of this index, so it may run in a thread while the index is used.
         """
         latest = int(now / self._tick_s)
-        held: OrderedDict[str, int] = OrderedDict()
+        held = self._new_entries()
         total = 0
         for used, key, size in found:
-            held[key] = min(int(used / self._tick_s), latest) << SHIFT | size
+            held.put(key, max(0, min(int(used / self._tick_s), latest)) << SHIFT | size)
             total += self._blocks(size)
         return Restored(held, total)
 
     def adopt(self, restored: Restored) -> None:
         """Take in what was restored; what is held already was used since, and stays younger."""
         held, self._used = restored.held, self._used + restored.used_bytes
-        for key, entry in self._held.items():
-            old = held.pop(key, None)
+        for key, entry in self._held.every():
+            old = held.pop(key)
             if old is not None:
                 self._used -= self._blocks(old & SIZE)
-            held[key] = entry
+            held.put(key, entry)
         self._held = held
 
     def snapshot(self) -> Occupancy:
@@ -233,15 +221,13 @@ class Index:
         )
 
     def check(self) -> None:
-        """Invariants: the sum is right, and the order is that of the ticks."""
-        assert self._used == sum(self._blocks(entry & SIZE) for entry in self._held.values())
-        ticks = [entry >> SHIFT for entry in self._held.values()]
-        assert ticks == sorted(ticks)
+        """Invariants: the sum is right, and entries are as they should be."""
+        assert self._used == sum(self._blocks(entry & SIZE) for _, entry in self._held.every())
+        self._held.check()
         assert self._reserved >= 0
 
     def _renew(self, key: str, size: int, tick: int) -> None:
-        self._held[key] = tick << SHIFT | size
-        self._held.move_to_end(key)
+        self._held.put(key, tick << SHIFT | size)
         self.renewed.append((key, size))
 
     def _taken(self) -> int:
@@ -250,13 +236,22 @@ class Index:
     def _blocks(self, size: int) -> int:
         return -(-size // self._block) * self._block
 
-    def _free_at(self, entry: int) -> float:
-        return ((entry >> SHIFT) + 1) * self._tick_s + self._lease if self._lease else 0.0
+    def _free_at(self, tick: int) -> float:
+        return (tick + 1) * self._tick_s + self._lease if self._lease else 0.0
+
+    def _latest_free(self, now: float) -> int:
+        """The last tick whose leases have ended."""
+        tick = int(now / self._tick_s)
+        if self._lease:
+            tick -= TICKS_PER_LEASE
+            while self._free_at(tick) > now:
+                tick -= 1
+        return tick
 
     def _victims(self, need: int, now: float) -> list[tuple[str, int]]:
         victims = []
-        for key, entry in self._held.items():
-            if need <= 0 or self._free_at(entry) > now:
+        for key, entry in self._held.aged(self._latest_free(now)):
+            if need <= 0:
                 break
             victims.append((key, entry & SIZE))
             need -= self._blocks(entry & SIZE)
@@ -272,9 +267,10 @@ class Index:
         room = f"{format_size(self._taken())} of {format_size(self._capacity)} used"
         if self._blocks(size) > self._capacity:
             return f"a blob of {format_size(size)} is larger than the whole store ({room})"
-        oldest = next(iter(self._held.values()), None)
+        oldest = self._held.oldest_tick()
         until = "" if oldest is None else format_duration(max(0.0, self._free_at(oldest) - now))
+        least = f" for at least {until}" if until else ""
         return (
             f"no room for {format_size(size)}: {room}, and what is stored is promised to clients"
-            f"{' for at least ' + until if until else ''}; enlarge the store or shorten its lease"
+            f"{least}; enlarge store.max_size or shorten store.lease"
         )

@@ -8,7 +8,8 @@ import trio
 
 from builder.base.digest import Digest, digest_of, is_empty
 from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
-from builder.stores.index import Index, Occupancy, key_of
+from builder.stores.entries import key_of
+from builder.stores.index import Index, Occupancy
 from builder.stores.interface import PIECE, NamedT
 
 

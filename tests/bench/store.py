@@ -21,6 +21,8 @@ import trio
 
 from builder.base.digest import Digest, digest_of
 from builder.stores.disk import DiskBlobStore
+from builder.stores.entries import PackedEntries
+from builder.stores.index import Index
 from builder.stores.table import Entry, Table
 
 SMALL = 2048
@@ -142,6 +144,17 @@ def memory_per_blob() -> float:
     return used / INDEXED
 
 
+def memory_per_large_blob() -> float:
+    """Bytes of memory that the index takes for each of many blobs that are files."""
+    tracemalloc.start()
+    index = Index(1 << 60, 3600.0, 4096, PackedEntries)
+    for number in range(INDEXED // 4):
+        index.add(hashlib.sha256(b"%d" % number).hexdigest(), 200_000, 1e9 + number)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return used / (INDEXED // 4)
+
+
 def start_seconds(root: Path) -> float:
     """Seconds until a store with a million blobs has opened, read its index and given one."""
     store = DiskBlobStore(root, ROOM)
@@ -230,6 +243,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
             "large_write_gb_per_s": LARGE / best["large_write"] / 1e9,
             "large_read_gb_per_s": LARGE / best["large_read"] / 1e9,
             "bytes_of_memory_per_blob": memory_per_blob(),
+            "bytes_of_memory_per_large_blob": memory_per_large_blob(),
             "start_seconds_1m_blobs": start_seconds(root / "start"),
         }
         ratios = {

@@ -16,7 +16,7 @@ import trio
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError, ResourceExhaustedError, UsageError
 from builder.stores.files import FileBlobStore
-from builder.stores.scan import scan
+from builder.stores.scan import Damaged, scan
 
 MIB = 1024 * 1024
 HOUR = 3600.0
@@ -240,7 +240,9 @@ def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, rounds: int) -
     for _ in range(rounds):
         acknowledged += killed_in_mid_write(tmp_path / "store", chance.randrange(1, 60))
         trio.run(check_all, tmp_path / "store", acknowledged)
-        assert scan(str(tmp_path / "store"))[1] == []
+        damaged: Damaged = []
+        assert list(scan(str(tmp_path / "store"), damaged))
+        assert damaged == []
     assert acknowledged
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import ResourceExhaustedError
 from builder.stores.disk import DiskBlobStore
-from builder.stores.index import TICKS_PER_LEASE, Index, key_of
+from builder.stores.entries import key_of
+from builder.stores.index import TICKS_PER_LEASE, Index
 from builder.stores.memory import MemoryBlobStore
 
 LEASE = 3600.0
