@@ -1,8 +1,9 @@
 """The product's server under load, beside its peers: `h2` with trio, and grpcio's asyncio server.
 
 Ours asks for a token, counts every call, and gives complete results from a disk store; the peers
-answer the same GetActionResult from a dictionary and do none of that. `bare` is that handler on
-our wire. One run, interleaved rounds; each server is pinned to one core, the load to the other.
+answer the same GetActionResult from a dictionary and do none of that; `casd` is buildbox-casd, if
+it is installed (figures.casd_installed). `bare` is the peers' handler on our wire. One run,
+interleaved rounds; each server is pinned to one core, the load to the other.
 A figure is its best round: what disturbs a round on a shared machine only makes it slower.
 `_per_cpu_s` and `_cpu_us` count CPU seconds of the server alone, which others hardly disturb;
 `_client_limited` marks what the client or the machine held up. `gar_hooks_overhead` is what the
@@ -20,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 import psutil
 
 from tests.bench import wire_api_parts as api
+from tests.bench import wire_casd_parts as casd
 from tests.bench import wire_load_parts as generator
 from tests.bench import wire_streams_parts as streams
 from tests.bench.wire_api_parts import Figures, Rates, cpu
@@ -28,7 +30,7 @@ from tests.bench.wire_product_parts import HUGE, LARGE, huge_digest, large_blob
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
 ROUNDS = 3
 SECONDS = 1.0
-OURS, PEERS = "ours", ("bare", "h2", "grpcio")
+OURS, CASD, PEERS = "ours", "casd", ("bare", "h2", "grpcio")
 
 Running = tuple[int, psutil.Process]
 
@@ -81,8 +83,9 @@ def get_action_result(servers: dict[str, Running]) -> tuple[Figures, Figures]:
         figures[f"gar_per_s{mark}"] = round(best[kind])
         figures[f"gar_per_cpu_s{mark}"] = round(1 / cost[kind])
         figures[f"one_in_flight_cpu_us{mark}"] = round(single[kind] * 1e6, 1)
-    ratios = {f"gar_vs_{kind}": round(best[OURS] / best[kind], 2) for kind in PEERS}
-    ratios |= {f"gar_cpu_vs_{kind}": round(cost[kind] / cost[OURS], 2) for kind in PEERS}
+    peers = [kind for kind in servers if kind != OURS]
+    ratios = {f"gar_vs_{kind}": round(best[OURS] / best[kind], 2) for kind in peers}
+    ratios |= {f"gar_cpu_vs_{kind}": round(cost[kind] / cost[OURS], 2) for kind in peers}
     return figures, ratios
 
 
@@ -145,6 +148,11 @@ def run() -> tuple[Figures, Figures]:
         servers = {OURS: hooked}
         for kind in PEERS:
             (servers[kind],) = stack.enter_context(started("tests.bench.wire_servers_parts", kind))
+        program = casd.find()
+        if program is not None:
+            store = stack.enter_context(tempfile.TemporaryDirectory())
+            servers[CASD] = stack.enter_context(casd.started(program, store, SERVER_CORE))
         figures, ratios = get_action_result(servers)
+        figures["casd_installed"] = int(program is not None)
         ratios["gar_hooks_overhead"] = hooks_overhead(hooked, unhooked)
         return figures | ours(hooked), ratios
