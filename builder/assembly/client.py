@@ -1,8 +1,4 @@
-"""The build client's objects: where targets are built, out of settings.
-
-    here      this process: a store in the project's `.builder`, the worker's parts, the sandbox
-    local     a whole service inside this process, reached as any other
-    remote    a coordinator
+"""The build client's objects, out of settings, and a build from its start to its end.
 
 What is not needed is not made: a build that is served from the cache starts no sandbox.
 """
@@ -11,45 +7,46 @@ import os
 import signal
 import sys
 import time
-import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import trio
 
+from builder.assembly.places import open_away, open_here, open_inside
 from builder.assembly.project import Opened, open_project
+from builder.base.errors import BuilderError, UsageError
 from builder.client.build import Build, Summary
 from builder.client.console import Console
 from builder.client.executor import Place
 from builder.client.listening import Listening, lines
 from builder.client.receipt import Away, Said
+from builder.client.retry import pauses, soon
+from builder.client.scan import Made
+from builder.client.sharing import Sharing, TargetPlace
 from builder.client.state import StateDirectory
-from builder.client.target import Choices, TargetBuilder
+from builder.client.target import Built, Choices, TargetBuilder
 from builder.client.walk import Walker
 from builder.client.workspace import Workspace
 from builder.config.settings import Settings
 from builder.project.graph import Graph
 from builder.project.model import Target
-
-if TYPE_CHECKING:
-    from builder.assembly.dial import Access
+from builder.project.query import members
 
 FAILED = 1
 SIGNALLED = 128  # plus the signal's number, as shells say it
-LOCAL = "local"
+LOCAL, AUTO = "local", "auto"
 TOKEN, TLS = "BUILDER_TOKEN", "grpcs://"
 REMOTE_JOBS = 64  # beyond it, queueing is the server's business
 ISAS = {"x86_64": "x86-64", "aarch64": "arm-a64"}
-HERE, AWAY = "here", "away"
-MAX_BATCH = 4 * 1024 * 1024 - 64 * 1024  # what one gRPC message takes everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for. `remote`: False, True (the settings' coordinator), local.
+    """What the command line asks for. `remote`: False, True (the settings' coordinator), local, or
+    auto (here and there). `fallback`: whether it may be built here when the coordinator is away;
+    `download`: whose outputs are wanted here, of all targets, of those asked for (outputs), none.
 
     `arguments`: the command line itself, when the same one may be answered by a receipt of this
     build the next time; `read` are the files that it was read from, by absolute path.
@@ -68,6 +65,8 @@ class Request:
     read: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
     audit: str | None = None
+    download: str = "all"
+    fallback: bool = False
     listening: Listening = field(default_factory=lines)
 
 
@@ -88,6 +87,15 @@ class Plan:
         every = self.graph.project.targets
         closure = self.graph.closure(self.names)
         return [every[name] for name in closure if every[name].arguments]
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether a coordinator that is away is no failure."""
+        return self.request.remote == AUTO or (self.request.fallback and bool(self.request.remote))
+
+    def is_away(self, target: Target) -> bool:
+        """Whether it is for a coordinator."""
+        return bool(self.request.remote) and target.remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,29 +163,79 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
         listeners=request.listening.listeners,
         started=request.started,
     )
-    state = StateDirectory(plan.root)
     async with AsyncExitStack() as stack:
-        places = {
-            kind: await stack.enter_async_context(_place(kind, plan, state, console))
-            for kind in dict.fromkeys(_kind(target, request) for target in plan.targets)
-        }
+        here, away = await _places(plan, console, stack)
         # One for the whole build, since files go from one place to the other; here takes them all.
-        function = places[AWAY].function if AWAY in places else "sha256"
+        function = away.function if away else "sha256"
         workspace = Workspace(plan.root, plan.graph, function, plan.walker)
-        choices = Choices(platform(), request.use_cache, function, request.fresh, request.audit)
-        builders = {
-            kind: TargetBuilder(place, workspace, console, choices)
-            for kind, place in places.items()
-        }
-        yield Build(
-            plan.graph,
-            workspace,
-            console,
-            lambda target: builders[_kind(target, request)],
-            _jobs(plan, builders),
-            request.keep_going,
-            request.started,
+        choices = Choices(
+            platform(), request.use_cache, function, request.fresh, request.audit, _landed(plan)
         )
+        patience = soon if plan.falls_back else pauses
+        builders = [
+            TargetBuilder(place, workspace, console, choices, patience) if place else None
+            for place in (here, away)
+        ]
+        place = _shared(plan, console, *builders)
+        jobs = _jobs(plan, away=away is not None)
+        yield Build(
+            plan.graph, workspace, console, place, jobs, request.keep_going, request.started
+        )
+
+
+async def _places(
+    plan: Plan, console: Console, stack: AsyncExitStack
+) -> tuple[Place | None, Place | None]:
+    """Here and away, as far as they are needed."""
+    request, settings = plan.request, plan.settings
+    here = away = None
+    if plan.falls_back or not all(plan.is_away(target) for target in plan.targets):
+        state = StateDirectory(plan.root).path
+        here = await stack.enter_async_context(open_here(state, settings, console.greet))
+    if any(plan.is_away(target) for target in plan.targets):
+        opening = (
+            open_inside(settings)
+            if request.remote == LOCAL
+            else open_away(settings, soon if plan.falls_back else pauses)
+        )
+        try:
+            away = await stack.enter_async_context(opening)
+        except UsageError:
+            raise
+        except BuilderError as error:
+            if not plan.falls_back:
+                raise
+            console.fell_back(str(error).partition(";")[0])
+    return here, away
+
+
+def _shared(
+    plan: Plan, console: Console, here: TargetBuilder | None, away: TargetBuilder | None
+) -> TargetPlace:
+    if here is None or away is None:
+        found = away or here
+        assert found is not None or not plan.targets
+        return found or Nowhere()
+    limit = trio.CapacityLimiter(_most_here())
+    return Sharing(here, away, plan.request.remote == AUTO, limit, console.fell_back)
+
+
+class Nowhere:
+    """For a build of groups alone."""
+
+    async def build(self, target: Target, _made: Made) -> Built:
+        raise AssertionError(f"{target.name} has nothing to build")
+
+
+def _landed(plan: Plan) -> frozenset[str] | None:
+    """The targets whose outputs are wanted in the project; None for all."""
+    if plan.request.download == "all":
+        return None
+    every = plan.graph.project.targets
+    asked = members(plan.graph, plan.names) if plan.request.download == "outputs" else []
+    local = [target.name for target in plan.targets if not plan.is_away(target)]
+    needed = [name for one in local for name in plan.graph.needs[one]]
+    return frozenset([*asked, *(n for n in members(plan.graph, needed) if every[n].arguments)])
 
 
 def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
@@ -191,9 +249,9 @@ def _keep_receipt(plan: Plan, build: Build, summary: Summary) -> None:
     for target in plan.targets:
         built = summary.built[target.name]
         texts = build.console.wording(target.name, built.streams)
-        said.append(Said(target.name, built.stored_at, *texts, built.action, built.entries))
+        said.append(Said(target.name, built.stored_at, *texts, built.action, built.landed))
     command = (list(request.arguments), Path(plan.graph.project.source.source).name)
-    made = [built.entries for built in summary.built.values()]
+    made = [built.landed for built in summary.built.values()]
     read = [*request.read, *(str(Path(name).absolute()) for name in plan.graph.project.files)]
     build.workspace.receipt(command, request.started, read, made, said, _away(plan))
 
@@ -207,80 +265,13 @@ def _away(plan: Plan) -> Away:
     return (address, client.instance) if away and known and not address.startswith(TLS) else None
 
 
-def _kind(target: Target, request: Request) -> str:
-    return AWAY if request.remote and target.remote else HERE
-
-
-def _jobs(plan: Plan, builders: Mapping[str, TargetBuilder]) -> int:
+def _jobs(plan: Plan, *, away: bool) -> int:
     given = plan.request.jobs or plan.settings.client.jobs
-    most_here = len(os.sched_getaffinity(0))
-    return given or (REMOTE_JOBS if AWAY in builders else most_here)
+    return given or (REMOTE_JOBS if away else _most_here())
 
 
-@asynccontextmanager
-async def _place(
-    kind: str, plan: Plan, state: StateDirectory, console: Console
-) -> AsyncIterator[Place]:
-    if kind == HERE:
-        from builder.assembly.here import here  # late: a remote build does without
-
-        async with here(state.path / "local", plan.settings, console.greet) as place:
-            yield place
-    elif plan.request.remote == LOCAL:
-        from builder.assembly.dial import Access
-        from builder.assembly.local import local_service  # late: it is the whole service
-        from builder.telemetry.log import configure
-
-        configure("warning", plan.settings.logging.format, sys.stderr)
-        async with (
-            local_service(plan.settings) as address,
-            _remote(address, "in this process", plan.settings, Access()) as place,
-        ):
-            yield place
-    else:
-        from builder.assembly.dial import client_access
-
-        client = plan.settings.client
-        access = client_access(client)
-        async with _remote(str(client.coordinator), "", plan.settings, access) as place:
-            yield place
-
-
-@asynccontextmanager
-async def _remote(
-    address: str, remark: str, settings: Settings, access: "Access"
-) -> AsyncIterator[Place]:
-    """Raises BuilderError when no coordinator answers there."""
-    from builder.assembly.dial import open_channel
-    from builder.assembly.tracing import open_tracer
-    from builder.client.remote import RemoteExecutor, first_contact, served_function
-    from builder.stores.remote import RemoteActionCache, RemoteBlobStore
-
-    instance, invocation = settings.client.instance, str(uuid.uuid4())
-    async with (
-        open_tracer(settings.tracing, "client", invocation) as tracer,
-        open_channel(address, access) as channel,
-    ):
-        capabilities = await first_contact(channel, address, instance)
-        batch = capabilities.cache_capabilities.max_batch_total_size_bytes
-        blobs = (
-            RemoteBlobStore(channel, instance, min(batch, MAX_BATCH))
-            if batch
-            else RemoteBlobStore(channel, instance)
-        )
-        shown = f"{address}, {remark}" if remark else address
-        with tracer.span("bldr build") as span:
-            yield Place(
-                f"Using remote execution (coordinator: {shown})",
-                True,
-                blobs,
-                RemoteActionCache(channel),
-                RemoteExecutor(
-                    channel, capabilities, instance, invocation, tracer, span.traceparent
-                ),
-                instance,
-                served_function(capabilities),
-            )
+def _most_here() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def platform() -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.config.settings import Settings
 
 CONFIGURED = "@"  # what a bare --remote becomes: the coordinator that is configured
-LOCAL = "local"
+LOCAL, AUTO = "local", "auto"
 ADDRESS = re.compile(r"[\w.-]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,12 +36,23 @@ class BuildCommand(click.Command):
 OPTIONS = [
     click.option(
         "--remote",
-        metavar="[=ADDR|local]",
+        metavar="[=ADDR|local|auto]",
         help="Build on a coordinator: the configured one, the one at =HOST:PORT, or with =local a "
-        "service inside this process.",
+        "service inside this process; with =auto here as long as a processor is free, else there.",
     ),
     click.option("--no-remote", is_flag=True, help="Build here, whatever is configured."),
     click.option("--coordinator", metavar="HOST:PORT", help="The coordinator for --remote."),
+    click.option(
+        "--fallback",
+        is_flag=True,
+        help="When the coordinator does not answer or goes away, build here, and say so.",
+    ),
+    click.option(
+        "--download",
+        type=click.Choice(["all", "outputs", "none"]),
+        help="Whose outputs --remote brings here: of all targets (without this option), of those "
+        "that were asked for, or of none.",
+    ),
     click.option(
         "-k", "--keep-going", is_flag=True, help="Go on with what a failure does not touch."
     ),
@@ -93,16 +104,21 @@ def made_request(targets: tuple[str, ...], **flags: Any) -> tuple["Request", "Se
     from builder.assembly.settings import load_settings
     from builder.client.listening import listening
 
-    address = remote if remote not in (None, CONFIGURED, LOCAL) else coordinator
+    address = remote if remote not in (None, CONFIGURED, LOCAL, AUTO) else coordinator
     config = flags["config"]
     settings, _ = load_settings(config, {"client.coordinator": address}, os.environ)
     where: bool | str = settings.client.remote
     if remote is not None or coordinator is not None:
-        where = LOCAL if remote == LOCAL else True
+        where = remote if remote in (LOCAL, AUTO) else True
+    where = False if flags["no_remote"] else where
+    fallback = flags["fallback"] or (settings.client.fallback and flags["download"] is None)
+    _check_download(flags["download"], where, fallback=fallback)
     request = Request(
         targets=targets,
         directory=flags["directory"],
-        remote=False if flags["no_remote"] else where,
+        remote=where,
+        download=flags["download"] or "all",
+        fallback=fallback,
         keep_going=flags["keep_going"],
         jobs=flags["jobs"] or 0,
         use_cache=not flags["no_cache"],
@@ -129,8 +145,18 @@ def _check(
         raise UsageError("--no-remote contradicts --remote and --coordinator; give one of them")
     if remote == LOCAL and coordinator is not None:
         raise UsageError("--remote=local needs no --coordinator; give one of them")
-    if remote not in (None, CONFIGURED, LOCAL) and coordinator not in (None, remote):
+    if remote not in (None, CONFIGURED, LOCAL, AUTO) and coordinator not in (None, remote):
         raise UsageError(f"--remote={remote} and --coordinator {coordinator} are two coordinators")
     for name in targets:
         if ADDRESS.fullmatch(name):
             raise UsageError(f"{name!r} is no target; write --remote={name} for a coordinator")
+
+
+def _check_download(download: str | None, where: bool | str, *, fallback: bool) -> None:
+    if download in (None, "all"):
+        return
+    if not where:
+        raise UsageError(f"--download={download} is for --remote: what is built here, is here")
+    if fallback or where == AUTO:
+        what = "--remote=auto" if where == AUTO else "--fallback"
+        raise UsageError(f"{what} may build here, and needs all outputs; leave --download out")

@@ -5,7 +5,7 @@ as an event; cancelling the build cancels them all.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import trio
@@ -13,10 +13,10 @@ import trio
 from builder.action.tree import Entry
 from builder.base.errors import BuilderError
 from builder.client.console import Console
-from builder.client.target import Built, TargetBuilder, TargetError, explain
+from builder.client.sharing import TargetPlace
+from builder.client.target import Built, TargetError, explain
 from builder.client.workspace import Workspace
 from builder.project.graph import Graph
-from builder.project.model import Target
 from builder.project.progress import (
     BuildStarted,
     Effect,
@@ -30,8 +30,6 @@ from builder.project.progress import (
 )
 
 SHOWN_NAMES = 10  # in the log of builds
-
-BuilderOf = Callable[[Target], TargetBuilder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +46,12 @@ class Summary:
 
 @dataclass(slots=True)
 class Build:
-    """`builder_of` says where a target is built. Run it once."""
+    """`place` is where targets are built. Run it once."""
 
     graph: Graph
     workspace: Workspace
     console: Console
-    builder_of: BuilderOf
+    place: TargetPlace
     jobs: int
     keep_going: bool = False
     started: float = field(default_factory=time.monotonic)
@@ -133,7 +131,7 @@ class Build:
         started = time.monotonic()
         self.console.tell("target_started", name)
         try:
-            built = await self.builder_of(target).build(target, self._made)
+            built = await self.place.build(target, self._made)
         except BuilderError as error:
             failure = error if isinstance(error, TargetError) else TargetError(explain(error))
             self.console.failed(name, failure.reason, failure.proof, failure.streams)

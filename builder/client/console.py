@@ -143,6 +143,11 @@ class Console:
         text = f"Test {target} failed: {reason}; retry {attempt} of {retries}"
         _write(self._err, f"[WARN] {text}\n")
 
+    def fell_back(self, reason: str) -> None:
+        """The coordinator is away, and the rest is built here."""
+        self.tell("fell_back", reason=reason)
+        _write(self._err, f"[WARN] {reason}; building here instead\n")
+
     def completed(self, seconds: float) -> None:
         self._ended(seconds, 0, 0)
         self._info(f"Build completed in {format_duration(seconds)}")

@@ -10,6 +10,7 @@
     audited         lines: what was used beyond the declaration
     retried         reason, attempt
     failed          reason, where
+    fell_back       reason: the coordinator is away, and the rest is built here
     build_ended     ok, seconds, hits, built, failed, skipped
 
 `at_s` counts from the start of the command. The same names and fields are the lines of `--json`.

@@ -14,12 +14,19 @@ Pauses = Callable[[], Iterator[float]]
 
 
 BACKOFF = Backoff(first_s=0.1, limit_s=5.0, factor=2.0)
+FEW_TRIES = 6
 TRIES = 18  # about a minute in all, long enough for a coordinator's restart
 
 
 def pauses() -> Iterator[float]:
     """Seconds between tries."""
     for failures in range(1, TRIES):
+        yield BACKOFF.delay(failures, random.random)
+
+
+def soon() -> Iterator[float]:
+    """For who has another way: some seconds in all."""
+    for failures in range(1, FEW_TRIES):
         yield BACKOFF.delay(failures, random.random)
 
 

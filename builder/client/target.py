@@ -10,8 +10,9 @@ has told of it by then.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from builder.action.difference import notes_of
 from builder.action.encode import Prepared, Step, prepare
@@ -34,7 +35,7 @@ from builder.client.audit import audit_of, report
 from builder.client.console import NOTHING, Console, Streams
 from builder.client.executor import Place, Ticket, proof_of
 from builder.client.outputs import by_globs, declared, places, problem
-from builder.client.retry import patient
+from builder.client.retry import Pauses, patient, pauses
 from builder.client.scan import Made
 from builder.client.undeclared import undeclared
 from builder.client.upload import Uploader, missing_of
@@ -46,6 +47,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 
 RAN, HIT = "ran", "found in the cache"
+Answer = TypeVar("Answer")
 UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execution
 
 
@@ -72,7 +74,7 @@ class TargetError(BuilderError):
 class Built:
     """`action` is its digest, `entries` what it made, by path; `stored_at`: when, in seconds since
     1970, None when the server does not say; `streams` what the command wrote; `proof` where it
-    ran, if it did; `attempts` how often, for a test."""
+    ran, if it did; `attempts` how often, for a test; `is_here`: whether its outputs landed."""
 
     action: Digest
     entries: Mapping[str, Entry]
@@ -81,18 +83,26 @@ class Built:
     streams: Streams = NOTHING
     proof: str = ""
     attempts: int = 1
+    is_here: bool = True
+
+    @property
+    def landed(self) -> Mapping[str, Entry]:
+        """What of it lies in the project."""
+        return self.entries if self.is_here else {}
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Of the whole build. `platform` says what kind of machine its results are for; `fresh` are
-    targets that are run whatever the cache holds; `audit`: the level at which all are audited."""
+    targets that are run whatever the cache holds; `audit`: the level at which all are audited;
+    `landed`: targets whose outputs are wanted here, None for all."""
 
     platform: tuple[tuple[str, str], ...] = ()
     use_cache: bool = True
     function: str = "sha256"
     fresh: frozenset[str] = frozenset()
     audit: str | None = None
+    landed: frozenset[str] | None = None
 
     def uses_cache(self, target: Target) -> bool:
         return self.use_cache and target.name not in self.fresh
@@ -120,6 +130,16 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A target with what it is made of by now."""
+
+    target: Target
+    step: Step
+    inputs: Mapping[str, Entry]
+    prepared: Prepared
+
+
 @dataclass(slots=True)
 class TargetBuilder:
     """Builds targets in one place, several at once."""
@@ -128,6 +148,7 @@ class TargetBuilder:
     workspace: Workspace
     console: Console
     choices: Choices
+    pauses: Pauses = pauses
     _uploader: Uploader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,37 +156,48 @@ class TargetBuilder:
 
     async def build(self, target: Target, made: Made) -> Built:
         """Raises TargetError, or another BuilderError for what is not the command's fault."""
+        work = await self._work(target, made)
+        built = await self._found(work)
+        if built is not None:
+            return built
+        started = time.monotonic()
+        try:
+            built = await self._attempt(work)
+        except TargetError as error:
+            seconds = time.monotonic() - started
+            self._note(work, how=f"failed: {error.reason}", where=error.proof, seconds=seconds)
+            raise
+        how, seconds = HIT if built.cached else RAN, time.monotonic() - started
+        self._note(work, how=how, where=built.proof, seconds=seconds)
+        return built
+
+    async def find(self, target: Target, made: Made) -> Built | None:
+        """Its result from the cache, if it is there. Raises as `build` does."""
+        return await self._found(await self._work(target, made))
+
+    async def _work(self, target: Target, made: Made) -> "_Work":
         inputs = await self.workspace.inputs(target, made)
         if self.choices.audit is not None:
             hermetic = replace(target.hermetic, audit=self.choices.audit)
             target = replace(target, hermetic=hermetic)
         step = step_of(target, self.choices.platform, await self.workspace.salt(target))
-        prepared = prepare(step, inputs, self.choices.function)
-        built = await self._from_cache(target, prepared, inputs)
+        return _Work(target, step, inputs, prepare(step, inputs, self.choices.function))
+
+    async def _found(self, work: "_Work") -> Built | None:
+        built = await self._from_cache(work)
         if built is not None:
-            if not self.workspace.history.is_last(target.name, prepared.action.hash):
-                self._note(target, prepared, step, inputs, how=HIT)
-            return built
-        started = time.monotonic()
-        try:
-            built = await self._attempt(target, prepared, inputs)
-        except TargetError as error:
-            seconds = time.monotonic() - started
-            how = f"failed: {error.reason}"
-            self._note(target, prepared, step, inputs, how=how, where=error.proof, seconds=seconds)
-            raise
-        how, seconds = HIT if built.cached else RAN, time.monotonic() - started
-        self._note(target, prepared, step, inputs, how=how, where=built.proof, seconds=seconds)
+            history = self.workspace.history
+            if not history.is_last(work.target.name, work.prepared.action.hash):
+                self._note(work, how=HIT)
         return built
 
-    async def _attempt(
-        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
-    ) -> Built:
+    async def _attempt(self, work: "_Work") -> Built:
         """As often as a test's retries allow."""
+        target = work.target
         attempts = 1
         while True:
             try:
-                built = await self._execute(target, prepared, inputs, again=attempts > 1)
+                built = await self._execute(work, again=attempts > 1)
             except TargetError as error:
                 if attempts > target.retries:
                     error.attempts = attempts
@@ -175,47 +207,35 @@ class TargetBuilder:
             else:
                 return replace(built, attempts=attempts)
 
-    def _note(
-        self,
-        target: Target,
-        prepared: Prepared,
-        step: Step,
-        inputs: Mapping[str, Entry],
-        **how: object,
-    ) -> None:
-        notes = notes_of(step, inputs)
-        self.workspace.history.note(target.name, prepared.action.hash, notes, **how)
+    def _note(self, work: "_Work", **how: object) -> None:
+        notes = notes_of(work.step, work.inputs)
+        self.workspace.history.note(work.target.name, work.prepared.action.hash, notes, **how)
 
-    async def _from_cache(
-        self, target: Target, prepared: Prepared, inputs: Mapping[str, Entry]
-    ) -> Built | None:
+    async def _from_cache(self, work: "_Work") -> Built | None:
+        target = work.target
         if not (target.cache and self.choices.uses_cache(target)):
             return None
         place = self.place
-        result = await patient(lambda: place.results.lookup(place.instance, prepared.action))
+        result = await self._patient(
+            lambda: place.results.lookup(place.instance, work.prepared.action)
+        )
         if result is None or result.exit_code != 0:
             return None
         try:
             streams = await self._streams(result)
-            built = await self._land(target, prepared, result, streams, inputs, cached=True)
+            built = await self._land(work, result, streams, cached=True)
         except NotFoundError:
             return None  # a blob of it is gone since: as if it had not been there
         self.console.hit(target.name, _age_s(built.stored_at))
         self.console.wrote(target.name, streams)
         return built
 
-    async def _execute(
-        self,
-        target: Target,
-        prepared: Prepared,
-        inputs: Mapping[str, Entry],
-        *,
-        again: bool = False,
-    ) -> Built:
+    async def _execute(self, work: "_Work", *, again: bool = False) -> Built:
+        target = work.target
         started = time.monotonic()
         self.console.greet(self.place.greeting)
         watcher = _Watcher(self.console, target.name)
-        response = await self._respond(target, prepared, inputs, watcher, again=again)
+        response = await self._respond(work, watcher, again=again)
         result = response.result
         proof, detail = _proof(response)
         if response.cached_result and result.exit_code == 0:
@@ -226,12 +246,10 @@ class TargetBuilder:
         if reason := _failure(response, detail):
             code = result.exit_code or None
             if code:
-                reason += undeclared(target, streams, inputs, self.workspace.has_file)
+                reason += undeclared(target, streams, work.inputs, self.workspace.has_file)
             raise TargetError(reason, proof, streams, exit_code=code)
         self.console.wrote(target.name, streams)
-        built = await self._land(
-            target, prepared, result, streams, inputs, cached=response.cached_result
-        )
+        built = await self._land(work, result, streams, cached=response.cached_result)
         built = replace(built, proof=proof)
         if not response.cached_result:
             seconds = time.monotonic() - started
@@ -239,14 +257,9 @@ class TargetBuilder:
         return built
 
     async def _respond(
-        self,
-        target: Target,
-        prepared: Prepared,
-        inputs: Mapping[str, Entry],
-        watcher: "_Watcher",
-        *,
-        again: bool,
+        self, work: "_Work", watcher: "_Watcher", *, again: bool
     ) -> pb.ExecuteResponse:
+        target, prepared = work.target, work.prepared
         ticket = Ticket(
             action=prepared.action,
             target=target.name,
@@ -255,7 +268,7 @@ class TargetBuilder:
         )
         tries = 0
         while True:
-            await self._upload(target.name, prepared, inputs)
+            await self._upload(work)
             tries += 1
             try:
                 response = await self.place.executor.execute(ticket, watcher.hear)
@@ -270,38 +283,39 @@ class TargetBuilder:
             else:
                 return response
 
-    async def _upload(self, name: str, prepared: Prepared, inputs: Mapping[str, Entry]) -> None:
-        missing = await patient(lambda: self._uploader.missing(prepared.digests))
+    async def _upload(self, work: "_Work") -> None:
+        prepared = work.prepared
+        missing = await self._patient(lambda: self._uploader.missing(prepared.digests))
         if not missing:
             return
         if self.place.remote:
-            self.console.uploading(name, sum(digest.size_bytes for digest in missing))
-        files = self.workspace.paths(inputs)
-        await patient(lambda: self._uploader.send(missing, prepared.blobs, files))
+            self.console.uploading(work.target.name, sum(digest.size_bytes for digest in missing))
+        files = self.workspace.paths(work.inputs)
+        await self._patient(lambda: self._uploader.send(missing, prepared.blobs, files))
 
     async def _land(
-        self,
-        target: Target,
-        prepared: Prepared,
-        result: pb.ActionResult,
-        streams: Streams,
-        inputs: Mapping[str, Entry],
-        *,
-        cached: bool,
+        self, work: "_Work", result: pb.ActionResult, streams: Streams, *, cached: bool
     ) -> Built:
+        target = work.target
         function = self.choices.function
         blobs = self.place.blobs
         trees = {digest: await blobs.get(digest) for digest in trees_of(result, function)}
         found = beneath(target.package, outputs_of(result, trees, function))
-        outputs = declared(target.outputs, found, inputs)
+        outputs = declared(target.outputs, found, work.inputs)
         if reason := problem(target.outputs, outputs):
             raise TargetError(reason)
         listed = by_globs(target.outputs, outputs)
-        await self.workspace.land(outputs, blobs, inline_contents(result, function), listed)
+        wanted = self.choices.landed is None or target.name in self.choices.landed
+        if wanted:
+            await self.workspace.land(outputs, blobs, inline_contents(result, function), listed)
         if audit := audit_of(result.execution_metadata):
             self.console.audited(target.name, list(report(audit, self.workspace.has, target.own)))
         stored_at = _stored_at(result.execution_metadata)
-        return Built(prepared.action, outputs.entries, cached, stored_at, streams)
+        entries = outputs.entries
+        return Built(work.prepared.action, entries, cached, stored_at, streams, is_here=wanted)
+
+    async def _patient(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        return await patient(ask, self.pauses)
 
     async def _streams(self, result: pb.ActionResult) -> Streams:
         return Streams(

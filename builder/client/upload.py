@@ -77,6 +77,11 @@ class Uploader:
             raise BuilderError(
                 f"{path.name} changed while it was uploaded ({error}); build again"
             ) from error
+        except FileNotFoundError:
+            raise BuilderError(
+                f"{path} cannot be read: No such file or directory; "
+                "if another target makes it, build again with --download=all"
+            ) from None
         except OSError as error:
             raise BuilderError(f"{path} cannot be read: {error.strerror}") from error
 

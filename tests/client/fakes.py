@@ -29,6 +29,7 @@ from builder.client.builderfile import find, read, walker_of
 from builder.client.console import Console
 from builder.client.events import Event
 from builder.client.executor import Place, Ticket, Watch
+from builder.client.sharing import TargetPlace
 from builder.client.target import Choices, TargetBuilder
 from builder.client.workspace import Workspace
 from builder.project.graph import Graph, graph
@@ -182,13 +183,15 @@ def _metadata() -> pb.ExecutedActionMetadata:
 
 @dataclass
 class World:
-    """A project directory and where it is built. `lines` is what the last build said."""
+    """A project directory and where it is built. `lines` is what the last build said; `shared`
+    may put another place around the one of this world."""
 
     root: Path
     blobs: MemoryBlobStore = field(default_factory=lambda: MemoryBlobStore(1 << 30))
     results: MemoryResults = field(default_factory=MemoryResults)
     remote: bool = True
     choices: Choices = field(default_factory=Choices)
+    shared: Callable[[TargetBuilder], TargetPlace] = lambda builder: builder
     lines: str = ""
     errors: str = ""
     executor: FakeExecutor = field(init=False)
@@ -228,7 +231,7 @@ class World:
             self.executor,
         )
         builder = TargetBuilder(place, workspace, console, self.choices)
-        build = Build(found, workspace, console, lambda _: builder, jobs, keep_going)
+        build = Build(found, workspace, console, self.shared(builder), jobs, keep_going)
         self.executor.ran.clear()
         try:
             return await build.run(chosen)
