@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -266,87 +264,6 @@ async def test_a_full_store_refuses_small_blobs_with_a_reason(
     await put_all(disk, some(40, 60_000, seed=4))
     assert disk.snapshot().evicted_blobs > 0
     disk.check()
-
-
-STEPS = """
-import os, random, signal, sys, trio
-from pathlib import Path
-from builder.base.digest import digest_of
-from builder.stores import small
-from builder.stores.disk import DiskBlobStore
-
-small.CHANGES = 40
-left = int(sys.argv[2])
-
-def counted(real):
-    def call(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **kwargs)
-    return call
-
-async def main():
-    now = [1e9]
-    store = DiskBlobStore(Path(sys.argv[1]), 16 << 20, 160.0, "data", lambda: now[0])
-    calls = "pwritev write writev rename unlink open posix_fallocate fdatasync utime close"
-    for name in calls.split():
-        setattr(os, name, counted(getattr(os, name)))
-    chance = random.Random(1)
-    for number in range(400):
-        data = chance.randbytes(chance.choice([100, 5000, 60_000, 200_000]))
-        digest = digest_of(data)
-        now[0] += 3
-        await store.put(digest, data)
-        sys.stdout.write(f"{digest.hash} {digest.size_bytes} {now[0]}\\n")
-        sys.stdout.flush()
-    store.close()
-trio.run(main)
-"""
-
-
-def run_until_step(root: Path, step: int) -> tuple[list[tuple[Digest, float]], bool]:
-    """What was acknowledged and when, and whether the process was killed at that step."""
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS, str(root), str(step)], stdout=subprocess.PIPE, text=True
-    )
-    said = [line.split() for line in done.stdout.splitlines() if line.count(" ") == 2]
-    return [(Digest(h, int(size)), float(at)) for h, size, at in said], done.returncode == -9
-
-
-async def check_promises(root: Path, said: list[tuple[Digest, float]]) -> None:
-    now = said[-1][1] if said else 1e9
-    store = DiskBlobStore(root, 16 << 20, 160.0, "data", lambda: now)
-    promised = [digest for digest, at in said if at + 160.0 > now]
-    assert await store.find_missing(promised) == []
-    for digest in promised:
-        assert digest_of(await store.get(digest)) == digest
-    await store.load()
-    store.check()
-    assert store.snapshot().lost_blobs == 0
-    store.close()
-
-
-@pytest.mark.parametrize("part", range(3))
-def test_a_kill_at_any_step_of_a_write_loses_nothing(tmp_path: Path, part: int) -> None:
-    """Killed before any of the system calls of writing, evicting and checkpointing, it is whole."""
-    chance = random.Random(part)
-    steps = [chance.randrange(1, 60), chance.randrange(60, 900), chance.randrange(900, 1100)]
-    for step in steps:
-        root = tmp_path / str(step)
-        said, killed = run_until_step(root, step)
-        assert killed
-        trio.run(check_promises, root, said)
-
-
-@pytest.mark.slow
-def test_a_kill_at_early_steps_loses_nothing(tmp_path: Path) -> None:
-    """The same of every fourth of the first steps, one after the other."""
-    for step in range(1, 120, 4):
-        said, killed = run_until_step(tmp_path / str(step), step)
-        assert killed
-        trio.run(check_promises, tmp_path / str(step), said)
 
 
 def test_places_have_room_for_the_largest_segment() -> None:

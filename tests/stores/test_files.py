@@ -3,9 +3,6 @@
 import os
 import random
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -13,10 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from builder.base.digest import Digest, digest_of
+from builder.base.digest import digest_of
 from builder.base.errors import NotFoundError, ResourceExhaustedError, UsageError
 from builder.stores.files import FileBlobStore
-from builder.stores.scan import Damaged, scan
 
 MIB = 1024 * 1024
 HOUR = 3600.0
@@ -181,69 +177,6 @@ async def test_too_much_from_before_is_evicted_after_load(
     assert sorted(await again.find_missing(digests)) == sorted(digests[:2])
     again.check()
     again.close()
-
-
-WRITER = """
-import os, sys, trio
-from pathlib import Path
-from builder.base.digest import Digest, digest_of
-from builder.stores.files import FileBlobStore
-
-async def pieces(data):
-    for start in range(0, len(data), 65536):
-        yield data[start:start + 65536]
-
-async def main():
-    store = FileBlobStore(Path(sys.argv[1]), 1 << 30)
-    async def writer(size):
-        while True:
-            data = os.urandom(size)
-            digest = digest_of(data)
-            await store.write(digest, pieces(data))
-            print(digest.hash, digest.size_bytes, flush=True)
-    async with trio.open_nursery() as nursery:
-        for size in (100, 5000, 200_000, 3_000_000):
-            nursery.start_soon(writer, size)
-trio.run(main)
-"""
-
-
-def killed_in_mid_write(root: Path, lines: int) -> list[Digest]:
-    """What a writer acknowledged until it was killed, after so many lines of output."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout
-    said = [writer.stdout.readline() for _ in range(lines)]
-    writer.send_signal(signal.SIGKILL)
-    said += writer.stdout.read().splitlines()
-    writer.stdout.close()
-    writer.wait()
-    return [Digest(hash_, int(size)) for hash_, size in map(str.split, said)]
-
-
-async def check_all(root: Path, digests: list[Digest]) -> None:
-    store = FileBlobStore(root, 1 << 30)
-    assert await store.find_missing(digests) == []
-    for digest in digests:
-        assert digest_of(await store.get(digest)) == digest
-    await store.load()
-    store.check()
-    store.close()
-
-
-@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=pytest.mark.slow)])
-def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, rounds: int) -> None:
-    """After kill -9 under load every acknowledged blob is whole, and nothing torn is visible."""
-    chance = random.Random(rounds)
-    acknowledged: list[Digest] = []
-    for _ in range(rounds):
-        acknowledged += killed_in_mid_write(tmp_path / "store", chance.randrange(1, 60))
-        trio.run(check_all, tmp_path / "store", acknowledged)
-        damaged: Damaged = []
-        assert list(scan(str(tmp_path / "store"), damaged))
-        assert damaged == []
-    assert acknowledged
 
 
 async def test_writes_wait_for_the_index_when_room_is_short(
