@@ -52,6 +52,7 @@ class ClientConnection(Connection):
                 (b"user-agent", user_agent.encode()),
             ]
         )
+        self._authority = authority
         self._blocks: dict[str, bytes] = {}
 
     # ---- bytes out
@@ -138,6 +139,9 @@ class ClientConnection(Connection):
             code, message = Code.INTERNAL, "the response ends inside a message"
         elif code is None:
             code, message = Code.UNKNOWN, "the server's trailers have no grpc-status"
+        elif message is heads.NO_GRPC:
+            message = f"{self._authority} answered HTTP status {head.http_status} and {message}: "
+            message += "is that a gRPC port?"
         self._close(stream)
         self.events.append(ResponseEnded(stream, code, message, head.details, head))
 

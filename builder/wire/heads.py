@@ -102,6 +102,9 @@ class RequestHead:
         self.context: Any = None  # the caller's, kept as long as the memo keeps this head
 
 
+NO_GRPC = "no gRPC status"
+
+
 class ResponseHead:
     """A response's headers or trailers: `status` is None for headers that do not end a call."""
 
@@ -313,7 +316,7 @@ def _read_status(head: ResponseHead, fields: dict[bytes, bytes]) -> None:
         head.details = grpc.decode_binary(fields.get(b"grpc-status-details-bin", b""))
     elif head.http_status not in (0, 200) and head.http_status >= 200:
         head.status = grpc.status_of_http(head.http_status)
-        head.message = f"the server answered HTTP status {head.http_status}"
+        head.message = NO_GRPC
 
 
 def status_fields(code: int, message: str, details: bytes = b"") -> Headers:

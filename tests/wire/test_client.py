@@ -119,7 +119,7 @@ def test_a_response() -> None:
         (head([(":status", "100")]) + head([*HEAD, *OK], end=True), [(0, "", b"")]),
         (
             head([(":status", "502")], end=True),
-            [(14, "the server answered HTTP status 502", b"")],
+            [(14, "host:1 answered HTTP status 502 and no gRPC status: is that a gRPC port?", b"")],
         ),
         (head(HEAD, end=True), [(2, "the server's trailers have no grpc-status", b"")]),
         (
