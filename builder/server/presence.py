@@ -11,7 +11,7 @@ find_present_digests_per_s and find_absent_digests_per_s).
 from collections.abc import Sequence
 
 from builder.base.digest import checked
-from builder.reapi.digest_list import Element, keys_of, read
+from builder.reapi.digest_list import Element, keys_of, read, sizes_of
 from builder.stores.interface import BulkStore, InlineStore
 
 REMEMBERED = 1 << 18  # elements, about 40 MB
@@ -60,7 +60,7 @@ class Presence:
         keys = keys_of(elements, digits)
         if keys is None:
             return None
-        return self._bulk.strange(function, keys)
+        return self._bulk.strange(function, keys, sizes_of(elements, digits))
 
     def _absent(self, function: str, elements: Sequence[bytes], digits: int) -> list[bytes] | None:
         """As `absent`, each looked for and renewed; what is here is remembered."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from builder.base.digest import EMPTY, HASHERS, Digest, is_empty
+from builder.base.digest import EMPTY, HASHERS, HEX_LENGTHS, Digest, is_empty
 from builder.base.errors import ResourceExhaustedError, UsageError
 from builder.stores.files import FileBlobStore
 from builder.stores.folder import Folder, Fsync
@@ -159,11 +159,22 @@ class DiskBlobStore:
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
         return self._absent(function, digests) if self.small.loaded else None
 
-    def strange(self, function: str, keys: bytes) -> list[bool] | None:
+    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
         if not self.small.loaded or EMPTY_KEYS[function] in keys:
             return None
         flags = self.small.log.table(function).strange(keys)
-        return self.files.strange(function, keys, flags)
+        if self._older:
+            return self.files.strange(function, keys, flags)
+        limit, width = self._limit, HEX_LENGTHS[function] // 2
+        if max(sizes, default=0) >= limit:
+            large = [index for index, size in enumerate(sizes) if size >= limit]
+            some = b"".join([keys[index * width : index * width + width] for index in large])
+            gone = self.files.strange(function, some, [flags[index] for index in large])
+            if gone is None:
+                return None
+            for index, flag in zip(large, gone, strict=True):
+                flags[index] = flag
+        return flags
 
     def get_nowait(self, digest: Digest) -> bytes | None:
         if digest.size_bytes >= self._limit:

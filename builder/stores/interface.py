@@ -91,8 +91,8 @@ class InlineStore(Protocol):
 class BulkStore(InlineStore, Protocol):
     """An inline store that can be asked for thousands of blobs at once."""
 
-    def strange(self, function: str, keys: bytes) -> list[bool] | None:
-        """For each hash, of all that are joined in `keys`: whether no blob with it is here.
+    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+        """For each hash, of all that are joined in `keys`: whether no such blob is here.
 
         True is certain; what is not strange may still be absent. None: ask `absent_nowait`.
         """

@@ -98,11 +98,11 @@ async def test_without_a_segment_nothing_is_put(tmp_path: Path) -> None:
     try:
         assert put_many(store, [b"a"]) == [False]
         assert get_many(store, names([b"a"])) == [None]
-        assert store.strange("sha256", keys_of(names([b"a"]))) is None
+        assert store.strange("sha256", keys_of(names([b"a"])), [1]) is None
         await store.load()
         assert put_many(store, [b"a"]) == [False]
         assert get_many(store, names([b"a"])) == [None]
-        assert store.strange("sha256", keys_of(names([b"a"]))) == [True]
+        assert store.strange("sha256", keys_of(names([b"a"])), [1]) == [True]
     finally:
         store.close()
 
@@ -118,7 +118,20 @@ async def test_damaged_ones_are_left_to_the_way_that_puts_them_aside(disk: DiskB
     assert get_many(disk, digests) == [*NOISE[:2], None, *NOISE[3:]]
     with pytest.raises(NotFoundError, match="damaged"):
         disk.get_nowait(digests[2])
-    assert disk.strange("sha256", keys_of(digests)) == [False, False, True, False, False]
+    sizes = [len(blob) for blob in NOISE]
+    assert disk.strange("sha256", keys_of(digests), sizes) == [False, False, True, False, False]
+
+
+async def test_large_ones_are_looked_for_among_the_files(disk: DiskBlobStore) -> None:
+    """And not known before those are."""
+    large, gone = b"x" * SMALL, b"y" * SMALL
+    await disk.put(digest_of(large), large)
+    asked = names([large, b"first", gone, b"small"])
+    sizes = [digest.size_bytes for digest in asked]
+    assert disk.strange("sha256", keys_of(asked), sizes) == [False, False, True, True]
+    disk.files._loaded = False
+    assert disk.strange("sha256", keys_of(asked), sizes) is None
+    assert disk.strange("sha256", keys_of(asked[1:2]), sizes[1:2]) == [False]
 
 
 async def test_leases_are_renewed_one_by_one(disk: DiskBlobStore, clock: Time) -> None:
@@ -164,7 +177,8 @@ def test_many_and_one_agree() -> None:
                 assert done or store.put_nowait(digest_of(blob, function), blob)
             digests = [digest_of(BLOBS[index], function) for index in asked]
             digests[0] = digests[0]._replace(size_bytes=digests[0].size_bytes + more)
-            strange = store.strange(function, keys_of(digests))
+            sizes = [digest.size_bytes for digest in digests]
+            strange = store.strange(function, keys_of(digests), sizes)
             assert strange is not None
             found = get_many(store, digests)
             for digest, blob, gone in zip(digests, found, strange, strict=True):
