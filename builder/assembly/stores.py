@@ -1,47 +1,116 @@
-"""The service's storage from the settings: blobs, and results that are only given when whole."""
+"""The service's storage from the settings: blobs, and results that are only given when whole.
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+Without a `storage` section it is a directory or memory, with nothing around it. What a section
+composes is opened by `assembly.composition`, which is imported only then.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import trio
+
+from builder.assembly.tiers import Tier
 from builder.config.settings import Store
+from builder.config.storage import Storage
+from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
+from builder.stores.interface import SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.records import DiskRecords, MemoryRecords
+from builder.stores.records import DiskRecords, MemoryRecords, Records
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    blobs: DiskBlobStore | MemoryBlobStore
-    records: DiskRecords | MemoryRecords
+    """`serves` says whether blobs and results can be had at the moment, whichever tier is down."""
+
+    blobs: SizedBlobStore
+    records: Records
     cache: CheckedActionCache
+    tiers: Sequence[Tier]
+    serves: Callable[[], bool] = lambda: True
+    background: Sequence[Callable[[], Awaitable[object]]] = ()
+
+    async def run(self) -> None:
+        """What goes on as long as they are open: loading, writing back, looking after tiers."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.load)
+            for task in self.background:
+                nursery.start_soon(task)
 
     async def load(self) -> None:
-        """Learn what a disk holds from an earlier time; both serve before that is done."""
-        if isinstance(self.blobs, DiskBlobStore):
-            await self.blobs.load()
-        if isinstance(self.records, DiskRecords):
-            await self.records.load()
+        """Learn what disks hold from an earlier time; they serve before that is done."""
+        async with trio.open_nursery() as nursery:
+            for tier in self.tiers:
+                if tier.load is not None:
+                    nursery.start_soon(tier.load)
 
 
 @asynccontextmanager
-async def open_stores(store: Store) -> AsyncIterator[Stores]:
-    """Raises UsageError when another service has the directory."""
-    if store.kind == "memory":
-        blobs = MemoryBlobStore(store.max_size, store.lease)
-        records = MemoryRecords(store.max_results_size)
-        yield Stores(blobs, records, CheckedActionCache(blobs, records))
+async def open_stores(store: Store, storage: Storage | None = None) -> AsyncIterator[Stores]:
+    """Raises UsageError when another service has a directory."""
+    if storage is not None and storage != Storage():
+        async with _composed(store, storage) as stores:
+            yield stores
         return
-    root = Path(store.path)
+    async with AsyncExitStack() as stack:
+        blobs, of_blobs = _plain_blobs(store, stack)
+        records, of_records = _plain_records(store, stack)
+        yield Stores(blobs, records, CheckedActionCache(blobs, records), (of_blobs, of_records))
+
+
+def _plain_blobs(store: Store, stack: AsyncExitStack) -> tuple[SizedBlobStore, Tier]:
+    if store.kind == "memory":
+        memory = MemoryBlobStore(store.max_size, store.lease)
+        return memory, Tier("blobs", "memory", memory)
     pack = store.compression == "zstd"
-    disk = DiskBlobStore(root / "blobs", store.max_size, store.lease, store.fsync, pack=pack)
-    try:
-        results = DiskRecords(root / "results", store.max_results_size)
-        try:
-            yield Stores(disk, results, CheckedActionCache(disk, results))
-        finally:
-            results.close()
-    finally:
-        disk.close()
+    root = Path(store.path) / "blobs"
+    disk = DiskBlobStore(root, store.max_size, store.lease, store.fsync, pack=pack)
+    stack.callback(disk.close)
+    return disk, Tier("blobs", "disk", disk, disk.load)
+
+
+def _plain_records(store: Store, stack: AsyncExitStack) -> tuple[Records, Tier]:
+    if store.kind == "memory":
+        memory = MemoryRecords(store.max_results_size)
+        return memory, Tier("results", "memory", memory)
+    disk = DiskRecords(Path(store.path) / "results", store.max_results_size)
+    stack.callback(disk.close)
+    return disk, Tier("results", "disk", disk, disk.load)
+
+
+@asynccontextmanager
+async def _composed(store: Store, storage: Storage) -> AsyncIterator[Stores]:
+    from builder.assembly.composed_records import RecordsComposer  # late: only who composes pays
+    from builder.assembly.composition import Composer
+
+    async with AsyncExitStack() as stack:
+        if store.kind == "disk":  # the journal lies there
+            stack.enter_context(owned(Path(store.path), "directory of the service's state"))
+        composer = Composer(stack)
+        serve: list[Callable[[], bool]] = []
+        if storage.blobs is None:
+            blobs, tier = _plain_blobs(store, stack)
+            composer.tiers.append(tier)
+        else:
+            node = await composer.blobs(storage.blobs, "blobs")
+            blobs = node.store
+            serve.append(node.serves)
+        if storage.results is None:
+            records, tier = _plain_records(store, stack)
+            composer.tiers.append(tier)
+        else:
+            found = await RecordsComposer(composer).records(storage.results, "results")
+            records = found.store
+            serve.append(found.serves)
+        cache = CheckedActionCache(blobs, records)
+        tiers = tuple(composer.tiers)
+        serves = partial(_all_serve, serve)
+        yield Stores(blobs, records, cache, tiers, serves, tuple(composer.background))
+
+
+def _all_serve(parts: Sequence[Callable[[], bool]]) -> bool:
+    return all(serves() for serves in parts)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import trio
 
+from builder.assembly.stores import Stores
+from builder.assembly.tiers import down
 from builder.config.settings import Settings
 from builder.server.health import HealthService
 from builder.server.scheduler import Scheduler
@@ -32,6 +34,7 @@ class Wellbeing:
     thresholds: Thresholds = field(default_factory=Thresholds)
     problems: tuple[Problem, ...] = ()
     every_s: float = EVERY_S
+    stores: Stores | None = None
 
     def is_ready(self) -> bool:
         """Whether new work could be done."""
@@ -65,8 +68,8 @@ class Wellbeing:
         self.problems = found
 
     async def _facts(self) -> Facts:
-        store = self.settings.store
-        root = Path(store.path) if store.kind == "disk" else None
+        root = self._root()
+        await self._look_at_tiers()
         error, free, total = "", 0, 0
         if root is not None:
             error = await _probed(root)
@@ -95,7 +98,22 @@ class Wellbeing:
             slots=sum(worker.info.slots for worker in snapshot.workers),
             oldest_wait_s=now - oldest,
             provider=tuple(self.provider()),
+            tiers_down=() if self.stores is None else tuple(down(self.stores.tiers)),
+            tiers_serve=self.stores is None or self.stores.serves(),
         )
+
+    def _root(self) -> Path | None:
+        """The directory that the service itself writes to."""
+        store = self.settings.store
+        if store.kind != "disk" or self.settings.storage.blobs is not None:
+            return None
+        return Path(store.path)
+
+    async def _look_at_tiers(self) -> None:
+        """A disk tier that cannot be written is down; the others have breakers that know."""
+        for tier in () if self.stores is None else self.stores.tiers:
+            if tier.path:
+                tier.trouble = await _probed(Path(tier.path))
 
 
 async def _probed(root: Path) -> str:

@@ -8,13 +8,14 @@ from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
 from builder.config.settings import Pool, Settings, WireLimits
+from builder.config.storage_checks import of_storage
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
 
 def check(settings: Settings) -> list[Finding]:
     """Everything that does not fit, in no particular order."""
-    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth)
+    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth, of_storage)
     return [finding for rule in rules for finding in rule(settings)]
 
 

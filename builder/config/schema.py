@@ -25,12 +25,14 @@ def subschema(schema: Schema, path: Sequence[str | int]) -> Schema:
     return here
 
 
-def keys(schema: Schema, part: Schema | None = None) -> Iterator[str]:
-    """The dotted keys of all settings."""
+def keys(schema: Schema, part: Schema | None = None, within: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dotted keys of all settings; a block inside itself (`within`) counts as one."""
     for name, child in (schema if part is None else part)["properties"].items():
+        reference = child.get("$ref", "")
         child = resolved(schema, child)
-        if "properties" in child:
-            yield from (f"{name}.{inner}" for inner in keys(schema, child))
+        if "properties" in child and reference not in within:
+            below = keys(schema, child, (*within, reference) if reference else within)
+            yield from (f"{name}.{inner}" for inner in below)
         else:
             yield name
 

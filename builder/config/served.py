@@ -22,6 +22,11 @@ class Unserved(NamedTuple):
 
 UNSERVED = (
     Unserved(
+        ("storage", "routes"),
+        lambda s: bool(s.storage.routes),
+        "all instances share one storage",
+    ),
+    Unserved(
         ("scheduler", "work_stealing"),
         lambda s: s.scheduler.work_stealing,
         "leave it false; the scheduler gives work to free slots only",

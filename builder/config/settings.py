@@ -20,6 +20,7 @@ from builder.config.kinds import (
     Secret,
 )
 from builder.config.providers import ProviderName, Providers
+from builder.config.storage import Storage
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -272,6 +273,7 @@ class Settings:
     coordinator: Coordinator = field(default_factory=Coordinator)
     reapi: Reapi = field(default_factory=Reapi)
     store: Store = field(default_factory=Store)
+    storage: Storage = field(default_factory=Storage)
     artifacts: Artifacts = field(default_factory=Artifacts)
     assets: Assets = field(default_factory=Assets)
     worker: Worker = field(default_factory=Worker)

@@ -12,6 +12,7 @@ from builder.config.filling import kind_of, plain_hint
 from builder.config.kinds import HIDDEN, Address, Kind, Secret
 from builder.config.loading import Origins, dotted, origin_of
 from builder.config.settings import Settings
+from builder.config.storage import StoreTree
 
 SECRET_NAME = re.compile(r"token|secret|passw|credential|_key$", re.IGNORECASE)
 UNITS_OF_TIME = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -87,10 +88,12 @@ def size_text(size_bytes: int) -> str:
 
 
 def _leaves(value: Any, hint: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Of a store that is one of many kinds, the kind that it is."""
     if is_dataclass(value) and not isinstance(value, Address | Secret):
         hints = get_type_hints(type(value), include_extras=True)
         for one in fields(value):
-            yield from _leaves(getattr(value, one.name), hints[one.name], (*path, one.name))
+            if not (isinstance(value, StoreTree) and getattr(value, one.name) is None):
+                yield from _leaves(getattr(value, one.name), hints[one.name], (*path, one.name))
     else:
         yield path, _plain(value, hint)
 
@@ -107,7 +110,9 @@ def _plain(value: Any, hint: Any) -> Any:
             return {k: HIDDEN if SECRET_NAME.search(k) else str(v) for k, v in value.items()}
         case int() | float():
             return _number(value, kind_of(plain_hint(hint)))
-    return {path[0]: leaf for path, leaf in _leaves(value, None, ())}
+    hints = get_type_hints(type(value), include_extras=True)
+    set_ = ((one.name, getattr(value, one.name)) for one in fields(value))
+    return {name: _plain(inner, hints[name]) for name, inner in set_ if inner is not None}
 
 
 def _number(value: float, kind: Kind | None) -> Any:

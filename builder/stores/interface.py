@@ -146,6 +146,10 @@ class SizedStore(Protocol):
         ...
 
 
+class SizedBlobStore(BlobStore, SizedStore, Protocol):
+    """What the services are given."""
+
+
 class LocalStore(BlobStore, InlineStore, ResumableStore, SizedStore, Protocol):
     """All that a store on this machine can do."""
 

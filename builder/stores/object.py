@@ -192,17 +192,21 @@ class ObjectBlobs:
 
 
 class ObjectRecords:
-    """Records `SPACE/HASH`, each with a check of its bytes."""
+    """Records `records/SPACE/HASH`, each with a check of its bytes."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._threads = _Threads(store)
 
     async def get(self, space: str, hash_: str) -> bytes | None:
-        stored = await self._threads.get(f"records/{quote(space)}/{hash_}")
+        stored = await self._threads.get(_record(space, hash_))
         return None if stored is None else unsealed(stored)
 
     async def put(self, space: str, hash_: str, data: bytes) -> None:
-        await self._threads.put(f"records/{quote(space)}/{hash_}", sealed(data))
+        await self._threads.put(_record(space, hash_), sealed(data))
+
+
+def _record(space: str, hash_: str) -> str:
+    return f"records/{quote(space, safe='')}/{hash_}"
 
 
 def _path(digest: Digest) -> str:

@@ -59,6 +59,8 @@ class Facts:
     slots: int = 0
     oldest_wait_s: float = 0.0
     provider: tuple[str, ...] = ()
+    tiers_down: tuple[str, ...] = ()  # a sentence for each
+    tiers_serve: bool = True  # the others stand in for them
 
 
 def judge(facts: Facts, thresholds: Thresholds | None = None) -> list[Problem]:
@@ -71,6 +73,8 @@ def judge(facts: Facts, thresholds: Thresholds | None = None) -> list[Problem]:
 def _storage(facts: Facts, limits: Thresholds) -> Iterator[Problem]:
     if facts.storage_error:
         yield Problem("storage", f"the storage is down: {facts.storage_error}", True)
+    for sentence in facts.tiers_down:
+        yield Problem("storage", sentence, not facts.tiers_serve)
     if facts.disk_free_bytes < limits.least_disk * facts.disk_total_bytes:
         free = format_size(facts.disk_free_bytes)
         yield Problem(

@@ -14,6 +14,7 @@ from builder.config.filling import Filler, kind_of, plain_hint
 from builder.config.kinds import HIDDEN, Address, Kind, Secret
 from builder.config.settings import Settings
 from builder.config.showing import as_yaml
+from builder.config.storage import StoreTree
 from builder.host.resources import schema
 
 SCHEMA = schema("config.schema.json")
@@ -22,6 +23,7 @@ WORDS = ANY | st.text("${}:-# ,[]'\"\\A1\n", min_size=1, max_size=8)
 TEXTS = {  # for texts that the schema wants in a form
     "image": st.just("ami-01"),
     "endpoint": st.just("https://h"),
+    "url": st.just("s3://bucket/prefix"),
     "metadata_endpoint": st.just("http://h"),
     "entry_point": st.just("a.b:C"),
 }
@@ -48,6 +50,8 @@ def of_hint(name: str, hint: Any) -> st.SearchStrategy[Any]:
         return st.integers(0, 65535).map(lambda port: f"h:{port}")
     if inner is Secret:
         return st.just(HIDDEN)
+    if inner is StoreTree:
+        return st.deferred(lambda: TREES)
     if is_dataclass(inner):
         assert isinstance(inner, type)
         return of_class(inner)
@@ -72,6 +76,16 @@ def of_class(cls: type) -> st.SearchStrategy[dict[str, Any]]:
         {name: made[name] for name in made if name in required},
         optional={name: made[name] for name in made if name not in required},
     )
+
+
+def of_tree() -> st.SearchStrategy[dict[str, Any]]:
+    """A node of one kind; most often one that has none below it, so that trees end."""
+    hints = get_type_hints(StoreTree, include_extras=True)
+    kinds = [st.fixed_dictionaries({name: of_hint(name, hint)}) for name, hint in hints.items()]
+    return st.one_of(kinds[:5] * 4 + kinds)
+
+
+TREES = of_tree()
 
 
 def filled(values: Mapping[str, Any]) -> Settings:

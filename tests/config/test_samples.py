@@ -16,6 +16,7 @@ ROLES: dict[str, Role] = {
     "worker.yaml": "worker",
     "client.yaml": "client",
     "production.yaml": "coordinator",
+    "shared-storage.yaml": "coordinator",
 }
 
 

@@ -23,17 +23,19 @@ from builder.host.resources import schema
 SCHEMA = schema("config.schema.json")
 
 
-def sections(cls: type, part: Mapping[str, Any], path: str) -> Iterator[tuple[str, type, Any]]:
-    """Every dataclass with the schema of the block that fills it."""
+def sections(
+    cls: type, part: Mapping[str, Any], path: str, within: tuple[type, ...] = ()
+) -> Iterator[tuple[str, type, Any]]:
+    """Every dataclass with the schema of the block that fills it; one inside itself once."""
     yield path, cls, part
     for name, hint in get_type_hints(cls, include_extras=True).items():
         inner = plain_hint(hint)
         child = resolved(SCHEMA, part["properties"][name]) if name in part["properties"] else {}
         if get_origin(inner) is tuple:
             inner, child = get_args(inner)[0], child.get("items", {})
-        if is_dataclass(inner) and inner not in (Address, Secret):
+        if is_dataclass(inner) and inner not in (Address, Secret, *within):
             assert isinstance(inner, type)
-            yield from sections(inner, child, f"{path}.{name}".removeprefix("."))
+            yield from sections(inner, child, f"{path}.{name}".removeprefix("."), (*within, cls))
 
 
 SECTIONS = list(sections(Settings, SCHEMA, ""))

@@ -1,6 +1,5 @@
 """Stores that other programs serve: what is special about Redis, object stores, other servers."""
 
-import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,9 +60,10 @@ async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
                     yield redis.RedisRecords(client, "t:", expire_s)
 
 
-async def test_a_result_that_was_put_is_there(records: Records) -> None:
+@pytest.mark.parametrize("instance", ["", "a/b"])
+async def test_a_result_that_was_put_is_there(records: Records, instance: str) -> None:
     """In its space alone; the last one put counts."""
-    space, other = f"{RESULTS}sha256/a/b", f"{RESULTS}blake3/a/b"
+    space, other = f"{RESULTS}sha256/{instance}", f"{RESULTS}blake3/{instance}"
     assert await records.get(space, NAME) is None
     await records.put(space, NAME, RESULT)
     await records.put(space, NAME, RESULT)
@@ -118,7 +118,7 @@ async def test_redis_forgets_what_nobody_uses() -> None:
             assert await client.ttl(key) > 10
 
 
-# The client leaves streams to the garbage collector when it cannot connect.
+@pytest.mark.usefixtures("left_behind")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_redis_that_dies_and_comes_back() -> None:
     """While it is away calls are UNAVAILABLE; afterwards the same client serves again."""
@@ -134,7 +134,6 @@ async def test_redis_that_dies_and_comes_back() -> None:
             assert await store.find_missing([DIGEST]) == [DIGEST]
             await store.put(DIGEST, DATA)
             assert await store.get(DIGEST) == DATA
-    gc.collect()
 
 
 async def test_damage_in_shared_stores(tmp_path: Path) -> None:
