@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -10,26 +11,24 @@ from builder.auth.gate import Caller, Gate
 from builder.auth.rights import right_of, right_of_page
 from builder.config.settings import Auth, Settings, Tls
 from builder.net.rpc import Context
-from builder.net.tls import Identity, reload_when_replaced, server_context
+from builder.net.tls import Identity, RenewedContext, server_context
 from builder.server.execution import host_of
 
 LOWEST = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-CheckPage = Callable[[str, str, str | None], None]
-SOMEBODY = "whoever has a certificate"  # hypercorn does not hand up whose it is
+CheckPage = Callable[[str, str, str | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
     """What guards the listeners; None where the settings ask for nothing.
 
-    `authorize` judges gRPC calls, `check_page(method, path, authorization)` HTTP requests; both
-    raise UnauthenticatedError or PermissionDeniedError. `who` names the user of a call. On
-    the HTTP ports any certificate is a reader's, and what takes more takes a token.
+    `authorize` judges gRPC calls, `check_page(method, path, authorization, identity)` HTTP
+    requests, where the identity is that of the client's certificate; both raise
+    UnauthenticatedError or PermissionDeniedError. `who` names the user of a call.
     """
 
-    grpc_tls: ssl.SSLContext | None = None
-    http_tls: ssl.SSLContext | None = None
-    identity: Identity | None = None
+    grpc_tls: RenewedContext | None = None
+    http_tls: RenewedContext | None = None
     authorize: Callable[[Context], None] | None = None
     check_page: CheckPage | None = None
     who: Callable[[Context], str] = host_of
@@ -40,11 +39,11 @@ class Guard:
         return self.grpc_tls is not None or self.authorize is not None
 
     async def keep_fresh(self) -> None:
-        """Load certificates again whose files are replaced, for ever."""
+        """Load certificates and authorities again whose files are replaced, for ever."""
         async with trio.open_nursery() as nursery:
             for context in (self.grpc_tls, self.http_tls):
-                if context is not None and self.identity is not None:
-                    nursery.start_soon(reload_when_replaced, context, self.identity)
+                if context is not None:
+                    nursery.start_soon(context.keep_fresh)
 
 
 def open_guard(settings: Settings) -> Guard:
@@ -56,25 +55,27 @@ def open_guard(settings: Settings) -> Guard:
     return Guard(
         grpc_tls=_context(tls, identity, "h2", required),
         http_tls=_context(tls, identity, "http/1.1", required),
-        identity=identity,
         authorize=None if gate is None else _authorize(gate),
         who=host_of if gate is None else _who(gate),
-        check_page=None if gate is None else _check_page(gate, SOMEBODY if required else ""),
+        check_page=None if gate is None else _check_page(gate),
     )
 
 
 def _context(
     tls: Tls, identity: Identity | None, protocol: str, required: bool
-) -> ssl.SSLContext | None:
+) -> RenewedContext | None:
     if identity is None:
         return None
-    return server_context(
+    authorities = tls.client_ca or ""
+    make = partial(
+        server_context,
         identity,
-        tls.client_ca or "",
+        authorities,
         required=required,
         lowest=LOWEST[tls.min_version],
         protocol=protocol,
     )
+    return RenewedContext(make, identity.certificate, identity.key, authorities)
 
 
 def _gate(settings: Settings) -> Gate | None:
@@ -108,8 +109,8 @@ def _who(gate: Gate) -> Callable[[Context], str]:
     return who
 
 
-def _check_page(gate: Gate, identity: str) -> CheckPage:
-    def check(method: str, path: str, authorization: str | None) -> None:
+def _check_page(gate: Gate) -> CheckPage:
+    def check(method: str, path: str, authorization: str | None, identity: str) -> None:
         gate.check(right_of_page(method, path), authorization, identity)
 
     return check

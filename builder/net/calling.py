@@ -35,7 +35,7 @@ class ClientLink:
         self._keepalive_s = keepalive_s
         self._link: Link | None = None
         self._heard = trio.Event()
-        self._why = ""
+        self.why = ""
 
     @property
     def room(self) -> int:
@@ -52,6 +52,7 @@ class ClientLink:
                 while not link.broken and not self.wire.ended and not self._is_done():
                     data = await transport.receive()
                     if not data:
+                        self.why = self.why or transport.why
                         break
                     self._heard.set()
                     for event in self.wire.receive(data, trio.current_time()):
@@ -84,7 +85,7 @@ class ClientLink:
             with trio.move_on_after(KEEPALIVE_ANSWER_S):
                 await self._heard.wait()
             if not self._heard.is_set():
-                self._why = f"no answer to a PING for {KEEPALIVE_ANSWER_S:g} s"
+                self.why = f"no answer to a PING for {KEEPALIVE_ANSWER_S:g} s"
                 scope.cancel()
 
     def start(self, path: str, metadata: Metadata | None, timeout_s: float | None) -> StreamCall:
@@ -108,14 +109,14 @@ class ClientLink:
                 self.ready.set()
             case GoawayReceived(_, code, debug):
                 reason = debug.decode("utf-8", "replace")
-                self._why = f"it said GOAWAY {code} {reason}".rstrip()
+                self.why = f"it said GOAWAY {code} {reason}".rstrip()
             case ConnectionEnded(_, text):
-                self._why = text
+                self.why = text
 
     def _close(self) -> None:
         self.closed = True
         self.ready.set()
-        reason = f": {self._why}" if self._why else ""
+        reason = f": {self.why}" if self.why else ""
         for stream in list(self.wire.streams.values()):
             if isinstance(stream.owner, StreamCall):
                 error = UnavailableError(f"the connection to {self._address} was lost{reason}")

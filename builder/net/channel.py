@@ -222,9 +222,9 @@ class Channel:
         nursery.start_soon(run)
         await link.ready.wait()
         if link.closed:
+            why = transport.why or "is it a gRPC server, and does it want TLS?"
             raise UnavailableError(
-                f"{self._target.address} closed the connection before its first SETTINGS: "
-                "is it a gRPC server, and does it want TLS?"
+                f"{self._target.address} closed the connection before its first SETTINGS: {why}"
             )
         self._links.append(link)
 

@@ -11,6 +11,17 @@ from builder.base.errors import UnavailableError
 from builder.net.listeners import split_address
 from builder.net.transport import SocketTransport, TlsTransport, Transport
 
+UNKNOWN_AUTHORITY = "; trust the authority that signed it (client.ca)"
+CURES = {  # by OpenSSL's X509_V_ERR numbers
+    9: "; it is valid from a later time: look at both clocks",
+    10: "; it has to be renewed there",
+    18: UNKNOWN_AUTHORITY,
+    19: UNKNOWN_AUTHORITY,
+    20: UNKNOWN_AUTHORITY,
+    62: "; dial a name that the certificate has",
+    64: "; dial an address that the certificate has",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -43,6 +54,13 @@ async def dial(target: Target) -> Transport:
     transport = TlsTransport(raw, target.tls, target.server_name or target.host)
     try:
         await transport.handshake()
+    except ssl.SSLCertVerificationError as error:
+        raw.close()
+        cure = CURES.get(error.verify_code, "")
+        raise UnavailableError(
+            f"cannot speak TLS with {target.address}: certificate verify failed: "
+            f"{error.verify_message}{cure}"
+        ) from None
     except OSError as error:  # ssl.SSLError is one
         raw.close()
         raise UnavailableError(f"cannot speak TLS with {target.address}: {error}") from None

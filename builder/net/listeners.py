@@ -4,13 +4,13 @@ import contextlib
 import errno
 import os
 import socket
-import ssl
 import stat
 from dataclasses import dataclass
 
 import trio
 
 from builder.base.errors import UsageError
+from builder.net.tls import Context
 
 BACKLOG = 1024
 
@@ -21,7 +21,7 @@ class Listener:
 
     sock: socket.socket
     address: str
-    tls: ssl.SSLContext | None = None
+    tls: Context | None = None
 
     def close(self) -> None:
         if self.sock.fileno() < 0:
@@ -45,7 +45,7 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def open_listeners(address: str, tls: ssl.SSLContext | None = None) -> list[Listener]:
+async def open_listeners(address: str, tls: Context | None = None) -> list[Listener]:
     """Listening sockets for an address: one, or one for each that a host name stands for.
 
     Raises UsageError saying what cannot be bound and why.

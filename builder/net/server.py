@@ -10,7 +10,6 @@ import errno
 import logging
 import math
 import socket
-import ssl
 from collections.abc import Sequence
 
 import trio
@@ -18,6 +17,7 @@ import trio
 from builder.net.listeners import Listener, join_address
 from builder.net.rpc import Method, Peer, Service
 from builder.net.serving import Hooks, ServerLink
+from builder.net.tls import Context
 from builder.net.transport import SocketTransport, TlsTransport, Transport
 from builder.net.upkeep import Upkeep, watch
 from builder.wire.heads import Route
@@ -136,9 +136,7 @@ class Server:
                 continue
             connections.start_soon(self._connection, sock, _peer_of(address), listener.tls)
 
-    async def _connection(
-        self, sock: socket.socket, address: str, tls: ssl.SSLContext | None
-    ) -> None:
+    async def _connection(self, sock: socket.socket, address: str, tls: Context | None) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -161,7 +159,7 @@ class Server:
             raw.close()
 
 
-async def _secure(raw: SocketTransport, tls: ssl.SSLContext | None) -> tuple[Transport, str]:
+async def _secure(raw: SocketTransport, tls: Context | None) -> tuple[Transport, str]:
     if tls is None:
         return raw, ""
     transport = TlsTransport(raw, tls, None)

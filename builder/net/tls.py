@@ -1,13 +1,17 @@
 """TLS contexts for both sides, and certificates that are replaced without a restart.
 
-A running context takes a new certificate by loading it again: handshakes after that use it, and
-connections that are open keep theirs.
+A server's context is made anew when one of its files is replaced, because authorities can be added
+to a context, but not taken from it. Handshakes after that use the new one, and connections that
+are open keep theirs.
 """
 
+import contextlib
 import logging
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import trio
 
@@ -16,6 +20,19 @@ from builder.base.errors import UsageError
 log = logging.getLogger("builder.net")
 
 LOOK_EVERY_S = 10.0
+NAME_KINDS = ("URI", "DNS")
+
+
+class Context(Protocol):
+    """What a listener or a channel needs of an ssl.SSLContext."""
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+    ) -> ssl.SSLObject: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +41,6 @@ class Identity:
 
     certificate: str
     key: str
-
-    def stamp(self) -> tuple[int, ...]:
-        """Changes when a file is replaced. Raises OSError."""
-        stats = [os.stat(path) for path in (self.certificate, self.key)]
-        return tuple(n for s in stats for n in (s.st_mtime_ns, s.st_size, s.st_ino))
 
     def load(self, context: ssl.SSLContext) -> None:
         """Raises OSError (ssl.SSLError is one) when the files are missing or do not fit."""
@@ -86,19 +98,56 @@ def client_context(authorities: str = "", identity: Identity | None = None) -> s
     return context
 
 
-async def reload_when_replaced(
-    context: ssl.SSLContext, identity: Identity, every_s: float = LOOK_EVERY_S
-) -> None:
-    """Look at the files for ever; a pair that does not load is logged, and the old one stays."""
-    stamp = identity.stamp()
-    while True:
-        await trio.sleep(every_s)
-        try:
-            if (new := identity.stamp()) == stamp:
+def name_of(tls: ssl.SSLObject) -> str:
+    """Who the peer's certificate says it is: its first URI or DNS name, else its subject."""
+    certificate: dict[str, Any] = tls.getpeercert() or {}
+    names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in NAME_KINDS]
+    names += [
+        value
+        for group in certificate.get("subject", ())
+        for key, value in group
+        if key == "commonName"
+    ]
+    return names[0] if names else ""
+
+
+class RenewedContext:
+    """A server's context that `make` makes of these files, and makes again when one is replaced."""
+
+    def __init__(self, make: Callable[[], ssl.SSLContext], *files: str) -> None:
+        self._make = make
+        self._files = files
+        self._stamp = self._look()
+        self._context = make()
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+    ) -> ssl.SSLObject:
+        return self._context.wrap_bio(incoming, outgoing, server_side, server_hostname)
+
+    async def keep_fresh(self, every_s: float = LOOK_EVERY_S) -> None:
+        """Look at the files for ever; those that do not load are logged, and the old ones stay."""
+        while True:
+            await trio.sleep(every_s)
+            if (new := self._look()) == self._stamp:
                 continue
-            identity.load(context)
-        except OSError as error:
-            log.error("certificate %s is not reloaded: %s", identity.certificate, error)
-            continue
-        stamp = new
-        log.info("certificate %s is reloaded", identity.certificate)
+            try:
+                self._context = self._make()
+            except UsageError as error:
+                log.error("certificates are not reloaded: %s", error)
+                continue
+            self._stamp = new
+            log.info("certificate %s is reloaded", self._files[0])
+
+    def _look(self) -> tuple[int, ...]:
+        """Changes when a file is replaced."""
+        found: list[int] = []
+        for path in self._files:
+            with contextlib.suppress(OSError):
+                stat = os.stat(path)
+                found += (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return tuple(found)

@@ -11,21 +11,23 @@ calls. Fairness is kept: every receive passes through the scheduler once.
 
 import socket
 import ssl
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import trio
 
 from builder.net.rpc import Buffer
+from builder.net.tls import Context, name_of
 
 SMALL_READ: Final = 64 * 1024
 LARGE_READ: Final = 512 * 1024
 MAX_VECTORS: Final = 1024  # IOV_MAX of Linux and of macOS
-NAME_KINDS: Final = ("URI", "DNS")
 JOIN_BELOW: Final = 32 * 1024  # joining costs less than a vector for each piece
 
 
 class Transport(Protocol):
-    """What a link needs of its socket."""
+    """What a link needs of its socket. `why` says what TLS said when it ended the connection."""
+
+    why: str
 
     async def receive(self) -> bytes:
         """What has arrived, or b"" when the peer is gone."""
@@ -47,10 +49,11 @@ class Transport(Protocol):
 class SocketTransport:
     """A plain socket, which must not block."""
 
-    __slots__ = ("_read_size", "_rest", "sock")
+    __slots__ = ("_read_size", "_rest", "sock", "why")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.why = ""
         self._rest: list[Buffer] = []
         self._read_size = SMALL_READ
 
@@ -114,12 +117,11 @@ class SocketTransport:
 class TlsTransport:
     """TLS over a plain transport, by memory buffers: encryption needs no waiting of its own."""
 
-    __slots__ = ("_in", "_out", "_raw", "tls")
+    __slots__ = ("_in", "_out", "_raw", "tls", "why")
 
-    def __init__(
-        self, raw: SocketTransport, context: ssl.SSLContext, server_hostname: str | None
-    ) -> None:
+    def __init__(self, raw: SocketTransport, context: Context, server_hostname: str | None) -> None:
         self._raw = raw
+        self.why = ""
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self.tls = context.wrap_bio(
@@ -146,16 +148,8 @@ class TlsTransport:
                 return
 
     def identity(self) -> str:
-        """Who the peer's certificate says it is: its first URI or DNS name, else its subject."""
-        certificate: dict[str, Any] = self.tls.getpeercert() or {}
-        names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in NAME_KINDS]
-        names += [
-            value
-            for group in certificate.get("subject", ())
-            for key, value in group
-            if key == "commonName"
-        ]
-        return names[0] if names else ""
+        """Who the peer's certificate says it is."""
+        return name_of(self.tls)
 
     async def _push(self) -> None:
         done = self._raw.write([self._out.read()]) if self._out.pending else self._raw.flush()
@@ -179,7 +173,8 @@ class TlsTransport:
                     self._raw.write([self._out.read()])
                 if data or ended or not await self._pull():
                     return data
-        except OSError:  # ssl.SSLError is one
+        except OSError as error:  # ssl.SSLError is one
+            self.why = f"TLS: {getattr(error, 'reason', '') or error}".lower().replace("_", " ")
             return b""
 
     def _decrypt(self) -> tuple[bytes, bool]:

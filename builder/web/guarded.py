@@ -6,9 +6,9 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 
 from builder.base.errors import StatusError, UnauthenticatedError
-from builder.web.serving import App
+from builder.web.serving import App, client_name
 
-Check = Callable[[str, str, str | None], None]  # method, path, authorization
+Check = Callable[[str, str, str | None, str], None]  # method, path, authorization, certificate
 
 
 def guarded(app: App, check: Check) -> App:
@@ -21,7 +21,7 @@ def guarded(app: App, check: Check) -> App:
         given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         authorization = given[0].decode("latin-1") if given else None
         try:
-            check(scope["method"], scope["path"], authorization)
+            check(scope["method"], scope["path"], authorization, client_name())
         except StatusError as error:
             await _refusal(error)(scope, receive, send)
         else:

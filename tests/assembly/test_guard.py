@@ -1,5 +1,6 @@
 """TLS and authentication of a real coordinator: what each role may do, on every listener."""
 
+import http.client
 import itertools
 import ssl
 import urllib.error
@@ -271,6 +272,48 @@ async def test_the_http_ports_ask_too(tmp_path: Path, certificates: Certificates
                         return found
 
                 assert await trio.to_thread.run_sync(ask) == status, (method, path, token)
+            pages.stop()
+
+
+async def test_certificates_are_identities_on_the_http_ports_too(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """Two clients at the same time, each with its own role, on connections that stay open."""
+    keys = certificates.folder
+    tls = Tls(str(keys / "server.pem"), str(keys / "server.key"), str(keys / "ca.pem"))
+    known = (Identity("spiffe://test/worker", "worker"), Identity("localhost", "writer"))
+    base = settings(tmp_path, tls=tls, auth=Auth("mtls", (), known))
+    name = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # of b"x"
+
+    def connection(address: str, who: str) -> http.client.HTTPSConnection:
+        context = certificates.client()
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(keys / f"{who}.pem", keys / f"{who}.key")
+        made = http.client.HTTPSConnection(address, timeout=60, context=context)
+        made.connect()
+        return made
+
+    def put(connection: http.client.HTTPSConnection, path: str) -> int:
+        connection.request("PUT", path, b"x")
+        with connection.getresponse() as response:
+            response.read()
+            return response.status
+
+    def story(address: str) -> list[int]:
+        worker, writer = connection(address, "client"), connection(address, "server")
+        found = []
+        for _ in range(2):
+            for who in (worker, writer):
+                found += [put(who, f"/cas/{name}"), put(who, f"/ac/{name}")]
+        worker.close()
+        writer.close()
+        return found
+
+    async with serving(base) as coordinator, open_pages(base) as pages:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pages.serve, coordinator)
+            found = await trio.to_thread.run_sync(story, pages.addresses[1])
+            assert found == [204, 403, 204, 204] * 2
             pages.stop()
 
 

@@ -1,5 +1,6 @@
 """Certificates for tests, made by openssl: an authority, a server for 127.0.0.1, a client."""
 
+import shutil
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -34,12 +35,14 @@ class Certificates:
         return (self.folder / "ca.pem").read_bytes()
 
 
-def make(folder: Path) -> Certificates:
-    """P-256 keys, so that making them takes no time."""
+def make(folder: Path, days: int = 30, authority: Certificates | None = None) -> Certificates:
+    """P-256 keys, so that making them takes no time. With `days` below 0 they have expired."""
     new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        folder, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test ca"
-    )
+    for name in ("ca.key", "ca.pem") if authority else ():
+        shutil.copy(authority.folder / name, folder / name)
+    if authority is None:
+        whose = ("-subj", "/CN=test ca")
+        openssl(folder, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", *whose)
     for name, extension in (
         ("server", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
         ("client", "subjectAltName=URI:spiffe://test/worker"),
@@ -52,6 +55,7 @@ def make(folder: Path) -> Certificates:
         openssl(
             folder,
             *("x509", "-req", "-in", request, "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-days", str(days)),
             *("-CAcreateserial", "-out", f"{name}.pem", "-extfile", "ext"),
         )
     return Certificates(folder)

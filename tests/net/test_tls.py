@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -106,9 +107,10 @@ async def test_a_new_certificate_without_restart(
             return await channel.unary("/test.Echo/Echo", b"x")
 
     install(first)
-    context = tls.server_context(identity)
+    opened = partial(tls.server_context, identity)
+    context = tls.RenewedContext(opened, identity.certificate, identity.key)
     async with serving(tls=context) as server, trio.open_nursery() as nursery:
-        nursery.start_soon(tls.reload_when_replaced, context, identity, 0.01)
+        nursery.start_soon(context.keep_fresh, 0.01)
         await trio.lowlevel.checkpoint()
         with trio.fail_after(60):
             assert await call(server.addresses[0], first) == b"x"
@@ -124,6 +126,65 @@ async def test_a_new_certificate_without_restart(
                     continue  # not yet reloaded
                 break
         nursery.cancel_scope.cancel()
+
+
+async def test_an_authority_that_is_replaced_is_trusted_no_more(tmp_path: Path) -> None:
+    """Clients of the new one come in, those of the old one do not; no restart."""
+    first = make(_folder(tmp_path, "first"))
+    second = make(_folder(tmp_path, "second"))
+    live = tmp_path / "authorities.pem"
+    shutil.copy(first.folder / "ca.pem", live)
+    identity = tls.Identity(str(first.folder / "server.pem"), str(first.folder / "server.key"))
+    opened = partial(tls.server_context, identity, str(live))
+    context = tls.RenewedContext(opened, str(live))
+    trusted = str(first.folder / "ca.pem")
+
+    async def comes_in(address: str, who: Certificates) -> bool:
+        own = tls.Identity(str(who.folder / "client.pem"), str(who.folder / "client.key"))
+        async with Channel(address, tls=tls.client_context(trusted, own)) as channel:
+            try:
+                return await channel.unary("/test.Echo/Echo", b"x") == b"x"
+            except UnavailableError:
+                return False
+
+    async with serving(tls=context) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(context.keep_fresh, 0.01)
+        with trio.fail_after(60):
+            address = server.addresses[0]
+            assert await comes_in(address, first)
+            assert not await comes_in(address, second)
+            shutil.copy(second.folder / "ca.pem", live)
+            while not await comes_in(address, second):
+                pass
+            assert not await comes_in(address, first)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_expired_certificate_of_the_server(tmp_path: Path) -> None:
+    """The client is told that it has expired, and what helps."""
+    expired = make(tmp_path, days=-1)
+    async with (
+        serving(tls=expired.server()) as server,
+        Channel(server.addresses[0], tls=expired.client()) as channel,
+    ):
+        message = "certificate has expired; it has to be renewed there"
+        with pytest.raises(UnavailableError, match=message), trio.fail_after(60):
+            await channel.unary("/test.Echo/Echo", b"")
+
+
+async def test_an_expired_certificate_of_the_client(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """It says so, not that the server is none."""
+    expired = make(tmp_path, days=-1, authority=certificates)
+    context = certificates.client()
+    context.load_cert_chain(expired.folder / "client.pem", expired.folder / "client.key")
+    async with (
+        serving(tls=certificates.server(wants_client=True)) as server,
+        Channel(server.addresses[0], tls=context) as channel,
+    ):
+        with pytest.raises(UnavailableError, match="certificate expired"), trio.fail_after(60):
+            await channel.unary("/test.Echo/Echo", b"")
 
 
 def _folder(parent: Path, name: str) -> Path:
