@@ -139,8 +139,9 @@ class Broker:
         self._number = 0
         self._refill_at: float | None = None
 
-    def run(self) -> None:
-        """Until the service has gone."""
+    def run(self, told: "dict[str, Any]") -> None:
+        """Tell the service what there is, and serve it until it has gone."""
+        self._tell(("up", told))
         self._poll.register(self._service, select.EPOLLIN)
         self._poll.register(self._forks, select.EPOLLIN)
         self._refill()
@@ -339,8 +340,7 @@ def main() -> int:
         features = sorted(groups.at)
         if landlock.version() >= landlock.OLDEST:
             features.append("landlock")
-        link.send(service, ("up", {"problems": groups.problems, "features": features}))
-        broker.run()
+        broker.run({"problems": groups.problems, "features": features})
     except (OSError, SetupError, StartError) as error:
         tell_end(service, str(error))
     finally:

@@ -184,8 +184,11 @@ class Broker:
             self.reason = f"the sandbox's broker ended: {value[1]}"
             return
         kind, run_id, said = value
-        run = self.runs[run_id]
-        if kind == "error":
+        run = self.runs.get(run_id)
+        if run is None:  # it was killed just as it ended, and has been told of already
+            for fd in fds:
+                os.close(fd)
+        elif kind == "error":
             run.error = said
         else:
             run.end(said, fds)
@@ -301,7 +304,11 @@ class NativeSandbox:
         async with self._starting:
             if self._broker is None or not self._broker.alive:
                 broker = Broker(self._options)
-                await broker.come_up()
+                try:
+                    await broker.come_up()
+                except trio.Cancelled:  # whoever wanted it first does not any more
+                    await broker.end()
+                    raise
                 self._broker = broker
                 self.features, self.problems = broker.features, broker.problems
                 self._nursery.start_soon(broker.listen)

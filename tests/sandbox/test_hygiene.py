@@ -7,51 +7,20 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import trio
 
-from builder.host.cgroups import own_places
 from builder.sandbox.interface import Sandbox
-from builder.sandbox.kernel.groups import prefix_of
 from builder.sandbox.native import open_sandbox
+from tests.bench import hygiene
+from tests.sandbox.leftovers import descendants, groups, mounts
 from tests.sandbox.support import READ_ONLY, act, new_inputs, spec
 
-COUNT = 200
-
-
-def groups(*brokers: int) -> set[str]:
-    """The control groups that these brokers have below ours; others may run here too."""
-    found: set[str] = set()
-    for place in own_places():
-        for name in os.listdir(place.path):
-            if any(name.startswith(prefix_of(pid)) for pid in brokers):
-                found.add(os.path.join(place.path, name))
-    return found
-
-
-def mounts() -> int:
-    return Path("/proc/self/mountinfo").read_text().count("\n")
-
-
-def descendants(pid: int) -> set[int]:
-    """All living processes below one, by their parents."""
-    parents: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                after = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if after[0] != "Z":
-                parents[int(name)] = int(after[1])
-    found, more = set(), {pid}
-    while more:
-        more = {child for child, parent in parents.items() if parent in more}
-        found |= more
-    return found
+COUNT, WITH_KILLS = 40, 200
 
 
 async def test_many_actions_leave_nothing(tmp_path: Path) -> None:
-    """After 200 actions everything that they took is there again, in service and broker."""
+    """After many actions everything that they took is there again, in service and broker."""
     before = mounts(), descendants(os.getpid())
     inputs = new_inputs(tmp_path, {"a": "1"})
     async with open_sandbox(read_only=READ_ONLY, ready=2) as sandbox:
@@ -77,6 +46,37 @@ async def test_many_actions_leave_nothing(tmp_path: Path) -> None:
     assert mounts() == before[0]
     assert descendants(os.getpid()) <= before[1]
     assert groups(broker) == set()
+
+
+@pytest.mark.slow
+async def test_random_kills_leave_nothing(open_place: Path) -> None:
+    """200 actions that are cancelled, time out, leave daemons, and lose their init, zygote or
+    broker at random moments leave no mount, process, descriptor, directory or control group."""
+    with trio.fail_after(600):
+        found = await hygiene.measure(open_place, WITH_KILLS)
+    left = {name: count for name, count in found.items() if name.startswith("left_")}
+    assert len(left) == 5
+    assert set(left.values()) == {0}, found
+
+
+async def test_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
+    """An action that is cancelled while its broker is being started takes that along."""
+    before = descendants(os.getpid()), len(os.listdir("/proc/self/fd"))
+    wanted = spec(tmp_path, "true")
+    async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
+        await act(sandbox, tmp_path, "true")
+        os.kill(sandbox.broker_pid, signal.SIGKILL)  # type: ignore[attr-defined]  # native's own
+        with trio.fail_after(60):
+            while descendants(os.getpid()) != before[0]:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(0.001)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sandbox.run, wanted)
+            with trio.fail_after(60):
+                while descendants(os.getpid()) == before[0]:  # noqa: ASYNC110 - nobody tells
+                    await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        assert (await act(sandbox, tmp_path, "true")).exit.exit_code == 0
+    assert (descendants(os.getpid()), len(os.listdir("/proc/self/fd"))) == before
 
 
 SERVICE = """
