@@ -20,7 +20,7 @@ COMMANDS = {
     "verify": Entry("builder.cli.verify", "Does a target make the same bytes each time?"),
     "init": Entry("builder.cli.init", "Write a Builderfile for what is found here."),
     "clean": Entry("builder.cli.clean", "Remove what builds have made."),
-    "graph": Entry("builder.cli.graph", "Show which target needs which, as text or DOT."),
+    "graph": Entry("builder.cli.graph", "Show which target needs which: text, DOT, SVG."),
     "query": Entry("builder.cli.query", "Ask about targets: deps, rdeps, inputs, somepath."),
     "explain": Entry("builder.cli.explain", "Tell why a target ran, and what has changed since."),
     "log": Entry("builder.cli.log", "Show the builds of this project so far."),
