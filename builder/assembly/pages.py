@@ -88,11 +88,14 @@ async def open_pages(settings: Settings) -> AsyncIterator[Pages]:
 
 
 async def _open_artifacts(pages: Pages, settings: Artifacts) -> None:
-    """8080 is everybody's favourite port: where nobody chose it, it is not worth a refusal."""
+    """8080 is everybody's favourite port: where nobody chose it, it is not worth a refusal.
+
+    Who writes the same address down has chosen it: only the default is that very object.
+    """
     try:
         await pages.open("Artifact storage", settings.listen, _artifacts, settings.hosts)
     except UsageError as error:
-        if settings.listen != ARTIFACTS:
+        if settings.listen is not ARTIFACTS:
             raise
         log.warning(f"The HTTP artifact storage is off: {error}; set artifacts.listen to another")
 
