@@ -45,6 +45,7 @@ class SmallBlobs:
         self._now = now
         self._loading = trio.Lock()
         self._checking = trio.Lock()
+        self._enough = 0  # changes after which a checkpoint that failed is tried again
         self._dirty: dict[int, Segment] = {}
         self._syncing = trio.Lock()
         self._appended = 0
@@ -152,16 +153,24 @@ class SmallBlobs:
                 segment.pending -= 1
 
     async def checkpoint_if_due(self) -> None:
-        """Write the tables down after many changes, other calls going on meanwhile."""
+        """Write the tables down after many changes, other calls going on meanwhile.
+
+        When the disk does not take them that is tried again after some more: nothing depends on
+        it but the time of the next start.
+        """
         if not self._is_checkpoint_due() or self._checking.locked():
             return
         async with self._checking:
-            with self._folder.errors():
+            try:
                 one = Checkpoint(self.log)
                 for _ in one.slices():
                     await trio.lowlevel.checkpoint()
                 await trio.to_thread.run_sync(one.write)
-            one.done()
+            except OSError:
+                self._enough = self.log.changes + CHANGES // 4
+            else:
+                one.done()
+                self._enough = 0
 
     def put_aside(self, digest: Digest, stored: bytes) -> None:
         """A damaged blob: what was read is kept for inspection, it is missing from now on."""
@@ -177,7 +186,7 @@ class SmallBlobs:
 
     def _is_checkpoint_due(self) -> bool:
         changes = self.log.changes
-        return changes > CHANGES and changes > self.log.blobs // 4
+        return changes > max(CHANGES, self._enough) and changes > self.log.blobs // 4
 
     def _find(self, digest: Digest) -> Entry:
         entry = self.log.find(digest, self._now())

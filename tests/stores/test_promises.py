@@ -19,8 +19,10 @@ from builder.base.errors import (
 )
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.stores import small
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
+from builder.stores.folder import Fsync
 from builder.stores.records import MemoryRecords
 from builder.stores.table import Entry, Table
 from tests.stores.conftest import Time
@@ -29,7 +31,7 @@ MIB = 1024 * 1024
 HOUR = 3600.0
 ROOM = 32 * MIB
 CALLS = ("open", "pwritev", "write", "preadv", "pread", "read", "rename", "replace", "unlink")
-CALLS += ("writev", "posix_fallocate", "fdatasync", "utime", "makedirs", "ftruncate")
+CALLS += ("writev", "posix_fallocate", "fdatasync", "fsync", "utime", "makedirs", "ftruncate")
 
 
 @pytest.fixture
@@ -187,10 +189,13 @@ async def work(store: DiskBlobStore, clock: Time, blobs: list[bytes]) -> list[Di
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 8, 11, 17, 29, 53, 80, 131, 200, 260])
 async def test_full_disk_and_bad_disk(
-    disk: DiskBlobStore, tmp_path: Path, clock: Time, number: int, step: int
+    tmp_path: Path, clock: Time, number: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any call of the system may fail: errors are clear, nothing acknowledged is lost, and the
-    store goes on when the disk does, after a restart too."""
+    """Any call of the system may fail, those of a checkpoint too: errors are clear, nothing
+    acknowledged is lost, and the store goes on when the disk does, after a restart too."""
+    monkeypatch.setattr(small, "CHANGES", 10)
+    fsync: Fsync = "full" if step % 2 else "none"
+    disk = DiskBlobStore(tmp_path / "store", ROOM, HOUR, fsync, clock)
     await disk.load()
     sizes = [100, 30_000, 80_000, 500_000, 1_500_000]
     chance = random.Random(step)
