@@ -118,14 +118,21 @@ async def _download(uri: str, wanted: Wanted, bounds: Bounds, file: IO[bytes]) -
                         seen.update(piece)
                     file.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
-        raise UnavailableError(f"fetching {uri[:200]} failed: {reason}") from error
+        raise UnavailableError(f"fetching {uri[:200]} failed: {_reason(error)}") from error
     if size > bounds.most_bytes:
         most = format_size(bounds.most_bytes)
         raise ResourceExhaustedError(f"{uri[:200]} is over {most} (assets.max_size)")
     if wanted.integrity is not None and seen is not None:
         _check_integrity(wanted.integrity, seen.hexdigest(), uri)
     return size
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says, or what is behind one that says nothing."""
+    behind = error.__cause__ or error.__context__
+    if str(error) or behind is None:
+        return str(error) or type(error).__name__
+    return _reason(behind)
 
 
 def _check_integrity(integrity: Integrity, found: str, uri: str) -> None:
