@@ -23,6 +23,7 @@ from builder.client.executor import Executor, Place, Ticket, Watch
 from builder.config.settings import Settings
 from builder.host.lock import take_soon
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.proof import is_whole, succeeded
 
 if TYPE_CHECKING:
     from builder.worker.runner import ActionRunner
@@ -95,8 +96,7 @@ class HereExecutor(Executor):
             watch(metadata)
 
         response = await runner.run(job, report)
-        good = not response.status.code and response.result.exit_code == 0
-        if good and not action.do_not_cache:
+        if succeeded(response) and is_whole(response.result) and not action.do_not_cache:
             await self._stores.cache.store("", ticket.action, response.result)
         return response
 

@@ -154,6 +154,7 @@ class Exit:
     message: str = ""
     signal: int = 0
     audit: Audit | None = None
+    output_cut: bool = False  # not all of stdout and stderr was kept; the message says how much
 
 
 class Finished(Protocol):

@@ -246,7 +246,7 @@ def conclude(
     packed = facts["report"]
     told = None if packed is None else report.unpack(packed)
     outcome, code, signal, message = ending(told, facts, spec.limits)
-    sentences = [message, *cut_sentences(told, spec.limits)]
+    cut = cut_sentences(told, spec.limits)
     return Exit(
         outcome=outcome,
         exit_code=code,
@@ -256,7 +256,8 @@ def conclude(
         guarantees=held,
         limits=limit_sentences(spec.limits, facts["enforced"]),
         usage=usage(told, facts),
-        message="; ".join(sentence for sentence in sentences if sentence),
+        message="; ".join(sentence for sentence in (message, *cut) if sentence),
         signal=signal,
         audit=audit,
+        output_cut=bool(cut),
     )

@@ -17,6 +17,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import StatusError, from_status
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.proof import is_whole
 from builder.schedule import effects, events
 from builder.schedule.demand import Demand
 from builder.schedule.machine import Machine
@@ -268,7 +269,8 @@ class Scheduler:
         action = Digest(key.hash, key.size_bytes, key.function)
         try:
             result = pb.ExecuteResponse.FromString(response).result
-            await self._cache.store(key.instance, action, result)
+            if is_whole(result):
+                await self._cache.store(key.instance, action, result)
         except StatusError as error:
             log.warning("Result not cached", action=str(action), why=error.message)
         except Exception:  # a broken cache costs time, not results

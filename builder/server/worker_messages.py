@@ -2,11 +2,9 @@
 
 from typing import assert_never
 
-from google.protobuf.message import DecodeError
-
-from builder.base.errors import Code
 from builder.reapi.pb import duration_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.proof import proof_of, succeeded
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.platform import canonical
@@ -18,7 +16,6 @@ from builder.server.scheduler import WantOutput
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
 OUT_OF_MEMORY = "out-of-memory"  # as ExecutionProof.outcome says it
-PROOF = "/" + workers_pb2.ExecutionProof.DESCRIPTOR.full_name
 PHASES = {
     workers_pb2.LeaseProgress.FETCHING: "fetches its inputs",
     workers_pb2.LeaseProgress.EXECUTING: RUNS,
@@ -77,12 +74,11 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
 
 def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
     response = finished.response
-    ok = response.status.code == Code.OK and response.HasField("result")
     metadata = response.result.execution_metadata
-    proof = _proof(metadata)
+    proof = proof_of(metadata)
     return Outcome(
         response=response.SerializeToString(),
-        succeeded=ok and response.result.exit_code == 0,
+        succeeded=succeeded(response),
         infrastructure_failure=finished.infrastructure_failure,
         message=response.status.message or response.message,
         execution_s=_execution_s(metadata),
@@ -90,17 +86,6 @@ def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
         peak_memory_bytes=proof.peak_memory_bytes,
         out_of_memory=proof.outcome == OUT_OF_MEMORY,
     )
-
-
-def _proof(metadata: pb.ExecutedActionMetadata) -> workers_pb2.ExecutionProof:
-    proof = workers_pb2.ExecutionProof()
-    for one in metadata.auxiliary_metadata:
-        if one.type_url.endswith(PROOF):
-            try:
-                proof.ParseFromString(one.value)
-            except DecodeError:
-                break
-    return proof
 
 
 def _seconds(duration: duration_pb2.Duration) -> float:

@@ -81,6 +81,7 @@ def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
         outcome=done.outcome.value,
         attempt=attempt,
         audit=None if done.audit is None else _audit(done.audit),
+        output_cut=done.output_cut,
     )
     _durations(message, done.usage)
     return message

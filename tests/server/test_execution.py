@@ -137,6 +137,19 @@ async def test_do_not_cache_runs_each_time() -> None:
         assert await farm.cache.lookup("", action) is None
 
 
+async def test_a_result_whose_output_was_cut_is_not_cached() -> None:
+    """It succeeded, but whoever hits it would take what is left of its output for all of it."""
+    async with farming() as farm, farm.worker() as worker:
+        action = await farm.put_action()
+        response = pb.ExecuteResponse(result=pb.ActionResult(stdout_raw=b"the beginning"))
+        proof = workers_pb2.ExecutionProof(output_cut=True)
+        response.result.execution_metadata.auxiliary_metadata.add().Pack(proof)
+        async with farm.execute(action) as client:
+            await worker.finish((await worker.granted()).lease_id, response)
+            assert (await client.result()).result.stdout_raw == b"the beginning"
+        assert await farm.cache.lookup("", action) is None
+
+
 async def test_identical_actions_share_one_run() -> None:
     """Two clients have operations of their own and one result."""
     async with farming() as farm:

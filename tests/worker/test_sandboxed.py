@@ -10,6 +10,7 @@ import pytest
 from builder.assembly.worker import make_passable
 from builder.base.errors import Code, UsageError
 from builder.reapi.pb import workers_pb2
+from builder.reapi.proof import is_whole
 from builder.sandbox.interface import Limits
 from builder.sandbox.native import open_sandbox
 from builder.sandbox.options import Options
@@ -92,6 +93,7 @@ async def test_output_that_was_cut_is_told(tmp_path: Path) -> None:
     result = response.result
     assert (result.exit_code, result.stdout_raw, result.stderr_raw) == (0, bytes(1000), b"done\n")
     assert response.message.endswith("): stdout was cut after 1000 of 5000 bytes")
+    assert not is_whole(result)
 
 
 async def test_a_missing_program_is_127(bench: Bench) -> None:

@@ -217,7 +217,7 @@ class Drain(_message.Message):
     def __init__(self, grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExecutionProof(_message.Message):
-    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt", "audit")
+    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt", "audit", "output_cut")
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     GUARANTEES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +230,7 @@ class ExecutionProof(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     AUDIT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_CUT_FIELD_NUMBER: _ClassVar[int]
     backend: str
     guarantees: _containers.RepeatedScalarFieldContainer[str]
     limits: _containers.RepeatedScalarFieldContainer[str]
@@ -242,7 +243,8 @@ class ExecutionProof(_message.Message):
     outcome: str
     attempt: int
     audit: Audit
-    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ...) -> None: ...
+    output_cut: bool
+    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., output_cut: _Optional[bool] = ...) -> None: ...
 
 class Audit(_message.Message):
     __slots__ = ("level", "complete", "outside", "outside_count", "count")
