@@ -1,15 +1,17 @@
 """ByteStream: blobs of any size, read from any offset, written resumably.
 
 Reads and writes of small blobs are the common case (clients send every blob this way), so they
-touch the store once and send once. Source: google.bytestream, REAPI v2 resource names.
+touch the store once and send once; a read that fits into one frame is answered without a task.
+Source: google.bytestream, REAPI v2 resource names.
 """
 
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from builder.base.digest import Digest, is_empty
 from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
-from builder.net.rpc import Call, Context, Method, Service
+from builder.net.rpc import Call, Context, Method, Service, StreamHandler
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
@@ -17,12 +19,13 @@ from builder.server.chunks import first_chunk
 from builder.server.compressed import Receiver, send
 from builder.server.instances import Instances
 from builder.server.logs import Logs
-from builder.server.messages import bytes_field, only, parse
+from builder.server.messages import bytes_field, parse
 from builder.server.uploads import Uploads
 from builder.stores.interface import PIECE, BlobStore, InlineStore
 
 NAME = "google.bytestream.ByteStream"
 DATA = 10  # the field of ReadResponse and WriteRequest
+IN_PLACE_BYTES = 16 * 1024 - 16  # of a blob that is read without a task: one DATA frame
 MAX_CHUNK_BYTES = 16 * 1024 * 1024  # of one WriteRequest
 
 
@@ -50,17 +53,16 @@ class ByteStreamService:
         return Service(
             NAME,
             (
-                Method(f"/{NAME}/Read", stream=self.read),
+                Method(f"/{NAME}/Read", single=self.read),
                 Method(f"/{NAME}/Write", stream=self.write, max_request_bytes=MAX_CHUNK_BYTES),
                 Method(f"/{NAME}/QueryWriteStatus", unary=self.query_write_status),
             ),
         )
 
-    async def read(self, call: Call) -> None:
-        request = await only(bs.ReadRequest, call)
+    def read(self, data: bytes, _context: Context) -> bytes | StreamHandler:
+        request = parse(bs.ReadRequest, data)
         if self._logs is not None and self._logs.is_log(request.resource_name):
-            await self._logs.read(call, request)
-            return
+            return partial(self._logs.read, request=request)
         name = self._served(parse_read(request.resource_name, self._functions))
         digest, offset = name.digest, request.read_offset
         if request.read_limit < 0:
@@ -68,17 +70,23 @@ class ByteStreamService:
         if not 0 <= offset <= digest.size_bytes:
             raise OutOfRangeError(f"read_offset {offset} is outside of {digest}")
         if name.compressor != "identity":
-            await self._read_compressed(call, request, name)
-            return
+            return partial(self._read_compressed, request, name)
+        if self._inline is not None and digest.size_bytes <= IN_PLACE_BYTES:
+            found = self._inline.get_nowait(digest)
+            end = offset + request.read_limit if request.read_limit else None
+            if found and (piece := found[offset:end]):
+                return bytes_field(DATA, len(piece)) + piece
+        return partial(self._read, digest, offset, request.read_limit)
+
+    async def _read(self, digest: Digest, offset: int, limit: int, call: Call) -> None:
         data = None
         if self._inline is not None and digest.size_bytes <= PIECE:
             data = self._inline.get_nowait(digest)
         if data is not None:
-            end = offset + request.read_limit if request.read_limit else None
-            if piece := memoryview(data)[offset:end]:
+            if piece := memoryview(data)[offset : offset + limit if limit else None]:
                 await call.send([bytes_field(DATA, len(piece)), piece])
             return
-        pieces = self._blobs.read(digest, offset, request.read_limit or None)
+        pieces = self._blobs.read(digest, offset, limit or None)
         async with aclosing(pieces):
             async for chunk in pieces:
                 await call.send([bytes_field(DATA, len(chunk)), chunk])
@@ -103,7 +111,7 @@ class ByteStreamService:
             committed = await self._uploads.receive(first, name.digest, call)
         await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
 
-    async def _read_compressed(self, call: Call, request: bs.ReadRequest, name: BlobName) -> None:
+    async def _read_compressed(self, request: bs.ReadRequest, name: BlobName, call: Call) -> None:
         if request.read_limit:
             raise InvalidArgumentError("read_limit has to be 0 when a compressed blob is read")
         size = name.digest.size_bytes - request.read_offset

@@ -133,6 +133,7 @@ def ours(running: Running) -> Figures:
     count, _ = generator.load_varying(port, 20_000, 64)
     rates.figures["varying_cpu_us"] = round((cpu(process) - before) / count * 1e6, 1)
     api.execute_cached(port, rates)
+    api.small_reads(port, rates)
     api.find_missing(port, rates)
     api.batches(port, rates)
     bytes_of(running, rates)
