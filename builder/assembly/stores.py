@@ -9,18 +9,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from builder.assembly.tiers import Tier
 from builder.config.settings import Store
-from builder.config.storage import Storage
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords, Records
+
+if TYPE_CHECKING:
+    from builder.config.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,9 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(store: Store, storage: Storage | None = None) -> AsyncIterator[Stores]:
+async def open_stores(store: Store, storage: "Storage | None" = None) -> AsyncIterator[Stores]:
     """Raises UsageError when another service has a directory."""
-    if storage is not None and storage != Storage():
+    if storage is not None:
         async with _composed(store, storage) as stores:
             yield stores
         return
@@ -83,7 +86,7 @@ def _plain_records(store: Store, stack: AsyncExitStack) -> tuple[Records, Tier]:
 
 
 @asynccontextmanager
-async def _composed(store: Store, storage: Storage) -> AsyncIterator[Stores]:
+async def _composed(store: Store, storage: "Storage") -> AsyncIterator[Stores]:
     from builder.assembly.composed_records import RecordsComposer  # late: only who composes pays
     from builder.assembly.composition import Composer
 

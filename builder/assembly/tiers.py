@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from builder.stores.breaker import Breaker
 from builder.stores.index import Occupancy
-from builder.stores.metered import Meter
-from builder.stores.write_back import WriteBack
+
+if TYPE_CHECKING:  # a plain store has none of them
+    from builder.stores.breaker import Breaker
+    from builder.stores.metered import Meter
+    from builder.stores.write_back import WriteBack
 
 
 class Held(Protocol):
@@ -27,9 +29,9 @@ class Tier:
     kind: str
     held: Held | None = None
     load: Callable[[], Awaitable[None]] | None = None
-    meter: Meter | None = None
-    breaker: Breaker | None = None
-    waiting: WriteBack | None = None
+    meter: "Meter | None" = None
+    breaker: "Breaker | None" = None
+    waiting: "WriteBack | None" = None
     path: str = ""
     trouble: str = ""
 

@@ -105,7 +105,8 @@ class Wellbeing:
     def _root(self) -> Path | None:
         """The directory that the service itself writes to."""
         store = self.settings.store
-        if store.kind != "disk" or self.settings.storage.blobs is not None:
+        storage = self.settings.storage
+        if store.kind != "disk" or (storage is not None and storage.blobs is not None):
             return None
         return Path(store.path)
 

@@ -8,14 +8,13 @@ from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
 from builder.config.settings import Pool, Settings, WireLimits
-from builder.config.storage_checks import of_storage
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
 
 def check(settings: Settings) -> list[Finding]:
     """Everything that does not fit, in no particular order."""
-    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth, of_storage)
+    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth, _storage)
     return [finding for rule in rules for finding in rule(settings)]
 
 
@@ -169,6 +168,13 @@ def _tls(settings: Settings) -> Iterator[Finding]:
             yield Finding((section, there), message)
     if tls.client_ca is not None and tls.cert is None:
         yield Finding(("tls", "client_ca"), "'tls.client_ca' is set, but 'tls.cert' is not")
+
+
+def _storage(settings: Settings) -> Iterator[Finding]:
+    if settings.storage is not None:
+        from builder.config.storage_checks import of_storage  # late: see `Settings.storage`
+
+        yield from of_storage(settings.storage, settings.reapi.instances)
 
 
 def _auth(settings: Settings) -> Iterator[Finding]:

@@ -6,13 +6,14 @@ The values were held against the schema before, so their shapes are right. What 
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from builder.base.document import Path
 from builder.base.errors import UsageError
 from builder.base.units import parse_duration, parse_size
-from builder.config.kinds import Address, Kind, Secret, parse_address
+from builder.config.kinds import Address, Kind, Late, Secret, parse_address
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class Filler:
         return cls(**filled)
 
     def _value(self, hint: Any, value: Any, path: Path) -> Any:
-        hint = plain_hint(hint)
+        hint = loaded(plain_hint(hint))
         try:
             return self._convert(hint, value, path)
         except UsageError as error:
@@ -100,6 +101,15 @@ def plain_hint(hint: Any) -> Any:
     """The hint without `| None`."""
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (one for one in get_args(hint) if one is not NoneType)
+    return hint
+
+
+def loaded(hint: Any) -> Any:
+    """The class itself, where the hint only says which one it is."""
+    marks = hint.__metadata__ if get_origin(hint) is Annotated else ()
+    for mark in marks:
+        if isinstance(mark, Late):
+            return getattr(import_module(mark.module), mark.name)
     return hint
 
 

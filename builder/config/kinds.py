@@ -20,6 +20,14 @@ class Kind(Enum):
     PATH = "path"
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """In an annotation: a section whose class is imported where somebody sets it."""
+
+    module: str
+    name: str
+
+
 Seconds: TypeAlias = Annotated[float, Kind.DURATION]
 Bytes: TypeAlias = Annotated[int, Kind.SIZE]
 FilePath: TypeAlias = Annotated[str, Kind.PATH]  # absolute once loaded; relative to the config file

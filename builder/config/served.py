@@ -23,7 +23,7 @@ class Unserved(NamedTuple):
 UNSERVED = (
     Unserved(
         ("storage", "routes"),
-        lambda s: bool(s.storage.routes),
+        lambda s: s.storage is not None and bool(s.storage.routes),
         "all instances share one storage",
     ),
     Unserved(

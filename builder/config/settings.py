@@ -6,7 +6,7 @@ defaults; a test compares the two both ways. Durations are seconds and sizes are
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from builder.config.kinds import (
     ARTIFACTS,
@@ -16,11 +16,16 @@ from builder.config.kinds import (
     Address,
     Bytes,
     FilePath,
+    Late,
     Seconds,
     Secret,
 )
 from builder.config.providers import ProviderName, Providers
-from builder.config.storage import Storage
+
+if TYPE_CHECKING:
+    from builder.config.storage import Storage
+else:  # twenty classes, which take as long to make as all others together
+    Storage = Annotated[object, Late("builder.config.storage", "Storage")]
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -273,7 +278,7 @@ class Settings:
     coordinator: Coordinator = field(default_factory=Coordinator)
     reapi: Reapi = field(default_factory=Reapi)
     store: Store = field(default_factory=Store)
-    storage: Storage = field(default_factory=Storage)
+    storage: Storage | None = None
     artifacts: Artifacts = field(default_factory=Artifacts)
     assets: Assets = field(default_factory=Assets)
     worker: Worker = field(default_factory=Worker)

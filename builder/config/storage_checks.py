@@ -1,21 +1,20 @@
 """What has to fit in a storage that is put together: kinds, promises, names, directories."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from builder.base.document import Path
 from builder.config import storage
 from builder.config.filling import Finding
-from builder.config.settings import Settings
-from builder.config.storage import StoreTree
+from builder.config.storage import Storage, StoreTree
 
 BLOBS_ONLY = {"by_size", "verifying", "existence_cache"}
 NEVER = float("inf")  # it evicts nothing
 
 
-def of_storage(settings: Settings) -> Iterator[Finding]:
-    """Everything that does not fit."""
-    blobs = list(_trees(settings, "blobs"))
-    results = list(_trees(settings, "results"))
+def of_storage(whole: Storage, served: Sequence[str]) -> Iterator[Finding]:
+    """Everything that does not fit; `served` are the instances, none meaning any."""
+    blobs = list(_trees(whole, "blobs"))
+    results = list(_trees(whole, "results"))
     for path, tree in blobs:
         if not keeps_leases(tree):
             message = f"'{_dotted(path)}' has no store that keeps what clients were promised"
@@ -28,7 +27,7 @@ def of_storage(settings: Settings) -> Iterator[Finding]:
         yield from _each(path, tree, _write_back)
         yield from _each(path, tree, _shards)
     yield from _one_owner([*blobs, *results])
-    yield from _routes(settings)
+    yield from _routes(whole, served)
 
 
 def keeps_leases(tree: StoreTree) -> bool:
@@ -47,11 +46,11 @@ def shortest_lease(tree: StoreTree) -> float:
     return min([getattr(one, "lease", NEVER), *below])
 
 
-def _trees(settings: Settings, name: str) -> Iterator[tuple[Path, StoreTree]]:
-    tree = getattr(settings.storage, name)
+def _trees(whole: Storage, name: str) -> Iterator[tuple[Path, StoreTree]]:
+    tree = getattr(whole, name)
     if tree is not None:
         yield ("storage", name), tree
-    for number, route in enumerate(settings.storage.routes):
+    for number, route in enumerate(whole.routes):
         tree = getattr(route, name)
         if tree is not None:
             yield ("storage", "routes", number, name), tree
@@ -122,9 +121,9 @@ def _owned(node: StoreTree) -> Iterator[tuple[str, Path]]:
         yield f"the name {node.metered.name!r}", ("metered", "name")
 
 
-def _routes(settings: Settings) -> Iterator[Finding]:
-    served, seen = settings.reapi.instances, set()
-    for number, route in enumerate(settings.storage.routes):
+def _routes(whole: Storage, served: Sequence[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for number, route in enumerate(whole.routes):
         for index, name in enumerate(route.instances):
             path: Path = ("storage", "routes", number, "instances", index)
             if name in seen:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from builder.base.document import parse
 from builder.base.validation import validate
 from builder.config.expansion import expand
-from builder.config.filling import Filler, kind_of, plain_hint
+from builder.config.filling import Filler, kind_of, loaded, plain_hint
 from builder.config.kinds import HIDDEN, Address, Kind, Secret
 from builder.config.settings import Settings
 from builder.config.showing import as_yaml
@@ -38,7 +38,7 @@ NUMBERS = {  # bounds that the schema sets
 
 def of_hint(name: str, hint: Any) -> st.SearchStrategy[Any]:
     """Plain values for one setting, as a file would hold them."""
-    inner = plain_hint(hint)
+    inner = loaded(plain_hint(hint))
     match kind_of(inner):
         case Kind.DURATION:
             return st.integers(0, 10**6) | st.sampled_from(["30s", "1h5m", "250ms"])

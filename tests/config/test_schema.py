@@ -14,7 +14,7 @@ from builder.base.digest import HASHERS
 from builder.base.document import Document
 from builder.base.units import parse_duration, parse_size
 from builder.base.validation import validate
-from builder.config.filling import default_of, kind_of, plain_hint
+from builder.config.filling import default_of, kind_of, loaded, plain_hint
 from builder.config.kinds import Address, Kind, Secret, parse_address
 from builder.config.schema import coerced, obviously_fits, resolved, subschema
 from builder.config.settings import DigestFunction, Settings
@@ -29,7 +29,7 @@ def sections(
     """Every dataclass with the schema of the block that fills it; one inside itself once."""
     yield path, cls, part
     for name, hint in get_type_hints(cls, include_extras=True).items():
-        inner = plain_hint(hint)
+        inner = loaded(plain_hint(hint))
         child = resolved(SCHEMA, part["properties"][name]) if name in part["properties"] else {}
         if get_origin(inner) is tuple:
             inner, child = get_args(inner)[0], child.get("items", {})
@@ -118,7 +118,7 @@ def value_of(hint: Any, text: Any) -> Any:
 @pytest.mark.parametrize(("cls", "one", "hint", "part"), LEAVES)
 def test_types_are_equal(cls: type, one: Any, hint: Any, part: Mapping[str, Any]) -> None:
     """The kind of a field is the kind that the schema lets through."""
-    assert kind_in_schema(part) == kind_in_python(plain_hint(hint))
+    assert kind_in_schema(part) == kind_in_python(loaded(plain_hint(hint)))
 
 
 def kind_in_python(hint: Any) -> Any:

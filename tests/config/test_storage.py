@@ -7,8 +7,9 @@ import pytest
 
 from builder.assembly.settings import load_settings
 from builder.base.errors import UsageError
+from builder.config.filling import Finding
 from builder.config.settings import Settings
-from builder.config.storage import StoreTree
+from builder.config.storage import DiskTier, Storage, StoreTree
 from builder.config.storage_checks import keeps_leases, of_storage, shortest_lease
 from tests.config.test_checks import settings
 
@@ -26,10 +27,20 @@ def shards(*names: str) -> dict[str, Any]:
     return {"sharded": {"shards": [{"name": name, "store": OBJECT} for name in names]}}
 
 
-def tree(values: dict[str, Any]) -> StoreTree:
-    found = settings({"storage": {"blobs": values}}).storage.blobs
+def storage_of(values: dict[str, Any]) -> Storage:
+    found = settings({"storage": values}).storage
     assert found is not None
     return found
+
+
+def tree(values: dict[str, Any]) -> StoreTree:
+    found = storage_of({"blobs": values}).blobs
+    assert found is not None
+    return found
+
+
+def findings(values: dict[str, Any], served: tuple[str, ...] = ()) -> list[Finding]:
+    return list(of_storage(storage_of(values), served))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +61,7 @@ def tree(values: dict[str, Any]) -> StoreTree:
 )
 def test_what_fits(blobs: dict[str, Any]) -> None:
     """Every kind has its use."""
-    assert list(of_storage(settings({"storage": {"blobs": blobs}}))) == []
+    assert findings({"blobs": blobs}) == []
 
 
 @pytest.mark.parametrize(
@@ -109,15 +120,14 @@ def test_what_fits(blobs: dict[str, Any]) -> None:
 )
 def test_what_does_not_fit(storage: dict[str, Any], key: str, message: str) -> None:
     """One finding each, at the setting itself."""
-    [finding] = of_storage(settings({"storage": storage}))
+    [finding] = findings(storage)
     assert ".".join(map(str, finding.path)) == f"storage.{key}"
     assert message in finding.message
 
 
 def test_routes_are_among_the_instances() -> None:
     """An instance that is not served needs no route."""
-    values = {"reapi": {"instances": ["a"]}, "storage": {"routes": [{"instances": ["a", "b"]}]}}
-    [finding] = of_storage(settings(values))
+    [finding] = findings({"routes": [{"instances": ["a", "b"]}]}, served=("a",))
     assert finding.message == "instance 'b' is not among 'reapi.instances'"
 
 
@@ -166,7 +176,6 @@ def test_a_node_on_the_command_line(tmp_path: Path) -> None:
     """A dotted key reaches into the tree."""
     values = {"storage.blobs.disk.path": str(tmp_path), "storage.blobs.disk.max_size": "1GiB"}
     found, _ = load_settings(None, values, {})
-    assert found.storage.blobs is not None
-    assert found.storage.blobs.disk is not None
-    assert found.storage.blobs.disk.max_size == 1024**3
-    assert Settings().storage.blobs is None
+    assert found.storage is not None
+    assert found.storage.blobs == StoreTree(disk=DiskTier(str(tmp_path), 1024**3))
+    assert Settings().storage is None
