@@ -4,10 +4,12 @@ The digest is never taken apart: some clients use digests that are of no Action.
 inline hints is answered in place, from one dictionary look-up (see stores.action_cache).
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from itertools import chain
+from typing import Any
 
 from builder.base.digest import Digest
-from builder.base.errors import NotFoundError
+from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -70,6 +72,7 @@ class ActionCacheService:
         request = parse(pb.UpdateActionResultRequest, data)
         instance = self._instances.check(request.instance_name)
         action = self._digest(request.digest_function, request.action_digest)
+        _check_paths(request.action_result)
         return self._update(instance, action, request.action_result)
 
     async def _get(self, instance: str, action: Digest, hints: Hints) -> bytes:
@@ -87,3 +90,20 @@ class ActionCacheService:
 
     def _digest(self, number: int, message: pb.Digest) -> Digest:
         return from_proto(message, function_of(number, message.hash, self._functions))
+
+
+def _check_paths(result: pb.ActionResult) -> None:
+    """Outputs are "relative to the working directory ... MUST NOT begin with a leading slash"."""
+    outputs: Iterable[Any] = chain(
+        result.output_files,
+        result.output_directories,
+        result.output_symlinks,
+        result.output_file_symlinks,
+        result.output_directory_symlinks,
+    )
+    for output in outputs:
+        if output.path.startswith("/"):
+            raise InvalidArgumentError(
+                f"the output path {output.path[:200]!r} is absolute; outputs of a result are "
+                "relative to the action's working directory"
+            )

@@ -329,6 +329,18 @@ async def test_results_without_their_outputs_are_refused(client: Client) -> None
     assert digest_of(b"absent").hash in message
 
 
+@pytest.mark.parametrize("kind", ["output_files", "output_directories", "output_symlinks"])
+async def test_results_with_absolute_outputs_are_refused(client: Client, kind: str) -> None:
+    """Whoever took such a result would write to that place of its host."""
+    re = client.re
+    result = re.ActionResult()
+    getattr(result, kind).add(path="/etc/passwd")
+    update = re.UpdateActionResultRequest(action_digest=client.digest(b"a"), action_result=result)
+    code, message = await refused(client.ac.UpdateActionResult, update)
+    assert code == "INVALID_ARGUMENT"
+    assert "'/etc/passwd' is absolute" in message
+
+
 async def test_bytes_that_are_no_message_are_refused(client: Client, start: Start) -> None:
     """Garbage in place of a request is INVALID_ARGUMENT, not a failure of ours."""
     channel = await start(CasService(client.blobs, Instances(["only"])).service())
