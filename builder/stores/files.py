@@ -8,8 +8,9 @@ event loop together with the index's change, so the two cannot be seen apart. A 
 read is an open file, which eviction cannot cut off.
 
 Small files are read and written in place: a hop to a thread and back takes 65 us, a 2 KB file 40.
-A large blob is hashed when it is written, and once in a while when it is read (`verified`): bytes
-that are not those of its digest are put aside, and it is missing from then on.
+A large blob is hashed when it is written, and once in a while when it is read (`verified`), before
+a part of it is given, and else on the way: bytes that are not those of its digest are put aside,
+and it is missing from then on.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
@@ -108,14 +110,17 @@ class FileBlobStore:
         try:
             check_range(digest, offset)
             end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
-            file = self._unverified(descriptor, digest, end - offset)
-            state = None if file is None else hasher(digest.function, digest.size_bytes)
+            file = self._unverified(descriptor, digest) if offset < end else None
+            if file is not None:
+                whole = end - offset == digest.size_bytes
+                async with aclosing(self._hashed(descriptor, digest, file)) as pieces:
+                    async for piece in pieces:
+                        if whole:
+                            yield piece
+                if whole:
+                    return
             for start in range(offset, end, PIECE):
-                piece = await self._piece(descriptor, min(PIECE, end - start), start, digest, state)
-                if file is not None and state is not None and start + PIECE >= end:
-                    self._verify(digest, digest._replace(hash=state.hexdigest()))
-                    self._verified.add(key_of(digest.function, digest.hash), file)
-                yield piece
+                yield await self._piece(descriptor, min(PIECE, end - start), start, digest, None)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -316,9 +321,21 @@ class FileBlobStore:
                 self._lose(key_of(digest.function, digest.hash))
         raise absent(digest)
 
-    def _unverified(self, descriptor: int, digest: Digest, size: int) -> os.stat_result | None:
-        """The file, if a read of so many bytes has to be hashed."""
-        if descriptor < 0 or size != digest.size_bytes:
+    async def _hashed(
+        self, descriptor: int, digest: Digest, file: os.stat_result
+    ) -> AsyncGenerator[bytes, None]:
+        """All pieces, the last one only if they are those of the digest."""
+        state, size = hasher(digest.function, digest.size_bytes), digest.size_bytes
+        for start in range(0, size, PIECE):
+            piece = await self._piece(descriptor, min(PIECE, size - start), start, digest, state)
+            if start + PIECE >= size:
+                self._verify(digest, digest._replace(hash=state.hexdigest()))
+                self._verified.add(key_of(digest.function, digest.hash), file)
+            yield piece
+
+    def _unverified(self, descriptor: int, digest: Digest) -> os.stat_result | None:
+        """The file, if it has to be hashed by who reads of it."""
+        if descriptor < 0:
             return None
         file = os.fstat(descriptor)
         known = self._verified.knows(key_of(digest.function, digest.hash), file)

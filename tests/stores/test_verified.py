@@ -110,3 +110,35 @@ def test_the_memory_is_bounded(tmp_path: Path) -> None:
     assert [known.knows(key, stat) for key in "abc"] == [True, False, True]
     known.forget("a")
     assert (len(known), known.knows("a", stat)) == (1, False)
+
+
+RANGES = [(0, 10), (len(DATA) // 2, None), (len(DATA) - 1, 1)]
+
+
+@pytest.mark.parametrize(("offset", "limit"), RANGES)
+@pytest.mark.parametrize("size", [0, 1, len(DATA) - 1, len(DATA), len(DATA) + 1])
+async def test_no_part_of_a_damaged_blob_is_given(
+    disk: FileBlobStore, clock: Time, offset: int, limit: int | None, size: int
+) -> None:
+    """Whatever range is asked for, wherever the damage is: cut short, too long, or other bytes."""
+    await disk.put(DIGEST, DATA)
+    path = Path(disk.path(DIGEST))
+    path.chmod(0o644)
+    path.write_bytes((WRONG + b"!")[:size])
+    with pytest.raises(NotFoundError, match="damaged"):
+        _ = [piece async for piece in disk.read(DIGEST, offset, limit)]
+    assert await disk.find_missing([DIGEST]) == [DIGEST]
+    assert os.listdir(disk.quarantine.path) == [f"{DIGEST.hash}-{DIGEST.size_bytes}"]
+
+
+async def test_parts_are_read_of_a_blob_that_an_earlier_process_left(
+    disk: FileBlobStore, tmp_path: Path, clock: Time
+) -> None:
+    """Its first reader hashes it, even one who wants a part; then parts are what they were."""
+    await disk.put(DIGEST, DATA)
+    disk.close()
+    again = FileBlobStore(tmp_path / "store", 16 << 20, HOUR, "none", clock)
+    for offset, limit in [*RANGES, (5, 0), (len(DATA), None)]:
+        got = b"".join([piece async for piece in again.read(DIGEST, offset, limit)])
+        assert got == DATA[offset:][:limit]
+    again.close()
