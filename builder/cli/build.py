@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from builder.cli.building import BuildCommand, building_options, made_request
+from builder.cli.completing import target_names
 
 
 @click.command(
@@ -29,7 +30,7 @@ Environment: BUILDER_COORDINATOR names the coordinator, BUILDER_REMOTE=true make
 default.
 """,
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=target_names)
 @building_options
 def command(targets: tuple[str, ...], **flags: Any) -> int:
     """Build TARGETS of the Builderfile, and bring their outputs back.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from builder.cli.completing import target_names
 from builder.cli.options import directory_option
 
 
@@ -15,7 +16,7 @@ Examples:
   bldr clean --all     also what bldr knows of earlier builds, and results stored here
 """
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=target_names)
 @click.option("--all", "everything", is_flag=True, help="The project's .builder directory too.")
 @directory_option
 def command(targets: tuple[str, ...], everything: bool, directory: Path) -> None:

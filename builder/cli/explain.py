@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from builder.cli.completing import target_names
 from builder.cli.options import directory_option
 
 
@@ -14,7 +15,7 @@ Examples:
   bldr explain obj/src/a.c  of one action of a foreach
 """
 )
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=target_names)
 @directory_option
 def command(targets: tuple[str, ...], directory: Path) -> None:
     """Tell why TARGETS ran the last time: the inputs, flags, variables or limits that had changed

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from builder.cli.completing import target_names
 from builder.cli.options import directory_option
 
 
@@ -16,7 +17,7 @@ Examples:
   bldr graph --dot | dot -Tpng        one by Graphviz
 """
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=target_names)
 @click.option("--dot", is_flag=True, help="In the language of Graphviz.")
 @click.option(
     "--svg", "as_svg", is_flag=True, help="As a picture: SVG, groups with dashed borders."

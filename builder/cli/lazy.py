@@ -6,12 +6,15 @@ does not pay for the server.
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from builder.base.errors import BuilderError
 from builder.base.nearest import nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Entry(NamedTuple):
@@ -51,6 +54,17 @@ class LazyGroup(click.Group):
             hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(self._entries)}"
             raise click.UsageError(f"no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """From the table, too: at each press of the key."""
+        from click.shell_completion import CompletionItem  # late: a shell asks for it
+
+        found = [
+            CompletionItem(name, help=entry.help)
+            for name, entry in self._entries.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx  # click's signature

@@ -23,6 +23,7 @@ COMMANDS = {
     "graph": Entry("builder.cli.graph", "Show which target needs which: text, DOT, SVG."),
     "query": Entry("builder.cli.query", "Ask about targets: deps, rdeps, inputs, somepath."),
     "explain": Entry("builder.cli.explain", "Tell why a target ran, and what has changed since."),
+    "fmt": Entry("builder.cli.fmt", "Write Builderfiles in their usual form."),
     "log": Entry("builder.cli.log", "Show the builds of this project so far."),
     "serve": Entry("builder.cli.serve", "Run the service: coordinator, storage and workers."),
     "worker": Entry("builder.cli.worker", "Run one worker that joins a coordinator."),
@@ -47,6 +48,8 @@ Examples:
 
 \b
 Exit codes: 0 done, 1 failed, 2 wrong arguments, config or Builderfile, 130 interrupted.
+Completion of commands, options and targets: eval "$(_BLDR_COMPLETE=bash_source bldr)", and for zsh
+and fish with their names.
 Environment: BUILDER_CONFIG names the config file; BUILDER_DEBUG=1 shows tracebacks.
 """
 

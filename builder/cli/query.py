@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from builder.cli.completing import target_names
 from builder.cli.options import directory_option
 
 
@@ -23,7 +24,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=target_names)
 @directory_option
 def deps(targets: tuple[str, ...], directory: Path) -> None:
     """All that TARGETS need, needed ones first."""
@@ -35,7 +36,7 @@ def deps(targets: tuple[str, ...], directory: Path) -> None:
 
 
 @command.command()
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=target_names)
 @directory_option
 def rdeps(targets: tuple[str, ...], directory: Path) -> None:
     """All that need one of TARGETS, nearest first."""
@@ -47,7 +48,7 @@ def rdeps(targets: tuple[str, ...], directory: Path) -> None:
 
 
 @command.command()
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=target_names)
 @directory_option
 def inputs(targets: tuple[str, ...], directory: Path) -> None:
     """The source files that TARGETS themselves read; of a group, those of its members."""
@@ -64,7 +65,7 @@ def inputs(targets: tuple[str, ...], directory: Path) -> None:
 
 
 @command.command()
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, shell_complete=target_names)
 @directory_option
 def outputs(targets: tuple[str, ...], directory: Path) -> None:
     """What TARGETS make; of a group, what its members make."""
@@ -76,8 +77,8 @@ def outputs(targets: tuple[str, ...], directory: Path) -> None:
 
 
 @command.command()
-@click.argument("target")
-@click.argument("needed")
+@click.argument("target", shell_complete=target_names)
+@click.argument("needed", shell_complete=target_names)
 @directory_option
 def somepath(target: str, needed: str, directory: Path) -> int:
     """A shortest way by which TARGET needs NEEDED; exit code 1 when it does not."""

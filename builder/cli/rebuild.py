@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from builder.cli.building import BuildCommand, building_options, made_request
+from builder.cli.completing import target_names
 
 PAUSE_S = 0.3
 
@@ -23,7 +24,7 @@ It looks at the project's files some times a second, leaving out what targets ma
 one has changed, has come or is gone. Ctrl-C ends it.
 """,
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=target_names)
 @building_options
 def command(targets: tuple[str, ...], **flags: Any) -> int:
     """Build TARGETS, then wait for changes and build again, until it is interrupted."""

@@ -9,6 +9,7 @@ import click
 
 from builder.base.errors import UsageError
 from builder.cli.building import BuildCommand, building_options, made_request
+from builder.cli.completing import target_names
 
 
 @click.command(
@@ -24,7 +25,7 @@ The program is the target's first output that is an executable file. It starts i
 directory, outside of the sandbox; its exit code is that of this command.
 """,
 )
-@click.argument("target")
+@click.argument("target", shell_complete=target_names)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @building_options
 def command(target: str, arguments: tuple[str, ...], **flags: Any) -> int:

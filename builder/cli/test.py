@@ -8,6 +8,7 @@ import click
 
 from builder.base.errors import UsageError
 from builder.cli.building import BuildCommand, building_options, made_request
+from builder.cli.completing import target_names
 
 
 @click.command(
@@ -25,7 +26,7 @@ run again; one that then passes is reported as flaky.
 Exit codes: 0 all passed, 1 a test failed or was not run, 2 wrong arguments or Builderfile.
 """,
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=target_names)
 @click.option(
     "--junit",
     metavar="FILE",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from builder.cli.building import BuildCommand, building_options, made_request
+from builder.cli.completing import target_names
 
 
 @click.command(
@@ -22,7 +23,7 @@ What it needs is taken from the cache; the target itself is run each time. Exit 
 made the same bytes, 1 they did not or a run failed.
 """,
 )
-@click.argument("target")
+@click.argument("target", shell_complete=target_names)
 @click.option("-n", "count", type=click.IntRange(2, 100), default=2, help="So many runs.")
 @building_options
 def command(target: str, count: int, **flags: Any) -> int:

@@ -69,6 +69,15 @@ def find(start: Path) -> Path:
     )
 
 
+def documents(start: Path) -> list[Path]:
+    """All files that say what the project is. Raises UsageError."""
+    path = find(start)
+    if path.name != WORKSPACE_NAME:
+        return [path]
+    packages = walker_of(path.parent).packages()
+    return [path, *(path.parent / directory / name for directory, name in packages)]
+
+
 def walker_of(root: Path) -> Walker:
     """With what the project's .builderignore says. Raises UsageError."""
     try:

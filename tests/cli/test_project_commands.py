@@ -56,6 +56,71 @@ def test_an_unknown_target(root: Path, command: str, capsys: pytest.CaptureFixtu
     assert "there is no target 'ap'; did you mean 'app'?" in capsys.readouterr().err
 
 
+def complete(line: str, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> list[str]:
+    """What bash is offered for the last word of a line."""
+    patch.setenv("_BLDR_COMPLETE", "bash_complete")
+    patch.setenv("COMP_WORDS", line)
+    patch.setenv("COMP_CWORD", str(line.count(" ")))
+    run([], "bldr")
+    return [said.partition(",")[2] for said in capsys.readouterr().out.splitlines() if said]
+
+
+COMPLETIONS = {
+    "bldr ver": ["verify", "version"],
+    "bldr build ": ["objects/src/a.c", "objects/src/b.c", "objects", "app", "docs"],
+    "bldr build --no-c": ["--no-cache"],
+    "bldr query deps a": ["app"],
+    "bldr clean do": ["docs"],
+}
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_completion(
+    root: Path, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands, options and the project's targets."""
+    assert complete(line, capsys, monkeypatch) == COMPLETIONS[line]
+
+
+def test_completion_in_a_package(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own names are short, others full; where nothing can be read nothing is offered."""
+    (root / "Builderfile.workspace").write_text("")
+    (root / "src" / "Builderfile").write_text("target lib: {command: [x]}\n")
+    monkeypatch.chdir(root / "src")
+    assert complete("bldr build l", capsys, monkeypatch) == ["lib"]
+    assert complete("bldr build //:a", capsys, monkeypatch) == ["//:app"]
+    (root / "src" / "Builderfile").write_text("wrong")
+    assert complete("bldr build l", capsys, monkeypatch) == []
+
+
+def test_fmt(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --check a diff and exit code 1; else the files are written, and told of."""
+    assert run(["fmt"], "bldr") == 0
+    capsys.readouterr()
+    text = "target t:\n    command: [x]\n\n    outputs: [o]  \n"
+    (root / "Builderfile").write_text(text)
+    (root / "Builderfile").chmod(0o640)
+    assert run(["fmt", "--check"], "bldr") == 1
+    assert "-    command: [x]" in capsys.readouterr().out
+    assert (root / "Builderfile").read_text() == text
+    assert run(["fmt"], "bldr") == 0
+    assert capsys.readouterr().out == f"[INFO] Formatted {root / 'Builderfile'}\n"
+    assert (root / "Builderfile").read_text() == "target t:\n  outputs: [o]\n  command: [x]\n"
+    assert (root / "Builderfile").stat().st_mode & 0o777 == 0o640
+    assert run(["fmt", "--check"], "bldr") == 0
+
+
+def test_graph_forms(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture, a text for Graphviz, and not both."""
+    assert run(["graph", "--svg"], "bldr") == 0
+    assert capsys.readouterr().out.startswith("<svg ")
+    assert run(["graph", "--dot"], "bldr") == 0
+    assert capsys.readouterr().out.startswith("digraph build {")
+    assert run(["graph", "--dot", "--svg"], "bldr") == 2
+
+
 def test_clean(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Outputs go, with directories that are empty then; sources and what we did not make stay."""
     for name in ("bin/app", "o/a", "o/keep", "docs/mine"):
