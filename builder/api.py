@@ -35,6 +35,7 @@ STOP_S = 60.0
 READY = "Remote execution service ready"
 COORDINATOR = re.compile(r"Coordinator: (\S+)")
 ANY_PORT = "127.0.0.1:0"
+AUDIT_LEVELS = ("cheap", "full")
 
 __all__ = ["Result", "SandboxSpec", "SandboxSpecBuilder", "Service", "ServiceBuilder"]
 
@@ -52,6 +53,8 @@ class SandboxSpec:
     timeout_s: float | None = None
     network: bool = False
     cache: bool = True
+    audit: str | None = None
+    max_processes: int | None = None
 
     @staticmethod
     def builder() -> "SandboxSpecBuilder":
@@ -96,6 +99,19 @@ class SandboxSpecBuilder:
         """Seconds, or a text such as '5m'. Raises UsageError."""
         return self._with(timeout_s=parse_duration(duration))
 
+    def max_processes(self, count: int) -> "SandboxSpecBuilder":
+        """Processes and threads at a time."""
+        if count < 1:
+            raise UsageError(f"max_processes({count}): a command is one process at least")
+        return self._with(max_processes=count)
+
+    def enable_audit(self, level: str = "full") -> "SandboxSpecBuilder":
+        """Have `Result.audit` tell which files the command uses, and which hosts it tries to reach,
+        beyond what is declared here. 'cheap' sees what leaves traces. Raises UsageError."""
+        if level not in AUDIT_LEVELS:
+            raise UsageError(f"enable_audit({level!r}): use one of {', '.join(AUDIT_LEVELS)}")
+        return self._with(audit=level)
+
     def network(self, allowed: bool = True) -> "SandboxSpecBuilder":
         return self._with(network=allowed)
 
@@ -114,7 +130,8 @@ class SandboxSpecBuilder:
 @dataclass(frozen=True, slots=True)
 class Result:
     """How an execution went. `outputs` are paths that were brought back; `reason` says what went
-    wrong, and is empty when `exit_code` is 0. `exit_code` is None when nothing was run."""
+    wrong, and is empty when `exit_code` is 0. `exit_code` is None when nothing was run. `audit` has
+    a line for each use beyond the declaration, behind one with their sum, if it was enabled."""
 
     exit_code: int | None
     stdout: bytes
@@ -123,6 +140,7 @@ class Result:
     worker: str = ""
     cached: bool = False
     reason: str = ""
+    audit: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -13,6 +13,7 @@ from builder.assembly.client import Plan, Request, open_build
 from builder.assembly.dial import client_access, open_channel
 from builder.assembly.settings import load_settings
 from builder.base.errors import UsageError
+from builder.client.events import Event
 from builder.client.listening import Listening, Nowhere
 from builder.client.walk import Walker
 from builder.config.settings import Settings
@@ -45,9 +46,13 @@ class Spec(Protocol):
     def network(self) -> bool: ...
     @property
     def cache(self) -> bool: ...
+    @property
+    def audit(self) -> str | None: ...
+    @property
+    def max_processes(self) -> int | None: ...
 
 
-Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str]
+Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str, tuple[str, ...]]
 
 
 def execute(address: str, command: tuple[str, ...], spec: Spec, directory: Path) -> Outcome:
@@ -56,9 +61,16 @@ def execute(address: str, command: tuple[str, ...], spec: Spec, directory: Path)
         raise UsageError("the command is empty: it needs at least the program's name")
     root = directory.absolute()
     found = graph(Project({NAME: _target(command, spec)}, NO_TEXT))
-    request = Request((NAME,), root, remote=True, listening=Listening(Nowhere(), Nowhere()))
+    audit: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "audited":
+            audit.extend(event.more["lines"])
+
+    listening = Listening(Nowhere(), Nowhere(), (listen,))
+    request = Request((NAME,), root, remote=True, listening=listening)
     plan = Plan(request, _settings(address), root, found, (NAME,), Walker(root))
-    return trio.run(_execute, plan)
+    return (*trio.run(_execute, plan), tuple(audit))
 
 
 def status(address: str) -> str:
@@ -80,12 +92,21 @@ def _target(command: tuple[str, ...], spec: Spec) -> Target:
         ),
         outputs=tuple(output(text, (number,)) for number, text in enumerate(spec.outputs)),
         environment=spec.environment,
-        hermetic=Hermetic(spec.max_memory_bytes, spec.max_cpu_cores, spec.timeout_s, spec.network),
+        hermetic=Hermetic(
+            spec.max_memory_bytes,
+            spec.max_cpu_cores,
+            spec.timeout_s,
+            spec.network,
+            spec.audit,
+            spec.max_processes,
+        ),
         cache=spec.cache,
     )
 
 
-async def _execute(plan: Plan) -> Outcome:
+async def _execute(
+    plan: Plan,
+) -> tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str]:
     async with open_build(plan) as build:
         summary = await build.run(plan.names)
     if failure := summary.failures.get(NAME):

@@ -20,6 +20,7 @@ def main() -> None:
         .max_memory("256MiB")
         .max_cpu(1)
         .timeout("30s")
+        .enable_audit()
         .build()
     )
     with Service.builder().pool(minimum=2).build() as service:
@@ -29,6 +30,7 @@ def main() -> None:
             )
             print(f"exit code {result.exit_code}, on {result.worker or 'nothing'}")
             print(f"  from the cache: {result.cached}; it saw: {result.stdout.decode().split()}")
+            print(f"  {result.audit[0]}")
         print(f"words: {(HERE / 'build' / 'count.txt').read_text().strip()}")
         print(f"workers: {service.get_metrics()['workers']['total']}")
 

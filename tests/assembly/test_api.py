@@ -26,6 +26,8 @@ def test_a_spec_is_built_step_by_step() -> None:
         .max_cpu(2)
         .timeout("1m30s")
         .network()
+        .max_processes(50)
+        .enable_audit("cheap")
         .cache(False)
         .build()
     )
@@ -38,6 +40,8 @@ def test_a_spec_is_built_step_by_step() -> None:
         timeout_s=90.0,
         network=True,
         cache=False,
+        audit="cheap",
+        max_processes=50,
     )
 
 
@@ -47,6 +51,10 @@ def test_what_cannot_be() -> None:
         SandboxSpec.builder().max_memory("much")
     with pytest.raises(UsageError, match="temporary files go to /tmp"):
         SandboxSpec.builder().temp("/var/tmp")
+    with pytest.raises(UsageError, match="use one of cheap, full"):
+        SandboxSpec.builder().enable_audit("loud")
+    with pytest.raises(UsageError, match="one process at least"):
+        SandboxSpec.builder().max_processes(0)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,21 @@ def test_execute(service: Service, tmp_path: Path) -> None:
     second = service.execute(command, spec, tmp_path)
     assert (second.cached, second.stdout) == (True, b"name\nout\n")
     assert (tmp_path / "out" / "hello").exists()
+
+
+@pytest.mark.slow
+def test_audit(service: Service, tmp_path: Path) -> None:
+    """What it uses beyond its declaration is told with the cure, from the cache too."""
+    (tmp_path / "declared").write_text("1")
+    (tmp_path / "other").write_text("2")
+    spec = SandboxSpec.builder().input("declared").enable_audit().build()
+    command = ["sh", "-c", "cat declared; test -e other || echo junk > left"]
+    for cached in (False, True):
+        result = service.execute(command, spec, tmp_path)
+        assert (result.ok, result.cached) == (True, cached)
+        assert result.audit[0].startswith("audit: 2 of ")
+        assert any("declare it: 'inputs: [other]'" in line for line in result.audit)
+        assert any("write   left (by sh)" in line for line in result.audit)
 
 
 @pytest.mark.slow
@@ -131,4 +154,5 @@ def test_the_example(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "from the cache: True; it saw: ['build', 'words.py']" in ran.stdout
+    assert "names used, all of them declared" in ran.stdout
     assert "workers: 2\n" in ran.stdout
