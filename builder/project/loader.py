@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from builder.base.errors import InvalidArgumentError
+from builder.base.hosts import checked
 from builder.base.units import parse_duration, parse_size
 from builder.project.expand import Find, members
 from builder.project.labels import ROOT, full_name, resolved, unknown
@@ -277,6 +279,16 @@ def _outputs(source: Source, package: str, texts: Iterable[tuple["Path", str]]) 
             raise source.error(here, str(error), error.hint) from None
 
 
+def _network(source: Source, where: "Path", given: bool | list[str]) -> bool | tuple[str, ...]:
+    """All of it, none, or these hosts."""
+    if isinstance(given, bool):
+        return given
+    try:
+        return checked(given)
+    except InvalidArgumentError as error:
+        raise source.error(where, str(error)) from None
+
+
 def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
     memory = parse_size(block["max_memory"]) if "max_memory" in block else None
     timeout = parse_duration(block["timeout"]) if "timeout" in block else None
@@ -288,7 +300,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         max_memory_bytes=memory,
         max_cpu_cores=None if cores is None else float(cores),
         timeout_s=timeout,
-        network=block.get("network", False),
+        network=_network(source, (*where, "network"), block.get("network", False)),
         audit=block.get("audit"),
         processes=block.get("processes"),
     )

@@ -129,7 +129,7 @@ class Hermetic:
     max_memory_bytes: int | None = None
     max_cpu_cores: float | None = None
     timeout_s: float | None = None
-    network: bool = False
+    network: bool | tuple[str, ...] = False  # all, none, or these hosts
     audit: str | None = None
     processes: int | None = None
 

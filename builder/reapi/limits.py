@@ -2,19 +2,22 @@
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
 declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
-`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none` or `full`)
-and `audit` (`cheap` or `full`: the result then tells what the action used beyond what it declared).
+`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none`, `full`, or
+the hosts that may be reached: `pypi.org,*.debian.org`) and `audit` (`cheap` or `full`: the result
+then tells what the action used beyond what it declared).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from builder.base.errors import InvalidArgumentError, UsageError
+from builder.base.hosts import checked
 from builder.base.units import parse_size
 
 MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
 NETWORK = "network"
+NONE, FULL = "none", "full"
 MAX_DISK = "max-disk"
 MAX_PROCESSES = "max-processes"
 AUDIT = "audit"
@@ -26,11 +29,12 @@ LIMIT_PROPERTIES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ActionLimits:
-    """What the client asks for; None leaves it to the worker."""
+    """What the client asks for; None leaves it to the worker. `network` is all of it, none, or
+    these hosts."""
 
     memory_bytes: int | None = None
     cpu_cores: float | None = None
-    network: bool | None = None
+    network: bool | tuple[str, ...] | None = None
     audit: str | None = None
     disk_bytes: int | None = None
     processes: int | None = None
@@ -43,7 +47,7 @@ class ActionLimits:
         if self.cpu_cores is not None:
             pairs.append((MAX_CPU, f"{self.cpu_cores:g}"))
         if self.network is not None:
-            pairs.append((NETWORK, "full" if self.network else "none"))
+            pairs.append((NETWORK, network_text(self.network)))
         if self.disk_bytes is not None:
             pairs.append((MAX_DISK, str(self.disk_bytes)))
         if self.processes is not None:
@@ -56,20 +60,34 @@ class ActionLimits:
 def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
     """Raises InvalidArgumentError that names the property and its right form."""
     given = dict(properties)
-    network = given.get(NETWORK)
-    if network not in (None, "none", "full"):
-        raise InvalidArgumentError(f"property {NETWORK} is {network!r}: use none or full")
     audit = given.get(AUDIT)
     if audit not in (None, *AUDIT_LEVELS):
         raise InvalidArgumentError(f"property {AUDIT} is {audit!r}: use cheap or full")
     return ActionLimits(
         _size(given, MAX_MEMORY, "nothing runs in no memory"),
         _cores(given[MAX_CPU]) if MAX_CPU in given else None,
-        None if network is None else network == "full",
+        _network(given[NETWORK]) if NETWORK in given else None,
         audit,
         _size(given, MAX_DISK, "nothing can be written to no disk"),
         _processes(given[MAX_PROCESSES]) if MAX_PROCESSES in given else None,
     )
+
+
+def network_text(network: bool | tuple[str, ...]) -> str:
+    """As the property says it."""
+    if isinstance(network, tuple) and network:
+        return ",".join(sorted(network))
+    return FULL if network is True else NONE
+
+
+def _network(text: str) -> bool | tuple[str, ...]:
+    if text in (NONE, FULL):
+        return text == FULL
+    try:
+        return checked(text.split(","))
+    except InvalidArgumentError as error:
+        wanted = f"use {NONE}, {FULL}, or hosts"
+        raise InvalidArgumentError(f"property {NETWORK}: {error}; {wanted}") from None
 
 
 def _size(given: Mapping[str, str], name: str, none: str) -> int | None:

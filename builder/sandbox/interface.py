@@ -26,6 +26,7 @@ class SandboxRefusedError(FailedPreconditionError):
 
 class Network(Enum):
     NONE = "none"  # a network namespace of its own; its loopback works
+    HOSTS = "hosts"  # the same, and a proxy that reaches the hosts of the spec only
     FULL = "full"  # the host's network
 
 
@@ -116,6 +117,7 @@ class SandboxSpec:
     working_directory: str = ""
     output_parents: tuple[str, ...] = ()
     network: Network = Network.NONE
+    hosts: tuple[str, ...] = ()  # `example.org`, `*.example.org:8443`; for Network.HOSTS
     limits: Limits = field(default_factory=Limits)
     required: frozenset[str] = frozenset()  # guarantees without which it must not run
     audit: AuditLevel | None = None
@@ -154,6 +156,7 @@ class Exit:
     message: str = ""
     signal: int = 0
     audit: Audit | None = None
+    blocked: tuple[str, ...] = ()  # hosts that it asked the proxy for, and must not reach
     output_cut: bool = False  # not all of stdout and stderr was kept; the message says how much
 
 

@@ -33,7 +33,8 @@ from builder.sandbox.kernel.quota import exceeds
 from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
-from builder.sandbox.running import DIRECTORY, REPORT
+from builder.sandbox.proxy import Proxy
+from builder.sandbox.running import DIRECTORY, LISTENS, REPORT
 from builder.sandbox.weak import WeakSandbox
 
 PATIENCE_S = 30.0
@@ -74,8 +75,7 @@ class Run:
             self.root_fd = root_fd
 
     async def report(self) -> bytes | None:
-        """The init's last word; None when it did not come to that, and all is over. Its `ended`
-        field tells whether the broker has more to say, which is then there."""
+        """The init's last word; None when it did not come to that, and all is over."""
         await trio.lowlevel.wait_readable(self.sock)
         packet, fds = link.receive_packet(self.sock)
         if packet[:1] != REPORT or len(fds) != 1 or not report.fits(packet[1:]):
@@ -85,6 +85,18 @@ class Run:
             return None
         self._keep(fds[0])
         return packet[1:]
+
+    async def report_through(self, proxy: Proxy) -> bytes | None:
+        """The same, of an action that has a proxy meanwhile."""
+        await trio.lowlevel.wait_readable(self.sock)
+        if self.sock.recv(1, socket.MSG_PEEK) != LISTENS:
+            return await self.report()
+        _, fds = link.receive_packet(self.sock)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(proxy.serve, fds[0])
+            told = await self.report()
+            nursery.cancel_scope.cancel()
+        return told
 
     def close(self) -> None:
         for sock in (self.sock, self.far_end):
@@ -322,6 +334,7 @@ class NativeSandbox:
     async def run(self, spec: SandboxSpec) -> FinishedAction:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
+        proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
         broker = await self.start()
         held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
@@ -340,25 +353,29 @@ class NativeSandbox:
             request = ("run", run_id, wish, link.packed(job))
             await broker.send(request, (run.far_end.fileno(),))
             run.far_end.close()
-            told = await run.report()
+            told = await (run.report_through(proxy) if job["proxy"] else run.report())
             if told is None or report.unpack(told).ended_early or spec.audit is AuditLevel.CHEAP:
                 await run.gone.wait()
+            if told is None and run.facts is None:
+                raise SandboxError(run.error or "the sandbox gave no answer")
+            facts = outcome.facts(told, run.facts) | {"enforced": enforced}
+            done = await self._conclude(spec, facts, held, proxy)
         except BaseException:
             await abandon(broker, run_id, run)
             raise
         finally:
             run.close()
-        if told is None and run.facts is None:
-            raise SandboxError(run.error or "the sandbox gave no answer")
-        facts = outcome.facts(told, run.facts) | {"enforced": enforced}
-        if facts["overlay"] and (spec.limits.disk_bytes or spec.limits.disk_files) is not None:
-            enforced["disk"] = "watched"
+        return FinishedAction(done, run.root_fd, run.gone)
+
+    async def _conclude(
+        self, spec: SandboxSpec, facts: dict[str, Any], held: tuple[str, ...], proxy: Proxy
+    ) -> Exit:
+        limits = spec.limits
+        if facts["overlay"] and (limits.disk_bytes, limits.disk_files) != (None, None):
+            facts["enforced"]["disk"] = "watched"
             facts["disk_full"] |= await self._is_over(spec)
-        return FinishedAction(
-            outcome.conclude(spec, facts, self.backend, held, await self._audit(spec)),
-            run.root_fd,
-            run.gone,
-        )
+        found, blocked = await self._audit(spec), tuple(proxy.filter.blocked)
+        return outcome.conclude(spec, facts, self.backend, held, found, blocked)
 
     async def _is_over(self, spec: SandboxSpec) -> bool:
         limits, layer = spec.limits, os.path.join(spec.scratch, LAYER)

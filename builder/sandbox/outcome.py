@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from builder.base.errors import InvalidArgumentError
-from builder.sandbox import report
+from builder.sandbox import proxy, report
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
@@ -17,6 +17,7 @@ from builder.sandbox.interface import (
 )
 
 SIGNAL_BASE = 128
+TOLD = 5
 SIGTERM, SIGKILL = 15, 9
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
@@ -36,7 +37,11 @@ ALWAYS = (
     "no-new-privileges",
     "seccomp",
 )
-NETWORK = "network-namespace"
+NETWORK = {
+    Network.NONE: ("network-namespace",),
+    Network.HOSTS: ("network-hosts",),
+    Network.FULL: (),
+}
 BY_FEATURE = {
     "landlock": "landlock",
     "memory": "memory-cgroup",
@@ -55,7 +60,7 @@ def size(size_bytes: int) -> str:
 
 def guarantees(features: tuple[str, ...], network: Network) -> tuple[str, ...]:
     """What holds for an action on a host with these cgroup controllers, and perhaps Landlock."""
-    isolated = (*ALWAYS, NETWORK) if network is Network.NONE else ALWAYS
+    isolated = (*ALWAYS, *NETWORK[network])
     return (*isolated, *(name for key, name in BY_FEATURE.items() if key in features))
 
 
@@ -80,7 +85,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
     return {
         "inputs": os.path.abspath(spec.input_root),
         "scratch": os.path.abspath(spec.scratch),
-        "network": spec.network.value,
+        "network": (Network.FULL if spec.network is Network.FULL else Network.NONE).value,
         "memory": limits.memory_bytes,
         "processes": limits.processes,
         "cores": limits.cpu_cores,
@@ -98,7 +103,9 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
     if not spec.argv or not spec.argv[0]:
         raise InvalidArgumentError("the command has no program: argv must not be empty")
     argv = [os.fsencode(argument) for argument in spec.argv]
-    pairs = [(os.fsencode(k), os.fsencode(v)) for k, v in sorted(spec.environment.items())]
+    through = proxy.environment() if spec.network is Network.HOSTS else {}
+    environment = {**through, **spec.environment}
+    pairs = [(os.fsencode(k), os.fsencode(v)) for k, v in sorted(environment.items())]
     if any(b"\0" in part for part in argv) or any(b"\0" in k + v for k, v in pairs):
         raise InvalidArgumentError("the command or its environment holds a NUL byte")
     for key, _ in pairs:
@@ -113,6 +120,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "grace_s": spec.limits.grace_s,
         "output_bytes": spec.limits.output_bytes,
         "audit": spec.audit is AuditLevel.FULL,
+        "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
     }
 
 
@@ -235,12 +243,19 @@ def cut_sentences(told: report.Report | None, limits: Limits) -> list[str]:
     return found
 
 
+def blocked_sentence(blocked: tuple[str, ...]) -> list[str]:
+    """Which hosts were asked for in vain; the first ones, as it is for people."""
+    more = f" and {len(blocked) - TOLD} more" if len(blocked) > TOLD else ""
+    return [f"the network refused {', '.join(blocked[:TOLD])}{more}"] if blocked else []
+
+
 def conclude(
     spec: SandboxSpec,
     facts: dict[str, Any],
     backend: str,
     held: tuple[str, ...],
     audit: Audit | None = None,
+    blocked: tuple[str, ...] = (),
 ) -> Exit:
     """The Exit of an action from what the broker tells of it."""
     packed = facts["report"]
@@ -256,8 +271,9 @@ def conclude(
         guarantees=held,
         limits=limit_sentences(spec.limits, facts["enforced"]),
         usage=usage(told, facts),
-        message="; ".join(sentence for sentence in (message, *cut) if sentence),
+        message="; ".join(one for one in (message, *cut, *blocked_sentence(blocked)) if one),
         signal=signal,
         audit=audit,
+        blocked=blocked,
         output_cut=bool(cut),
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Mapping
     from typing import Any
 
-REPORT = b"E"
+REPORT, LISTENS = b"E", b"L"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 CHUNK = 65536
@@ -158,6 +158,9 @@ class Action:
         if job["audit"]:
             self._auditor = Auditor(fds[3])
         root = os.open(self._place, DIRECTORY)
+        link_out = _socket.socket(fileno=answer)
+        if job["proxy"]:
+            listen(link_out, job["proxy"])
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
         try:
@@ -180,7 +183,7 @@ class Action:
         self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
         self._report.output_errno = self._streams[0].failed or self._streams[1].failed
         self._account(before)
-        tell(_socket.socket(fileno=answer), REPORT + self._report.pack(), (root,))
+        tell(link_out, REPORT + self._report.pack(), (root,))
 
     def _enter(self) -> None:
         """To the place and under the limits of the action."""
@@ -295,6 +298,15 @@ class Action:
         report.max_rss_kib = after.ru_maxrss if report.status != NOT_STARTED else 0
         for name, fd in self._counters:
             setattr(report, name, count_in(os.pread(fd, 4096, 0), name))
+
+
+def listen(link_out: "_socket.socket", port: int) -> None:
+    """Open a port in the action's network for the proxy, which runs outside of it."""
+    server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    server.bind(("127.0.0.1", port))
+    server.listen()
+    tell(link_out, LISTENS, (server.fileno(),))
+    server.close()
 
 
 def count_in(data: bytes, name: str) -> int:

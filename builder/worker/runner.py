@@ -206,6 +206,8 @@ class ActionRunner:
             kind = "hermetic"
         elif spec.network is Network.FULL:
             kind = "with the host's network"
+        elif spec.network is Network.HOSTS:
+            kind = f"with the network of {', '.join(spec.hosts)}"
         response.message = f"{self._name} ({kind}: {done.backend})"
         if done.outcome is Outcome.TIMED_OUT:
             limit = format_duration(job.timeout_s or done.usage.wall_s)
@@ -239,7 +241,9 @@ class ActionRunner:
         own = [(p.name, p.value) for p in action.platform.properties]
         asked = action_limits(own or todo.properties)
         network = self._policy.network
-        if asked.network is not None:
+        if isinstance(asked.network, tuple):
+            network = Network.HOSTS
+        elif asked.network is not None:
             network = Network.FULL if asked.network else Network.NONE
         limits = self._policy.limits
         return SandboxSpec(
@@ -250,6 +254,7 @@ class ActionRunner:
             working_directory=todo.working_directory,
             output_parents=todo.output_parents,
             network=network,
+            hosts=asked.network if isinstance(asked.network, tuple) else (),
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

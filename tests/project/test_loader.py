@@ -52,6 +52,14 @@ def test_defaults() -> None:
     assert bare.hermetic == Hermetic(None, None, None, False)
 
 
+def test_network_may_be_a_list_of_hosts() -> None:
+    """In one form however it is written; what is no host is told with its place."""
+    loaded = project("target a: {command: x, hermetic: {network: [PyPI.org, 'a.b:8443']}}")
+    assert loaded.targets["a"].hermetic.network == ("a.b:8443", "pypi.org")
+    with pytest.raises(UsageError, match=r"'http://x' is no host.*write 'example.org'"):
+        project("target a: {command: x, hermetic: {network: ['http://x']}}")
+
+
 def test_blocks_for_anchors_are_ignored() -> None:
     """Keys that start with x- are a place for shared blocks."""
     loaded = project("""\

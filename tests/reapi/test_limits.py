@@ -1,0 +1,36 @@
+"""Limits as platform properties: what is written is what is read, and wrong ones are told."""
+
+import pytest
+
+from builder.base.errors import InvalidArgumentError
+from builder.reapi.limits import ActionLimits, action_limits
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        (True, "full"),
+        (False, "none"),
+        (("b.org:81", "a.org"), "a.org,b.org:81"),
+        ((), "none"),
+    ],
+)
+def test_network_is_all_none_or_hosts(network: bool | tuple[str, ...], text: str) -> None:
+    """Each form has one text, which comes back as the same."""
+    properties = ActionLimits(network=network).properties()
+    assert properties == [("network", text)]
+    again = ActionLimits(network=action_limits(properties).network)
+    assert again.properties() == properties
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a.org,", "http://a.org", "none,a.org/x"])
+def test_what_is_no_network_is_told(text: str) -> None:
+    """With what it may be."""
+    with pytest.raises(InvalidArgumentError, match=r"property network: .*use none, full, or hosts"):
+        action_limits([("network", text)])
+
+
+def test_nothing_said_is_left_to_the_worker() -> None:
+    """No property, no limit."""
+    assert action_limits([]) == ActionLimits()
+    assert ActionLimits().properties() == []
