@@ -38,6 +38,8 @@ PRUNED += ["botocore/data/st[!s]*", "botocore/data/p[!a]*", "botocore/data/part[
 PRUNED += ["botocore/data/ec2/201[45]*", "botocore/data/ec2/2016-0*"]  # EC2's newest is used
 PRUNED += ["zstandard/_cffi*", "zstandard/backend_cffi.py"]  # 12 MB that only PyPy uses
 
+NEWER_SYNTAX = r"/_py_312_[a-z]+\.py$"  # of a dependency, which loads it by Python's version
+
 
 def say(text: str) -> None:
     print(text, flush=True)
@@ -127,7 +129,7 @@ def prune(folder: Path) -> None:
 
 def precompile(python: Path, folder: Path) -> None:
     """Byte code that names no folder and is never compared with the times of its sources."""
-    mode = ["--invalidation-mode", "unchecked-hash"]
+    mode = ["--invalidation-mode", "unchecked-hash", "-x", NEWER_SYNTAX]
     run("compiling", python, "-m", "compileall", "-q", *mode, "-s", folder, folder)
 
 

@@ -187,7 +187,7 @@ async def open_coordinator(
         ports = await stack.enter_async_context(open_ports(settings, guard))
         nursery = await stack.enter_async_context(trio.open_nursery())
         machine = _machine(settings, journaled=journal is not None)
-        scheduler = Scheduler(machine, stores.cache, new_id, hooks.joined, journal)
+        scheduler = Scheduler(machine, stores.every_cache(), new_id, hooks.joined, journal)
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)

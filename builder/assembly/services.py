@@ -24,12 +24,14 @@ from builder.server.live_output import LiveOutput
 from builder.server.logs import Logs
 from builder.server.logstreams import LogStreams
 from builder.server.operations import OperationsService
+from builder.server.routing import routed
 from builder.server.scheduler import Scheduler
 from builder.server.splitting import Splitter
 from builder.server.uploads import Uploads
 from builder.server.workers import WorkersService
 from builder.telemetry.tracing import OFF, Tracer
 
+STORING = 4  # cas, bytestream, action cache, execution
 COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
 
 
@@ -48,49 +50,80 @@ def api_services(
     settings: Settings, stores: Stores, scheduler: Scheduler, kept: Kept
 ) -> list[Service]:
     """Every service of the API; health, reflection and the operators' own are not among them."""
-    cache = kept.cache
     reapi, schedule = settings.reapi, settings.scheduler
-    instances = Instances(reapi.instances)
-    functions = reapi.digest_functions
-    priorities = (schedule.priority_min, schedule.priority_max)
-    admission = admission_of(settings, stores)
-    execution = ExecutionStores(stores.blobs, stores.cache, instances, functions)
     served = Served(
         reapi.max_batch_size,
         True,
-        priorities=priorities,
-        functions=functions,
+        priorities=(schedule.priority_min, schedule.priority_max),
+        functions=reapi.digest_functions,
         compressors=COMPRESSORS,
         chunking=True,
         absolute_symlinks=reapi.absolute_symlinks,
         node_properties=("mtime", "unix_mode"),
     )
-    uploads = Uploads(stores.blobs)
-    splitter = Splitter(stores.blobs, stores.records, instances, functions)
-    cas = CasService(
-        stores.blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
-    )
     logstreams = LogStreams(new_id)
-    bytestream = ByteStreamService(
-        stores.blobs, uploads, instances, functions, COMPRESSORS, Logs(logstreams, kept.live)
-    )
+    parts = _Parts(settings, scheduler, kept, Logs(logstreams, kept.live))
+    storing = _storing(parts, stores)
+    if stores.routes:
+        others = {name: _storing(parts, one) for name, one in stores.routes.items()}
+        storing = [
+            routed(service, {name: services[number] for name, services in others.items()})
+            for number, service in enumerate(storing)
+        ]
     # With `auth`, whoever opens the stream has shown a worker's token or certificate already.
     token = settings.coordinator.join_token if settings.auth.mode == "none" else None
     return [
-        CapabilitiesService(served, instances).service(),
-        cas.service(),
-        bytestream.service(),
-        ActionCacheService(stores.cache, stores.blobs, instances, functions, cache).service(),
-        ExecutionService(
-            scheduler, execution, admission, time.time_ns, priorities, cache, kept.tracer, kept.who
-        ).service(),
+        CapabilitiesService(served, parts.instances()).service(),
+        *storing[:STORING],
         OperationsService(scheduler).service(),
         BuildEventsService(kept.builds, time.time_ns).service(),
         logstreams.service(),
-        *_assets(settings, stores, instances).services(),
+        *storing[STORING:],
         WorkersService(
             scheduler, token.reveal() if token is not None else "", kept.live.answer
         ).service(),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What services of every storage are made of."""
+
+    settings: Settings
+    scheduler: Scheduler
+    kept: Kept
+    logs: Logs
+
+    def instances(self) -> Instances:
+        return Instances(self.settings.reapi.instances)
+
+
+def _storing(parts: _Parts, stores: Stores) -> list[Service]:
+    """The services of one storage: STORING of the API's own, then those of assets."""
+    settings, kept = parts.settings, parts.kept
+    reapi, schedule = settings.reapi, settings.scheduler
+    instances, functions = parts.instances(), reapi.digest_functions
+    blobs, cache = stores.blobs, stores.cache
+    splitter = Splitter(blobs, stores.records, instances, functions)
+    return [
+        CasService(
+            blobs, instances, functions, reapi.max_batch_size, COMPRESSORS, splitter
+        ).service(),
+        ByteStreamService(
+            blobs, Uploads(blobs), instances, functions, COMPRESSORS, parts.logs
+        ).service(),
+        ActionCacheService(cache, blobs, instances, functions, kept.cache).service(),
+        ExecutionService(
+            parts.scheduler,
+            ExecutionStores(blobs, cache, instances, functions),
+            admission_of(settings, stores),
+            time.time_ns,
+            (schedule.priority_min, schedule.priority_max),
+            kept.cache,
+            kept.tracer,
+            kept.who,
+        ).service(),
+        *_assets(settings, stores, instances).services(),
     ]
 
 

@@ -4,9 +4,9 @@ Without a `storage` section it is a directory or memory, with nothing around it.
 composes is opened by `assembly.composition`, which is imported only then.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +18,13 @@ from builder.config.settings import Store
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
-from builder.stores.interface import SizedBlobStore
+from builder.stores.interface import ActionCache, SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords, Records
+from builder.stores.routed_cache import RoutedActionCache
 
 if TYPE_CHECKING:
-    from builder.config.storage import Storage
+    from builder.config.storage import Storage, StoreTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,13 @@ class Stores:
     cache: CheckedActionCache
     tiers: Sequence[Tier]
     serves: Callable[[], bool] = lambda: True
+    routes: Mapping[str, "Stores"] = field(default_factory=dict)  # of instances with their own
     background: Sequence[Callable[[], Awaitable[object]]] = ()
+
+    def every_cache(self) -> ActionCache:
+        """The results of all instances."""
+        caches = {name: stores.cache for name, stores in self.routes.items()}
+        return RoutedActionCache(self.cache, caches) if caches else self.cache
 
     async def run(self) -> None:
         """What goes on as long as they are open: loading, writing back, looking after tiers."""
@@ -95,24 +102,45 @@ async def _composed(store: Store, storage: "Storage") -> AsyncIterator[Stores]:
             stack.enter_context(owned(Path(store.path), "directory of the service's state"))
         composer = Composer(stack)
         serve: list[Callable[[], bool]] = []
+
+        async def blobs_of(tree: "StoreTree", name: str) -> SizedBlobStore:
+            node = await composer.blobs(tree, name)
+            serve.append(node.serves)
+            return node.store
+
+        async def records_of(tree: "StoreTree", name: str) -> Records:
+            node = await RecordsComposer(composer).records(tree, name)
+            serve.append(node.serves)
+            return node.store
+
         if storage.blobs is None:
             blobs, tier = _plain_blobs(store, stack)
             composer.tiers.append(tier)
         else:
-            node = await composer.blobs(storage.blobs, "blobs")
-            blobs = node.store
-            serve.append(node.serves)
+            blobs = await blobs_of(storage.blobs, "blobs")
         if storage.results is None:
             records, tier = _plain_records(store, stack)
             composer.tiers.append(tier)
         else:
-            found = await RecordsComposer(composer).records(storage.results, "results")
-            records = found.store
-            serve.append(found.serves)
-        cache = CheckedActionCache(blobs, records)
-        tiers = tuple(composer.tiers)
-        serves = partial(_all_serve, serve)
-        yield Stores(blobs, records, cache, tiers, serves, tuple(composer.background))
+            records = await records_of(storage.results, "results")
+        routes: dict[str, Stores] = {}
+        for number, route in enumerate(storage.routes):
+            own_blobs, own_records = blobs, records
+            if route.blobs is not None:
+                own_blobs = await blobs_of(route.blobs, f"routes.{number}.blobs")
+            if route.results is not None:
+                own_records = await records_of(route.results, f"routes.{number}.results")
+            own = Stores(own_blobs, own_records, CheckedActionCache(own_blobs, own_records), ())
+            routes.update(dict.fromkeys(route.instances, own))
+        yield Stores(
+            blobs,
+            records,
+            CheckedActionCache(blobs, records),
+            tuple(composer.tiers),
+            partial(_all_serve, serve),
+            routes,
+            tuple(composer.background),
+        )
 
 
 def _all_serve(parts: Sequence[Callable[[], bool]]) -> bool:

@@ -22,11 +22,6 @@ class Unserved(NamedTuple):
 
 UNSERVED = (
     Unserved(
-        ("storage", "routes"),
-        lambda s: s.storage is not None and bool(s.storage.routes),
-        "all instances share one storage",
-    ),
-    Unserved(
         ("scheduler", "work_stealing"),
         lambda s: s.scheduler.work_stealing,
         "leave it false; the scheduler gives work to free slots only",

@@ -12,7 +12,7 @@ import trio
 from builder.assembly.coordinator import Coordinator, open_coordinator
 from builder.assembly.settings import load_settings
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import UsageError
+from builder.base.errors import NotFoundError, UsageError
 from builder.net.channel import Channel
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -292,3 +292,50 @@ async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="in use by process"):
             async with coordinator(tmp_path / "other", other):
                 pass
+
+
+ROUTES = """
+storage:
+  routes:
+    - instances: [release, release/next]
+      blobs: {{memory: {{}}}}
+      results: {{memory: {{}}}}
+    - instances: [scratch]
+      results: {{memory: {{}}}}
+"""
+
+
+async def test_instances_with_storage_of_their_own(tmp_path: Path) -> None:
+    """Blobs and results of a routed instance are nobody else's; one that has only its own results
+    shares the blobs of all others. Small and large ones, by every way in."""
+    blobs = {**some(3, 11), **some(1, 12, 3_000_000)}
+    [action, *_] = blobs
+    result = pb.ActionResult(stdout_digest=to_proto(action))
+    async with coordinator(tmp_path, ROUTES) as made, Channel(made.reapi) as channel:
+        stores = {
+            name: RemoteBlobStore(channel, name)
+            for name in ("", "main", "release", "release/next", "scratch")
+        }
+        results = RemoteActionCache(channel)
+        for digest, data in blobs.items():
+            await stores["release"].put(digest, data)
+        await results.store("release", action, result)
+        assert await stores["release/next"].find_missing(blobs) == []
+        for name in ("", "main", "scratch"):
+            assert await stores[name].find_missing(blobs) == list(blobs)
+            assert await results.lookup(name, action) is None
+            with pytest.raises(NotFoundError):
+                await stores[name].get(action)
+        for digest, data in blobs.items():
+            assert await stores["release/next"].get(digest) == data
+            await stores["scratch"].put(digest, data)
+        assert await stores["main"].find_missing(blobs) == []
+        await results.store("scratch", action, result)
+        assert await results.lookup("main", action) is None
+        assert await results.lookup("release/next", action) is None  # as ever: by instance
+        assert await results.lookup("release", action) == result
+        await made.stores.every_cache().store("release/next", action, result)  # as the scheduler
+        assert await results.lookup("release/next", action) == result
+        tiers = [tier.name for tier in made.stores.tiers]
+    names = ["routes.0.blobs", "routes.0.results", "routes.1.results"]
+    assert tiers == ["blobs", "results", *names]

@@ -200,7 +200,6 @@ def test_defaults_are_served() -> None:
 
 NOT_SERVED: dict[str, dict[str, Any]] = {
     "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
-    "storage.routes": {"storage": {"routes": [{"instances": ["a"]}]}},
 }
 
 

@@ -1,0 +1,110 @@
+"""Calls go to the storage of their instance: one service for each storage, over the same methods.
+
+Field 1 of every request is the name of the instance, or a resource's name that begins with it
+(REAPI v2, google.bytestream, google.longrunning), so nothing else of a call has to be read here.
+Without routes the services are used as they are, and this costs nothing.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from builder.net.rpc import Buffer, Call, Context, Metadata, Method, Peer, Service, StreamHandler
+from builder.reapi.names import KEYWORDS
+
+NAME_TAG = b"\x0a"  # field 1, a string
+
+
+def routed(default: Service, routes: Mapping[str, Service]) -> Service:
+    """`default`, whose calls of an instance of `routes` go to that service's methods."""
+    by_path = {
+        instance: {method.path: method for method in service.methods}
+        for instance, service in routes.items()
+    }
+    return Service(
+        default.name,
+        tuple(
+            _routed(method, {name: found[method.path] for name, found in by_path.items()})
+            for method in default.methods
+        ),
+    )
+
+
+def instance_of(message: bytes) -> str:
+    """The instance that a request is for; "" where it names none."""
+    segments = _first_field(message).split("/")
+    for number, segment in enumerate(segments):
+        if segment in KEYWORDS:
+            return "/".join(segments[:number])
+    return "/".join(segments)
+
+
+def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
+    def unary(data: bytes, context: Context) -> bytes | Awaitable[bytes]:
+        chosen = routes.get(instance_of(data), method).unary
+        assert chosen is not None
+        return chosen(data, context)
+
+    def single(data: bytes, context: Context) -> bytes | StreamHandler:
+        chosen = routes.get(instance_of(data), method).single
+        assert chosen is not None
+        return chosen(data, context)
+
+    async def stream(call: Call) -> None:
+        first = await call.receive()
+        chosen = (method if first is None else routes.get(instance_of(first), method)).stream
+        assert chosen is not None
+        await chosen(_Begun(call, first))
+
+    return Method(
+        method.path,
+        None if method.unary is None else unary,
+        None if method.stream is None else stream,
+        None if method.single is None else single,
+        method.max_request_bytes,
+    )
+
+
+class _Begun:
+    """A call whose first request has been read; it is received again."""
+
+    def __init__(self, call: Call, first: bytes | None) -> None:
+        self._call = call
+        self._first = first
+        self._begun = False
+
+    @property
+    def path(self) -> str:
+        return self._call.path
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._call.metadata
+
+    @property
+    def peer(self) -> Peer:
+        return self._call.peer
+
+    @property
+    def deadline(self) -> float | None:
+        return self._call.deadline
+
+    async def receive(self) -> bytes | None:
+        if self._begun:
+            return await self._call.receive()
+        self._begun = True
+        return self._first
+
+    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
+        await self._call.send(message)
+
+
+def _first_field(message: bytes) -> str:
+    """Field 1 of a message that begins with it, as every serializer writes it; else ""."""
+    if message[:1] != NAME_TAG:
+        return ""
+    size = shift = 0
+    for at in range(1, min(len(message), 6)):
+        size |= (message[at] & 0x7F) << shift
+        if message[at] < 0x80:
+            return message[at + 1 : at + 1 + size].decode("utf-8", "replace")
+        shift += 7
+    return ""
