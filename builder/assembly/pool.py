@@ -12,10 +12,10 @@ from builder.config.settings import Settings
 from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Provider
 from builder.reapi.pb import control_pb2
-from builder.scale.autoscaler import Autoscaler, Bounds
+from builder.scale.autoscaler import Autoscaler, Bounds, Snapshot
 from builder.scale.choice import Wanted, choose
 from builder.schedule.demand import Demand
-from builder.schedule.events import DrainRequested, WorkerVanished
+from builder.schedule.events import DrainRequested, WorkersStarting, WorkerVanished
 from builder.server.control import NO_HURRY_S
 from builder.server.scheduler import Scheduler
 from builder.telemetry.log import get_logger
@@ -57,6 +57,7 @@ class Pool:
         self._machines = machines_of(settings, config)
         self._scheduler: Scheduler | None = None
         self._keeper: PoolKeeper | None = None
+        self._starting = 0
 
     @asynccontextmanager
     async def open(self, scheduler: Scheduler, address: str) -> AsyncIterator[PoolKeeper]:
@@ -85,7 +86,16 @@ class Pool:
 
     def demand(self) -> Demand:
         assert self._scheduler is not None
+        if self._keeper is not None:
+            self._tell_starting(self._scheduler, self._keeper.snapshot())
         return self._scheduler.demand(self._settings.pool.name)
+
+    def _tell_starting(self, scheduler: Scheduler, now: Snapshot) -> None:
+        """For the sentences on actions that wait."""
+        if now.starting != self._starting:
+            self._starting = now.starting
+            name = self._settings.pool.name
+            scheduler.post(WorkersStarting(name, now.starting, now.start_up_s))
 
     def drain(self, worker: str, why: str) -> None:
         assert self._scheduler is not None

@@ -76,6 +76,7 @@ class Snapshot:
     decision: str
     cooldown_s: float  # until the pool may grow again without urgency
     next_action: str
+    start_up_s: float  # how long a worker takes to come, as far as it is learned
 
 
 class Autoscaler:
@@ -160,6 +161,7 @@ class Autoscaler:
             decision=self._decision,
             cooldown_s=max(0.0, self._may_grow_at - now),
             next_action=outlook.next_action(self._outlook(now)),
+            start_up_s=self._start_up.value_s,
         )
 
     def _outlook(self, now: float) -> outlook.Outlook:

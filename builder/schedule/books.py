@@ -5,6 +5,7 @@ The modules beside this one change it: `clients` for what clients do, `workers` 
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from builder.schedule.counters import Counters
 from builder.schedule.deadlines import Deadlines
@@ -25,6 +26,13 @@ from builder.schedule.spec import ActionKey, ActionSpec
 from builder.schedule.task import Task
 
 
+class Starting(NamedTuple):
+    """Workers of one pool that are on their way, and when the first may be there."""
+
+    workers: int
+    ready_at: float
+
+
 class Books:
     __slots__ = (
         "accounts",
@@ -38,6 +46,7 @@ class Books:
         "lanes",
         "leases",
         "nearness",
+        "now",
         "operations",
         "policy",
         "queued",
@@ -45,6 +54,7 @@ class Books:
         "shares",
         "shutting_down",
         "sizes",
+        "starting",
         "tasks",
     )
 
@@ -67,6 +77,8 @@ class Books:
         self.counters = Counters()
         self.effects: list[Effect] = []
         self.dirty: list[Lane] = []  # that something has come into, and nobody has looked yet
+        self.now = 0.0
+        self.starting: dict[str, Starting] = {}  # by pool
         self.queued = 0
         self.sequence = 0
         self.shutting_down = False
@@ -74,9 +86,8 @@ class Books:
     def lane_of(self, task: Task) -> Lane:
         return self.lanes.numbered[task.lane]
 
-    def add_task(self, name: str, spec: ActionSpec, now: float) -> Task:
+    def add_task(self, name: str, spec: ActionSpec, lane: Lane, now: float) -> Task:
         """A new one, which is QUEUED and in no queue yet."""
-        lane = self._lane_for(spec)
         lane.tasks += 1
         self.sequence += 1
         task = Task(
@@ -94,11 +105,11 @@ class Books:
             self.in_flight.setdefault(spec.key, task)
         return task
 
-    def _lane_for(self, spec: ActionSpec, memory_bytes: int = 0) -> Lane:
+    def lane_for(self, spec: ActionSpec, memory_bytes: int = 0) -> Lane:
         """What is learned adds to what the client says, where somebody has as much."""
         requirement, _ = self.lanes.requirement(spec.properties)
-        account = self.accounts.get(spec.key.instance)
-        learned = self.sizes.need(spec.kind) if self.policy.learn_sizes else ()
+        account = self.accounts.get(spec.key.instance) if self.accounts else None
+        learned = self.sizes.need(spec.kind) if spec.kind and self.policy.learn_sizes else ()
         if memory_bytes:
             learned = (*learned, (MEMORY, memory_bytes))
         if learned:
@@ -123,7 +134,7 @@ class Books:
 
     def enlarge(self, task: Task, memory_bytes: int) -> bool:
         """Give a task that is in no queue a lane with so much memory; false if nobody has it."""
-        lane = self._lane_for(task.spec, memory_bytes)
+        lane = self.lane_for(task.spec, memory_bytes)
         if dict(lane.need).get(MEMORY, 0) < memory_bytes:
             return False
         self._move(task, lane)

@@ -48,7 +48,10 @@ def _check_worker(books: Books, worker: Worker) -> None:
         assert lease.state in HELD
         assert lease.worker == worker.info.name
         assert books.leases[lease.id] is lease
+    assert worker.takes_leases == (bool(worker.session) and not worker.draining)
     assert (worker.info.name in worker.kind.workers) == worker.takes_leases
+    assert worker.kind.idle == len(list(worker.kind.free()))
+    assert worker.kind.resting == sum(not one.room for one in worker.kind.workers.values())
     free = worker.takes_leases and len(worker.leases) < worker.room
     assert worker.room == room(worker.health, worker.info.slots)
     assert (worker.last_choice > 0) == bool(worker.ailment)

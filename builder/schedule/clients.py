@@ -6,6 +6,8 @@ from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
 from builder.schedule.effects import RefuseOperation, Remember, UpdateOperation
+from builder.schedule.events import ActionSubmitted
+from builder.schedule.lanes import Lane
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
 from builder.schedule.reasons import CODES, Reason, ReasonCode
@@ -14,9 +16,11 @@ from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import view
 
 
-def submit(books: Books, name: str, spec: ActionSpec, now: float) -> None:
+def submit(books: Books, event: ActionSubmitted, now: float) -> None:
+    name, spec = event
     running = _joinable(books, spec)
-    refusal = _refusal(books, spec, running)
+    lane = books.lane_for(spec)
+    refusal = _refusal(books, spec, running, lane)
     if refusal is not None:
         books.counters.refused += 1
         books.effects.append(RefuseOperation(name, CODES[refusal.code], refusal))
@@ -25,7 +29,7 @@ def submit(books: Books, name: str, spec: ActionSpec, now: float) -> None:
     if running is not None:
         _join(books, running, name, spec, now)
     else:
-        _start(books, name, spec, now)
+        _start(books, name, spec, lane, now)
 
 
 def _joinable(books: Books, spec: ActionSpec) -> Task | None:
@@ -43,7 +47,7 @@ def _joinable(books: Books, spec: ActionSpec) -> Task | None:
     return running
 
 
-def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | None:
+def _refusal(books: Books, spec: ActionSpec, running: Task | None, lane: Lane) -> Reason | None:
     if books.shutting_down:
         return reasons.SHUTTING_DOWN
     low, high = books.policy.priorities
@@ -63,7 +67,7 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | N
         return reasons.quota_full(account.instance, account.queued)
     requirement, unknown = books.lanes.requirement(spec.properties)
     unknown = unknown if books.policy.strict_platform else ()
-    if not unknown and books.lanes.lane(requirement, spec.need, account).served:
+    if not unknown and lane.served:
         return None
     offers = books.lanes.offers()
     if not unknown and not offers:
@@ -71,8 +75,8 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None) -> Reason | N
     return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown, spec.need))
 
 
-def _start(books: Books, name: str, spec: ActionSpec, now: float) -> None:
-    task = books.add_task(name, spec, now)
+def _start(books: Books, name: str, spec: ActionSpec, lane: Lane, now: float) -> None:
+    task = books.add_task(name, spec, lane, now)
     if not spec.do_not_cache:
         books.in_flight[spec.key] = task  # in the place of one whose result came too early
     operation = _add_operation(books, task, name, now)

@@ -6,7 +6,8 @@ worker's slot came free, whose turn is it among the first of its lanes. A task t
 goes to another one as long as there is another one that serves it, busy or not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from heapq import merge
 
 from builder.schedule.books import Books
@@ -74,7 +75,11 @@ def watch_share(books: Books, lane: Lane, now: float) -> None:
 def dispatch_dirty(books: Books, now: float) -> None:
     """The end of every event: what came into a queue meanwhile may find a free worker."""
     while books.dirty:
-        dispatch_lane(books, books.dirty.pop(), now)
+        lane = books.dirty.pop()
+        for kind in lane.classes:
+            if kind.idle:
+                dispatch_lane(books, lane, now)
+                break
 
 
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
@@ -107,15 +112,15 @@ def _serve_next(books: Books, worker: Worker, now: float) -> bool:
     for lane in _by_turn(books, worker, now):
         if lane.need and not fits(lane.need, worker.free):
             continue
-        task = lane.queue.take(_limit(books, lane.queue.urgent, now), _suits(lane, name))
+        task = lane.queue.take(_limit(books, lane.queue.urgent, now), partial(_suits, lane, name))
         if task is not None:
             _serve(books, lane, task, worker, now)
             return True
     return False
 
 
-def _suits(lane: Lane, name: str) -> Callable[[Task], bool]:
-    return lambda task: name not in task.avoid or not lane.others(task)
+def _suits(lane: Lane, name: str, task: Task) -> bool:
+    return not task.avoid or name not in task.avoid or not lane.others(task)
 
 
 def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:

@@ -1,91 +1,79 @@
 """What the scheduler may be told. A session is one stream of one worker."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.spec import ActionSpec, Entry, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class ActionSubmitted:
+class ActionSubmitted(NamedTuple):
     """A client wants an action executed and waits for it under this new operation name."""
 
     operation: str
     spec: ActionSpec
 
 
-@dataclass(frozen=True, slots=True)
-class OperationsRestored:
+class OperationsRestored(NamedTuple):
     """What a former coordinator had taken and not ended, in the order of asking."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAttached:
+class ClientAttached(NamedTuple):
     """One more client waits for a known operation."""
 
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientDetached:
+class ClientDetached(NamedTuple):
     """One client less waits for it: it has gone, or it has its answer."""
 
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(NamedTuple):
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperationDeleted:
+class OperationDeleted(NamedTuple):
     """Nobody wants to hear of this finished operation again."""
 
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResultKept:
+class ResultKept(NamedTuple):
     """The action cache has the task's result (or could not take it: that is logged)."""
 
     task: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConnected:
+class WorkerConnected(NamedTuple):
     session: str
     info: WorkerInfo
     running: tuple[str, ...] = ()  # leases that it still runs or has results of
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDisconnected:
+class WorkerDisconnected(NamedTuple):
     """The stream ended. The worker may come back."""
 
     session: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerVanished:
+class WorkerVanished(NamedTuple):
     """Somebody who knows (its provider) says that this worker is gone for good."""
 
     worker: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDraining:
+class WorkerDraining(NamedTuple):
     """The worker takes no more leases."""
 
     session: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrainRequested:
+class DrainRequested(NamedTuple):
     """Somebody wants the worker to finish within the grace, hand back the rest and leave."""
 
     worker: str
@@ -93,43 +81,45 @@ class DrainRequested:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatReceived:
+class HeartbeatReceived(NamedTuple):
     session: str
     running: tuple[str, ...]
     cpu_fraction: float = 0.0
     memory_fraction: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseProgressed:
+class LeaseProgressed(NamedTuple):
     session: str
     lease: str
     phase: str  # a verb for people: "fetches inputs"
     progress: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseFinished:
+class LeaseFinished(NamedTuple):
     session: str
     lease: str
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseReturned:
+class LeaseReturned(NamedTuple):
     session: str
     lease: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownStarted:
+class WorkersStarting(NamedTuple):
+    """A pool tells how many of its workers are on their way, and how long they may still take."""
+
+    pool: str
+    workers: int
+    ready_in_s: float
+
+
+class ShutdownStarted(NamedTuple):
     """From now on no action is taken; what runs may finish."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(NamedTuple):
     """Nothing but the time: `next_deadline` has come."""
 
 
@@ -150,6 +140,7 @@ Event = (
     | LeaseProgressed
     | LeaseFinished
     | LeaseReturned
+    | WorkersStarting
     | ShutdownStarted
     | TimePassed
 )

@@ -76,7 +76,10 @@ class FairQueue:
 
         None when there is none at all, or the few are all there are and none suits.
         """
-        passed: list[Task] = []
+        found = self._pop(limit_s)
+        if found is None or suits(found):
+            return found
+        passed = [found]
         found = None
         while len(passed) < LOOK_PAST and (task := self._pop(limit_s)) is not None:
             if suits(task):

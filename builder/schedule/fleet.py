@@ -35,13 +35,15 @@ class WorkerClass:
     """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first;
     those that are not well come after all the others."""
 
-    __slots__ = ("_free", "members", "offer", "slots", "workers")
+    __slots__ = ("_free", "idle", "members", "offer", "resting", "slots", "workers")
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.workers: dict[str, Worker] = {}  # those that take leases, free or not
         self.slots = 0  # theirs
+        self.resting = 0  # of them, how many have failed
         self.members = 0  # with those that drain or are away for a moment
+        self.idle = 0  # how many have a free slot
         self._free: list[dict[str, Worker]] = []
 
     def free(self) -> Iterator["Worker"]:
@@ -57,16 +59,18 @@ class WorkerClass:
         while len(self._free) <= rank:
             self._free.append({})
         self._free[rank][worker.info.name] = worker
+        self.idle += 1
 
     def pull(self, worker: "Worker") -> None:
         held = len(worker.leases)
         if held < worker.room:
             del self._free[held + worker.last_choice][worker.info.name]
+            self.idle -= 1
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """`session` is empty while its stream is down."""
+    """`session` is empty while its stream is down. It takes no leases then, nor while it drains."""
 
     info: WorkerInfo
     kind: WorkerClass
@@ -75,6 +79,7 @@ class Worker:
     seen_at: float
     free: dict[str, int]  # of its capacities, what no lease has taken
     room: int  # how many leases it may hold
+    takes_leases: bool = False
     last_choice: int = 0  # that it is taken to hold more, so that others come first
     health: Health = Health.HEALTHY
     ailment: str = ""  # why it is not healthy
@@ -90,12 +95,8 @@ class Worker:
     memory_fraction: float = 0.0
 
     @property
-    def takes_leases(self) -> bool:
-        return bool(self.session) and not self.draining
-
-    @property
     def has_room(self) -> bool:
-        return len(self.leases) < self.room and self.takes_leases
+        return self.takes_leases and len(self.leases) < self.room
 
 
 class Fleet:
@@ -146,13 +147,11 @@ class Fleet:
         worker.draining = why
 
     def set_health(self, worker: Worker, health: Health, why: str) -> None:
-        if worker.takes_leases:
-            worker.kind.pull(worker)
+        self._leave(worker)
         worker.health, worker.ailment = health, why
         worker.room = room(health, worker.info.slots)
         worker.last_choice = 0 if health is Health.HEALTHY else worker.info.slots
-        if worker.takes_leases:
-            worker.kind.put(worker)
+        self._enter(worker)
 
     def occupy(self, worker: Worker, lease: Lease) -> None:
         if worker.takes_leases:
@@ -181,13 +180,17 @@ class Fleet:
         return max(0.0, self._held * now - self._granted_at)
 
     def _enter(self, worker: Worker) -> None:
-        if worker.takes_leases:
+        if worker.session and not worker.draining:
+            worker.takes_leases = True
             worker.kind.workers[worker.info.name] = worker
             worker.kind.slots += worker.info.slots
+            worker.kind.resting += not worker.room
             worker.kind.put(worker)
 
     def _leave(self, worker: Worker) -> None:
         if worker.takes_leases:
+            worker.takes_leases = False
             worker.kind.pull(worker)
             worker.kind.slots -= worker.info.slots
+            worker.kind.resting -= not worker.room
             del worker.kind.workers[worker.info.name]

@@ -9,46 +9,25 @@ waits without a reason (`reasons`, `views`), and every operation ends exactly on
 
 import math
 from collections.abc import Iterable
-from typing import assert_never
 
 from builder.schedule import clients, workers
 from builder.schedule.ailing import rested_if_due
-from builder.schedule.attempts import fail, kept
+from builder.schedule.attempts import fail
 from builder.schedule.books import Books
 from builder.schedule.checks import check_books
 from builder.schedule.deadlines import Due
 from builder.schedule.demand import Demand, demand_of
 from builder.schedule.dispatch import dispatch_dirty, enqueue
 from builder.schedule.effects import Effect
-from builder.schedule.events import (
-    ActionSubmitted,
-    CancelRequested,
-    ClientAttached,
-    ClientDetached,
-    DrainRequested,
-    Event,
-    HeartbeatReceived,
-    LeaseFinished,
-    LeaseProgressed,
-    LeaseReturned,
-    OperationDeleted,
-    OperationsRestored,
-    ResultKept,
-    ShutdownStarted,
-    TimePassed,
-    WorkerConnected,
-    WorkerDisconnected,
-    WorkerDraining,
-    WorkerVanished,
-)
+from builder.schedule.events import Event
 from builder.schedule.fleet import Worker
+from builder.schedule.handlers import HANDLERS
 from builder.schedule.lanes import Lane
 from builder.schedule.operation import Operation, OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.preempting import preempt_if_due
 from builder.schedule.reasons import Reason, ReasonCode
-from builder.schedule.restoring import restore
 from builder.schedule.snapshot import Snapshot, snapshot_of
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import view
@@ -64,29 +43,12 @@ class Machine:
     def handle(self, event: Event, now: float) -> list[Effect]:
         books = self._books
         books.effects = []
+        books.now = now
         if now >= books.deadlines.first or now >= books.finished.first:
             self._due(now)
-        match event:
-            case (
-                ActionSubmitted()
-                | ClientAttached()
-                | ClientDetached()
-                | CancelRequested()
-                | OperationDeleted()
-            ):
-                self._client(event, now)
-            case TimePassed():
-                pass
-            case OperationsRestored(entries):
-                restore(books, entries, now)
-            case ResultKept(task):
-                if task in books.tasks:
-                    kept(books, books.tasks[task], now)
-            case ShutdownStarted():
-                books.shutting_down = True
-            case _:
-                self._worker(event, now)
-        dispatch_dirty(books, now)
+        HANDLERS[type(event)](books, event, now)
+        if books.dirty:
+            dispatch_dirty(books, now)
         return books.effects
 
     def next_deadline(self) -> float | None:
@@ -123,64 +85,6 @@ class Machine:
     def operation_names(self) -> Iterable[str]:
         """Of all that are known, the oldest first."""
         return self._books.operations.keys()
-
-    def _client(
-        self,
-        event: ActionSubmitted
-        | ClientAttached
-        | ClientDetached
-        | CancelRequested
-        | OperationDeleted,
-        now: float,
-    ) -> None:
-        match event:
-            case ActionSubmitted(operation, spec):
-                clients.submit(self._books, operation, spec, now)
-            case ClientAttached(operation):
-                clients.attach(self._books, operation, now)
-            case ClientDetached(operation):
-                clients.detach(self._books, operation, now)
-            case CancelRequested(operation):
-                clients.cancel(self._books, operation, now)
-            case OperationDeleted(operation):
-                clients.delete(self._books, operation)
-            case _:
-                assert_never(event)
-
-    def _worker(
-        self,
-        event: WorkerConnected
-        | WorkerDisconnected
-        | WorkerVanished
-        | WorkerDraining
-        | DrainRequested
-        | HeartbeatReceived
-        | LeaseProgressed
-        | LeaseFinished
-        | LeaseReturned,
-        now: float,
-    ) -> None:
-        match event:
-            case LeaseFinished():
-                workers.finish(self._books, event, now)
-            case LeaseProgressed():
-                workers.progress(self._books, event, now)
-            case HeartbeatReceived():
-                workers.heartbeat(self._books, event, now)
-            case LeaseReturned():
-                workers.hand_back(self._books, event, now)
-            case WorkerConnected():
-                workers.connect(self._books, event, now)
-            case WorkerDisconnected(session):
-                workers.disconnect(self._books, session, now)
-            case WorkerVanished(worker, why):
-                workers.vanish(self._books, worker, why, now)
-            case WorkerDraining():
-                workers.draining(self._books, event)
-            case DrainRequested():
-                workers.drain(self._books, event)
-            case _:
-                assert_never(event)
 
     def _due(self, now: float) -> None:
         books = self._books

@@ -7,6 +7,7 @@ they went away and for longer after it has ended.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from builder.base.errors import Code
 from builder.schedule.reasons import Reason
@@ -22,8 +23,7 @@ class Stage(IntEnum):
     COMPLETED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an operation ended: by a worker's `response`, or by a status of our own."""
 
     reason: Reason
@@ -32,8 +32,7 @@ class Ending:
     succeeded: bool = False  # what the response tells: exit code 0 and status OK
 
 
-@dataclass(frozen=True, slots=True)
-class OperationView:
+class OperationView(NamedTuple):
     """What a client is told. It has ended when `ending` is there; only then is it COMPLETED."""
 
     name: str

@@ -3,6 +3,7 @@
 Nothing waits silently: whatever is queued, retried, refused or cancelled has one of these.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from builder.base.errors import Code
 
 
 class ReasonCode(Enum):
+    __hash__ = object.__hash__  # Enum's own is a Python function
+
     # asked for, and not looked at yet
     ASKED = "asked"
     # waiting
@@ -57,8 +60,15 @@ CODES = {
 
 
 class Reason(NamedTuple):
+    """`text` is the sentence, or makes it of the parts: most are made and never read."""
+
     code: ReasonCode
-    sentence: str
+    text: str | Callable[..., str]
+    parts: tuple[object, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        return self.text if isinstance(self.text, str) else self.text(*self.parts)
 
 
 FINISHED = Reason(ReasonCode.FINISHED, "has its result")
@@ -84,17 +94,38 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def no_worker(wanted: str, pools: tuple[str, ...]) -> Reason:
+def about(seconds: float) -> str:
+    if seconds < 100:
+        return f"about {max(seconds, 1):.0f} s"
+    return f"about {seconds / 60:.0f} min"
+
+
+def no_worker(wanted: str, pools: tuple[str, ...], starting: int, about_s: float) -> Reason:
+    return Reason(ReasonCode.NO_WORKER, _no_worker, (wanted, pools, starting, about_s))
+
+
+def _no_worker(wanted: str, pools: tuple[str, ...], starting: int, about_s: float) -> str:
     of = f" of pool {' or '.join(pools)}" if pools else ""
-    return Reason(ReasonCode.NO_WORKER, f"waits for a worker{of} with {wanted}: none is connected")
+    told = f"{starting} starting" if starting else "none is connected"
+    then = f", {about(about_s)}" if about_s else ""
+    return f"waits for a worker{of} with {wanted}: {told}{then}"
 
 
-def all_busy(wanted: str, workers: int, slots: int, waiting: int) -> Reason:
-    return Reason(
-        ReasonCode.ALL_BUSY,
-        f"waits for a free slot with {wanted}: {count(workers, 'worker')} with "
-        f"{count(slots, 'slot')}, {count(waiting, 'action')} waiting",
-    )
+def all_busy(wanted: str, *numbers: float) -> Reason:
+    """The numbers are those of `_all_busy`."""
+    return Reason(ReasonCode.ALL_BUSY, _all_busy, (wanted, *numbers))
+
+
+def _all_busy(
+    wanted: str, busy: int, resting: int, starting: int, waiting: int, about_s: float
+) -> str:
+    """Workers that are busy, rest after failing, or start; actions waiting; 0 s is not known."""
+    told = [f"{busy} busy"]
+    told += [f"{resting} resting"] if resting else []
+    told += [f"{starting} starting"] if starting else []
+    told += [f"{count(waiting, 'action')} waiting"]
+    told += [about(about_s)] if about_s else []
+    return f"waits for a worker with {wanted}: {', '.join(told)}"
 
 
 def out_of_memory(had: str, gets: str) -> Reason:
@@ -135,8 +166,12 @@ def retry_delay(attempt: int, cause: str) -> Reason:
 
 
 def running(worker: str, attempt: int, phase: str) -> Reason:
+    return Reason(ReasonCode.RUNNING, _running, (worker, attempt, phase))
+
+
+def _running(worker: str, attempt: int, phase: str) -> str:
     again = f", attempt {attempt}" if attempt > 1 else ""
-    return Reason(ReasonCode.RUNNING, f"{phase or 'starts'} on {worker}{again}")
+    return f"{phase or 'starts'} on {worker}{again}"
 
 
 def retries_exhausted(faults: tuple[str, ...]) -> Reason:

@@ -25,7 +25,7 @@ def restore(books: Books, entries: Sequence[Entry], now: float) -> None:
             continue
         task = books.tasks.get(entry.task)
         if task is None:
-            task = books.add_task(entry.task, entry.spec, now)
+            task = books.add_task(entry.task, entry.spec, books.lane_for(entry.spec), now)
             enqueue(books, task, now)  # nobody attends it, so it is held
         operation = Operation(entry.operation, task.spec.key, task.id, now, watchers=0)
         operation.abandon_at = now + books.policy.abandon_grace_s

@@ -68,8 +68,7 @@ class Outcome:
     out_of_memory: bool = False  # it was killed because it wanted more than its limit
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An operation as a journal keeps it; those of one task share its execution."""
 
     operation: str

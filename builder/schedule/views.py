@@ -36,11 +36,25 @@ def _waiting(books: Books, task: Task) -> Reason:
     lane = books.lane_of(task)
     if lane.account is not None and not lane.account.may_run:
         return reasons.quota_used(lane.account.instance, lane.account.running)
-    workers = sum(len(kind.workers) for kind in lane.classes)
+    workers = slots = resting = starting = 0
+    for kind in lane.classes:
+        workers += len(kind.workers)
+        slots += kind.slots
+        resting += kind.resting
+    ready_s = 0.0
+    for pool in lane.pools:
+        if pool.name in books.starting:
+            starting += books.starting[pool.name].workers
+            ready_s = max(books.starting[pool.name].ready_at - books.now, 1.0)
     if not workers:
-        return reasons.no_worker(lane.wanted, tuple(pool.name for pool in lane.pools))
-    slots = sum(kind.slots for kind in lane.classes)
-    return reasons.all_busy(lane.wanted, workers, slots, len(lane.queue))
+        pools = tuple(pool.name for pool in lane.pools)
+        return reasons.no_worker(lane.wanted, pools, starting, ready_s)
+    waiting, counters = len(lane.queue), books.counters
+    each_s = counters.held_s / counters.served if counters.served else 0.0
+    about_s = each_s * waiting / slots
+    return reasons.all_busy(
+        lane.wanted, workers - resting, resting, starting, waiting, round(about_s, 1)
+    )
 
 
 def view(books: Books, operation: Operation) -> OperationView:

@@ -22,7 +22,9 @@ from builder.schedule.events import (
     LeaseProgressed,
     LeaseReturned,
     WorkerConnected,
+    WorkerDisconnected,
     WorkerDraining,
+    WorkerVanished,
 )
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lease import Lease, LeaseInput, LeaseState
@@ -134,8 +136,8 @@ def _reported(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
     return False
 
 
-def disconnect(books: Books, session: str, now: float) -> None:
-    worker = books.fleet.sessions.get(session)
+def disconnect(books: Books, event: WorkerDisconnected, now: float) -> None:
+    worker = books.fleet.sessions.get(event.session)
     if worker is None:
         return
     books.fleet.disconnect(worker, now)
@@ -146,10 +148,10 @@ def disconnect(books: Books, session: str, now: float) -> None:
         _discharge(books, worker, now)
 
 
-def vanish(books: Books, name: str, why: str, now: float) -> None:
-    worker = books.fleet.workers.get(name)
+def vanish(books: Books, event: WorkerVanished, now: float) -> None:
+    worker = books.fleet.workers.get(event.worker)
     if worker is not None:
-        _remove(books, worker, why, now)
+        _remove(books, worker, event.why, now)
 
 
 def remove_if_due(books: Books, worker: Worker, now: float) -> None:

@@ -6,6 +6,7 @@ so that every history is possible and most steps do something; a shorter list is
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +236,7 @@ RULES: list[Callable[[World, int], None]] = [
 ]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

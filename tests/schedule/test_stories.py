@@ -34,8 +34,7 @@ def test_a_busy_pool_is_told_with_its_numbers() -> None:
     code, sentence = story.reason("c")
     assert code is ReasonCode.ALL_BUSY
     assert sentence == (
-        "waits for a free slot with ISA=x86-64, OSFamily=linux: "
-        "1 worker with 2 slots, 2 actions waiting"
+        "waits for a worker with ISA=x86-64, OSFamily=linux: 1 busy, 2 actions waiting"
     )
 
 

@@ -1,10 +1,12 @@
 """The life-cycle tables are the whole truth: each state with each input."""
 
 import itertools
+from typing import get_args
 
 import pytest
 
-from builder.schedule import lease, task
+from builder.schedule import events, lease, task
+from builder.schedule.handlers import HANDLERS
 from builder.schedule.lease import Lease, LeaseInput, LeaseState, TransitionError
 from builder.schedule.shares import Shares
 from builder.schedule.spec import NOBODY
@@ -48,3 +50,8 @@ def test_ended_leases_hold_no_slot_and_go_nowhere() -> None:
     assert not lease.HELD & ended
     assert not {state for state, _ in lease.TABLE} & ended
     assert {state for state, _ in task.TABLE} == set(TaskState) - {TaskState.DONE}
+
+
+def test_every_event_has_its_handler() -> None:
+    """No more and no less."""
+    assert HANDLERS.keys() == set(get_args(events.Event))

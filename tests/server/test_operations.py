@@ -166,7 +166,7 @@ async def test_status_counts_and_explains() -> None:
             assert (status.workers.busy, status.workers.slots_busy) == (1, 1)
             codes = {action.reason_code: action.reason for action in status.action}
             assert codes["running"] == "starts on w1"
-            assert codes["all-busy"].endswith("1 worker with 1 slot, 1 action waiting")
+            assert codes["all-busy"].endswith(": 1 busy, 1 action waiting")
             assert status.action[0].queued.seconds > 0
             response = pb.ExecuteResponse(result=pb.ActionResult())
             response.result.execution_metadata.execution_start_timestamp.FromSeconds(10)

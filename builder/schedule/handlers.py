@@ -1,0 +1,55 @@
+"""Which function takes which event: one look-up, where a chain of cases would ask type by type."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from builder.schedule import clients, events, workers
+from builder.schedule.attempts import kept
+from builder.schedule.books import Books, Starting
+from builder.schedule.restoring import restore
+
+E = TypeVar("E")
+Handler = Callable[[Books, E, float], None]
+
+
+def _kept(books: Books, event: events.ResultKept, now: float) -> None:
+    if event.task in books.tasks:
+        kept(books, books.tasks[event.task], now)
+
+
+def _starting(books: Books, event: events.WorkersStarting, now: float) -> None:
+    if event.workers:
+        books.starting[event.pool] = Starting(event.workers, now + event.ready_in_s)
+    else:
+        books.starting.pop(event.pool, None)
+
+
+def _shut_down(books: Books, _event: events.ShutdownStarted, _now: float) -> None:
+    books.shutting_down = True
+
+
+def _nothing(_books: Books, _event: events.TimePassed, _now: float) -> None:
+    """What is due has been done already."""
+
+
+HANDLERS: Mapping[type, Handler[Any]] = {  # every type of `events.Event`, as a test sees to
+    events.ActionSubmitted: clients.submit,
+    events.OperationsRestored: lambda books, event, now: restore(books, event.entries, now),
+    events.ClientAttached: lambda books, event, now: clients.attach(books, event.operation, now),
+    events.ClientDetached: lambda books, event, now: clients.detach(books, event.operation, now),
+    events.CancelRequested: lambda books, event, now: clients.cancel(books, event.operation, now),
+    events.OperationDeleted: lambda books, event, _now: clients.delete(books, event.operation),
+    events.ResultKept: _kept,
+    events.WorkerConnected: workers.connect,
+    events.WorkerDisconnected: workers.disconnect,
+    events.WorkerVanished: workers.vanish,
+    events.WorkerDraining: lambda books, event, _now: workers.draining(books, event),
+    events.DrainRequested: lambda books, event, _now: workers.drain(books, event),
+    events.HeartbeatReceived: workers.heartbeat,
+    events.LeaseProgressed: workers.progress,
+    events.LeaseFinished: workers.finish,
+    events.LeaseReturned: workers.hand_back,
+    events.WorkersStarting: _starting,
+    events.ShutdownStarted: _shut_down,
+    events.TimePassed: _nothing,
+}
