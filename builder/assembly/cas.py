@@ -1,5 +1,4 @@
-"""What `builder cas` does: blobs and trees of a running service, and the store of one that stands
-still."""
+"""What `builder cas` does with blobs and trees of a running service; `upkeep` has the rest."""
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -13,12 +12,9 @@ from google.protobuf.message import DecodeError
 from builder.assembly.dial import client_access, open_channel
 from builder.base.digest import Digest, checked, hasher
 from builder.base.errors import BuilderError, InvalidArgumentError, NotFoundError, UsageError
-from builder.base.units import format_size
 from builder.config.settings import Settings
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.stores.audit import audit
-from builder.stores.disk import DiskBlobStore
 from builder.stores.folder import remove
 from builder.stores.interface import BlobStore
 from builder.stores.remote import RemoteBlobStore
@@ -45,22 +41,6 @@ async def service_blobs(settings: Settings) -> AsyncIterator[BlobStore]:
     client = settings.client
     async with open_channel(str(client.coordinator), client_access(client)) as channel:
         yield RemoteBlobStore(channel, client.instance)
-
-
-@asynccontextmanager
-async def store_here(settings: Settings) -> AsyncIterator[DiskBlobStore]:
-    """The store of this machine, loaded. Raises UsageError while a service has it."""
-    store = settings.store
-    root = Path(store.path) / "blobs"
-    if store.kind != "disk" or not root.is_dir():
-        raise UsageError(f"there is no store in {store.path}; name another with --store")
-    pack = store.compression == "zstd"
-    disk = DiskBlobStore(root, store.max_size, store.lease, store.fsync, pack=pack)
-    try:
-        await disk.load()
-        yield disk
-    finally:
-        disk.close()
 
 
 async def pieces_of(blobs: BlobStore, digest: Digest) -> AsyncGenerator[bytes, None]:
@@ -106,6 +86,19 @@ async def lines(
             async with aclosing(lines(blobs, digest, deep, path, level + 1)) as below:
                 async for line in below:
                     yield line
+
+
+async def closure(blobs: BlobStore, root: Digest) -> list[Digest]:
+    """A directory and all that is below it, each once."""
+    found: dict[Digest, None] = {root: None}
+    waiting = [root]
+    while waiting:
+        here = await directory(blobs, waiting.pop())
+        found.update((from_proto(node.digest, root.function), None) for node in here.files)
+        below = [from_proto(node.digest, root.function) for node in here.directories]
+        waiting += [digest for digest in dict.fromkeys(below) if digest not in found]
+        found.update((digest, None) for digest in below)
+    return list(found)
 
 
 def _entries(here: pb.Directory, prefix: str) -> Iterator[str]:
@@ -167,38 +160,3 @@ async def each(found: AsyncGenerator[str, None], say: Callable[[str], object]) -
     async with aclosing(found):
         async for line in found:
             say(line)
-
-
-async def verify(settings: Settings, say: Callable[[str], object]) -> tuple[int, int]:
-    """(blobs checked, of them damaged); says each damaged one."""
-    checked_blobs = damaged = 0
-    async with store_here(settings) as store, aclosing(audit(store)) as findings:
-        async for digest, whole in findings:
-            checked_blobs += 1
-            if not whole:
-                damaged += 1
-                say(f"damaged and put aside: {digest}")
-    return checked_blobs, damaged
-
-
-async def stats(settings: Settings) -> list[tuple[str, str]]:
-    """Labels and figures."""
-    async with store_here(settings) as store:
-        full, log = store.snapshot(), store.small.log
-        return [
-            ("Blobs", str(full.blobs)),
-            ("In segments", f"{log.blobs} in {len(log.segments)} segments"),
-            ("In files", str(store.files.snapshot().blobs)),
-            ("Used", f"{format_size(full.used_bytes)} of {format_size(full.capacity_bytes)}"),
-        ]
-
-
-async def shrink(settings: Settings, to_bytes: int) -> str:
-    """What was done, in one line."""
-    async with store_here(settings) as store:
-        await store.shrink(to_bytes)
-        full = store.snapshot()
-        return (
-            f"{full.evicted_blobs} blobs evicted ({format_size(full.evicted_bytes)}), "
-            f"{format_size(full.used_bytes)} used"
-        )

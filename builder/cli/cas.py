@@ -1,4 +1,4 @@
-"""`builder cas`: look at, fetch and add blobs; check and shrink a store that stands still."""
+"""`builder cas`: look at, fetch and add blobs; check, copy and shrink a store."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ store_option = click.option("--store", metavar="DIR", help="The store's director
     epilog="""\b
 A DIGEST is HASH/SIZE, or FUNCTION:HASH/SIZE for another function than SHA-256.
 get, put, ls and tree ask a running service; verify, stats and gc work on the store of this
-machine while no service uses it.
+machine while no service uses it; export and import on either.
 """
 )
 def command() -> None:
-    """Blobs: get, put, ls, tree of a service; verify, stats, gc of a store that stands still."""
+    """Blobs: get, put, ls, tree, export, import; verify, stats, gc of a store that stands still."""
 
 
 def _settings(config: str | None, **given: str | None) -> "Settings":
@@ -145,21 +145,118 @@ def tree(digest: str, config: str | None, coordinator: str | None, instance: str
 Exit codes: 0 all are whole, 1 some were damaged.
 """
 )
+@click.option("--repair", is_flag=True, help="Put aside what is damaged; it is missing then.")
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR|HOST:PORT",
+    help="With --repair: an exported directory or a service that may have whole copies.",
+)
 @config_option
 @store_option
-def verify(config: str | None, store: str | None) -> int:
+def verify(repair: bool, source: str | None, config: str | None, store: str | None) -> int:
     """Read every blob of the store and check its hash.
 
-    What is damaged is put aside and is missing from then on, so that the next build uploads or
-    makes it again.
+    With --repair what is damaged is put aside and is missing from then on, so that the next build
+    uploads or makes it again, if it is not healed with --from.
     """
     import trio
 
-    from builder.assembly import cas
+    from builder.assembly import upkeep
 
-    checked, damaged = trio.run(cas.verify, _settings(config, store=store), click.echo)
-    click.echo(f"{checked} blobs checked, {damaged} damaged")
-    return 1 if damaged else 0
+    settings = _settings(config, store=store)
+    checked, damaged, healed = trio.run(upkeep.verify, settings, click.echo, repair, source)
+    told = f", {healed} healed" if source is not None else ""
+    click.echo(f"{checked} blobs checked, {damaged} damaged{told}")
+    return 1 if damaged > healed else 0
+
+
+def _progress(line: str) -> None:
+    """Over itself on a terminal; nowhere else."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{line}", err=True, nl=False)
+
+
+def _end_of_progress() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", err=True, nl=False)
+
+
+def _complain(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@command.command(
+    epilog="""\b
+builder cas export DIR DIGEST...           # of a running service
+builder cas export DIR --store STORE       # everything, while no service uses it
+"""
+)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("digests", nargs=-1, metavar="[DIGEST]...")
+@click.option("--tree", is_flag=True, help="Each DIGEST is a directory's: with all below it.")
+@config_option
+@coordinator_option
+@instance_option
+@store_option
+def export(
+    directory: Path,
+    digests: tuple[str, ...],
+    tree: bool,
+    config: str | None,
+    coordinator: str | None,
+    instance: str | None,
+    store: str | None,
+) -> None:
+    """Copy blobs into DIRECTORY, as files blobs/FUNCTION/HASH.
+
+    What is there is not copied again, so one that was cut short goes on.
+    """
+    import trio
+
+    from builder.assembly import cas, upkeep
+
+    settings = _settings(config, coordinator=coordinator, instance=instance, store=store)
+    named = [cas.digest_from(digest) for digest in digests]
+    said = trio.run(upkeep.export_to, settings, directory, named, tree, _progress)
+    _end_of_progress()
+    click.echo(said)
+
+
+@command.command(
+    "import",
+    epilog="""\b
+Exit codes: 0 all was taken, 1 some files are not what their names say.
+""",
+)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@config_option
+@coordinator_option
+@instance_option
+@store_option
+def import_(
+    directory: Path,
+    config: str | None,
+    coordinator: str | None,
+    instance: str | None,
+    store: str | None,
+) -> int:
+    """Copy the blobs of DIRECTORY into a service, or with --store into a store.
+
+    DIRECTORY is one that was exported, or any with files blobs/FUNCTION/HASH, as an OCI image
+    layout has them. What is there is not copied again.
+    """
+    import trio
+
+    from builder.assembly import upkeep
+
+    settings = _settings(config, coordinator=coordinator, instance=instance, store=store)
+    said, wrong = trio.run(
+        upkeep.import_from, settings, directory, store is not None, _progress, _complain
+    )
+    _end_of_progress()
+    click.echo(said)
+    return 1 if wrong else 0
 
 
 @command.command()
@@ -169,9 +266,9 @@ def stats(config: str | None, store: str | None) -> None:
     """How much the store holds."""
     import trio
 
-    from builder.assembly import cas
+    from builder.assembly import upkeep
 
-    for label, figure in trio.run(cas.stats, _settings(config, store=store)):
+    for label, figure in trio.run(upkeep.stats, _settings(config, store=store)):
         click.echo(f"{label}: {figure}")
 
 
@@ -186,8 +283,8 @@ def gc(size: str, config: str | None, store: str | None) -> None:
     """
     import trio
 
-    from builder.assembly import cas
+    from builder.assembly import upkeep
     from builder.base.units import parse_size
 
     settings = _settings(config, store=store)
-    click.echo(trio.run(cas.shrink, settings, parse_size(size)))
+    click.echo(trio.run(upkeep.shrink, settings, parse_size(size)))

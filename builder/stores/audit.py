@@ -1,7 +1,7 @@
 """Reading every blob of a disk store to see whether it is whole, without renewing anything."""
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 import trio
@@ -19,9 +19,9 @@ class Finding(NamedTuple):
     whole: bool
 
 
-async def audit(store: DiskBlobStore) -> AsyncGenerator[Finding, None]:
-    """Every blob of a loaded store; the damaged ones are put aside and are missing from then on."""
-    for digest in list(small_digests(store)):
+async def audit(store: DiskBlobStore, put_aside: bool) -> AsyncGenerator[Finding, None]:
+    """Every blob of a loaded store; the damaged ones may be put aside, and are missing then."""
+    for digest in list(store.small.digests()):
         await trio.lowlevel.checkpoint()
         entry = store.small.log.table(digest.function).find(bytes.fromhex(digest.hash))
         if entry is None:  # evicted meanwhile
@@ -30,23 +30,16 @@ async def audit(store: DiskBlobStore) -> AsyncGenerator[Finding, None]:
         with store.folder.errors():
             stored = os.pread(segment.descriptor, size, offset)
         whole = verified(entry, digest, stored) is not None
-        if not whole:
+        if put_aside and not whole:
             store.small.put_aside(digest, stored)
         yield Finding(digest, whole)
     for digest in list(store.files.digests()):
         with store.folder.errors():
             found = await trio.to_thread.run_sync(_digest_of, store.files.place(digest), digest)
-        if found is not None and found != digest:
+        if put_aside and found is not None and found != digest:
             store.files.put_aside(digest)
         if found is not None:
             yield Finding(digest, found == digest)
-
-
-def small_digests(store: DiskBlobStore) -> Iterator[Digest]:
-    """Those in segments."""
-    for function, table in store.small.log.tables.items():
-        for key, entry in table.items():
-            yield Digest(key.hex(), entry.size, function)
 
 
 def _digest_of(path: str, digest: Digest) -> Digest | None:

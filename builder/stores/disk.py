@@ -11,7 +11,7 @@ there as long as they live; when the last is gone, the directory is of the secon
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -217,6 +217,11 @@ class DiskBlobStore:
             while self.snapshot().used_bytes > to_bytes:
                 if not await self._evict_oldest(before):
                     return
+
+    def digests(self) -> Iterator[Digest]:
+        """All of a loaded store; they may not change meanwhile."""
+        yield from self.small.digests()
+        yield from self.files.digests()
 
     def stamp(self) -> int:
         return self.files.stamp() << 32 | self.small.log.lost

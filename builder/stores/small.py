@@ -6,7 +6,7 @@ there for others only after it.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
@@ -183,6 +183,12 @@ class SmallBlobs:
     async def clean(self, segment: Segment) -> None:
         with self._folder.errors():
             await clean(self.log, segment, self._now())
+
+    def digests(self) -> Iterator[Digest]:
+        """All that are here; they may not change meanwhile."""
+        for function, table in self.log.tables.items():
+            for key, entry in table.items():
+                yield Digest(key.hex(), entry.size, function)
 
     def _is_checkpoint_due(self) -> bool:
         changes = self.log.changes

@@ -230,7 +230,7 @@ async def verified(folder: Path, capacity: int, lease_s: float, ledger: Ledger) 
     store = DiskBlobStore(folder / "store" / "blobs", capacity, lease_s)
     try:
         await store.load()
-        async with contextlib.aclosing(audit(store)) as findings:
+        async with contextlib.aclosing(audit(store, put_aside=False)) as findings:
             async for digest, whole in findings:
                 ledger.count("audited")
                 if not whole:
