@@ -8,7 +8,9 @@ answered inside the receive loop, without a task, which is what makes small call
 streaming handler (server, client or both ways) is an async function of the `Call` alone.
 Between the two is a method of one request and a stream of answers: its `single` handler takes the
 request and answers with the bytes of the only answer there is, in place as above, or with a
-streaming handler, which says the rest by a task.
+streaming handler, which says the rest by a task. A streaming method may have a `short` handler
+besides: a call whose only message has come with its end is shown to that one first, which answers
+in place, or by None, and then the streaming handler takes the call.
 A handler that raises a `StatusError` ends the call with that status; any other exception is
 logged with its traceback and ends it with INTERNAL.
 """
@@ -68,16 +70,18 @@ class Call(Context, Protocol):
 UnaryHandler = Callable[[bytes, Context], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[Call], Awaitable[None]]
 SingleHandler = Callable[[bytes, Context], bytes | StreamHandler]
+ShortHandler = Callable[[bytes, Context], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service: its path and its handler, one of the three."""
+    """One method of a service: its path and its handler, one of the first three."""
 
     path: str
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
     single: SingleHandler | None = None
+    short: ShortHandler | None = None
     max_request_bytes: int = 4 * 1024 * 1024 + 64 * 1024
 
 

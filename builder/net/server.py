@@ -49,7 +49,11 @@ def _route(method: Method) -> Route:
     given = [handler for handler in handlers if handler is not None]
     if len(given) != 1:
         raise ValueError(f"{method.path} needs one handler: unary, single or stream")
-    return Route(method.stream is None, method.max_request_bytes, given[0])
+    if method.stream is not None:
+        return Route(False, method.max_request_bytes, method)
+    if method.short is not None:
+        raise ValueError(f"{method.path} has a short handler and is no streaming method")
+    return Route(True, method.max_request_bytes, given[0])
 
 
 class Server:

@@ -16,7 +16,7 @@ import trio
 from builder.base.errors import Code, StatusError
 from builder.net.calls import AwaitedCall, CallContext, ServerCall
 from builder.net.link import Link
-from builder.net.rpc import Context, Peer, StreamHandler
+from builder.net.rpc import Context, Method, Peer, StreamHandler
 from builder.net.transport import Transport
 from builder.wire.events import (
     ConnectionEnded,
@@ -58,6 +58,14 @@ class Hooks:
     ended: Ended = lambda _code: None
 
 
+@dataclass(slots=True)
+class Held:
+    """A call that may be short, and its message."""
+
+    head: RequestHead
+    message: bytes | None = None
+
+
 class ServerLink:
     """One client's connection."""
 
@@ -70,6 +78,7 @@ class ServerLink:
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_started = False
+        self._held: dict[Stream, Held] = {}  # only while events are handled
         self.heard_at = trio.current_time()
 
     @property
@@ -103,6 +112,8 @@ class ServerLink:
                 events = wire.receive(data, now)
                 if events:
                     self._handle(events)
+                    for stream in list(self._held):
+                        self._release(stream)
                 link.flush()
                 if link.writing and len(wire.sender.out) > STALLED:
                     await link.drained(STALLED)
@@ -165,14 +176,13 @@ class ServerLink:
     def _other(self, event: Event) -> None:
         match event:
             case MessageReceived(stream, message):
-                if isinstance(stream.owner, ServerCall):
-                    stream.owner.deliver(message)
+                self._message(stream, message)
             case StreamOpened(stream, head):
-                self._start(stream, head)
+                self._opened(stream, head)
             case StreamEnded(stream):
-                if isinstance(stream.owner, ServerCall):
-                    stream.owner.end()
+                self._end(stream)
             case StreamReset(stream):
+                self._release(stream)
                 if stream.owner is not None:
                     stream.owner.cancel()
             case PingAcknowledged(opaque=b"draining"):
@@ -184,15 +194,77 @@ class ServerLink:
         self._ended(code)
         log.info("%s was sent away: %s (%s)", self.peer.address, text, code)
 
+    # ---- streaming calls that may be short: what is to become of one that this receive opened is
+    # known at its end, or at the end of the receive
+
+    def _opened(self, stream: Stream, head: RequestHead) -> None:
+        assert head.route is not None
+        if head.route.target.short is None:
+            self._start(stream, head)
+        else:
+            self._held[stream] = Held(head)
+
+    def _message(self, stream: Stream, message: bytes) -> None:
+        held = self._held.get(stream)
+        if held is not None and held.message is None:
+            held.message = message
+            return
+        self._release(stream)
+        if isinstance(stream.owner, ServerCall):
+            stream.owner.deliver(message)
+
+    def _end(self, stream: Stream) -> None:
+        held = self._held.get(stream)
+        message = None if held is None else held.message
+        if held is not None and message is not None and self._short(stream, held.head, message):
+            del self._held[stream]
+            return
+        self._release(stream)
+        if isinstance(stream.owner, ServerCall):
+            stream.owner.end()
+
+    def _short(self, stream: Stream, head: RequestHead, message: bytes) -> bool:
+        """Whether that was all of the call."""
+        assert head.route is not None
+        method: Method = head.route.target
+        assert method.short is not None
+        context = self._context(head)
+        started = time.perf_counter()
+        code = Code.OK
+        try:
+            if self._authorize is not None and not context.authorized:
+                self._authorize(context)
+            answer = method.short(message, context)
+            if answer is None:
+                return False
+            self.wire.consumed(stream, len(message))
+            if not stream.closed:
+                self.wire.reply(stream.id, answer)
+        except Exception as error:
+            code = self._fail_stream(stream, context.path, error)
+        stream.ignored = True
+        if self._observe is not None:
+            self._observe(context.path, code, time.perf_counter() - started, 1)
+        return True
+
+    def _release(self, stream: Stream) -> None:
+        """It is not short: a task's, if it has none yet."""
+        held = self._held.pop(stream, None)
+        if held is not None:
+            call = self._start(stream, held.head)
+            if held.message is not None:
+                call.deliver(held.message)
+
     # ---- calls with a task
 
-    def _start(self, stream: Stream, head: RequestHead) -> None:
+    def _start(self, stream: Stream, head: RequestHead) -> ServerCall:
         assert self._link is not None
         assert self._nursery is not None
         assert head.route is not None
         context = self._context(head)
         stream.owner = call = ServerCall(context, stream, self._link, self.wire)
-        self._nursery.start_soon(self._stream, call, context, head.route.target)
+        self._nursery.start_soon(self._stream, call, context, head.route.target.stream)
+        return call
 
     async def _stream(self, call: ServerCall, context: CallContext, handler: StreamHandler) -> None:
         started = time.perf_counter()

@@ -15,7 +15,7 @@ from builder.net.rpc import Call, Context, Method, Service, StreamHandler
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.chunks import first_chunk
+from builder.server.chunks import first_chunk, parse_chunk
 from builder.server.compressed import Receiver, send
 from builder.server.instances import Instances
 from builder.server.logs import Logs
@@ -26,6 +26,7 @@ from builder.stores.interface import PIECE, BlobStore, InlineStore
 NAME = "google.bytestream.ByteStream"
 DATA = 10  # the field of ReadResponse and WriteRequest
 IN_PLACE_BYTES = 16 * 1024 - 16  # of a blob that is read without a task: one DATA frame
+SHORT_BYTES = 64 * 1024  # of a message whose blob is written without a task
 MAX_CHUNK_BYTES = 16 * 1024 * 1024  # of one WriteRequest
 
 
@@ -54,7 +55,12 @@ class ByteStreamService:
             NAME,
             (
                 Method(f"/{NAME}/Read", single=self.read),
-                Method(f"/{NAME}/Write", stream=self.write, max_request_bytes=MAX_CHUNK_BYTES),
+                Method(
+                    f"/{NAME}/Write",
+                    stream=self.write,
+                    short=self.write_short,
+                    max_request_bytes=MAX_CHUNK_BYTES,
+                ),
                 Method(f"/{NAME}/QueryWriteStatus", unary=self.query_write_status),
             ),
         )
@@ -90,6 +96,24 @@ class ByteStreamService:
         async with aclosing(pieces):
             async for chunk in pieces:
                 await call.send([bytes_field(DATA, len(chunk)), chunk])
+
+    def write_short(self, data: bytes, _context: Context) -> bytes | None:
+        """A small blob that comes in one message is stored in place, if the store can."""
+        first = parse_chunk(data)
+        if self._inline is None or len(data) > SHORT_BYTES:
+            return None
+        if first.write_offset or not first.finish_write or self._is_log(first.resource_name):
+            return None
+        name = self._served(parse_write(first.resource_name, self._functions))
+        if name.compressor != "identity":
+            return None
+        digest = name.digest
+        try:
+            if not self._inline.put_nowait(digest, bytes(first.data)):
+                return None
+        except InvalidArgumentError:
+            return None  # which is no error if the blob is here
+        return bs.WriteResponse(committed_size=digest.size_bytes).SerializeToString()
 
     async def write(self, call: Call) -> None:
         first = await first_chunk(call)
@@ -142,6 +166,9 @@ class ByteStreamService:
             if missing is not None:
                 return not missing
         return not await self._blobs.find_missing([digest])
+
+    def _is_log(self, name: str) -> bool:
+        return self._logs is not None and self._logs.is_log(name)
 
     def _served(self, name: BlobName) -> BlobName:
         self._instances.check(name.instance)

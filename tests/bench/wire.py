@@ -134,6 +134,7 @@ def ours(running: Running) -> Figures:
     rates.figures["varying_cpu_us"] = round((cpu(process) - before) / count * 1e6, 1)
     api.execute_cached(port, rates)
     api.small_reads(port, rates)
+    api.small_writes(port, rates)
     api.find_missing(port, rates)
     api.batches(port, rates)
     bytes_of(running, rates)

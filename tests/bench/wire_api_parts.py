@@ -5,6 +5,7 @@ Requests are encoded before, answers are only counted, so that little but the se
 
 import itertools
 import time
+import uuid
 from collections.abc import Callable
 
 import psutil
@@ -20,7 +21,9 @@ from tests.bench.wire_servers_parts import ENTRIES, digest
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage"
 READ = "/google.bytestream.ByteStream/Read"
 EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
+WRITE = "/google.bytestream.ByteStream/Write"
 DIGESTS = 10_000
+SMALL_WRITES = 5000
 BUSY = 0.85  # of a core: a server below that waited for its client, or for the machine
 ROUNDS = 3
 
@@ -165,6 +168,25 @@ def small_reads(port: int, rates: Rates) -> None:
     assert answer.data == small_blob(0)
     caller.close()
     small_calls(port, rates, "small_reads", READ, requests)
+
+
+def small_writes(port: int, rates: Rates) -> None:
+    """New blobs of 1 KiB by ByteStream, as Bazel sends them, 64 in flight on one connection."""
+    writer = Caller(port, WRITE, 64)
+    fresh = itertools.count(20_000_000)
+    uploads = [[_write(next(fresh)) for _ in range(SMALL_WRITES)] for _ in range(ROUNDS)]
+    answer = bs_pb.WriteResponse.FromString(writer.call([_write(next(fresh))]))
+    assert answer.committed_size == len(small_blob(0))
+    rates.measure("small_writes", SMALL_WRITES, lambda: writer.call(uploads.pop()))
+    writer.close()
+
+
+def _write(number: int) -> bytes:
+    data = small_blob(number)
+    digest = digest_of(data)
+    name = f"uploads/{uuid.UUID(int=number)}/blobs/{digest.hash}/{digest.size_bytes}"
+    request = bs_pb.WriteRequest(resource_name=name, data=data, finish_write=True)
+    return message(request.SerializeToString())
 
 
 def small_calls(port: int, rates: Rates, name: str, path: str, requests: list[bytes]) -> None:

@@ -74,6 +74,13 @@ async def up(call: Call) -> None:
     await call.send(str(total).encode())
 
 
+def short_up(request: bytes, context: Context) -> bytes | None:
+    """`up`, of one message that is not too long."""
+    if request == b"bad":
+        raise NotFoundError("bad")
+    return str(len(request)).encode() if len(request) < 1000 else None
+
+
 async def hang(call: Call) -> None:
     await trio.sleep_forever()
 
@@ -100,6 +107,7 @@ ECHO = Service(
         Method("/test.Echo/Down", stream=down),
         Method("/test.Echo/Either", single=either),
         Method("/test.Echo/Up", stream=up),
+        Method("/test.Echo/ShortUp", stream=up, short=short_up),
         Method("/test.Echo/Hang", stream=hang),
     ),
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import h2.config
 import h2.connection
+import h2.events
 import pytest
 import trio
+import trio.testing
 from hpack import Encoder
 
 from builder.base.errors import (
@@ -86,6 +88,87 @@ async def test_a_single_request_is_answered_in_place_or_by_a_task(request_: byte
 async def _messages(call: ClientCall) -> AsyncIterator[bytes]:
     while (message := await call.receive()) is not None:
         yield message
+
+
+@pytest.mark.parametrize(
+    "messages", [[], [b""], [b"x" * 10], [b"x" * 2000], [b"x" * 200_000], [b"a", b"b"], [b"a"] * 30]
+)
+async def test_a_short_call_is_answered_in_place_or_by_a_task(messages: list[bytes]) -> None:
+    """Many of them at once: the answers are those of the streaming handler."""
+    answers: list[bytes | None] = []
+
+    async def one(channel: Channel) -> None:
+        async with channel.stream("/test.Echo/ShortUp") as call:
+            for message in messages:
+                await call.send(message)
+            await call.done_sending()
+            answers.append(await call.receive())
+            assert await call.receive() is None
+
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(one, channel)
+    assert answers == [str(sum(map(len, messages))).encode()] * 20
+
+
+@pytest.mark.parametrize("size", [5, 2000])
+@pytest.mark.parametrize("cut", [*range(1, 60, 7), 80, 100])
+async def test_a_short_call_may_come_in_pieces(size: int, cut: int) -> None:
+    """Its end in another receive than its beginning, and a reset behind it."""
+    config = h2.config.H2Configuration(client_side=True)
+    connection = h2.connection.H2Connection(config)
+    connection.initiate_connection()
+    headers = [(":method", "POST"), (":scheme", "http"), (":path", "/test.Echo/ShortUp")]
+    headers += [(":authority", "x"), ("te", "trailers"), ("content-type", "application/grpc")]
+    async with serving() as server:
+        stream = await plain(server.addresses[0])
+        await stream.send_all(connection.data_to_send())
+        for number in (1, 3):
+            connection.send_headers(number, headers)
+            connection.send_data(number, b"\0" + size.to_bytes(4, "big") + b"x" * size)
+            connection.end_stream(number)
+            if number == 1:
+                connection.reset_stream(1)
+            data = connection.data_to_send()
+            for part in (data[:cut], data[cut:]):
+                await stream.send_all(part)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        body = b""
+        with trio.fail_after(60):
+            while not body.endswith(str(size).encode()):
+                for event in connection.receive_data(await stream.receive_some()):
+                    if isinstance(event, h2.events.DataReceived):
+                        assert event.stream_id == 3
+                        body += event.data
+        await stream.aclose()
+
+
+async def test_short_calls_are_guarded_and_counted() -> None:
+    """As others are, in whatever way they are answered."""
+    seen: list[tuple[str, int, int]] = []
+
+    def authorize(context: Context) -> None:
+        if "token" not in context.metadata:
+            raise UnauthenticatedError("send a token")
+
+    def observe(path: str, code: int, seconds: float, calls: int) -> None:
+        seen.append((path.rpartition("/")[2], code, calls))
+
+    async with (
+        serving(hooks=Hooks(authorize, observe)) as server,
+        Channel(server.addresses[0]) as channel,
+    ):
+        for message, token, expected in (
+            (b"x", {"token": "a"}, None),
+            (b"x" * 2000, {"token": "a"}, None),
+            (b"bad", {"token": "a"}, NotFoundError),
+            (b"x", {}, UnauthenticatedError),
+        ):
+            passes = contextlib.nullcontext() if expected is None else pytest.raises(expected)
+            with passes:
+                await channel.unary("/test.Echo/ShortUp", message, metadata=token)
+    assert seen == [("ShortUp", code, 1) for code in (0, 0, 5, 16)]
 
 
 async def test_calls_of_one_receive_are_told_together() -> None:
