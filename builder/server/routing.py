@@ -48,6 +48,10 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
         assert chosen is not None
         return chosen(data, context)
 
+    def short(data: bytes, context: Context) -> bytes | None:
+        chosen = routes.get(instance_of(data), method).short
+        return None if chosen is None else chosen(data, context)
+
     async def stream(call: Call) -> None:
         first = await call.receive()
         chosen = (method if first is None else routes.get(instance_of(first), method)).stream
@@ -56,10 +60,11 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
 
     return Method(
         method.path,
-        None if method.unary is None else unary,
-        None if method.stream is None else stream,
-        None if method.single is None else single,
-        method.max_request_bytes,
+        unary=None if method.unary is None else unary,
+        stream=None if method.stream is None else stream,
+        single=None if method.single is None else single,
+        short=None if method.short is None else short,
+        max_request_bytes=method.max_request_bytes,
     )
 
 
