@@ -27,7 +27,7 @@ target objects:
 target library:
   inputs: [":objects"]
   outputs: [build/liblua.a]
-  command: ar crD build/liblua.a build/obj/*.o
+  command: ar crD /tmp/liblua.a build/obj/*.o && cp /tmp/liblua.a build  # ar leaves traces beside
 
 target lua:
   matrix: {program: [lua, luac]}
@@ -39,9 +39,9 @@ target test:
   test: true
   inputs: [":lua"]
   command: |
-    echo 'print(("lua"):rep(3, " "), 7 // 2, _VERSION)' > t.lua
-    build/luac -o t.out t.lua
-    test "$(build/lua t.out)" = "lua lua lua\t3\tLua 5.4"
+    echo 'print(("lua"):rep(3, " "), 7 // 2, _VERSION)' > /tmp/t.lua
+    build/luac -o /tmp/t.out /tmp/t.lua
+    test "$(build/lua /tmp/t.out)" = "lua lua lua\t3\tLua 5.4"
 """
 TARGETS = 36
 
@@ -73,10 +73,13 @@ def bldr(where: Path, home: Path, *arguments: str) -> str:
 
 
 def test_lua(service: Service, source: Path, home: Path, tmp_path: Path) -> None:
-    """Every action on a worker, the tests pass; from another checkout everything is a hit, with
-    the same bytes; and one changed header line is a build of what includes it."""
-    remote = ("--remote", "--coordinator", service.coordinator)
+    """Every action on a worker, none uses what it does not declare, the tests pass; from another
+    checkout everything is a hit, with the same bytes; and one changed line is one action."""
+    remote = ("--remote", "--coordinator", service.coordinator, "--hermetic-audit")
     first = bldr(source, home, "test", *remote)
+    audits = [line for line in first.splitlines() if ": audit: " in line]
+    assert len(audits) == TARGETS
+    assert all("all of them declared" in line for line in audits), first
     assert first.count("Executing on worker-") == TARGETS, first
     assert "[INFO] Tests: 1 passed\n" in first
     program = source / "build" / "lua"

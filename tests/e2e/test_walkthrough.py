@@ -189,3 +189,24 @@ def test_sigterm_lets_a_running_action_finish(tmp_path: Path) -> None:
         assert client.returncode == 0, said
         assert service.process.wait(60) == 0
     assert (where / "slow.txt").read_text() == "done\n"
+
+
+def test_the_workspace_example(service: Service, tmp_path: Path) -> None:
+    """Packages in Python: all is built, tested and clean, here and there with equal bytes."""
+    source = ROOT / "examples" / "python-workspace"
+    made = []
+    remote = ("--remote", "--coordinator", service.coordinator, "--hermetic-audit")
+    for place, how in (("here", ()), ("there", remote)):
+        where = tmp_path / place
+        shutil.copytree(source, where, ignore=shutil.ignore_patterns("build", ".builder"))
+        built = bldr(where, "build", "//...", *how)
+        assert built.returncode == 0, built.stdout + built.stderr
+        audits = [line for line in built.stdout.splitlines() if ": audit: " in line]
+        assert len(audits) == (7 if how else 0)
+        assert all("all of them declared" in line for line in audits), built.stdout
+        made.append(files(where))
+    assert made[0] == made[1]
+    tested = bldr(tmp_path / "there" / "shop", "test", "--remote=" + service.coordinator)
+    assert "[INFO] Tests: 1 passed" in tested.stdout
+    ran = bldr(tmp_path / "here", "run", "//shop:app", "eur", "rowan")
+    assert ran.stdout.endswith("rowan: 12.00 EUR\n")

@@ -1,0 +1,1 @@
+"""A shop for the plants of the catalog."""
