@@ -50,7 +50,8 @@ class Progress:
 
     def summary(self, verb: str) -> str:
         here = self.done - self.moved
-        return f"{self.moved} blobs {verb} ({format_size(self.moved_bytes)}), {here} were there"
+        blobs = "blob" if self.moved == 1 else "blobs"
+        return f"{self.moved} {blobs} {verb} ({format_size(self.moved_bytes)}), {here} were there"
 
 
 class BlobFolder:
@@ -154,9 +155,7 @@ async def import_(
                         await blobs.write(digest, pieces)
                 except InvalidArgumentError:
                     progress.wrong += 1
-                    complain(
-                        f"{folder.path(digest)} does not have the hash it is named by: left out"
-                    )
+                    complain(f"{folder.path(digest)} does not have the hash in its name: left out")
                     return
             progress.step(digest, digest in missing)
 

@@ -1,5 +1,6 @@
 """What `builder cas` does with many blobs: of a store that stands still, or of a service."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -39,11 +40,18 @@ async def store_here(settings: Settings) -> AsyncIterator[DiskBlobStore]:
 @asynccontextmanager
 async def healing(settings: Settings, source: str | None) -> AsyncIterator[Copies | None]:
     """Where whole copies may be: a directory that was exported, or another service."""
-    if source is None or Path(source).is_dir():
-        yield None if source is None else BlobFolder(Path(source))
+    if source is None:
+        yield None
+        return
+    if _is_folder(source):
+        yield BlobFolder(Path(source))
         return
     async with open_channel(source, client_access(settings.client)) as channel:
         yield RemoteBlobStore(channel, settings.client.instance)
+
+
+def _is_folder(source: str) -> bool:
+    return os.path.isdir(source)
 
 
 async def verify(
@@ -54,16 +62,19 @@ async def verify(
     With `repair` they are put aside, and fetched again from `source` where that has them.
     """
     checked_blobs = damaged = healed = 0
-    async with store_here(settings) as store, healing(settings, source) as copies:
-        async with aclosing(audit(store, repair)) as findings:
-            async for digest, whole in findings:
-                checked_blobs += 1
-                if whole:
-                    continue
-                damaged += 1
-                is_healed = repair and await _heal(store, copies, digest)
-                healed += is_healed
-                say(f"{_outcome(repair, is_healed)}: {digest}")
+    async with (
+        store_here(settings) as store,
+        healing(settings, source) as copies,
+        aclosing(audit(store, repair)) as findings,
+    ):
+        async for digest, whole in findings:
+            checked_blobs += 1
+            if whole:
+                continue
+            damaged += 1
+            is_healed = repair and await _heal(store, copies, digest)
+            healed += is_healed
+            say(f"{_outcome(repair, is_healed)}: {digest}")
     return checked_blobs, damaged, healed
 
 
