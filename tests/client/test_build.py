@@ -449,6 +449,7 @@ async def test_an_output_that_cannot_be_written(world: World) -> None:
     assert "cannot write output" in world.errors
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 async def test_a_thousand_actions(world: World) -> None:
     """A wide foreach and what collects it: all run once, then all are hits, then one runs."""

@@ -131,6 +131,7 @@ async def test_a_blob_that_is_not_there(client: Client) -> None:
     assert (await refused(client.cas.SplitBlob, request))[0] == "NOT_FOUND"
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("function", [FAST, REP_MAX])
 async def test_an_edit_sends_what_is_new(client: Client, function: int) -> None:
     """After a change in the middle, few bytes travel; the blob is whole and known by its cut."""

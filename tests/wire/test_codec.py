@@ -71,6 +71,7 @@ def test_our_blocks_decode_and_leave_the_table_alone(headers: list[tuple[bytes, 
 LISTS = st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=5), max_size=30)
 
 
+@pytest.mark.no_cover
 @given(LISTS, st.lists(st.integers(0, 400), max_size=3))
 def test_the_memo_never_changes_what_a_block_means(lists, sizes: list[int]) -> None:
     """With a stateful encoder and table size changes, memo and plain decoder agree."""
@@ -138,6 +139,7 @@ PARTS = st.one_of(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=500)
 @given(st.lists(st.lists(PARTS, max_size=6).map(b"".join), max_size=4))
 def test_random_blocks_decode_as_hpack_decodes_them(blocks: list[bytes]) -> None:
