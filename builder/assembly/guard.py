@@ -8,7 +8,7 @@ from functools import partial
 import trio
 
 from builder.auth.gate import Caller, Gate
-from builder.auth.rights import right_of, right_of_page
+from builder.auth.rights import RIGHTS, right_of, right_of_page, trusting
 from builder.config.settings import Auth, Settings, Tls
 from builder.net.rpc import Context
 from builder.net.tls import Identity, RenewedContext, server_context
@@ -86,7 +86,8 @@ def _gate(settings: Settings) -> Gate | None:
     join = settings.coordinator.join_token
     if join is not None:
         tokens.append((join.reveal(), Caller("whoever has the join token", "worker")))
-    return Gate(tokens, _owners(auth), certificates=auth.mode == "mtls")
+    rights = RIGHTS if auth.results == "writers" else trusting(RIGHTS)
+    return Gate(tokens, _owners(auth), certificates=auth.mode == "mtls", rights=rights)
 
 
 def _owners(auth: Auth) -> dict[str, Caller]:

@@ -37,7 +37,9 @@ class Gate:
         identities: Mapping[str, Caller] | None = None,
         *,
         certificates: bool = False,
+        rights: Mapping[str, frozenset[Right]] = RIGHTS,
     ) -> None:
+        self._rights = rights
         self._by_digest = {_digest(token.encode()): caller for token, caller in tokens}
         self._identities = dict(identities or {})
         self._certificates = certificates
@@ -50,8 +52,8 @@ class Gate:
         if right is Right.OPEN:
             return
         caller = self.caller(authorization, identity)
-        if right not in RIGHTS[caller.role]:
-            able = " or ".join(roles_with(right))
+        if right not in self._rights[caller.role]:
+            able = " or ".join(roles_with(right, self._rights))
             raise PermissionDeniedError(
                 f"{caller.name} is a {caller.role} here and may not {right.value}: that takes the "
                 f"role {able}"

@@ -1,15 +1,19 @@
 """What each call asks for, and what each role may.
 
     reader    READ                                 looks into the cache, sees what goes on
-    writer    READ, STORE, EXECUTE                 builds: uploads, executes, writes results
+    writer    READ, STORE, EXECUTE, RECORD         builds: uploads, executes, writes results
+    trusted   READ, STORE, EXECUTE, RECORD         the same, also where RECORD is kept from writers
     worker    READ, STORE, JOIN                    takes actions, reads inputs, uploads outputs
     operator  everything                           scales, drains
 
-A worker may neither execute nor write results: what it has run becomes a result by the
-coordinator's hand. A method that is not named here is for operators, so that a new one is never
-open by being forgotten; OPEN ones (health checks) ask for nothing.
+A result that anybody may write is one that anybody may forge, so `trusting` keeps RECORD from
+writers: then results come from workers and from those who are trusted. A worker may neither
+execute nor write results: what it has run becomes a result by the coordinator's hand. A method
+that is not named here is for operators, so that a new one is never open by being forgotten; OPEN
+ones (health checks) ask for nothing.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 REAPI = "/build.bazel.remote.execution.v2."
@@ -28,14 +32,16 @@ class Right(Enum):
     OPEN = "ask"
     READ = "read"
     STORE = "store blobs"
-    EXECUTE = "execute actions and write results"
+    EXECUTE = "execute actions"
+    RECORD = "write results"
     JOIN = "join as a worker"
     OPERATE = "operate the service"
 
 
 RIGHTS: dict[str, frozenset[Right]] = {
     "reader": frozenset({Right.OPEN, Right.READ}),
-    "writer": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.EXECUTE}),
+    "writer": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.EXECUTE, Right.RECORD}),
+    "trusted": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.EXECUTE, Right.RECORD}),
     "worker": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.JOIN}),
     "operator": frozenset(Right),
 }
@@ -48,7 +54,7 @@ METHODS: dict[str, Right] = {
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Right.READ,
     f"{REAPI}Capabilities/GetCapabilities": Right.READ,
     f"{REAPI}ActionCache/GetActionResult": Right.READ,
-    f"{REAPI}ActionCache/UpdateActionResult": Right.EXECUTE,
+    f"{REAPI}ActionCache/UpdateActionResult": Right.RECORD,
     f"{REAPI}Execution/Execute": Right.EXECUTE,
     f"{REAPI}Execution/WaitExecution": Right.EXECUTE,
     f"{CAS}FindMissingBlobs": Right.READ,
@@ -67,8 +73,8 @@ METHODS: dict[str, Right] = {
     f"{OPERATIONS}DeleteOperation": Right.EXECUTE,
     f"{ASSET}Fetch/FetchBlob": Right.EXECUTE,
     f"{ASSET}Fetch/FetchDirectory": Right.EXECUTE,
-    f"{ASSET}Push/PushBlob": Right.EXECUTE,
-    f"{ASSET}Push/PushDirectory": Right.EXECUTE,
+    f"{ASSET}Push/PushBlob": Right.RECORD,
+    f"{ASSET}Push/PushDirectory": Right.RECORD,
     f"{LOGS}CreateLogStream": Right.STORE,
     f"{EVENTS}PublishLifecycleEvent": Right.EXECUTE,
     f"{EVENTS}PublishBuildToolEventStream": Right.EXECUTE,
@@ -95,8 +101,15 @@ def right_of_page(method: str, path: str) -> Right:
         return Right.READ
     if method == "POST" and (path.startswith("/pool/") or path.endswith("/drain")):
         return Right.OPERATE  # forms of the dashboard
-    return Right.STORE if "cas" in path.split("/")[:-1] else Right.EXECUTE
+    if "cas" in path.split("/")[:-1]:
+        return Right.STORE
+    return Right.EXECUTE if method == "POST" else Right.RECORD
 
 
-def roles_with(right: Right) -> list[str]:
-    return [role for role, rights in RIGHTS.items() if right in rights]
+def trusting(rights: Mapping[str, frozenset[Right]]) -> dict[str, frozenset[Right]]:
+    """The same table, but writers write no results."""
+    return {**rights, "writer": rights["writer"] - {Right.RECORD}}
+
+
+def roles_with(right: Right, rights: Mapping[str, frozenset[Right]]) -> list[str]:
+    return [role for role, granted in rights.items() if right in granted]

@@ -184,6 +184,9 @@ def _auth(settings: Settings) -> Iterator[Finding]:
     if auth.mode == "none" and auth.tokens:
         message = f"'auth.tokens' are set, but 'auth.mode' is {auth.mode}"
         yield Finding(("auth", "tokens"), message, "set mode: token")
+    if auth.mode == "none" and auth.results != "writers":
+        message = f"'auth.results' is {auth.results}, but 'auth.mode' is none: everybody may write"
+        yield Finding(("auth", "results"), message, "set mode: token, or mtls")
     if auth.mode != "mtls" and auth.identities:
         message = f"'auth.identities' are set, but 'auth.mode' is {auth.mode}"
         yield Finding(("auth", "identities"), message, "set mode: mtls")

@@ -31,7 +31,7 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 PolicyName = Literal["predictive", "specification", "threshold", "hpa", "p95", "static"]
 Role = Literal["all", "coordinator", "worker", "client"]
-AccessRole = Literal["reader", "writer", "worker", "operator"]
+AccessRole = Literal["reader", "writer", "trusted", "worker", "operator"]
 DigestFunction = Literal[
     "sha256", "blake3", "sha1", "sha384", "sha512", "md5", "sha256tree", "gitsha1"
 ]
@@ -247,6 +247,7 @@ class Auth:
     mode: Literal["none", "token", "mtls"] = "none"
     tokens: tuple[Token, ...] = ()
     identities: tuple[Identity, ...] = ()
+    results: Literal["writers", "trusted"] = "writers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     WELL --a call fails--> DOWN --a probe succeeds--> WELL
 
 While it is down every call fails at once with UNAVAILABLE, and whoever composed it goes on
-without it. `keep` probes it: at the start, and after each failure with a growing pause.
+without it. `keep` probes it: at the start, now and then, and after a failure with growing pauses.
 """
 
 import random
@@ -21,6 +21,7 @@ from builder.stores.interface import BlobStore
 from builder.stores.records import Records
 
 LONGEST_PAUSE_S = 15.0
+LOOK_S = 15.0  # between probes of a tier that is well
 PROBE_S = 10.0  # a probe that takes longer has failed
 
 
@@ -69,7 +70,8 @@ class Breaker:
                 await trio.sleep(self._backoff.delay(failed, random.random))
             self.why = ""
             self._failed = trio.Event()
-            await self._failed.wait()
+            with trio.move_on_after(LOOK_S):  # it may be down without anybody having asked it
+                await self._failed.wait()
 
     async def _probed(self, probe: Callable[[], Awaitable[object]]) -> bool:
         """Whether it is well, and no call has failed since we began to ask."""

@@ -29,7 +29,7 @@ from builder.config.kinds import Address, Secret
 from builder.config.settings import Artifacts, Auth, Identity, Metrics, Settings, Tls, Token
 from tests.net.certificates import Certificates, make
 
-ROLES = ("reader", "writer", "worker", "operator")
+ROLES = ("reader", "writer", "trusted", "worker", "operator")
 TOKENS = tuple(Token(f"the {role}", Secret(f"{role}-token"), role) for role in ROLES)
 HEALTH = "/grpc.health.v1.Health/Check"
 STATUS = "/builder.control.Control/GetStatus"
@@ -144,6 +144,27 @@ async def test_grpcio_with_tls_and_a_token(tmp_path: Path, certificates: Certifi
         assert await ask(own, "reader-token") == (grpc.StatusCode.OK, "")
         assert (await ask(own, "nobody's"))[0] is grpc.StatusCode.UNAUTHENTICATED
         assert (await ask(other, "reader-token"))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_results_are_written_by_the_trusted_alone(tmp_path: Path) -> None:
+    """With `auth.results: trusted` a writer builds and uploads but writes no result, by no way in;
+    one who is trusted does, and so does an operator."""
+    auth = Auth("token", TOKENS, results="trusted")
+    record = [path for path, right in METHODS.items() if right is Right.RECORD]
+    async with serving(settings(tmp_path, auth=auth)) as coordinator:
+        for role, path in itertools.product(ROLES, record):
+            error = await outcome(coordinator.reapi, path, Access(f"{role}-token"))
+            refused = isinstance(error, PermissionDeniedError)
+            assert refused is (role not in ("trusted", "operator")), (role, path, error)
+        execute = "/build.bazel.remote.execution.v2.Execution/Execute"
+        error = await outcome(coordinator.reapi, execute, Access("writer-token"))
+        assert not isinstance(error, PermissionDeniedError)
+        assert coordinator.guard.check_page is not None
+        basic = "Bearer writer-token"
+        coordinator.guard.check_page("PUT", f"/cas/{'ab' * 32}", basic, "")
+        with pytest.raises(PermissionDeniedError, match="write results: that takes the role"):
+            coordinator.guard.check_page("PUT", f"/ac/{'ab' * 32}", basic, "")
+        coordinator.guard.check_page("PUT", f"/ac/{'ab' * 32}", "Bearer trusted-token", "")
 
 
 def make_other(folder: Path) -> Certificates:

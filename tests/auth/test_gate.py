@@ -55,8 +55,8 @@ def test_who_may_not_is_told_who_may() -> None:
     with pytest.raises(PermissionDeniedError) as caught:
         GATE.check(Right.EXECUTE, "Bearer look", "")
     assert caught.value.message == (
-        "you is a reader here and may not execute actions and write results: that takes the role "
-        "writer or operator"
+        "you is a reader here and may not execute actions: that takes the role "
+        "writer or trusted or operator"
     )
 
 

@@ -4,13 +4,14 @@ import itertools
 
 import pytest
 
-from builder.auth.rights import METHODS, RIGHTS, Right, right_of, right_of_page
+from builder.auth.rights import METHODS, RIGHTS, Right, right_of, right_of_page, trusting
 
 GRID = {
     "reader": "open read",
-    "writer": "open read store execute",
+    "writer": "open read store execute record",
+    "trusted": "open read store execute record",
     "worker": "open read store join",
-    "operator": "open read store execute join operate",
+    "operator": "open read store execute record join operate",
 }
 
 
@@ -25,6 +26,13 @@ def test_a_method_that_nobody_has_classed_is_for_operators() -> None:
     assert right_of("/a.B/C") is Right.OPERATE
     assert right_of("/builder.control.Control/ScalePool") is Right.OPERATE
     assert right_of("/builder.control.Control/DrainWorker") is Right.OPERATE
+
+
+@pytest.mark.parametrize(("role", "right"), list(itertools.product(GRID, Right)))
+def test_the_grid_where_results_are_from_the_trusted(role: str, right: Right) -> None:
+    """Writers write no results; nothing else changes."""
+    kept_from = (role, right) == ("writer", Right.RECORD)
+    assert (right in trusting(RIGHTS)[role]) is (right in RIGHTS[role] and not kept_from)
 
 
 def test_only_health_asks_for_nothing() -> None:
@@ -46,8 +54,8 @@ def test_only_health_asks_for_nothing() -> None:
         ("GET", "/ac/ab", Right.READ),
         ("PUT", "/cas/ab", Right.STORE),
         ("PUT", "/some/prefix/cas/ab", Right.STORE),
-        ("PUT", "/ac/ab", Right.EXECUTE),
-        ("PUT", "/ac/cas", Right.EXECUTE),
+        ("PUT", "/ac/ab", Right.RECORD),
+        ("PUT", "/ac/cas", Right.RECORD),
         ("DELETE", "/cas/ab", Right.STORE),
         ("POST", "/", Right.EXECUTE),
         ("POST", "/actions/0123/cancel", Right.EXECUTE),
@@ -56,5 +64,5 @@ def test_only_health_asks_for_nothing() -> None:
     ],
 )
 def test_pages(method: str, path: str, right: Right) -> None:
-    """Results are written by those who may execute, blobs by those who may store."""
+    """Results are written by those who may record, blobs by those who may store."""
     assert right_of_page(method, path) is right

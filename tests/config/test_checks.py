@@ -115,6 +115,11 @@ def settings(values: dict[str, Any]) -> Settings:
             "'auth.tokens' are set, but 'auth.mode' is none",
         ),
         (
+            {"auth": {"results": "trusted"}},
+            "auth.results",
+            "'auth.results' is trusted, but 'auth.mode' is none: everybody may write",
+        ),
+        (
             {"auth": {**TOKENS, "identities": [{"name": "i", "role": "writer"}]}},
             "auth.identities",
             "'auth.identities' are set, but 'auth.mode' is token",

@@ -72,13 +72,13 @@ def service(name: bytes) -> Service:
         (
             Method("/s/Unary", unary=unary, max_request_bytes=9),
             Method("/s/Single", single=unary),
-            Method("/s/Stream", stream=stream),
+            Method("/s/Stream", stream=stream, short=unary),
         ),
     )
 
 
 async def test_calls_go_to_their_service() -> None:
-    """Of all three kinds; a stream's first request is received by whoever serves it."""
+    """Of every kind; a stream's first request is received by whoever serves it."""
     made = routed(service(b"default"), {"own": service(b"own")})
     assert made.name == "s"
     one, single, stream = made.methods
@@ -91,6 +91,8 @@ async def test_calls_go_to_their_service() -> None:
         assert stream.stream is not None
         assert one.unary(request, call) == name
         assert single.single(request, call) == name
+        assert stream.short is not None
+        assert stream.short(request, call) == name
         await stream.stream(call)
         assert call.sent == [[name, request], [name, b"second"]]
     nothing = Told([])

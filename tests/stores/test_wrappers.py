@@ -193,6 +193,12 @@ async def test_a_breaker_at_the_start(autojump_clock: object) -> None:
         await trio.sleep(0.5)
         with pytest.raises(UnavailableError, match="is down"):
             await GuardedRecords(inner, breaker).get("s", H)
+        inner.down = False
+        await trio.sleep(100)
+        assert breaker.why == ""
+        inner.down = True  # and nobody asks
+        await trio.sleep(100)
+        assert breaker.why == "it was taken down"
         nursery.cancel_scope.cancel()
 
 
