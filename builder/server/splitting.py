@@ -5,7 +5,7 @@ sends or fetches only those that the other side lacks. How a blob was cut is kep
 function; it holds as long as all chunks are there, and is made anew when they are not. What a
 client spliced is kept as its cut, because that is where others will look for it.
 
-Cutting is a loop over bytes, so one blob at a time is cut, in a thread, and a blob so large that
+Cutting takes long, so one blob at a time is cut, in a thread, and a blob so large that
 clients would give up before its end is one chunk, as the API allows.
 """
 
@@ -29,7 +29,7 @@ FAST = pb.ChunkingFunction.FAST_CDC_2020
 FAST_CDC = FastCdc2020()
 REP_MAX = RepMaxCdc()
 CHUNKERS: dict[int, Chunker] = {FAST: FAST_CDC, pb.ChunkingFunction.REP_MAX_CDC: REP_MAX}
-MOST_CUT_BYTES = 256 * 1024 * 1024  # half a minute; clients wait for a minute
+MOST_CUT_BYTES = 256 * 1024 * 1024  # half a minute of REP_MAX_CDC; clients wait for a minute
 
 
 class Splitter:

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from itertools import islice
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,49 @@ def test_rep_max_cdc() -> None:
 def test_rep_max_cdc_without_a_horizon_is_uniform() -> None:
     """There is only one position to choose from."""
     assert list(lengths(RepMaxCdc(2048, 0), S)) == [2048] * 32
+
+
+MASKS = {8: 0x1800035300, 12: 0xD90103530000, 14: 0xD90313530000, 18: 0xD90707537000}
+
+
+def plainly(data: bytes, average: int, seed: int) -> list[int]:
+    """FAST_CDC_2020 as it is published: a loop over bytes, at even positions."""
+    found, at, power = [], 0, average.bit_length() - 1
+    while at < len(data):
+        view = data[at : at + 4 * average]
+        found.append(_first_cut(view, average, power, tuple(value ^ seed for value in GEAR)))
+        at += found[-1]
+    return found
+
+
+def _first_cut(view: bytes, average: int, power: int, gear: tuple[int, ...]) -> int:
+    minimum, size, value = average // 4, len(view), 0
+    if size <= minimum:
+        return size
+    middle, end = min(average, size) & ~1, size & ~1
+    for start, stop, mask in (
+        (minimum & ~1, middle, MASKS[power + 2]),
+        (middle, end, MASKS[power - 2]),
+    ):
+        for n in range(start, stop):
+            value = ((value << 1) + gear[view[n]]) & (1 << 64) - 1
+            if not value & mask:
+                return n
+    return size
+
+
+@pytest.mark.parametrize("average", [1024, 65_536])
+@pytest.mark.parametrize("seed", [0, 666])
+def test_fast_cdc_2020_is_the_plain_loop(average: int, seed: int) -> None:
+    """Random bytes, equal bytes, and both, of sizes around each bound."""
+    random = Random(average + seed)
+    for size in (0, 1, average // 4, average // 4 + 1, average, 3 * average + 1, 200_001):
+        for data in (
+            random.randbytes(size),
+            bytes(size),
+            bytes(size // 2) + random.randbytes(size),
+        ):
+            assert list(lengths(FastCdc2020(average, seed), data)) == plainly(data, average, seed)
 
 
 @given(st.binary(max_size=20000), st.integers(0, 3))
