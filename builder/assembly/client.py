@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,10 +106,16 @@ class Finished:
     summary: Summary | None
 
 
-def run(request: Request, settings: Settings, opened: Opened | None = None) -> Finished:
-    """The whole build; `opened` spares opening the project again. Raises BuilderError."""
+def run(
+    request: Request,
+    settings: Settings,
+    opened: Opened | None = None,
+    chosen: Iterable[str] | None = None,
+) -> Finished:
+    """The whole build; `opened` spares opening the project again, `chosen` are full names in the
+    place of the request's targets. Raises BuilderError."""
     project = opened or open_project(request.directory)
-    names = tuple(project.graph.select(request.targets))
+    names = tuple(project.graph.select(request.targets) if chosen is None else chosen)
     plan = Plan(request, settings, project.root, project.graph, names, project.walker)
     return trio.run(_run, plan)
 

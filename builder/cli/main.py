@@ -16,6 +16,7 @@ COMMANDS = {
     "build": Entry("builder.cli.build", "Build targets of a Builderfile, here or remotely."),
     "test": Entry("builder.cli.test", "Run tests, and tell how they went."),
     "run": Entry("builder.cli.run", "Build a program, then start it."),
+    "shell": Entry("builder.cli.shell", "Open a shell in a target's sandbox."),
     "watch": Entry("builder.cli.rebuild", "Build again whenever something changes."),
     "verify": Entry("builder.cli.verify", "Does a target make the same bytes each time?"),
     "init": Entry("builder.cli.init", "Write a Builderfile for what is found here."),

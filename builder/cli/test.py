@@ -47,10 +47,8 @@ def command(targets: tuple[str, ...], junit: Path | None, fail_fast: bool, **fla
     names = testing.tests_of(opened.graph, opened.graph.select(targets) if targets else every)
     if not names:
         raise UsageError("there is no test here; a test is a target with 'test: true'")
-    request = dataclasses.replace(
-        request, targets=tuple(names), keep_going=not fail_fast, arguments=None
-    )
-    finished = run(request, settings, opened)
+    request = dataclasses.replace(request, keep_going=not fail_fast, arguments=None)
+    finished = run(request, settings, opened, names)
     if finished.summary is None:
         return finished.code
     results = testing.tested(finished.summary, names)
