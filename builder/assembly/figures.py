@@ -220,6 +220,7 @@ def store_states(stores: Stores) -> list[control_pb2.StoreState]:
             capacity_bytes=full.capacity_bytes,
             evicted_entries=full.evicted_blobs,
             refused_writes=full.refused_writes,
+            leased_bytes=full.leased_bytes,
         )
         for name, full in found
     ]
@@ -237,5 +238,8 @@ def _stores(stores: dict[str, Occupancy]) -> Iterator[Family]:
     yield family("builder_store_entries", "Entries in the store.", "blobs")
     yield family("builder_store_used_bytes", "Bytes used.", "used_bytes")
     yield family("builder_store_capacity_bytes", "Bytes that may be used.", "capacity_bytes")
+    yield family("builder_store_leased_bytes", "Bytes promised to clients.", "leased_bytes")
+    yield family("builder_store_lost_total", "Entries found damaged or gone.", "lost_blobs")
+    yield family("builder_store_refused_total", "Writes without room.", "refused_writes")
     yield family("builder_store_evicted_total", "Entries evicted.", "evicted_blobs")
     yield family("builder_store_evicted_bytes_total", "Bytes evicted.", "evicted_bytes")

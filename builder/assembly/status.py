@@ -40,9 +40,10 @@ def health_line(status: pb.Status) -> str:
 
 def _store(store: pb.StoreState) -> str:
     size = f"{format_size(store.used_bytes)} of {format_size(store.capacity_bytes)}"
+    leased = f", {format_size(store.leased_bytes)} promised" if store.leased_bytes else ""
     evicted = f", {store.evicted_entries} evicted" if store.evicted_entries else ""
     refused = f", {store.refused_writes} writes refused" if store.refused_writes else ""
-    return f"{store.entries} entries, {size}{evicted}{refused}"
+    return f"{store.entries} entries, {size}{leased}{evicted}{refused}"
 
 
 def _workers(workers: pb.WorkerCounts) -> Rows:

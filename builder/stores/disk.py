@@ -241,6 +241,7 @@ class DiskBlobStore:
             evicted_bytes=files.evicted_bytes + log.evicted_bytes,
             lost_blobs=files.lost_blobs + log.lost,
             refused_writes=files.refused_writes,
+            leased_bytes=files.leased_bytes + self.small.leased_bytes(),
         )
 
     def check(self) -> None:

@@ -255,7 +255,7 @@ class FileBlobStore:
         return self._path(digest.function, digest.hash, digest.size_bytes)
 
     def snapshot(self) -> Occupancy:
-        return self._index.snapshot()
+        return self._index.snapshot(self._now())
 
     def check(self) -> None:
         """Invariants, for tests: once loaded, index and directory say the same."""

@@ -39,6 +39,7 @@ class Occupancy:
     evicted_bytes: int
     lost_blobs: int
     refused_writes: int
+    leased_bytes: int = 0  # promised to clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Restored:
 
     held: Entries
     used_bytes: int
+    tick_bytes: dict[int, int]
 
 
 class Index:
@@ -66,6 +68,7 @@ class Index:
         self._new_entries = new_entries
         self._held = new_entries()
         self._used = 0
+        self._tick_bytes: dict[int, int] = {}  # last used in it
         self._reserved = 0
         self._evicted = 0
         self._evicted_bytes = 0
@@ -98,7 +101,7 @@ class Index:
             entry = held(prefix + hash_ if prefix else hash_)
             if entry is not None and entry & SIZE == digest.size_bytes:
                 if entry >> SHIFT < tick:
-                    self._renew(prefix + hash_, entry & SIZE, tick)
+                    self._renew(prefix + hash_, entry, tick)
             elif digest.size_bytes or hash_ != EMPTY[function].hash:
                 missing.setdefault((hash_, digest.size_bytes), digest)
         return list(missing.values())
@@ -119,8 +122,10 @@ class Index:
     def add(self, key: str, size: int, now: float) -> None:
         """Held from now on."""
         self.drop(key)
-        self._held.put(key, int(now / self._tick_s) << SHIFT | size)
+        tick = int(now / self._tick_s)
+        self._held.put(key, tick << SHIFT | size)
         self._used += self._blocks(size)
+        self._count(tick, self._blocks(size))
 
     def entries(self) -> Iterator[tuple[str, int]]:
         """(key, size) of all."""
@@ -131,6 +136,7 @@ class Index:
         entry = self._held.pop(key)
         if entry is not None:
             self._used -= self._blocks(entry & SIZE)
+            self._count(entry >> SHIFT, -self._blocks(entry & SIZE))
 
     def lose(self, key: str) -> None:
         """Promised, and gone or damaged: whatever was verified before has to be asked again."""
@@ -192,23 +198,29 @@ class Index:
         """
         latest = int(now / self._tick_s)
         held = self._new_entries()
-        total = 0
+        ticks: dict[int, int] = {}
         for used, key, size in found:
-            held.put(key, max(0, min(int(used / self._tick_s), latest)) << SHIFT | size)
-            total += self._blocks(size)
-        return Restored(held, total)
+            tick = max(0, min(int(used / self._tick_s), latest))
+            held.put(key, tick << SHIFT | size)
+            ticks[tick] = ticks.get(tick, 0) + self._blocks(size)
+        return Restored(held, sum(ticks.values()), ticks)
 
     def adopt(self, restored: Restored) -> None:
         """Take in what was restored; what is held already was used since, and stays younger."""
         held, self._used = restored.held, self._used + restored.used_bytes
+        for tick, count in restored.tick_bytes.items():
+            self._count(tick, count)
         for key, entry in self._held.every():
             old = held.pop(key)
             if old is not None:
                 self._used -= self._blocks(old & SIZE)
+                self._count(old >> SHIFT, -self._blocks(old & SIZE))
             held.put(key, entry)
         self._held = held
 
-    def snapshot(self) -> Occupancy:
+    def snapshot(self, now: float = 0.0) -> Occupancy:
+        free = self._latest_free(now)
+        leased = sum(count for tick, count in self._tick_bytes.items() if tick > free)
         return Occupancy(
             blobs=len(self._held),
             used_bytes=self._used,
@@ -218,17 +230,33 @@ class Index:
             evicted_bytes=self._evicted_bytes,
             lost_blobs=self._lost,
             refused_writes=self._refused,
+            leased_bytes=leased if self._lease else 0,
         )
 
     def check(self) -> None:
         """Invariants: the sum is right, and entries are as they should be."""
         assert self._used == sum(self._blocks(entry & SIZE) for _, entry in self._held.every())
+        ticks: dict[int, int] = {}
+        for _, entry in self._held.every():
+            ticks[entry >> SHIFT] = ticks.get(entry >> SHIFT, 0) + self._blocks(entry & SIZE)
+        assert {tick: count for tick, count in ticks.items() if count} == self._tick_bytes
         self._held.check()
         assert self._reserved >= 0
 
-    def _renew(self, key: str, size: int, tick: int) -> None:
+    def _renew(self, key: str, entry: int, tick: int) -> None:
+        size = entry & SIZE
         self._held.put(key, tick << SHIFT | size)
+        self._count(entry >> SHIFT, -self._blocks(size))
+        self._count(tick, self._blocks(size))
         self.renewed.append((key, size))
+
+    def _count(self, tick: int, more: int) -> None:
+        """So many more bytes, or less, were last used in this tick."""
+        count = self._tick_bytes.get(tick, 0) + more
+        if count:
+            self._tick_bytes[tick] = count
+        else:
+            self._tick_bytes.pop(tick, None)
 
     def _taken(self) -> int:
         return self._used + self._reserved + self.others()

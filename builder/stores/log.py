@@ -62,6 +62,15 @@ class SegmentLog:
         """What the segments and the spare one take of the disk."""
         return sum(segment.room for segment in self.segments.values()) + self.spare_bytes
 
+    def leased_bytes(self, now: float) -> int:
+        """Of records that are promised to clients."""
+        return sum(
+            size
+            for segment in self.segments.values()
+            for used, size in segment.ticks.items()
+            if not self.leases.is_free(used, now)
+        )
+
     @property
     def segment_bytes(self) -> int:
         """Of the next segment: an eighth of what there is, so that a small store stays small."""

@@ -117,7 +117,7 @@ class MemoryBlobStore:
         return self._index.stamp(self._now())
 
     def snapshot(self) -> Occupancy:
-        return self._index.snapshot()
+        return self._index.snapshot(self._now())
 
     def check(self) -> None:
         """Invariants, for tests."""

@@ -184,6 +184,9 @@ class SmallBlobs:
         with self._folder.errors():
             await clean(self.log, segment, self._now())
 
+    def leased_bytes(self) -> int:
+        return self.log.leased_bytes(self._now())
+
     def digests(self) -> Iterator[Digest]:
         """All that are here; they may not change meanwhile."""
         for function, table in self.log.tables.items():

@@ -63,7 +63,9 @@ async def test_lease_window(disk: DiskBlobStore, clock: Time, size: int) -> None
     for digest in taken:
         assert digest_of(await disk.get(digest)) == digest
     assert await disk.find_missing(taken) == []
+    assert ROOM * 0.7 < disk.snapshot().leased_bytes <= ROOM
     clock.now += HOUR + HOUR / 8
+    assert disk.snapshot().leased_bytes == 0
     assert len(await filled(disk, size, seed=2)) * size > ROOM * 0.7
     disk.check()
 

@@ -67,20 +67,22 @@ class Status(_message.Message):
     def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ...) -> None: ...
 
 class StoreState(_message.Message):
-    __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes")
+    __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes", "leased_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_BYTES_FIELD_NUMBER: _ClassVar[int]
     EVICTED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REFUSED_WRITES_FIELD_NUMBER: _ClassVar[int]
+    LEASED_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     entries: int
     used_bytes: int
     capacity_bytes: int
     evicted_entries: int
     refused_writes: int
-    def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ...) -> None: ...
+    leased_bytes: int
+    def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ..., leased_bytes: _Optional[int] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("platform", "waiting", "workers", "slots", "oldest")
