@@ -54,7 +54,7 @@ class Bounds:
     window: int = 10
     demand_window: int = 240
     sample_every_s: float = 1.0
-    flow_s: float = 33.0  # the rate of arrivals is smoothed over about so long
+    flow_s: float = 45.0  # the rate of arrivals is smoothed over about so long
     start_up_guess_s: float = 1.0
     service_guess_s: float = 1.0
     start: int = 0  # the size to begin with, if it is more than the minimum
@@ -93,7 +93,7 @@ class Autoscaler:
         self._demand = Series(bounds.alpha, bounds.demand_window)
         flow_alpha = 1 - exp(-bounds.sample_every_s / bounds.flow_s)
         self._arrivals = Series(flow_alpha, bounds.window)
-        self._service = Learned(bounds.service_guess_s, alpha=0.01)  # durations vary tenfold
+        self._service = Learned(bounds.service_guess_s, alpha=0.002)
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
         self._wishes.append((now, max(bounds.start, bounds.minimum)))

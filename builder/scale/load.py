@@ -62,7 +62,11 @@ class Series:
 
 
 class Learned:
-    """A running mean of observed durations, recent ones heavier; starts at a guess."""
+    """A running mean of observed durations; starts at a guess.
+
+    The plain mean of the first `1 / alpha`, then an exponential one of about as many: durations
+    vary tenfold, and a pool that follows their noise launches workers for nothing.
+    """
 
     def __init__(self, guess_s: float, alpha: float = 0.3) -> None:
         self.value_s = guess_s
@@ -82,6 +86,6 @@ class Learned:
         """`count` observations whose mean is `seconds`."""
         if count < 1:
             return
-        keep = (1 - self._alpha) ** min(count, 500) if self._seen else 0.0
-        self.value_s = keep * self.value_s + (1 - keep) * seconds
         self._seen += count
+        share = max(1 - (1 - self._alpha) ** min(count, 5000), count / self._seen)
+        self.value_s += share * (seconds - self.value_s)

@@ -28,11 +28,15 @@ def test_smoothing_starts_at_the_first_sample() -> None:
 
 
 def test_a_learned_duration_leaves_its_guess_at_once() -> None:
-    """The first observation replaces the guess, later ones move it."""
+    """The first observation replaces it, the next make a mean, and many move with the times."""
     learned = Learned(guess_s=60.0)
     learned.add(10.0)
     assert learned.value_s == 10.0
     learned.add(20.0)
-    assert learned.value_s == pytest.approx(13.0)
+    assert learned.value_s == pytest.approx(15.0)
     learned.add(99.0, count=0)
-    assert learned.value_s == pytest.approx(13.0)
+    assert learned.value_s == pytest.approx(15.0)
+    learned.add(99.0, count=1000)
+    assert learned.value_s == pytest.approx(99.0, abs=0.2)
+    learned.add(1.0)
+    assert learned.value_s == pytest.approx(69.6, abs=0.2)
