@@ -117,6 +117,7 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
         hermetic.network,  # always said: the worker's own default must not matter
         hermetic.audit,
         processes=hermetic.processes,
+        deterministic=hermetic.deterministic,
     )
     return Step(
         arguments=target.arguments,

@@ -303,6 +303,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         network=_network(source, (*where, "network"), block.get("network", False)),
         audit=block.get("audit"),
         processes=block.get("processes"),
+        deterministic=block.get("deterministic", False),
     )
 
 

@@ -132,6 +132,7 @@ class Hermetic:
     network: bool | tuple[str, ...] = False  # all, none, or these hosts
     audit: str | None = None
     processes: int | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
 declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
 `max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none`, `full`, or
-the hosts that may be reached: `pypi.org,*.debian.org`) and `audit` (`cheap` or `full`: the result
-then tells what the action used beyond what it declared).
+the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
+between two runs is made the same where it can be) and `audit` (`cheap` or `full`: the result then
+tells what the action used beyond what it declared).
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,9 +22,10 @@ NONE, FULL = "none", "full"
 MAX_DISK = "max-disk"
 MAX_PROCESSES = "max-processes"
 AUDIT = "audit"
+DETERMINISTIC = "deterministic"
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
-    {MAX_MEMORY, MAX_CPU, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT}
+    {MAX_MEMORY, MAX_CPU, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
 )  # never used to choose a pool
 
 
@@ -38,6 +40,7 @@ class ActionLimits:
     audit: str | None = None
     disk_bytes: int | None = None
     processes: int | None = None
+    deterministic: bool = False
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -54,6 +57,8 @@ class ActionLimits:
             pairs.append((MAX_PROCESSES, str(self.processes)))
         if self.audit is not None:
             pairs.append((AUDIT, self.audit))
+        if self.deterministic:
+            pairs.append((DETERMINISTIC, "true"))
         return pairs
 
 
@@ -70,7 +75,15 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         audit,
         _size(given, MAX_DISK, "nothing can be written to no disk"),
         _processes(given[MAX_PROCESSES]) if MAX_PROCESSES in given else None,
+        _flag(given, DETERMINISTIC),
     )
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidArgumentError(f"property {name} is {text!r}: use true or false")
+    return text == "true"
 
 
 def network_text(network: bool | tuple[str, ...]) -> str:

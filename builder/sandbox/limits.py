@@ -44,10 +44,14 @@ def borne(
         enforced["processes"] = GROUP if has("pids") else RLIMIT
         if not has("pids"):  # the init is one of them
             rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + 1))
-    if wish["cores"] is None:
+    if wish["cores"] is not None:
+        enforced["cpu"] = GROUP if has("cpu") else AFFINITY
+    if not wish["deterministic"] and enforced.get("cpu") != AFFINITY:
         return enforced, rlimits, []
-    enforced["cpu"] = GROUP if has("cpu") else AFFINITY
-    return enforced, rlimits, [] if has("cpu") else cpus.take(wish["cores"])
+    seen = cpus.take(wish["cores"] or 1)
+    if wish["deterministic"]:  # the same number on every worker
+        enforced["processors"] = str(len(seen))
+    return enforced, rlimits, seen
 
 
 def without_groups(

@@ -16,6 +16,13 @@ from builder.sandbox.interface import (
     Usage,
 )
 
+# What many programs ask for in place of the clock, the place and the dice, unless it is given.
+ALIKE = {
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": "315532800",  # 1980-01-01, the first day that a zip file can hold
+    "TZ": "UTC",
+}
 SIGNAL_BASE = 128
 TOLD = 5
 SIGTERM, SIGKILL = 15, 9
@@ -94,6 +101,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "disk_bytes": limits.disk_bytes,
         "disk_files": limits.disk_files,
         "audit": spec.audit.value if spec.audit is not None else "",
+        "deterministic": spec.deterministic,
         "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
 
@@ -104,7 +112,8 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         raise InvalidArgumentError("the command has no program: argv must not be empty")
     argv = [os.fsencode(argument) for argument in spec.argv]
     through = proxy.environment() if spec.network is Network.HOSTS else {}
-    environment = {**through, **spec.environment}
+    alike = ALIKE if spec.deterministic else {}
+    environment = {**alike, **through, **spec.environment}
     pairs = [(os.fsencode(k), os.fsencode(v)) for k, v in sorted(environment.items())]
     if any(b"\0" in part for part in argv) or any(b"\0" in k + v for k, v in pairs):
         raise InvalidArgumentError("the command or its environment holds a NUL byte")
@@ -120,6 +129,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "grace_s": spec.limits.grace_s,
         "output_bytes": spec.limits.output_bytes,
         "audit": spec.audit is AuditLevel.FULL,
+        "same_layout": spec.deterministic,
         "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
     }
 
@@ -168,6 +178,8 @@ def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]
         found.append(f"disk={size(limits.disk_bytes)} ({by['disk']})")
     if limits.disk_files is not None and "disk" in by:
         found.append(f"disk-files={limits.disk_files} ({by['disk']})")
+    if "processors" in by:
+        found.append(f"processors={by['processors']} (affinity)")
     found.append(f"output={size(limits.output_bytes)} (pipe)")
     return tuple(found)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 REPORT, LISTENS = b"E", b"L"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
+SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
@@ -192,6 +193,8 @@ class Action:
         os.chdir(os.path.join(self._place, self._job["directory"]))
         for kind, value in self._job["rlimits"]:
             set_limit(kind, value)
+        if self._job["same_layout"]:
+            call("personality", SAME_LAYOUT)
         if self._job["cpus"]:
             os.sched_setaffinity(0, self._job["cpus"])
 

@@ -255,6 +255,7 @@ class ActionRunner:
             output_parents=todo.output_parents,
             network=network,
             hosts=asked.network if isinstance(asked.network, tuple) else (),
+            deterministic=asked.deterministic,
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

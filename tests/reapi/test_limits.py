@@ -30,6 +30,15 @@ def test_what_is_no_network_is_told(text: str) -> None:
         action_limits([("network", text)])
 
 
+def test_deterministic_is_a_flag() -> None:
+    """Said only when it is wanted; anything but true and false is told."""
+    assert ActionLimits(deterministic=True).properties() == [("deterministic", "true")]
+    assert action_limits([("deterministic", "true")]).deterministic
+    assert not action_limits([("deterministic", "false")]).deterministic
+    with pytest.raises(InvalidArgumentError, match=r"deterministic is 'yes': use true or false"):
+        action_limits([("deterministic", "yes")])
+
+
 def test_nothing_said_is_left_to_the_worker() -> None:
     """No property, no limit."""
     assert action_limits([]) == ActionLimits()

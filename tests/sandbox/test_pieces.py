@@ -18,7 +18,10 @@ from builder.sandbox.kernel.worktree import escaped
 from builder.sandbox.limits import Cpus, borne, without_groups
 
 NATIVE = seccomp.AUDIT_ARCH
-WISH = {"memory": 1 << 20, "processes": 5, "cores": 1.5, "open_files": None, "file_bytes": None}
+WISH = {
+    "memory": 1 << 20, "processes": 5, "cores": 1.5, "open_files": None, "file_bytes": None,
+    "deterministic": False,
+}  # fmt: skip
 
 
 def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
@@ -191,6 +194,8 @@ def test_limits_without_groups_are_the_processes_own() -> None:
     assert set(every[0].values()) == {"cgroup"}
     assert none[0] == {"memory": "rlimit", "processes": "rlimit", "cpu": "affinity"}
     assert (every[2], none[2]) == ([], [0, 1])
+    alike = borne(WISH | {"deterministic": True, "cores": None}, lambda _name: True, Cpus([0, 1]))
+    assert (alike[0]["processors"], alike[2]) == ("1", [0])
     assert len(none[1]) == len(every[1]) + 2
     assert (6, 5 + 40 + 1) in without_groups(WISH, [0], 40)[1]  # RLIMIT_NPROC
 

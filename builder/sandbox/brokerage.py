@@ -1,0 +1,239 @@
+"""The broker as the service sees it: a process, the link to it, and the actions on their way.
+
+The broker does everything that has to do with the kernel (see `broker.py` for the processes and
+who talks to whom). A report comes straight from the sandbox's init, by a link of the action's own;
+the broker tells when all of an action is over. When it dies, what ran in it ends with
+SandboxError.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+from typing import Any
+
+import trio
+
+from builder.host.obstacles import obstacles
+from builder.sandbox import link, report
+from builder.sandbox.interface import SandboxError
+from builder.sandbox.kernel.groups import sweep_dead_groups
+from builder.sandbox.options import ENVIRONMENT, Options, helper
+from builder.sandbox.proxy import Proxy
+from builder.sandbox.running import DIRECTORY, LISTENS, REPORT
+
+PATIENCE_S = 30.0
+SWEEP_S = 0.5
+
+
+class Run:
+    """One action on its way. Its report comes on `sock`; `facts` are what the broker tells of one
+    that did not end by itself."""
+
+    def __init__(self) -> None:
+        self.sock, self.far_end = link.pair()
+        self.sock.setblocking(False)
+        self.gone = trio.Event()
+        self.facts: dict[str, Any] | None = None
+        self.root_fd = -1
+        self.error: str | None = None
+
+    def fail(self, message: str) -> None:
+        if self.error is None:
+            self.error = message
+        self.gone.set()
+
+    def end(self, facts: dict[str, Any] | None, trees: list[int]) -> None:
+        """All is over; with facts comes the work tree."""
+        self.facts = facts
+        for tree in trees:
+            self._keep(os.open(".", DIRECTORY, dir_fd=tree))
+            os.close(tree)
+        self.gone.set()
+
+    def _keep(self, root_fd: int) -> None:
+        """It may come with the report and from the broker."""
+        if self.root_fd >= 0:
+            os.close(root_fd)
+        else:
+            self.root_fd = root_fd
+
+    async def report(self) -> bytes | None:
+        """The init's last word; None when it did not come to that, and all is over."""
+        await trio.lowlevel.wait_readable(self.sock)
+        packet, fds = link.receive_packet(self.sock)
+        if packet[:1] != REPORT or len(fds) != 1 or not report.fits(packet[1:]):
+            for fd in fds:
+                os.close(fd)
+            await self.gone.wait()
+            return None
+        self._keep(fds[0])
+        return packet[1:]
+
+    async def report_through(self, proxy: Proxy) -> bytes | None:
+        """The same, of an action that has a proxy meanwhile."""
+        await trio.lowlevel.wait_readable(self.sock)
+        if self.sock.recv(1, socket.MSG_PEEK) != LISTENS:
+            return await self.report()
+        _, fds = link.receive_packet(self.sock)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(proxy.serve, fds[0])
+            told = await self.report()
+            nursery.cancel_scope.cancel()
+        return told
+
+    def close(self) -> None:
+        for sock in (self.sock, self.far_end):
+            if sock.fileno() >= 0:
+                sock.close()
+
+
+class Broker:
+    """A broker process and the link to it; all of `runs` are known to it."""
+
+    def __init__(self, options: Options) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                helper("broker"),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in a terminal is the service's to obey
+            )
+        ours.setblocking(False)
+        # held by the keeper, which outlives every process of every sandbox: its end is theirs
+        self._life, held = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.pid = self._process.pid
+        self.runs: dict[int, Run] = {}
+        self.alive = True
+        self.features: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        self.reason = "the sandbox's broker died"
+        self._ending, self._ended = False, trio.Event()
+        config = {
+            "read_only": list(options.read_only),
+            "ready": options.ready,
+            "uid": options.action_uid,
+            "root": options.root,
+        }
+        link.send(ours, config, (held,))
+        os.close(held)
+
+    async def send(self, value: object, fds: tuple[int, ...] = ()) -> None:
+        while True:
+            try:
+                return link.send(self._sock, value, fds)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+            except OSError as error:
+                raise SandboxError(f"{self.reason} ({error.strerror})") from None
+
+    async def receive(self) -> tuple[Any, list[int]]:
+        while True:
+            try:
+                return link.receive(self._sock)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+            except OSError:
+                if self._sock.fileno() < 0:
+                    raise trio.ClosedResourceError from None
+                raise
+
+    async def come_up(self) -> None:
+        """Raises SandboxError with the reason why it does not."""
+        with trio.move_on_after(PATIENCE_S):
+            answer, _ = await self.receive()
+            if answer is not None and answer[0] == "up":
+                self.features = tuple(answer[1]["features"])
+                self.problems = tuple(answer[1]["problems"])
+                return
+            reason = answer[1] if answer is not None else "its broker died at the start"
+            await self.end()
+            raise SandboxError(cannot_start(reason))
+        await self.end()
+        raise SandboxError(f"the sandbox did not start within {PATIENCE_S:g} s")
+
+    async def listen(self) -> None:
+        """Hand out what it tells, until it is gone; then fail what still runs.
+
+        Shielded: runs that are being cancelled wait to hear of their end; `end` stops it.
+        """
+        with (
+            trio.CancelScope(shield=True),
+            contextlib.suppress(trio.ClosedResourceError),  # closed by `end`
+        ):
+            while True:
+                value, fds = await self.receive()
+                if value is None:
+                    break
+                self._told(value, fds)
+        await self.end()
+        for run in self.runs.values():
+            run.fail(self.reason)
+        self.runs.clear()
+
+    def _told(self, value: tuple[Any, ...], fds: list[int]) -> None:
+        if value[0] == "down":
+            self.reason = f"the sandbox's broker ended: {value[1]}"
+            return
+        kind, run_id, said = value
+        run = self.runs.get(run_id)
+        if run is None:  # it was killed just as it ended, and has been told of already
+            for fd in fds:
+                os.close(fd)
+        elif kind == "error":
+            run.error = said
+        else:
+            run.end(said, fds)
+            del self.runs[run_id]
+
+    async def end(self) -> None:
+        """Close the link, which ends the broker and everything below it; then tidy up."""
+        self.alive = False
+        with trio.CancelScope(shield=True):
+            if self._ending:
+                await self._ended.wait()
+                return
+            self._ending = True
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            with trio.move_on_after(PATIENCE_S):
+                await wait_for(self._process.pid)
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            with trio.move_on_after(PATIENCE_S):
+                await trio.lowlevel.wait_readable(self._life)
+            os.close(self._life)
+            if self._process.returncode != 0:  # else it has left nothing
+                await trio.to_thread.run_sync(sweep_dead_groups, SWEEP_S)
+            self._ended.set()
+
+
+def cannot_start(reason: str) -> str:
+    """With what is known to hinder it here, and the commands that help."""
+    known = [f"{found.what}: {found.command}" for found in obstacles()[0]]
+    return "; ".join([f"the sandbox cannot start: {reason}", *known])
+
+
+async def wait_for(pid: int) -> None:
+    """Until a child of ours has ended; it stays to be reaped."""
+    fd = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
+
+
+async def abandon(broker: Broker, run_id: int, run: Run) -> None:
+    """Kill a run that nobody waits for any more and see it gone."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
+        if broker.alive:
+            with contextlib.suppress(SandboxError):
+                await broker.send(("kill", run_id))
+            await run.gone.wait()
+    if run.root_fd >= 0:
+        os.close(run.root_fd)
