@@ -16,6 +16,7 @@ from builder.client.console import Console
 from builder.client.sharing import TargetPlace
 from builder.client.target import Built, TargetError, explain
 from builder.client.workspace import Workspace
+from builder.project.chains import longest_chain
 from builder.project.graph import Graph
 from builder.project.progress import (
     BuildStarted,
@@ -88,6 +89,10 @@ class Build:
         if end.failed:
             self.console.not_completed(seconds, len(end.failed), len(end.skipped))
         else:
+            ran = {name: took for name, took in self._seconds.items() if name in self._built}
+            if len(ran) > 1:
+                order = self.graph.closure(chosen)
+                self.console.spent(ran, longest_chain(order, self.graph.needs, ran))
             self.console.completed(seconds)
         return Summary(self._built, end.failed, end.skipped, self._seconds, self._failures)
 

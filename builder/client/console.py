@@ -7,7 +7,7 @@ it.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from builder.base.units import format_size
 from builder.client.events import Event, Listener
 
 NO_PROOF = "a worker"
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,16 @@ class Console:
             self._info(f"{total} targets: {', '.join(parts)}")
         elif counts.stored:
             self._info("Cache miss → stored for reuse")
+
+    def spent(self, seconds: Mapping[str, float], chain: Sequence[str]) -> None:
+        """Where the time went, of several that ran: the chain that nothing could shorten but
+        quicker commands, and the longest ones."""
+        longest = sorted(seconds, key=lambda name: -seconds[name])[:MOST_NAMED]
+        self.tell("spent", chain=list(chain), longest={n: round(seconds[n], 4) for n in longest})
+        named = ", ".join(f"{name} {format_duration(seconds[name])}" for name in longest)
+        shown = chain if len(chain) <= MOST_NAMED else [*chain[:1], "…", *chain[-1:]]
+        total = format_duration(sum(seconds[name] for name in chain))
+        self._info(f"Longest: {named}; longest chain: {total} ({' → '.join(shown)})")
 
     def not_completed(self, seconds: float, failed: int, skipped: int) -> None:
         self._ended(seconds, failed, skipped)

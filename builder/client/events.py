@@ -11,6 +11,7 @@
     retried         reason, attempt
     failed          reason, where
     fell_back       reason: the coordinator is away, and the rest is built here
+    spent           chain: what no number of workers shortens; longest: seconds by target
     build_ended     ok, seconds, hits, built, failed, skipped
 
 `at_s` counts from the start of the command. The same names and fields are the lines of `--json`.

@@ -63,3 +63,16 @@ def test_several_targets_have_names() -> None:
         "[ERROR] Target a failed on w: exit code 1\n"
         "[ERROR] Build failed in 500ms: 1 failed, 2 not built\n"
     )
+
+
+def test_where_the_time_went() -> None:
+    """The longest ones, and the chain that more workers would not shorten; long chains are cut."""
+    out = io.StringIO()
+    console = Console(out, out, several=True)
+    seconds = {"a": 0.25, "b": 2.0, "c": 1.0, "d": 0.1}
+    console.spent(seconds, ["b", "c"])
+    console.spent(seconds, ["b", "a", "c", "d"])
+    assert out.getvalue().splitlines() == [
+        "[INFO] Longest: b 2.0s, c 1.0s, a 250ms; longest chain: 3.0s (b → c)",
+        "[INFO] Longest: b 2.0s, c 1.0s, a 250ms; longest chain: 3.4s (b → … → d)",
+    ]
