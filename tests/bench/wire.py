@@ -25,12 +25,15 @@ from tests.bench import wire_casd_parts as casd
 from tests.bench import wire_load_parts as generator
 from tests.bench import wire_streams_parts as streams
 from tests.bench.wire_api_parts import Figures, Rates, cpu
+from tests.bench.wire_idle_parts import idle
 from tests.bench.wire_product_parts import HUGE, LARGE, huge_digest, large_blob
 
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
 ROUNDS = 3
 SECONDS = 1.0
 OURS, CASD, PEERS = "ours", "casd", ("bare", "h2", "grpcio")
+
+PRODUCT = "tests.bench.wire_product_parts"
 
 Running = tuple[int, psutil.Process]
 
@@ -110,18 +113,18 @@ def bytes_of(running: Running, rates: Rates) -> None:
 
 
 def connections(running: Running) -> Figures:
-    """Small calls beside large streams, streams that nobody reads, connections that do nothing."""
+    """Small calls alone and beside large streams, and streams that nobody reads."""
     port, process = running
     name = f"blobs/{huge_digest().hash}/{HUGE}"
+    _, alone = streams.small_calls(port)
     p50, p99 = streams.small_calls_beside_streams(port, name)
     return {
+        "small_alone_ms_p99": round(alone * 1e3, 2),
         "small_beside_streams_ms_p50": round(p50 * 1e3, 2),
         "small_beside_streams_ms_p99": round(p99 * 1e3, 2),
         "rss_growth_200_streams_mib": round(
             streams.stalled_rss_kib(port, process.pid, name) / 1024, 1
         ),
-        "idle_connection_kib": round(streams.idle_kib(port, process.pid), 1),
-        "idle_1000_connections_core_percent": round(100 * streams.idle_cpu_share(port, process), 2),
     }
 
 
@@ -145,7 +148,7 @@ def run() -> tuple[Figures, Figures]:
     os.sched_setaffinity(0, {LOAD_CORE})
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        product = started("tests.bench.wire_product_parts", folder)
+        product = started(PRODUCT, folder, "all")
         hooked, unhooked = stack.enter_context(product)
         servers = {OURS: hooked}
         for kind in PEERS:
@@ -154,7 +157,14 @@ def run() -> tuple[Figures, Figures]:
         if program is not None:
             store = stack.enter_context(tempfile.TemporaryDirectory())
             servers[CASD] = stack.enter_context(casd.started(program, store, SERVER_CORE))
+        with tempfile.TemporaryDirectory() as fresh, started(PRODUCT, fresh, "few") as ports:
+            idling = idle(*ports[0])
         figures, ratios = get_action_result(servers)
         figures["casd_installed"] = int(program is not None)
         ratios["gar_hooks_overhead"] = hooks_overhead(hooked, unhooked)
-        return figures | ours(hooked), ratios
+        figures |= ours(hooked) | idling
+        figures["sha256_gb_per_cpu_s"] = floor = streams.sha256_gb_per_cpu_s()
+        ratios["write_vs_sha256"] = round(figures["write_gb_per_cpu_s"] / floor, 2)
+        alone = figures["small_alone_ms_p99"]
+        ratios["small_p99_vs_alone"] = round(figures["small_beside_streams_ms_p99"] / alone, 1)
+        return figures, ratios

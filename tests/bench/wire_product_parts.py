@@ -1,7 +1,7 @@
 """The product's own coordinator on a disk store, as `bench wire` calls it.
 
 A bearer token is asked for, calls are counted, and results are complete or not given: whatever
-`builder serve` does is done here. `python -m tests.bench.wire_product_parts FOLDER CORE` prints
+`builder serve` does is done here. `python -m tests.bench.wire_product_parts FOLDER all CORE` prints
 its port and that of the same services without hooks, and serves until stdin ends.
 """
 
@@ -50,15 +50,19 @@ def huge_digest() -> Digest:
 
 
 async def fill(stores: Stores) -> None:
-    """Every blob and result that the bench asks for."""
+    """Every blob that the bench asks for."""
     blobs = stores.blobs
     for number in range(SMALL_BLOBS):
         await blobs.put(digest_of(small_blob(number)), small_blob(number))
     await blobs.write(digest_of(large_blob()), parts(LARGE))
     await blobs.write(huge_digest(), parts(HUGE))
+
+
+async def results(stores: Stores) -> None:
+    """Those that the bench asks for."""
     for number in range(ENTRIES):
         data = b"%d" % number
-        await blobs.put(digest_of(data), data)
+        await stores.blobs.put(digest_of(data), data)
         result = re_pb.ActionResult(exit_code=0)
         for name in ("a.o", "a.d"):
             file = result.output_files.add(path=f"bazel-out/k8/bin/{name}")
@@ -78,11 +82,13 @@ def settings(folder: Path) -> Settings:
     )
 
 
-async def run(folder: Path) -> None:
+async def run(folder: Path, full: bool = True) -> None:
     listeners = await open_listeners("127.0.0.1:0")
     async with open_coordinator(settings(folder)) as coordinator, trio.open_nursery() as nursery:
         await coordinator.stores.load()
-        await fill(coordinator.stores)
+        await results(coordinator.stores)
+        if full:
+            await fill(coordinator.stores)
         await nursery.start(partial(serve, coordinator.services, listeners))
         ports = [one.rpartition(":")[2] for one in (coordinator.reapi, listeners[0].address)]
         print(*ports, flush=True)
@@ -91,5 +97,5 @@ async def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {int(sys.argv[2])})
-    trio.run(run, Path(sys.argv[1]))
+    os.sched_setaffinity(0, {int(sys.argv[3])})
+    trio.run(run, Path(sys.argv[1]), sys.argv[2] == "all")

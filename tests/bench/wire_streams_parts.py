@@ -1,6 +1,6 @@
 """Load of other shapes: big bodies down and up, and connections that do nothing."""
 
-import contextlib
+import hashlib
 import multiprocessing
 import os
 import socket
@@ -8,7 +8,6 @@ import time
 import uuid
 from pathlib import Path
 
-import psutil
 from hpack import Encoder
 
 from builder.base.digest import digest_of
@@ -55,6 +54,16 @@ def download(port: int, name: str, octets: int) -> None:
             if owed > 1 << 24:
                 sock.sendall(frames.window_update(0, owed * 99 // 100))  # frame headers not
                 owed = 0
+
+
+def sha256_gb_per_cpu_s() -> float:
+    """What a verified write cannot be faster than on one core."""
+    data, best = bytes(1 << 20), 1.0
+    for _ in range(200):
+        before = time.thread_time()
+        hashlib.sha256(data).digest()
+        best = min(best, time.thread_time() - before)
+    return round(len(data) / 1e9 / best, 2)
 
 
 class Upload:
@@ -123,18 +132,6 @@ def rss_kib(pid: int) -> int:
     return resident * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def idle_kib(port: int, pid: int, count: int = 500) -> float:
-    """Resident KiB of the server per connection that has said its SETTINGS and waits."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(20):
-            stack.enter_context(connect(port)).recv(100)
-        before = rss_kib(pid)
-        for _ in range(count):
-            stack.enter_context(connect(port)).recv(100)
-        time.sleep(0.3)  # the server handles the last SETTINGS
-        return (rss_kib(pid) - before) / count
-
-
 def stalled_rss_kib(port: int, pid: int, name: str, streams: int = 200) -> int:
     """How much the server grows by reads of a blob whose client takes nothing."""
     before = rss_kib(pid)
@@ -159,14 +156,8 @@ def read_all(port: int, name: str, big: int) -> None:
             owed = 0
 
 
-def small_calls_beside_streams(
-    port: int, name: str, big: int = 8, calls: int = 1000
-) -> tuple[float, float]:
-    """Median and 99th percentile, in seconds, of a small call while big streams run on another
-    connection that reads as fast as it can, in another process."""
-    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, name, big))
-    reader.start()
-    assert reader.is_alive()
+def small_calls(port: int, calls: int = 1000) -> tuple[float, float]:
+    """Median and 99th percentile of a small call, in seconds, one after the other."""
     peer = Connection(port, 1, bodies())
     times = []
     for _ in range(calls):
@@ -177,30 +168,19 @@ def small_calls_beside_streams(
         while peer.done == before:
             peer.receive()
         times.append(time.perf_counter() - started)
-    assert reader.is_alive(), "the streams ended before the small calls"
-    reader.kill()
-    reader.join()
     peer.sock.close()
     times.sort()
     return times[len(times) // 2], times[len(times) * 99 // 100]
 
 
-def idle_cpu_share(
-    port: int, process: psutil.Process, count: int = 1000, seconds: float = 5.0
-) -> float:
-    """The share of a core that connections take which do nothing but a PING every 10 s each."""
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(connect(port)) for _ in range(count)]
-        for sock in socks:
-            sock.recv(100)
-        time.sleep(0.5)  # the last SETTINGS are handled
-        before = sum(process.cpu_times()[:2])
-        started = time.perf_counter()
-        sent = 0
-        while (elapsed := time.perf_counter() - started) < seconds:
-            if sent < elapsed * count / 10:
-                socks[sent % count].sendall(frames.ping(b"12345678"))
-                sent += 1
-            else:
-                time.sleep(0.005)
-        return (sum(process.cpu_times()[:2]) - before) / elapsed
+def small_calls_beside_streams(port: int, name: str, big: int = 8) -> tuple[float, float]:
+    """As `small_calls`, while big streams run on another connection that reads as fast as it can,
+    in another process: it shares the core of the load, so that is in the times, too."""
+    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, name, big))
+    reader.start()
+    assert reader.is_alive()
+    found = small_calls(port)
+    assert reader.is_alive(), "the streams ended before the small calls"
+    reader.kill()
+    reader.join()
+    return found
