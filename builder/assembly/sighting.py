@@ -3,10 +3,10 @@
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from itertools import islice
 
 import trio
 
-from builder.assembly.builds import build_section
 from builder.assembly.coordinator import Coordinator
 from builder.base.digest import Digest
 from builder.builds.invocation import Invocation
@@ -17,6 +17,7 @@ from builder.server.operation_messages import LOGS
 from builder.telemetry.series import EVERY_S, Sample, Series
 
 MOST_DECISIONS = 50
+MOST_BUILDS = 20
 
 
 class Sighting:
@@ -50,8 +51,8 @@ class Sighting:
     def decisions(self) -> Sequence[str]:
         return list(self._decisions)
 
-    def builds(self) -> Sequence[tuple[str, str]]:
-        return [row for _, rows in build_section(self._coordinator.builds) for row in rows]
+    def builds(self) -> Sequence[Invocation]:
+        return list(islice(self._coordinator.builds.invocations(), MOST_BUILDS))
 
     def build(self, invocation: str) -> Invocation | None:
         return self._coordinator.builds.invocation(invocation)

@@ -25,7 +25,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from builder.base.errors import FailedPreconditionError, InvalidArgumentError
+from builder.base.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
@@ -33,12 +33,15 @@ from builder.web.charts import MOST_BARS, Line, gantt, line_chart
 from builder.web.errors import told
 from builder.web.files import Files
 from builder.web.sight import Sight
-from builder.web.timeline import at, bars
+from builder.web.timeline import at, bars, critical_path
+from builder.web.told import rows_of_tests, sentence, title
 
 TICK_S = 1.0
 ROWS = 100  # of a table
 SLOWEST = 10
 RECENT = 12
+LOGS = 5  # of failures, shown at once
+TAIL = 20  # lines of a log
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -69,7 +72,7 @@ def _environment() -> jinja2.Environment:
     made.filters.update(
         duration=format_duration, size=format_size, short=telling.short, state=telling.state,
         label=telling.label, took=_took, seconds=telling.seconds, clock=_clock, at=at,
-        digest=telling.short_digest, text=_text,
+        digest=telling.short_digest, text=_text, tail=_tail, title=title, sentence=sentence,
     )  # fmt: skip
     return made
 
@@ -88,6 +91,11 @@ def _skip(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidArgumentError(f"skip: {text[:20]!r} is no number of actions")
     return int(text)
+
+
+def _tail(data: bytes) -> str:
+    """The end of it: that is where errors are."""
+    return "\n".join(_text(data).rstrip("\n").split("\n")[-TAIL:])
 
 
 def _text(data: bytes) -> str:
@@ -175,21 +183,29 @@ class Dashboard:
     @told
     async def invocation(self, request: Request) -> Response:
         id_, skip = request.path_params["id"], _skip(request)
-        tallies = self._sight.tallies(id_)
-        if not tallies:
-            return self.page("error.html", 404, message="No action of this invocation is known.")
+        tallies, build = self._sight.tallies(id_), self._sight.build(id_)
+        if not tallies and build is None:
+            raise NotFoundError("no action of this invocation is known, and it told nothing")
 
         def some(limit: int, **which: Any) -> Sequence[pb.Action]:
             wanted = pb.ListActionsRequest(invocation=id_, limit=limit, **which)
             return self._sight.actions(wanted).actions
 
         newest = some(MOST_BARS, skip=skip)
+        failures = some(ROWS, failures=True) if tallies and tallies[0].failed else []
+        path = critical_path(newest)
         return self.page(
             "invocation.html",
-            invocation=tallies[0],
+            id=id_,
+            invocation=tallies[0] if tallies else None,
+            told=build,
+            tests=rows_of_tests(build) if build is not None else (),
             chart=gantt(bars(newest, time.time())),
+            path=path[-ROWS:],
+            path_s=sum(telling.took(action, 0) for action in path),
             slowest=some(SLOWEST, slowest=True),
-            failures=some(ROWS, failures=True) if tallies[0].failed else [],
+            failures=failures,
+            logs=[await self._sight.action(telling.short(one)) for one in failures[:LOGS]],
             actions=newest[:ROWS],
             skip=skip,
             rows=ROWS,

@@ -47,8 +47,8 @@ class Sight(Protocol):
         """What the pool decided lately and why, the newest first."""
         ...
 
-    def builds(self) -> Sequence[tuple[str, str]]:
-        """Builds that told of themselves (Build Event Service): a name and a sentence each."""
+    def builds(self) -> Sequence[Invocation]:
+        """The latest that told of themselves (Build Event Service)."""
         ...
 
     def build(self, invocation: str) -> Invocation | None:

@@ -1,8 +1,6 @@
 """A real Bazel that tells how its builds go."""
 
-import contextlib
 import re
-import urllib.error
 import urllib.request
 
 import pytest
@@ -13,17 +11,17 @@ from tests.e2e.service import Service
 pytestmark = pytest.mark.slow
 
 
-def builds(service: Service) -> dict[str, str]:
-    """What the pages tell: for each build what was asked for, and what came of it."""
-    found: dict[str, str] = {}
-    for path in ("", "invocations"):
-        url = f"http://{service.address('Metrics')}/{path}"
-        with contextlib.suppress(urllib.error.HTTPError):
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                page = answer.read().decode()
-            rows = re.findall(r"<(?:td|dt)>(.*?)</(?:td|dt)>\s*<(?:td|dd)>(.*?)</(?:td|dd)>", page)
-            found.update(reversed(rows))
-    return found
+def page(service: Service, path: str) -> str:
+    with urllib.request.urlopen(f"http://{service.address('Metrics')}{path}", timeout=60) as answer:
+        text: bytes = answer.read()
+    return text.decode()
+
+
+def builds(service: Service) -> dict[str, tuple[str, str]]:
+    """What the pages tell: for each build where it is shown, and what came of it."""
+    row = r'<dt><a href="([^"]+)">(.*?)</a></dt><dd>(.*?)</dd>'
+    found = re.findall(row, page(service, "/invocations"))
+    return {title: (link, sentence) for link, title, sentence in reversed(found)}
 
 
 def test_bazel_publishes_its_builds(bazel: Bazel, service: Service) -> None:
@@ -36,7 +34,17 @@ def test_bazel_publishes_its_builds(bazel: Bazel, service: Service) -> None:
     failed = bazel.run("build", "//broken:broken", *options)
     assert failed.code == 1, failed.text
     told = builds(service)
-    assert re.match(r"succeeded in .*: \d+ targets$", told["build //lib:main_0 //gen/..."]), told
-    row = told["test //data:data_test"]
-    assert re.match(r"succeeded in .*: 1 targets; 1 of 1 tests passed", row), told
-    assert re.match(r"failed in .*: 1 targets, 1 failed", told["build //broken:broken"]), told
+    link, sentence = told["build //lib:main_0 //gen/..."]
+    assert re.match(r"succeeded in .*: \d+ targets$", sentence), told
+    shown = page(service, link)
+    assert "What the build says" in shown
+    assert "Timeline by worker" in shown
+    assert "Critical path" in shown
+    link, sentence = told["test //data:data_test"]
+    assert re.match(r"succeeded in .*: 1 targets; 1 of 1 tests passed", sentence), told
+    assert re.search(r"<code>//data:data_test</code></td><td>.*passed", page(service, link))
+    link, sentence = told["build //broken:broken"]
+    assert re.match(r"failed in .*: 1 targets, 1 failed", sentence), told
+    shown = page(service, link)
+    assert "error:" in shown  # the compiler's, as the action wrote it
+    assert "<code>//broken:broken</code>" in shown

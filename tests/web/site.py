@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
-from builder.builds.invocation import Invocation
+from builder.builds.invocation import ActionFailure, Invocation, TestAttempt
 from builder.builds.tally import Tally
 from builder.net.listeners import open_listeners
 from builder.reapi.pb import control_pb2 as pb
@@ -68,8 +68,8 @@ class Plain:
     def decisions(self) -> Sequence[str]:
         return [f"12:00 launches 2 {EVIL}"]
 
-    def builds(self) -> Sequence[tuple[str, str]]:
-        return [(EVIL, "passed")]
+    def builds(self) -> Sequence[Invocation]:
+        return [] if self.told is None else [self.told]
 
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
         wanted = [one for one in self.found if request.invocation in ("", one.invocation)]
@@ -153,6 +153,10 @@ def evil() -> Plain:
     plain.explanation.action.CopyFrom(plain.found[0])
     plain.explanation.conclusion = EVIL
     plain.explanation.differences.add(kind="input", name=EVIL, before=EVIL, after="", diff=EVIL)
+    plain.told = Invocation(EVIL, command=EVIL, patterns=[EVIL], targets={EVIL: "failed"})
+    plain.told.verdicts[EVIL] = EVIL
+    plain.told.failures.append(ActionFailure(EVIL, EVIL, EVIL, 1))
+    plain.told.tests[EVIL, 1, 1, 1] = TestAttempt(EVIL, 1, 1, 1, "failed", 1.0, cached=False)
     plain.state.problems.append(EVIL)
     plain.state.queues.add(platform=EVIL, waiting=1)
     plain.state.worker.add(name=EVIL, state="idle", backend=EVIL, host=EVIL)
