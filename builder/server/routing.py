@@ -58,11 +58,6 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
         assert chosen is not None
         await chosen(_Begun(call, first))
 
-    def short(data: bytes, context: Context) -> bytes | None:
-        chosen = routes.get(instance_of(data), method).short
-        assert chosen is not None
-        return chosen(data, context)
-
     return Method(
         method.path,
         unary=None if method.unary is None else unary,
