@@ -27,7 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from builder.base.errors import BuilderError, UsageError
+from builder.base.errors import BuilderError, InvalidArgumentError, UsageError
+from builder.base.hosts import checked
 from builder.base.units import parse_duration, parse_size
 
 READY_S = 60.0
@@ -51,14 +52,29 @@ class SandboxSpec:
     max_memory_bytes: int | None = None
     max_cpu_cores: float | None = None
     timeout_s: float | None = None
-    network: bool = False
+    network: bool | tuple[str, ...] = False
     cache: bool = True
     audit: str | None = None
     max_processes: int | None = None
+    deterministic: bool = False
 
     @staticmethod
     def builder() -> "SandboxSpecBuilder":
         return SandboxSpecBuilder()
+
+    def to_json(self) -> str:
+        """In one form: equal specs give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> "SandboxSpec":
+        """What `to_json` has written. Raises UsageError for what it has not."""
+        try:
+            found = json.loads(text)
+            lists = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
+            return SandboxSpec(**found | lists)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"this is no SandboxSpec: {error}") from None
 
 
 class SandboxSpecBuilder:
@@ -114,6 +130,19 @@ class SandboxSpecBuilder:
 
     def network(self, allowed: bool = True) -> "SandboxSpecBuilder":
         return self._with(network=allowed)
+
+    def hosts(self, *hosts: str) -> "SandboxSpecBuilder":
+        """The network of these hosts only, by HTTP and HTTPS: 'pypi.org', '*.example.org:8443'.
+        Raises UsageError."""
+        try:
+            return self._with(network=checked(hosts))
+        except InvalidArgumentError as error:
+            raise UsageError(str(error)) from None
+
+    def deterministic(self) -> "SandboxSpecBuilder":
+        """Make the same what differs between two runs, where it can be: the time that programs
+        ask SOURCE_DATE_EPOCH for, zone, locale, addresses and the number of processors."""
+        return self._with(deterministic=True)
 
     def cache(self, allowed: bool = True) -> "SandboxSpecBuilder":
         """Whether the result may be stored, and a stored one used."""

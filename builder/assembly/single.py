@@ -43,13 +43,15 @@ class Spec(Protocol):
     @property
     def timeout_s(self) -> float | None: ...
     @property
-    def network(self) -> bool: ...
+    def network(self) -> bool | tuple[str, ...]: ...
     @property
     def cache(self) -> bool: ...
     @property
     def audit(self) -> str | None: ...
     @property
     def max_processes(self) -> int | None: ...
+    @property
+    def deterministic(self) -> bool: ...
 
 
 Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str, tuple[str, ...]]
@@ -99,6 +101,7 @@ def _target(command: tuple[str, ...], spec: Spec) -> Target:
             spec.network,
             spec.audit,
             spec.max_processes,
+            spec.deterministic,
         ),
         cache=spec.cache,
     )

@@ -158,7 +158,7 @@ def _edges(
             path = item.pattern.base  # all of a plain path, a glob up to its first wildcard
             maker = _maker(path, makers, globs)
             if maker == target.name:
-                raise _own_output(target, item)
+                raise _own_output(target, item, path)
             if maker and not item.pattern.wild:
                 yield maker, item.where
 
@@ -174,10 +174,12 @@ def _known(project: Project, target: Target, name: str, where: "Path") -> str:
     return name
 
 
-def _own_output(target: Target, item: Input) -> UsageError:
+def _own_output(target: Target, item: Input, path: str) -> UsageError:
+    met = next((repr(other.path) for other in target.outputs if other.holds(path)), "")
     return target.source.error(
         item.where,
-        f"input {item.text!r} overlaps an output of the same target {target.name!r}",
+        f"input {item.text!r} overlaps {f'the output {met}' if met else 'an output'} of the same "
+        f"target {target.name!r}",
         "a command cannot read what it has yet to make: write to another path",
     )
 

@@ -45,6 +45,19 @@ def test_a_spec_is_built_step_by_step() -> None:
     )
 
 
+def test_a_spec_is_text_and_back() -> None:
+    """Equal specs give equal text, whatever the order of calls; the text gives the spec again."""
+    one = SandboxSpec.builder().env("A", "1").env("B", "2").hosts("b.org", "A.org").build()
+    other = SandboxSpec.builder().hosts("a.org", "B.org").env("B", "2").env("A", "1").build()
+    assert one.to_json() == other.to_json()
+    spec = SandboxSpec.builder().input("a/*").output("b").deterministic().timeout("5s").build()
+    for known in (SandboxSpec(), one, spec):
+        assert SandboxSpec.from_json(known.to_json()) == known
+    for wrong in ("", "[]", "3", '{"colour": 1}', "{"):
+        with pytest.raises(UsageError, match="no SandboxSpec"):
+            SandboxSpec.from_json(wrong)
+
+
 def test_what_cannot_be() -> None:
     """Wrong amounts, and temporary files elsewhere, are refused at once."""
     with pytest.raises(UsageError, match="is not a size"):
@@ -55,6 +68,8 @@ def test_what_cannot_be() -> None:
         SandboxSpec.builder().enable_audit("loud")
     with pytest.raises(UsageError, match="one process at least"):
         SandboxSpec.builder().max_processes(0)
+    with pytest.raises(UsageError, match="'http://x' is no host"):
+        SandboxSpec.builder().hosts("http://x")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +95,16 @@ def test_execute(service: Service, tmp_path: Path) -> None:
     second = service.execute(command, spec, tmp_path)
     assert (second.cached, second.stdout) == (True, b"name\nout\n")
     assert (tmp_path / "out" / "hello").exists()
+
+
+@pytest.mark.slow
+def test_what_the_spec_says_holds_on_the_worker(service: Service, tmp_path: Path) -> None:
+    """Hosts and determinism reach the sandbox, and the result says with which network it was."""
+    spec = SandboxSpec.builder().hosts("a.invalid").deterministic().cache(False).build()
+    script = "nproc; echo $TZ $https_proxy"
+    result = service.execute(["/bin/sh", "-c", script], spec, tmp_path)
+    assert result.stdout == b"1\nUTC http://127.0.0.1:3128\n"
+    assert "with the network of a.invalid" in result.worker
 
 
 @pytest.mark.slow

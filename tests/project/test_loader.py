@@ -155,7 +155,7 @@ Builderfile:1:39: output 'o' of target 'a' overlaps: the same path is of this ta
     "own output as input": (
         "target a:\n  command: [x]\n  inputs: [out/x]\n  outputs: [out/]\n",
         """\
-Builderfile:3:12: input 'out/x' overlaps an output of the same target 'a'
+Builderfile:3:12: input 'out/x' overlaps the output 'out' of the same target 'a'
     3 |   inputs: [out/x]
       |            ^
         a command cannot read what it has yet to make: write to another path""",
@@ -163,7 +163,7 @@ Builderfile:3:12: input 'out/x' overlaps an output of the same target 'a'
     "own output by a glob": (
         "target a:\n  command: [x]\n  inputs: ['src/**/*.c']\n  outputs: [src/]\n",
         """\
-Builderfile:3:12: input 'src/**/*.c' overlaps an output of the same target 'a'
+Builderfile:3:12: input 'src/**/*.c' overlaps the output 'src' of the same target 'a'
     3 |   inputs: ['src/**/*.c']
       |            ^
         a command cannot read what it has yet to make: write to another path""",
