@@ -9,6 +9,7 @@ from functools import partial
 
 import trio
 
+from builder.assembly import upload_quotas
 from builder.assembly.figures import Calls, Sources, Stages, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
@@ -41,6 +42,7 @@ from builder.server.control import Around, ControlService
 from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
 from builder.server.live_output import LiveOutput
+from builder.server.quotas import Quotas, bounded
 from builder.server.reflection import ReflectionService
 from builder.server.rerunning import Rerunner
 from builder.server.scheduler import Scheduler
@@ -160,7 +162,7 @@ def _with_health(services: list[Service]) -> tuple[list[Service], HealthService]
     return [*services, health.service(), *ReflectionService(names).services()], health
 
 
-def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores) -> Around:
+def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) -> Around:
     """What operators see and steer beside the scheduler."""
     return Around(
         VERSION,
@@ -169,6 +171,7 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores) -> Around:
         wellbeing.sentences,
         hooks.hold,
         partial(store_states, stores),
+        partial(upload_quotas.usage, quotas),
     )
 
 
@@ -191,12 +194,13 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)
-        about = _around(hooks, wellbeing, stores)
+        quotas = upload_quotas.quotas_of(settings.store)
+        about = _around(hooks, wellbeing, stores, quotas)
         control = ControlService(scheduler, cache, about, stores.blobs)
         builds = Builds()
         live = LiveOutput(scheduler, stores.blobs, new_id)
         kept = Kept(cache, builds, live, tracer, guard.who)
-        apis = api_services(settings, stores, scheduler, kept)
+        apis = bounded(api_services(settings, stores, scheduler, kept), quotas)
         every, health = _with_health([*apis, control.service()])
         metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)
@@ -204,6 +208,7 @@ async def open_coordinator(
         pool, problems = hooks.pool, lambda: wellbeing.problems
         metrics.add(Sources(scheduler, cache, full, calls, pool, problems).families)
         metrics.add(TierFigures(stores.tiers, metrics).families)
+        metrics.add(partial(upload_quotas.families, quotas))
         scheduler.history.ended = Stages(metrics).observe
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)

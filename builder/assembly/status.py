@@ -25,6 +25,9 @@ def sections(status: pb.Status) -> list[Section]:
     found.append(("Metrics", _executions(status.executions)))
     if status.stores:
         found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
+    if status.instances:
+        named = [(one.name or "(unnamed)", _usage(one)) for one in status.instances]
+        found.append(("Uploads of instances", named))
     if status.problems:
         found.append(("Problems", [(str(n), text) for n, text in enumerate(status.problems, 1)]))
     return [*found, ("Health", [("State", health_line(status))])]
@@ -36,6 +39,11 @@ def health_line(status: pb.Status) -> str:
         return f"{status.state}: no new actions are taken"
     number = len(status.problems)
     return f"{number} problem{'' if number == 1 else 's'}, see above" if number else "healthy"
+
+
+def _usage(one: pb.InstanceUsage) -> str:
+    refused = f", {one.refused_uploads} refused" if one.refused_uploads else ""
+    return f"{format_size(one.uploaded_bytes)} of {format_size(one.quota_bytes)}{refused}"
 
 
 def _store(store: pb.StoreState) -> str:

@@ -80,6 +80,12 @@ class Reapi:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadQuota:
+    instance: str
+    uploads: Bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     kind: Literal["disk", "memory"] = "disk"
     path: FilePath = "~/.cache/builder/store"
@@ -88,6 +94,7 @@ class Store:
     lease: Seconds = 3 * 3600.0
     fsync: Literal["none", "data", "full"] = "none"
     compression: Literal["zstd", "none"] = "zstd"
+    quotas: tuple[UploadQuota, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

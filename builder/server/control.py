@@ -37,6 +37,7 @@ class Around:
     problems: Callable[[], Sequence[str]] = tuple
     hold: Callable[[int | None], None] | None = None  # fixes the pool's size; None gives it back
     stores: Callable[[], Sequence[pb.StoreState]] = tuple
+    instances: Callable[[], Sequence[pb.InstanceUsage]] = tuple
 
 
 class ControlService:
@@ -109,6 +110,7 @@ class ControlService:
             pool=self._around.pool(),
             problems=(*self._around.problems(), *_problems(snapshot)),
             stores=self._around.stores(),
+            instances=self._around.instances(),
             queues=[_lane(lane, trio.current_time()) for lane in snapshot.lanes],
         )
         status.uptime.FromNanoseconds(max(now_ns - self._started_ns, 0))
