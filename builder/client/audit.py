@@ -6,6 +6,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 
 WORK_TREE = "/builder/work/"  # `sandbox.interface` makes it so on every worker
+USUAL_PORTS = ("80", "443")
 MOST_SHOWN = 20
 
 
@@ -72,7 +73,7 @@ def _advice(
     if access.name.startswith("unix:"):
         return "; no service of the host is in the sandbox"
     if access.use == "connect":
-        return "; if it must: 'hermetic: {network: true}'"
+        return f"; if it must: 'hermetic: {{network: {_network(access.name)}}}'"
     if not access.name.startswith(WORK_TREE):
         return "; it is no file of the project: have it as an input instead"
     if access.use == "write":
@@ -80,3 +81,11 @@ def _advice(
     if in_project(name):
         return f"; declare it: 'inputs: [{own(name)}]'"
     return "; no target makes it"
+
+
+def _network(name: str) -> str:
+    """What to write for this address: a host by its name, anything for a number."""
+    host, _, port = name.rpartition(":")
+    if not any(letter.isalpha() for letter in host) or host.startswith("["):
+        return "true"
+    return f"[{host}]" if port in USUAL_PORTS else f"['{name}']"

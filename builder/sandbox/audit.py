@@ -9,7 +9,16 @@ import os
 import posixpath
 from dataclasses import dataclass
 
-from builder.sandbox.interface import WORK_TREE, Access, Audit, AuditLevel, NameClass, SandboxSpec
+from builder.sandbox import proxy
+from builder.sandbox.interface import (
+    WORK_TREE,
+    Access,
+    Audit,
+    AuditLevel,
+    NameClass,
+    Network,
+    SandboxSpec,
+)
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/dev", "/proc")
@@ -35,7 +44,8 @@ class Judge:
 
     def class_of(self, use: str, name: str) -> NameClass:
         if use == CONNECT:
-            return NameClass.OUTSIDE
+            to_proxy = self.spec.network is Network.HOSTS and name == proxy.ADDRESS
+            return NameClass.SYSTEM if to_proxy else NameClass.OUTSIDE
         if below(name, (WORK_TREE,)):
             return self._in_tree(posixpath.relpath(name, WORK_TREE))
         if below(name, TEMPORARY):
@@ -65,8 +75,11 @@ def parse(data: bytes) -> tuple[list[tuple[str, bool, str, str]], bool]:
     return found, complete
 
 
-def judged(spec: SandboxSpec, shown: tuple[str, ...], data: bytes) -> Audit:
-    """The audit from a record. A name that was written first is the action's own afterwards."""
+def judged(
+    spec: SandboxSpec, shown: tuple[str, ...], data: bytes, blocked: tuple[str, ...] = ()
+) -> Audit:
+    """The audit from a record, and from the hosts that the proxy was asked for in vain. A name
+    that was written first is the action's own afterwards."""
     rows, complete = parse(data)
     judge, made = Judge(spec, shown), set[str]()
     found: dict[tuple[str, str, str], Access] = {}
@@ -79,10 +92,11 @@ def judged(spec: SandboxSpec, shown: tuple[str, ...], data: bytes) -> Audit:
         elif kind is NameClass.OUTSIDE and name in made:
             kind = NameClass.TEMPORARY
         found.setdefault((use, name, program), Access(name, use, kind, program, there))
-    return Audit(spec.audit or AuditLevel.FULL, complete, tuple(found.values()))
+    refused = (Access(name, CONNECT, NameClass.OUTSIDE, "proxy", True) for name in blocked)
+    return Audit(spec.audit or AuditLevel.FULL, complete, (*found.values(), *refused))
 
 
-def read(spec: SandboxSpec, shown: tuple[str, ...]) -> Audit | None:
+def read(spec: SandboxSpec, shown: tuple[str, ...], blocked: tuple[str, ...]) -> Audit | None:
     """What the record in the scratch directory says; None for an action that is not audited."""
     if spec.audit is None:
         return None
@@ -91,4 +105,4 @@ def read(spec: SandboxSpec, shown: tuple[str, ...]) -> Audit | None:
             data = file.read(MAX_BYTES)
     except FileNotFoundError:
         data = b""
-    return judged(spec, shown, data)
+    return judged(spec, shown, data, blocked)

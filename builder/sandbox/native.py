@@ -165,17 +165,18 @@ class NativeSandbox:
         if facts["overlay"] and (limits.disk_bytes, limits.disk_files) != (None, None):
             facts["enforced"]["disk"] = "watched"
             facts["disk_full"] |= await self._is_over(spec)
-        found, blocked = await self._audit(spec), tuple(proxy.filter.blocked)
+        blocked = tuple(proxy.filter.blocked)
+        found = await self._audit(spec, blocked)
         return outcome.conclude(spec, facts, self.backend, held, found, blocked)
 
     async def _is_over(self, spec: SandboxSpec) -> bool:
         limits, layer = spec.limits, os.path.join(spec.scratch, LAYER)
         return await trio.to_thread.run_sync(exceeds, layer, limits.disk_bytes, limits.disk_files)
 
-    async def _audit(self, spec: SandboxSpec) -> Audit | None:
+    async def _audit(self, spec: SandboxSpec, blocked: tuple[str, ...]) -> Audit | None:
         if spec.audit is None:
             return None
-        return await trio.to_thread.run_sync(audit.read, spec, self._options.read_only)
+        return await trio.to_thread.run_sync(audit.read, spec, self._options.read_only, blocked)
 
 
 @contextlib.asynccontextmanager

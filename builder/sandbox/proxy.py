@@ -19,7 +19,8 @@ import trio
 from builder.base.hosts import allows, checked
 
 PORT = 3128
-URL = f"http://127.0.0.1:{PORT}"
+ADDRESS = f"127.0.0.1:{PORT}"
+URL = f"http://{ADDRESS}"
 VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 OWN = {"no_proxy": "localhost,127.0.0.1,::1", "NO_PROXY": "localhost,127.0.0.1,::1"}
 HEAD_BYTES, CHUNK = 65536, 65536

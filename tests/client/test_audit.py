@@ -29,15 +29,19 @@ def test_each_use_has_its_advice() -> None:
         Access(name="/opt/sdk/x", use="read", program="/bin/cat", there=True),
         Access(name="192.0.2.1:80", use="connect", program="/usr/bin/curl", there=True),
         Access(name="unix:/run/dbus", use="connect", program="/bin/bash", there=True),
+        Access(name="pypi.org:443", use="connect", program="proxy", there=True),
+        Access(name="a.org:8443", use="connect", program="proxy", there=True),
     )
     assert said == [
-        "audit: 6 of 50 names used are not declared",
+        "audit: 8 of 50 names used are not declared",
         "  read    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'",
         "  look    src/made.h (by cc1); no target makes it",
         "  write   junk (by bash); if it is to be kept: 'outputs: [junk]', else write to /tmp",
         "  read    /opt/sdk/x (by cat); it is no file of the project: have it as an input instead",
         "  connect 192.0.2.1:80 (by curl); if it must: 'hermetic: {network: true}'",
         "  connect unix:/run/dbus (by bash); no service of the host is in the sandbox",
+        "  connect pypi.org:443 (by proxy); if it must: 'hermetic: {network: [pypi.org]}'",
+        "  connect a.org:8443 (by proxy); if it must: 'hermetic: {network: ['a.org:8443']}'",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from builder.sandbox import proxy
-from builder.sandbox.interface import Network, Sandbox
+from builder.sandbox.interface import AuditLevel, Network, Sandbox
 from tests.sandbox.support import python, shell
 
 FETCH = (
@@ -85,6 +85,17 @@ async def test_there_is_no_way_around_the_proxy(
     hosts = (f"127.0.0.1:{server}",)
     done = await python(sandbox, tmp_path, script, network=Network.HOSTS, hosts=hosts)
     assert "ConnectionRefusedError" in done.err
+
+
+async def test_audit_tells_of_refused_hosts(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The way to the proxy is no finding; the host that it refused is one."""
+    script = TUNNEL.replace("'127.0.0.1', int(sys.argv[1])", "'evil.invalid', 443")
+    more = {"network": Network.HOSTS, "hosts": ("a.b",), "audit": AuditLevel.FULL}
+    done = await python(sandbox, tmp_path, script, **more)
+    assert "403" in done.out, done.err
+    assert done.exit.audit is not None
+    connects = [one.name for one in done.exit.audit.outside if one.use == "connect"]
+    assert connects == ["evil.invalid:443"]
 
 
 async def test_environment_is_the_actions_own_first(sandbox: Sandbox, tmp_path: Path) -> None:
