@@ -2,10 +2,11 @@
 
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -47,6 +48,7 @@ from builder.server.reflection import ReflectionService
 from builder.server.rerunning import Rerunner
 from builder.server.scheduler import Scheduler
 from builder.telemetry.metrics import Metrics
+from builder.telemetry.trace_file import TraceFile
 
 LOOK_EVERY_S = 0.05  # while draining
 DRAIN_S = 2.0  # for open calls, once no action runs any more
@@ -175,6 +177,22 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
     )
 
 
+@contextmanager
+def _observers(settings: Settings, metrics: Metrics) -> Iterator[Callable[[bytes], None]]:
+    """Who hears of each result that a worker has sent. Raises UsageError."""
+    stages = Stages(metrics).observe
+    if settings.pool.record is None:
+        yield stages
+        return
+    with closing(TraceFile(Path(settings.pool.record), time.time_ns)) as trace:
+
+        def observe(response: bytes) -> None:
+            stages(response)
+            trace.observe(response)
+
+        yield observe
+
+
 @asynccontextmanager
 async def open_coordinator(
     settings: Settings, hooks: Hooks | None = None
@@ -209,7 +227,7 @@ async def open_coordinator(
         metrics.add(Sources(scheduler, cache, full, calls, pool, problems).families)
         metrics.add(TierFigures(stores.tiers, metrics).families)
         metrics.add(partial(upload_quotas.families, quotas))
-        scheduler.history.ended = Stages(metrics).observe
+        scheduler.history.ended = stack.enter_context(_observers(settings, metrics))
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)
         made = Coordinator(

@@ -154,6 +154,7 @@ class Pool:
     scale_down_cooldown: Seconds = 120.0
     alpha: float = 0.3
     window: int = 10
+    record: FilePath | None = None
 
 
 @dataclass(frozen=True, slots=True)

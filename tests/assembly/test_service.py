@@ -1,5 +1,6 @@
 """A whole service, as processes: it runs actions, survives its workers, and leaves nothing."""
 
+import json
 import os
 import re
 import signal
@@ -247,18 +248,21 @@ def test_a_worker_that_hangs_is_given_up_and_welcome_again(tmp_path: Path) -> No
 
 
 def test_a_drain_ends_when_its_grace_is_over(tmp_path: Path) -> None:
-    """What runs longer is handed back, and the service ends in order."""
-    config = CONFIG + "coordinator: {{drain_grace: 1s}}\n"
+    """What runs longer is handed back, and the service ends in order; what ran is on record."""
+    config = CONFIG + "coordinator: {{drain_grace: 1s}}\npool: {{record: {folder}/work.jsonl}}\n"
     with (
         running(tmp_path, config=config) as service,
         Client(service.reapi) as client,
         ThreadPoolExecutor() as pool,
     ):
+        assert client.execute("true").result.exit_code == 0
         answer = pool.submit(client.execute, "sleep 300")
         until_running(service)
         below = family(service.process.pid)
         service.process.terminate()
         assert service.process.wait(60) == 0, service.lines
+        (recorded,) = (tmp_path / "work.jsonl").read_text().splitlines()
+        assert json.loads(recorded).keys() == {"at_s", "duration_s"}
         assert gone(below)
         assert answer.exception(60) is not None
 
