@@ -25,7 +25,7 @@ from builder.base.version import VERSION
 from builder.net.calling import ClientLink
 from builder.net.client_calls import StreamCall
 from builder.net.dialing import Target, dial
-from builder.net.retrying import RetriedCall
+from builder.net.retrying import MAX_TRIES, RetriedCall, pause
 from builder.net.rpc import Buffer, Metadata
 from builder.wire.client import ClientConnection
 from builder.wire.limits import Limits
@@ -33,7 +33,6 @@ from builder.wire.limits import Limits
 log = logging.getLogger("builder.net")
 
 CONNECT_S = 20.0
-MAX_TRIES = 5  # of a call that servers do not process
 CLIENT_LIMITS = Limits(
     max_message=64 * 1024 * 1024,
     stream_window=4 * 1024 * 1024,
@@ -107,12 +106,13 @@ class Channel:
     ) -> bytes:
         """One request, one response. Raises a StatusError; DeadlineExceededError after the time."""
         with trio.CancelScope(deadline=_deadline(timeout_s)) as scope:
-            for left in reversed(range(MAX_TRIES)):
+            for repetition in range(MAX_TRIES):
+                await pause(repetition)
                 call = await self._start(path, metadata, scope.deadline)
                 try:
                     return await self._exchange(call, request)
                 except UnavailableError:
-                    if not (call.unprocessed and left):
+                    if not call.unprocessed or repetition == MAX_TRIES - 1:
                         raise
                 finally:
                     self._end(call)
@@ -133,7 +133,7 @@ class Channel:
         """A call in either or both directions; leaving the block early cancels it."""
         with trio.CancelScope(deadline=_deadline(timeout_s)) as scope:
             start = partial(self._start, path, metadata, scope.deadline)
-            call = RetriedCall(await start(), start, MAX_TRIES - 1)
+            call = RetriedCall(await start(), start)
             try:
                 yield call
             finally:

@@ -5,31 +5,41 @@ Theory of operation. A server that refuses a stream, or goes away below it, has 
 retry. What the caller has said until then is said again; it is remembered until the first answer
 comes, and as long as it is not much. A call that has said more fails with UNAVAILABLE. The one who
 sends and the one who receives may both find the call dead: the first of them begins it again.
+
+The first repetition is made at once; before the others there are pauses, because a server that is
+full counts a stream for a while after its end.
 """
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from builder.base.backoff import Backoff
 from builder.base.errors import UnavailableError
 from builder.net.client_calls import StreamCall
 from builder.net.rpc import Buffer
 
 REPLAY_OCTETS = 64 * 1024
+MAX_TRIES = 8  # of a call that servers do not process
+PAUSES = Backoff(first_s=0.02, limit_s=1.0, factor=2.0)
 
 Message = Buffer | Sequence[Buffer]
 
 
-class RetriedCall:
-    """`rpc.ClientCall` over as many calls as it takes; `start` makes one, and `tries` is how often
-    it may."""
+async def pause(repetition: int) -> None:
+    """Wait before a repetition, of which 1 is the first."""
+    if repetition > 1:
+        await trio.sleep(PAUSES.delay(repetition - 1, random.random))
 
-    def __init__(
-        self, first: StreamCall, start: Callable[[], Awaitable[StreamCall]], tries: int
-    ) -> None:
+
+class RetriedCall:
+    """`rpc.ClientCall` over as many calls as it takes; `start` makes one."""
+
+    def __init__(self, first: StreamCall, start: Callable[[], Awaitable[StreamCall]]) -> None:
         self._call = first
         self._start = start
-        self._left = tries
+        self._tries = 1
         self._said: list[Message] | None = []  # None: it is too late to say it again
         self._octets = 0
         self._done = False
@@ -81,9 +91,10 @@ class RetriedCall:
             unprocessed = dead.unprocessed
             while self._call is dead:
                 said = self._said
-                if said is None or not unprocessed or not self._left:
+                if said is None or not unprocessed or self._tries == MAX_TRIES:
                     raise error
-                self._left -= 1
+                await pause(self._tries)
+                self._tries += 1
                 fresh = await self._start()
                 try:
                     await self._say(fresh, said)

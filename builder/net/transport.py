@@ -78,8 +78,21 @@ class SocketTransport:
         if self._rest:
             self._rest += buffers
             return False
-        self._rest = buffers
-        return self.flush()
+        if len(buffers) == 1:
+            data = buffers[0]
+        elif sum(map(len, buffers)) <= JOIN_BELOW:
+            data = b"".join(buffers)
+        else:
+            self._rest = buffers
+            return self.flush()
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._rest = [memoryview(data)[sent:]]
+            return False
+        return True
 
     def flush(self) -> bool:
         try:

@@ -5,7 +5,7 @@ import trio
 
 from builder.base.errors import UnavailableError
 from builder.net.channel import Channel
-from builder.net.retrying import REPLAY_OCTETS
+from builder.net.retrying import MAX_TRIES, REPLAY_OCTETS
 from tests.net.test_channel_faults import HEAD, Peer, scripted, start
 
 LARGE = REPLAY_OCTETS // 2
@@ -64,7 +64,7 @@ async def test_it_gives_up_in_the_end() -> None:
                     await call.send(b"one")
                     await call.done_sending()
                     await call.receive()
-    assert script.calls == 5
+    assert script.calls == MAX_TRIES
 
 
 async def test_who_has_said_much_is_told() -> None:
