@@ -16,7 +16,7 @@ import trio
 from builder.assembly.tiers import Tier
 from builder.config.settings import Store
 from builder.host.lock import owned
-from builder.stores.action_cache import CheckedActionCache
+from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import ActionCache, SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
@@ -69,7 +69,12 @@ async def open_stores(store: Store, storage: "Storage | None" = None) -> AsyncIt
     async with AsyncExitStack() as stack:
         blobs, of_blobs = _plain_blobs(store, stack)
         records, of_records = _plain_records(store, stack)
-        yield Stores(blobs, records, CheckedActionCache(blobs, records), (of_blobs, of_records))
+        yield Stores(blobs, records, _cache(store, blobs, records), (of_blobs, of_records))
+
+
+def _cache(store: Store, blobs: SizedBlobStore, records: Records) -> CheckedActionCache:
+    keeping = Keeping(store.max_result_age, store.failed_results == "keep")
+    return CheckedActionCache(blobs, records, keeping=keeping)
 
 
 def _plain_blobs(store: Store, stack: AsyncExitStack) -> tuple[SizedBlobStore, Tier]:
@@ -130,12 +135,12 @@ async def _composed(store: Store, storage: "Storage") -> AsyncIterator[Stores]:
                 own_blobs = await blobs_of(route.blobs, f"routes.{number}.blobs")
             if route.results is not None:
                 own_records = await records_of(route.results, f"routes.{number}.results")
-            own = Stores(own_blobs, own_records, CheckedActionCache(own_blobs, own_records), ())
+            own = Stores(own_blobs, own_records, _cache(store, own_blobs, own_records), ())
             routes.update(dict.fromkeys(route.instances, own))
         yield Stores(
             blobs,
             records,
-            CheckedActionCache(blobs, records),
+            _cache(store, blobs, records),
             tuple(composer.tiers),
             partial(_all_serve, serve),
             routes,

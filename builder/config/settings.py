@@ -95,6 +95,8 @@ class Store:
     fsync: Literal["none", "data", "full"] = "none"
     compression: Literal["zstd", "none"] = "zstd"
     quotas: tuple[UploadQuota, ...] = ()
+    max_result_age: Seconds = 0.0
+    failed_results: Literal["refuse", "keep"] = "refuse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,9 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
     else:
         books.counters.failed += 1
     if outcome.succeeded and not task.spec.do_not_cache:
-        books.effects.append(KeepResult(task.id, task.spec.key, outcome.response))
+        books.effects.append(
+            KeepResult(task.id, task.spec.key, outcome.response, task.spec.payload)
+        )
     else:
         kept(books, task, now)
 

@@ -26,11 +26,12 @@ class UpdateOperation(NamedTuple):
 
 
 class KeepResult(NamedTuple):
-    """Write it to the action cache, then report ResultKept."""
+    """Write it to the action cache, then report ResultKept. `payload` is that of the action."""
 
     task: str
     key: ActionKey
     response: bytes
+    payload: bytes = b""
 
 
 class Remember(NamedTuple):

@@ -15,6 +15,7 @@ from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.admission import METADATA_HEADER
 from builder.server.execution import CacheFigures
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
@@ -90,12 +91,14 @@ class ActionCacheService:
         if len(data) <= ASKED_BYTES:
             self._asked[data] = asked
 
-    def update(self, data: bytes, _context: Context) -> Awaitable[bytes]:
+    def update(self, data: bytes, context: Context) -> Awaitable[bytes]:
         request = parse(pb.UpdateActionResultRequest, data)
         instance = self._instances.check(request.instance_name)
         action = self._digest(request.digest_function, request.action_digest)
         _check_paths(request.action_result)
-        return self._update(instance, action, request.action_result)
+        raw = context.metadata.get(METADATA_HEADER, b"")
+        metadata = raw if isinstance(raw, bytes) else b""
+        return self._update(instance, action, request.action_result, metadata)
 
     async def _get(self, instance: str, action: Digest, hints: Hints) -> bytes:
         result = await self._cache.lookup(instance, action)
@@ -106,8 +109,10 @@ class ActionCacheService:
         await inlined(self._blobs, result, hints, action.function)
         return result.SerializeToString()
 
-    async def _update(self, instance: str, action: Digest, result: pb.ActionResult) -> bytes:
-        await self._cache.store(instance, action, result)
+    async def _update(
+        self, instance: str, action: Digest, result: pb.ActionResult, metadata: bytes
+    ) -> bytes:
+        await self._cache.store(instance, action, result, metadata)
         return result.SerializeToString()
 
     def _digest(self, number: int, message: pb.Digest) -> Digest:

@@ -17,6 +17,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import StatusError, from_status
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb import workers_pb2
 from builder.reapi.proof import is_whole
 from builder.schedule import effects, events
 from builder.schedule.demand import Demand
@@ -24,7 +25,7 @@ from builder.schedule.machine import Machine
 from builder.schedule.operation import Ending, OperationView
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
-from builder.schedule.spec import ActionKey, ActionSpec
+from builder.schedule.spec import ActionSpec
 from builder.server.history import History
 from builder.server.journal import Journal, NoJournal
 from builder.stores.interface import ActionCache
@@ -222,8 +223,8 @@ class Scheduler:
                     self.history.refused(operation, reason, Ending(reason, code), now)
                     for watcher in self._watchers.get(operation, ()):
                         watcher.refuse(from_status(code, reason.sentence))
-                case effects.KeepResult(task, key, response):
-                    nursery.start_soon(self._keep, task, key, response)
+                case effects.KeepResult() as kept:
+                    nursery.start_soon(self._keep, kept)
                 case effects.Remember(entry):
                     self._journal.remember(entry)
                 case effects.Forget(operation):
@@ -264,15 +265,18 @@ class Scheduler:
         fields = self.history.fields(subject)
         log.warning("Scheduling", reason=code.value, why=sentence, **fields)
 
-    async def _keep(self, task: str, key: ActionKey, response: bytes) -> None:
+    async def _keep(self, kept: effects.KeepResult) -> None:
         """The clients get their result whatever becomes of the cache."""
+        key = kept.key
         action = Digest(key.hash, key.size_bytes, key.function)
         try:
-            result = pb.ExecuteResponse.FromString(response).result
+            result = pb.ExecuteResponse.FromString(kept.response).result
             if is_whole(result):
-                await self._cache.store(key.instance, action, result)
+                asked = workers_pb2.LeaseGranted.FromString(kept.payload).request_metadata
+                metadata = asked.SerializeToString()
+                await self._cache.store(key.instance, action, result, metadata)
         except StatusError as error:
             log.warning("Result not cached", action=str(action), why=error.message)
         except Exception:  # a broken cache costs time, not results
             log.exception("Result not cached", action=str(action))
-        self.post(events.ResultKept(task))
+        self.post(events.ResultKept(kept.task))

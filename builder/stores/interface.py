@@ -161,8 +161,14 @@ class ActionCache(Protocol):
         """The result if it is here *and* every blob that it references is; renews all of them."""
         ...
 
-    async def store(self, instance: str, action: Digest, result: ActionResult) -> None:
-        """Keep a result. Raises FailedPreconditionError naming referenced blobs that are absent."""
+    async def store(
+        self, instance: str, action: Digest, result: ActionResult, metadata: bytes = b""
+    ) -> None:
+        """Keep a result; `metadata` is a serialized RequestMetadata of who asked for it.
+
+        Raises FailedPreconditionError naming referenced blobs that are absent,
+        InvalidArgumentError for a result that is not kept.
+        """
         ...
 
 

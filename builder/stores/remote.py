@@ -30,11 +30,13 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 from builder.stores.coalesce import Coalescer
 from builder.stores.copying import joined
+from builder.stores.kept_result import unpacked
 from builder.stores.memory import check_bytes, check_range
 from builder.stores.records import RESULTS
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 BYTESTREAM = "/google.bytestream.ByteStream/"
+METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 ACTION_CACHE = "/build.bazel.remote.execution.v2.ActionCache/"
 DIGESTS_PER_CALL = 4000  # about 300 KB
 OVERHEAD = 160  # bytes of a batch that a blob costs besides its data
@@ -207,18 +209,25 @@ class RemoteActionCache:
             return None
         return pb.ActionResult.FromString(answer)
 
-    async def store(self, instance: str, action: Digest, result: pb.ActionResult) -> None:
+    async def store(
+        self, instance: str, action: Digest, result: pb.ActionResult, metadata: bytes = b""
+    ) -> None:
         request = pb.UpdateActionResultRequest(
             instance_name=instance,
             action_digest=to_proto(action),
             action_result=result,
             digest_function=NUMBERS[action.function],
         )
-        await self._channel.unary(ACTION_CACHE + "UpdateActionResult", request.SerializeToString())
+        await self._channel.unary(
+            ACTION_CACHE + "UpdateActionResult",
+            request.SerializeToString(),
+            metadata={METADATA_HEADER: metadata} if metadata else None,
+        )
 
 
 class RemoteRecords:
-    """Results of actions in another REAPI server's `instance`, as records; it has no others."""
+    """Results of actions in another REAPI server's `instance`, as records; it has no others, and
+    counts its hits by itself."""
 
     def __init__(self, channel: Channel, instance: str = "") -> None:
         self._cache = RemoteActionCache(channel)
@@ -234,7 +243,9 @@ class RemoteRecords:
     async def put(self, space: str, hash_: str, data: bytes) -> None:
         action = _action(space, hash_)
         if action is not None:
-            await self._cache.store(self._instance, action, pb.ActionResult.FromString(data))
+            entry = unpacked(data)
+            result = pb.ActionResult.FromString(entry.result)
+            await self._cache.store(self._instance, action, result, entry.metadata)
 
 
 def _action(space: str, name: str) -> Digest | None:

@@ -17,5 +17,7 @@ class RoutedActionCache:
     async def lookup(self, instance: str, action: Digest) -> ActionResult | None:
         return await self._routes.get(instance, self._default).lookup(instance, action)
 
-    async def store(self, instance: str, action: Digest, result: ActionResult) -> None:
-        await self._routes.get(instance, self._default).store(instance, action, result)
+    async def store(
+        self, instance: str, action: Digest, result: ActionResult, metadata: bytes = b""
+    ) -> None:
+        await self._routes.get(instance, self._default).store(instance, action, result, metadata)

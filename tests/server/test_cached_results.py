@@ -82,17 +82,17 @@ async def test_what_is_asked_again_is_today_s_result() -> None:
     blobs = MemoryBlobStore(1 << 20)
     service = await made(blobs)
     data = ASKED.SerializeToString()
-    for code in (1, 2):
+    for said in (b"1", b"2"):
         update = pb.UpdateActionResultRequest(
             instance_name="main",
             action_digest=to_proto(KNOWN),
-            action_result=pb.ActionResult(exit_code=code),
+            action_result=pb.ActionResult(stdout_raw=said),
         )
         await service.update(update.SerializeToString(), CONTEXT)
         for _ in range(3):
             found = service.get(data, CONTEXT)
             assert isinstance(found, bytes)
-            assert pb.ActionResult.FromString(found).exit_code == code
+            assert pb.ActionResult.FromString(found).stdout_raw == said
     service = await made(blobs)
     assert isinstance(service.get(data, CONTEXT), bytes)
     blobs._index.lose(OUTPUT.hash)

@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import FailedPreconditionError, InvalidArgumentError
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import error_details_pb2, status_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.stores.action_cache import CheckedActionCache
+from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
+from builder.stores.kept_result import Entry, packed, unpacked
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords
+from tests.stores.conftest import Time
 
 MIB = 1024 * 1024
 HOUR = 3600.0
@@ -207,3 +211,79 @@ async def test_a_damaged_blob_ends_the_promise(tmp_path: Path, clock: object) ->
     assert cache.peek("", ACTION) is None
     assert await cache.lookup("", ACTION) is None
     blobs.close()
+
+
+WHO = pb.RequestMetadata(tool_invocation_id="an invocation").SerializeToString()
+
+
+async def entries(clock: Time, keeping: Keeping | None = None) -> tuple[Bench, MemoryRecords]:
+    blobs, records = MemoryBlobStore(4 * MIB, HOUR, clock), MemoryRecords(MIB, clock)
+    return Bench(blobs, CheckedActionCache(blobs, records, MIB, keeping, clock)), records
+
+
+async def test_an_entry_knows_who_wrote_it_when_and_how_often_it_was_a_hit(clock: Time) -> None:
+    """Hits by either way are counted, and written down now and then: another cache over the same
+    records knows those."""
+    bench, records = await entries(clock)
+    result = result_of(a=await bench.blob(b"a"))
+    assert await bench.cache.about("i", ACTION) is None
+    stored = clock.now
+    await bench.cache.store("i", ACTION, result, WHO)
+    for _ in range(3):
+        assert bench.cache.peek("i", ACTION) is not None
+    assert await bench.cache.lookup("i", ACTION) == result
+    about = await bench.cache.about("i", ACTION)
+    assert about is not None
+    assert (about.stored_at, about.hits, about.metadata) == (stored, 4, WHO)
+    clock.now += 700
+    assert await bench.cache.lookup("i", ACTION) == result
+    other = CheckedActionCache(bench.blobs, records, MIB, None, clock)
+    about = await other.about("i", ACTION)
+    assert about is not None
+    assert (about.stored_at, about.used_at, about.hits) == (stored, clock.now, 5)
+    assert pb.ActionResult.FromString(about.result) == result
+
+
+async def test_results_that_are_too_old_are_misses(clock: Time) -> None:
+    """With a greatest age, whatever they were used since; without one, never."""
+    for keeping, found in ((Keeping(most_s=2 * HOUR), False), (None, True)):
+        bench, _ = await entries(clock, keeping)
+        await bench.cache.store("", ACTION, result_of(a=await bench.blob(b"a")))
+        clock.now += HOUR
+        assert await bench.cache.lookup("", ACTION) is not None
+        clock.now += HOUR
+        await bench.blob(b"a")
+        assert (await bench.cache.lookup("", ACTION) is not None) is found
+
+
+async def test_only_what_succeeded_is_kept(clock: Time) -> None:
+    """A result of another exit code is refused, unless the configuration takes it."""
+    failed = pb.ActionResult(exit_code=3)
+    bench, _ = await entries(clock)
+    with pytest.raises(InvalidArgumentError, match="exit code is 3"):
+        await bench.cache.store("", ACTION, failed)
+    assert await bench.cache.lookup("", ACTION) is None
+    bench, _ = await entries(clock, Keeping(failed=True))
+    await bench.cache.store("", ACTION, failed)
+    assert await bench.cache.lookup("", ACTION) == failed
+
+
+async def test_results_of_earlier_versions_are_served(clock: Time) -> None:
+    """A record that is a result alone is one of unknown age."""
+    bench, records = await entries(clock)
+    result = result_of(a=await bench.blob(b"a"))
+    name = f"{ACTION.hash}-{ACTION.size_bytes}"
+    await records.put("ac/sha256/", name, result.SerializeToString())
+    assert await bench.cache.lookup("", ACTION) == result
+    about = await bench.cache.about("", ACTION)
+    assert about is not None
+    assert (about.stored_at, about.hits) == (0.0, 1)
+
+
+@given(st.binary(max_size=80), st.binary(max_size=20), st.integers(0, 2**64 - 1))
+def test_an_entry_comes_back(result: bytes, metadata: bytes, hits: int) -> None:
+    """Whatever it holds; and no result is taken for an entry."""
+    entry = Entry(result, 1.5, 2.5, hits, metadata)
+    assert unpacked(packed(entry)) == entry
+    valid = pb.ActionResult(stdout_raw=result).SerializeToString()
+    assert unpacked(valid) == Entry(valid)
