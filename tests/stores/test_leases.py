@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import ResourceExhaustedError
+from builder.base.errors import FailedPreconditionError, ResourceExhaustedError
+from builder.reapi.digests import to_proto
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
 from builder.stores.entries import key_of
 from builder.stores.index import TICKS_PER_LEASE, Index
 from builder.stores.memory import MemoryBlobStore
+from builder.stores.records import MemoryRecords
 
 LEASE = 3600.0
 TICK = LEASE / TICKS_PER_LEASE
@@ -24,19 +28,40 @@ ROOM = 8 * BLOCK
 
 BLOBS = [bytes([n]) * (n % 3 * BLOCK + 100 + n) for n in range(12)]  # one to three blocks each
 
-OPERATIONS = ["put"] * 12 + ["get"] * 5 + ["find"] + ["wait"] * 6 + ["restart", "load"]
+OPERATIONS = ["put"] * 12 + ["get"] * 5 + ["find"] + ["result"] * 4 + ["wait"] * 6
+OPERATIONS += ["restart", "crash", "load", "shrink"]
+ACTIONS = 3
 STEPS = 400  # of one story: enough to fill the store and see leases end many times
 
 
 class Scale:
-    """Blobs, and the room they compete for; `slack` bytes may be lost to the layout."""
+    """Blobs, and the room they compete for; `slack` bytes may be lost to the layout.
+
+    The last blobs are trees, one of each action's result, which needs what it names, too.
+    """
 
     def __init__(self, blobs: list[bytes], room: int, slack: int = 0, batch: int = 1) -> None:
         self.batch = batch  # blobs that are written in a row
-        self.blobs = blobs
-        self.digests = [digest_of(data) for data in blobs]
+        named = [to_proto(digest_of(data)) for data in blobs]
+        trees = [
+            pb.Tree(root=pb.Directory(files=[pb.FileNode(name="f", digest=named[action + 2])]))
+            for action in range(ACTIONS)
+        ]
+        self.blobs = [*blobs, *(tree.SerializeToString() for tree in trees)]
+        self.digests = [digest_of(data) for data in self.blobs]
         self.room = room
         self.slack = slack
+
+    def needed(self, action: int) -> list[int]:
+        """What a result needs: its file, its tree, and what only the tree names."""
+        return [action, len(self.blobs) - ACTIONS + action, action + 2]
+
+    def result(self, action: int) -> pb.ActionResult:
+        file, tree, _ = (to_proto(self.digests[number]) for number in self.needed(action))
+        return pb.ActionResult(
+            output_files=[pb.OutputFile(path="o", digest=file)],
+            output_directories=[pb.OutputDirectory(path="d", tree_digest=tree)],
+        )
 
 
 TINY = Scale(BLOBS, ROOM)  # a disk store of this size has files only
@@ -63,6 +88,10 @@ class Story:
         self.now = 1_000_000_000.0
         self.make = make
         self.store = make(lambda: self.now)
+        self.records = MemoryRecords(1 << 20, lambda: self.now)
+        self.cache = CheckedActionCache(self.store, self.records)
+        self.stored: set[int] = set()  # actions whose results are
+        self.served = False  # a result was
         self.until: dict[int, float] = {}
         self.evicted = False
         self.cleaned = False  # segments were
@@ -84,14 +113,53 @@ class Story:
                 await self.find(number)
             case "wait":
                 self.now += number * 6 * TICK / len(self.scale.blobs)
+            case "result":
+                await self.result(number % ACTIONS)
             case "restart" if isinstance(self.store, DiskBlobStore):
                 self.store.close()
-                self.store = self.make(lambda: self.now)
+                self.begin()
+            case "crash" if isinstance(self.store, DiskBlobStore):
+                self.store.small.log.close()  # without a checkpoint
+                self.store.files.close()
+                self.begin()
+            case "shrink" if isinstance(self.store, DiskBlobStore):
+                await self.store.shrink(0)
             case "load" if isinstance(self.store, DiskBlobStore):
                 await self.store.load()
         self.evicted = self.evicted or self.store.snapshot().evicted_blobs > 0
         if isinstance(self.store, DiskBlobStore):
             self.cleaned = self.cleaned or self.store.small.log.evicted > 0
+
+    def begin(self) -> None:
+        """Another process: it has the disk and the records, and remembers nothing."""
+        self.store = self.make(lambda: self.now)
+        self.cache = CheckedActionCache(self.store, self.records)
+
+    async def result(self, action: int) -> None:
+        """Serve it, or store it; then all that it needs is promised."""
+        key, needed = digest_of(b"action %d" % action), self.scale.needed(action)
+        promised = set(needed) <= set(self.promised())
+        result = self.scale.result(action)
+        found = self.cache.peek("", key)
+        if found is None:
+            served = await self.cache.lookup("", key)
+            found = None if served is None else served.SerializeToString(deterministic=True)
+        if found is not None:
+            assert pb.ActionResult.FromString(found) == result
+            self.served = True
+        else:
+            assert not (promised and action in self.stored), "whole, and not served"
+            for number in needed:
+                await self.put(number)
+            promised = set(needed) <= set(self.promised())
+            try:
+                await self.cache.store("", key, result)
+            except FailedPreconditionError:
+                assert not promised, "whole, and not taken"
+                return
+            self.stored.add(action)
+        for number in needed:
+            self.renew(number)
 
     async def put(self, number: int) -> None:
         try:
@@ -129,6 +197,10 @@ async def play(story: Story, seed: int, steps: int = STEPS) -> None:
     for number in story.promised():
         await story.get(number)
     assert story.evicted
+    story.now += 2 * LEASE  # from now on there is room
+    await story.result(0)
+    await story.result(0)
+    assert story.served
     story.store.check()
 
 
