@@ -1,6 +1,7 @@
 """`builder` and `bldr`: one command under two names."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -103,6 +104,8 @@ def program_name(argv0: str) -> str:
 def run(args: Sequence[str], name: str, group: click.Command = program) -> int:
     """Runs one command line; the exit code. An int that a command returns is its exit code."""
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `cli.start`
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         result = group.main(list(args), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:
