@@ -12,6 +12,7 @@ from functools import partial
 from builder.base.digest import Digest, is_empty
 from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
 from builder.net.rpc import Call, Context, Method, Service, StreamHandler
+from builder.reapi import compression
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
@@ -75,14 +76,18 @@ class ByteStreamService:
             raise InvalidArgumentError(f"read_limit is {request.read_limit}; 0 means no limit")
         if not 0 <= offset <= digest.size_bytes:
             raise OutOfRangeError(f"read_offset {offset} is outside of {digest}")
-        if name.compressor != "identity":
-            return partial(self._read_compressed, request, name)
+        is_plain = name.compressor == "identity"
+        if not is_plain and request.read_limit:
+            raise InvalidArgumentError("read_limit has to be 0 when a compressed blob is read")
         if self._inline is not None and digest.size_bytes <= IN_PLACE_BYTES:
             found = self._inline.get_nowait(digest)
             end = offset + request.read_limit if request.read_limit else None
             if found and (piece := found[offset:end]):
+                piece = piece if is_plain else compression.compressed(name.compressor, piece)
                 return bytes_field(DATA, len(piece)) + piece
-        return partial(self._read, digest, offset, request.read_limit)
+        if is_plain:
+            return partial(self._read, digest, offset, request.read_limit)
+        return partial(self._read_compressed, name, offset)
 
     async def _read(self, digest: Digest, offset: int, limit: int, call: Call) -> None:
         data = None
@@ -105,15 +110,28 @@ class ByteStreamService:
         if first.write_offset or not first.finish_write or self._is_log(first.resource_name):
             return None
         name = self._served(parse_write(first.resource_name, self._functions))
-        if name.compressor != "identity":
+        if name.digest.size_bytes > SHORT_BYTES:
             return None
-        digest = name.digest
         try:
-            if not self._inline.put_nowait(digest, bytes(first.data)):
-                return None
+            committed = self._put_now(self._inline, name, bytes(first.data))
         except InvalidArgumentError:
             return None  # which is no error if the blob is here
-        return bs.WriteResponse(committed_size=digest.size_bytes).SerializeToString()
+        if committed is None:
+            return None
+        return bs.WriteResponse(committed_size=committed).SerializeToString()
+
+    def _put_now(self, inline: InlineStore, name: BlobName, data: bytes) -> int | None:
+        """The committed size; None if the store cannot do it at once."""
+        digest = name.digest
+        if name.compressor == "identity":
+            return digest.size_bytes if inline.put_nowait(digest, data) else None
+        missing = inline.absent_nowait(digest.function, (digest,))
+        if missing is None:
+            return None
+        if not missing and not is_empty(digest):
+            return -1
+        plain = compression.decompressed(name.compressor, data, digest.size_bytes)
+        return len(data) if inline.put_nowait(digest, plain) else None
 
     async def write(self, call: Call) -> None:
         first = await first_chunk(call)
@@ -135,12 +153,9 @@ class ByteStreamService:
             committed = await self._uploads.receive(first, name.digest, call)
         await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
 
-    async def _read_compressed(self, request: bs.ReadRequest, name: BlobName, call: Call) -> None:
-        if request.read_limit:
-            raise InvalidArgumentError("read_limit has to be 0 when a compressed blob is read")
-        size = name.digest.size_bytes - request.read_offset
-        pieces = self._blobs.read(name.digest, request.read_offset)
-        await send(call, name.compressor, pieces, size)
+    async def _read_compressed(self, name: BlobName, offset: int, call: Call) -> None:
+        pieces = self._blobs.read(name.digest, offset)
+        await send(call, name.compressor, pieces, name.digest.size_bytes - offset)
 
     def query_write_status(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
         request = parse(bs.QueryWriteStatusRequest, data)
