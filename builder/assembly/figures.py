@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 from builder.assembly.stores import Stores
@@ -191,8 +192,9 @@ class Stages:
 
     def __init__(self, metrics: Metrics) -> None:
         stage, sandbox = "builder_stage_seconds", "builder_sandbox_seconds"
-        self._stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
-        self._sandbox = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
+        stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
+        phases = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
+        self._stage, self._phase = cache(stages.labels), cache(phases.labels)
 
     def observe(self, response: bytes) -> None:
         """Of a serialized ExecuteResponse that a worker has sent."""
@@ -200,13 +202,12 @@ class Stages:
         if not metadata.worker:
             return
         for name, start, end in STAGES:
-            took_s = between(getattr(metadata, start), getattr(metadata, end))
-            self._stages.labels(name).observe(took_s)
+            self._stage(name).observe(between(getattr(metadata, start), getattr(metadata, end)))
         proof = ExecutionProof()
         for any_ in metadata.auxiliary_metadata:
             if any_.Unpack(proof):
-                self._sandbox.labels("setup").observe(seconds(proof.setup))
-                self._sandbox.labels("cleanup").observe(seconds(proof.cleanup))
+                self._phase("setup").observe(seconds(proof.setup))
+                self._phase("cleanup").observe(seconds(proof.cleanup))
 
 
 def store_states(stores: Stores) -> list[control_pb2.StoreState]:

@@ -36,6 +36,7 @@ class Starting(NamedTuple):
 class Books:
     __slots__ = (
         "accounts",
+        "awake_at",
         "counters",
         "deadlines",
         "dirty",
@@ -78,6 +79,7 @@ class Books:
         self.effects: list[Effect] = []
         self.dirty: list[Lane] = []  # that something has come into, and nobody has looked yet
         self.now = 0.0
+        self.awake_at = 0.0  # when this process last came back from being held up
         self.starting: dict[str, Starting] = {}  # by pool
         self.queued = 0
         self.sequence = 0

@@ -1,6 +1,7 @@
 """Operations that have ended, kept so that clients that come back still get their answer."""
 
 import math
+from collections import OrderedDict
 
 from builder.schedule.operation import Operation
 
@@ -17,7 +18,7 @@ class Finished:
         self._time_s = time_s
         self._most = most
         self._most_bytes = most_bytes
-        self._kept: dict[str, Operation] = {}  # the oldest first
+        self._kept: OrderedDict[str, Operation] = OrderedDict()  # the oldest first
         self._size_bytes = 0
         self.first = math.inf
 
@@ -33,8 +34,8 @@ class Finished:
         while len(self._kept) > self._most or (
             self._size_bytes > self._most_bytes and len(self._kept) > 1
         ):
-            name = next(iter(self._kept))
-            self.remove(name)
+            name, operation = self._kept.popitem(last=False)
+            self._size_bytes -= _size(operation)
             gone.append(name)
         return gone
 

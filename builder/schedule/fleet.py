@@ -4,6 +4,7 @@ Workers that offer the same properties and capacities form a class; within it th
 the number of leases they hold, so that the least loaded one is found without looking at the others.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -44,7 +45,8 @@ class WorkerClass:
         self.resting = 0  # of them, how many have failed
         self.members = 0  # with those that drain or are away for a moment
         self.idle = 0  # how many have a free slot
-        self._free: list[dict[str, Worker]] = []
+        # A plain dict is slow to give its first key after many that are gone.
+        self._free: list[OrderedDict[str, Worker]] = []
 
     def free(self) -> Iterator["Worker"]:
         """The least loaded first."""
@@ -57,7 +59,7 @@ class WorkerClass:
             return
         rank = held + worker.last_choice
         while len(self._free) <= rank:
-            self._free.append({})
+            self._free.append(OrderedDict())
         self._free[rank][worker.info.name] = worker
         self.idle += 1
 

@@ -88,6 +88,8 @@ class Machine:
 
     def _due(self, now: float) -> None:
         books = self._books
+        if now > books.deadlines.first + self.policy.heartbeat_interval_s:
+            books.awake_at = now  # we were held up, and what workers say has not been heard yet
         while (due := books.deadlines.pop(now)) is not None:
             kind, subject = due
             if kind is Due.WORKER:

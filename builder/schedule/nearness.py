@@ -4,6 +4,8 @@ Two look-ups of a hash each, and both tables keep the newest only: a worker that
 has thrown the inputs away, costs nothing but a fetch.
 """
 
+from collections import OrderedDict
+
 from builder.schedule.spec import ActionSpec
 
 MOST = 20_000
@@ -14,8 +16,8 @@ class Nearness:
     __slots__ = ("_kinds", "_roots")
 
     def __init__(self) -> None:
-        self._roots: dict[str, str] = {}
-        self._kinds: dict[str, str] = {}
+        self._roots: OrderedDict[str, str] = OrderedDict()
+        self._kinds: OrderedDict[str, str] = OrderedDict()
 
     def ran(self, spec: ActionSpec, worker: str) -> None:
         """The worker gets the action, and with it its inputs."""
@@ -29,7 +31,7 @@ class Nearness:
         return self._roots.get(spec.root), self._kinds.get(spec.kind)
 
 
-def _note(table: dict[str, str], key: str, worker: str) -> None:
+def _note(table: OrderedDict[str, str], key: str, worker: str) -> None:
     table[key] = worker
     if len(table) > MOST:
-        del table[next(iter(table))]
+        table.popitem(last=False)

@@ -7,6 +7,7 @@ running variance (Welford's, with old results forgotten by the same factor).
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from builder.schedule.resources import CPU, MEMORY, MILLI, Amounts
@@ -36,7 +37,7 @@ class Sizes:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[str, Size] = {}
+        self._known: OrderedDict[str, Size] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -47,7 +48,7 @@ class Sizes:
         size = self._known.pop(kind, None) or Size()
         self._known[kind] = size
         if len(self._known) > MOST_KINDS:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
         size.memory_bytes = max(outcome.peak_memory_bytes, size.memory_bytes * FALL)
         if outcome.out_of_memory:
             return  # how long it would have run is not known

@@ -1,5 +1,7 @@
 """What workers do: come, report, finish, hand back, drain, go away and come back."""
 
+import math
+
 from builder.schedule import reasons
 from builder.schedule.ailing import did_well, felt_load, had_fault
 from builder.schedule.attempts import lose, release, requeue, result, retry, revive
@@ -162,6 +164,7 @@ def remove_if_due(books: Books, worker: Worker, now: float) -> None:
         limit_s, since, what = books.policy.heartbeat_timeout_s, worker.seen_at, "said nothing"
     else:
         limit_s, since, what = books.policy.reconnect_grace_s, worker.gone_at, "was disconnected"
+    since = max(since, books.awake_at)
     if since + limit_s > now:
         books.deadlines.add(since + limit_s, Due.WORKER, worker)
     else:
@@ -220,6 +223,8 @@ def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
                 CancelLease(event.session, lease_id, "nobody waits for it any more")
             )
     expired = now - books.policy.heartbeat_timeout_s
+    if books.awake_at > expired:
+        expired = -math.inf  # what it says now was said before we were held up, perhaps
     for lease in [lease for lease in worker.leases.values() if lease.seen_at <= expired]:
         lose(books, lease, lost(f"{worker.info.name} does not know of it any more"), now)
     dispatch_worker(books, worker, now)

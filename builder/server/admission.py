@@ -4,6 +4,7 @@ What is wrong with a request is said here, before anything is queued. Inputs bel
 worker's to find missing: it reads them anyway.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,12 +20,14 @@ from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.status import missing
+from builder.schedule.platform import Properties
 from builder.schedule.spec import ActionSpec
 from builder.server.specs import spec_of
 from builder.stores.interface import BlobStore
 
 METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # of an Action or a Command
+MOST_COMMANDS = 4096  # that are known to be right
 M = TypeVar("M", bound=Message)
 
 
@@ -45,6 +48,7 @@ class Admission:
         self._blobs = blobs
         self._absolute_symlinks = absolute_symlinks
         self._timeouts = timeouts
+        self._commands: OrderedDict[Digest, Properties] = OrderedDict()  # those that were checked
 
     async def admit(
         self,
@@ -58,9 +62,9 @@ class Admission:
     ) -> ActionSpec:
         """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
         action = await self._action(digest)
-        command = await self._command(action, digest.function)
+        of_command = await self._command(action, digest.function)
         timeout_s = self._timeout(action)
-        properties = _properties(action, command)
+        properties = _properties(action.platform) or of_command
         action_limits(properties)
         granted = workers_pb2.LeaseGranted(
             instance_name=instance,
@@ -84,21 +88,31 @@ class Admission:
             raise missing([digest], "Action") from None
         return _parse(pb.Action, data, digest)
 
-    async def _command(self, action: pb.Action, function: str) -> pb.Command:
-        """Also sees that the input root is there, so that all that is missing is named at once."""
+    async def _command(self, action: pb.Action, function: str) -> Properties:
+        """Of the Command, where an old client put them (REAPI before 2.2).
+
+        Also sees that the input root is there, so that all that is missing is named at once.
+        """
         command_digest = from_proto(action.command_digest, function)
         root_digest = from_proto(action.input_root_digest, function)
         _check_size(command_digest, "Command")
         absent = await self._blobs.find_missing([command_digest, root_digest])
         if absent:
             raise missing(absent, "blobs of the action")
+        known = self._commands.get(command_digest)
+        if known is not None:
+            self._commands.move_to_end(command_digest)
+            return known
         try:
             data = await self._blobs.get(command_digest)
         except NotFoundError:  # evicted just now
             raise missing([command_digest], "Command") from None
         command = _parse(pb.Command, data, command_digest)
         _check_command(command)
-        return command
+        self._commands[command_digest] = properties = _properties(command.platform)
+        if len(self._commands) > MOST_COMMANDS:
+            self._commands.popitem(last=False)
+        return properties
 
     def _timeout(self, action: pb.Action) -> float:
         if not action.HasField("timeout"):
@@ -126,9 +140,7 @@ def request_metadata(headers: Metadata) -> pb.RequestMetadata:
     return message
 
 
-def _properties(action: pb.Action, command: pb.Command) -> tuple[tuple[str, str], ...]:
-    """Those of the Action, or of the Command where an old client put them (REAPI before 2.2)."""
-    platform = action.platform if action.platform.properties else command.platform
+def _properties(platform: pb.Platform) -> Properties:
     return tuple((pair.name, pair.value) for pair in platform.properties)
 
 

@@ -9,6 +9,7 @@ operations that have ended, the others are copied into a new file, which then ta
 import os
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 from zlib import crc32
@@ -16,9 +17,14 @@ from zlib import crc32
 from google.protobuf.message import DecodeError
 
 from builder.reapi.pb import journal_pb2, workers_pb2
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.schedule.platform import Properties
 from builder.schedule.spec import ActionSpec, Entry
+from builder.server.messages import bytes_field
 from builder.server.specs import spec_of
 
+REMEMBERED = journal_pb2.Record.DESCRIPTOR.fields_by_name["remembered"].number
+GRANTED = journal_pb2.Remembered.DESCRIPTOR.fields_by_name["granted"].number
 HEAD = struct.Struct("!II")  # length and CRC-32 of a record's bytes
 SMALL = 16 * 1024 * 1024  # bytes of a file that is not worth copying
 
@@ -75,8 +81,8 @@ class FileJournal:
         return tuple(entries.values())
 
     def remember(self, entry: Entry) -> None:
-        record = journal_pb2.Record(remembered=message_of(entry))
-        framed = frame(record.SerializeToString())
+        body = serialized(entry)
+        framed = frame(bytes_field(REMEMBERED, len(body)) + body)
         self._keep(entry.operation, framed)
         self._unwritten += framed
 
@@ -122,17 +128,29 @@ class FileJournal:
 
 
 def message_of(entry: Entry) -> journal_pb2.Remembered:
+    return journal_pb2.Remembered.FromString(serialized(entry))
+
+
+def serialized(entry: Entry) -> bytes:
+    """A Remembered. The action was serialized when it was admitted, and fields may be joined."""
     spec = entry.spec
-    message = journal_pb2.Remembered(
+    rest = journal_pb2.Remembered(
         operation=entry.operation,
         task=entry.task,
+        platform=_platform(spec.properties),
         priority=spec.priority,
         skip_cache=spec.skip_cache,
         user=spec.client.user,
     )
-    message.granted.ParseFromString(spec.payload)
-    for name, value in spec.properties:
-        message.platform.properties.add(name=name, value=value)
+    granted = bytes_field(GRANTED, len(spec.payload))
+    return b"".join((granted, spec.payload, rest.SerializeToString()))
+
+
+@lru_cache(1024)
+def _platform(properties: Properties) -> pb.Platform:
+    message = pb.Platform()
+    for name, value in properties:
+        message.properties.add(name=name, value=value)
     return message
 
 

@@ -1,5 +1,6 @@
 """What travels between workers and the scheduler: messages to events, effects to messages."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from builder.reapi.pb import duration_pb2, workers_pb2
@@ -25,7 +26,6 @@ Message = (
     effects.WelcomeWorker
     | effects.GrantLease
     | effects.CancelLease
-    | effects.AcknowledgeLease
     | effects.DrainWorker
     | WantOutput
 )
@@ -98,6 +98,12 @@ def _execution_s(metadata: pb.ExecutedActionMetadata) -> float:
     return max(end.seconds - start.seconds + (end.nanos - start.nanos) / 1e9, 0.0)
 
 
+def acknowledgement(leases: Sequence[str]) -> bytes:
+    """A ToWorker message of its own, or what may be joined to one."""
+    acknowledged = workers_pb2.LeaseAcknowledged(lease_ids=leases)
+    return workers_pb2.ToWorker(acknowledged=acknowledged).SerializeToString()
+
+
 def message_of(effect: Message) -> list[bytes]:
     """A ToWorker message, in pieces."""
     match effect:
@@ -107,9 +113,6 @@ def message_of(effect: Message) -> list[bytes]:
                 lease_id=lease, attempt=attempt, memory_bytes=memory_bytes, note=note
             ).SerializeToString()
             return [bytes_field(GRANTED, len(payload) + len(tail)), payload, tail]
-        case effects.AcknowledgeLease(_, lease):
-            acknowledged = workers_pb2.LeaseAcknowledged(lease_id=lease)
-            message = workers_pb2.ToWorker(acknowledged=acknowledged)
         case effects.CancelLease(_, lease, why):
             cancelled = workers_pb2.LeaseCancelled(lease_id=lease, reason=why)
             message = workers_pb2.ToWorker(cancelled=cancelled)

@@ -190,18 +190,20 @@ class WorkerProgram:
             self._outbox.send_nowait(message)
 
     def _take(self, message: workers_pb2.ToWorker, jobs: trio.Nursery) -> None:
+        for lease_id in message.acknowledged.lease_ids:
+            self._leases.forget(lease_id)
         match message.WhichOneof("kind"):
             case "granted":
                 self._grant(message.granted, jobs)
             case "cancelled":
                 self._drop(message.cancelled.lease_id, message.cancelled.reason or "cancelled")
-            case "acknowledged":
-                self._leases.forget(message.acknowledged.lease_id)
             case "drain":
                 grace_s = message.drain.grace.ToNanoseconds() / 1e9
                 self.drain(message.drain.reason or "the coordinator asks for it", grace_s)
             case "output_wanted":
                 jobs.start_soon(self._tell_output, message.output_wanted)
+            case None:  # acknowledgements alone
+                pass
             case _:  # of a newer coordinator
                 self._log.debug("Message not understood", kind=message.WhichOneof("kind"))
 

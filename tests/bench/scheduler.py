@@ -1,9 +1,13 @@
-"""The scheduling machine alone: cycles of submit, grant, finish, keep and forget per second.
+"""The scheduling machine alone, and the real coordinator under a thousand workers.
+
+The machine: cycles of submit, grant, finish, keep and forget per second.
 
 1,000 workers of one slot, all busy; so many actions queued before each round, and as many after it,
 because each cycle brings one and takes one. Each action has a digest, a platform and a client of
 its own. Seconds are CPU seconds of this one thread, and a figure is the best of the rounds: other
 programs on the machine are not measured.
+Users, invocations, kinds and input roots differ as in a busy farm: shares, nearness and learned
+sizes are all at work.
 `ratios.flat` is the speed at 100,000 queued by that at 1,000: near 1 when the cost is flat.
 """
 
@@ -17,6 +21,7 @@ from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.spec import ActionKey, ActionSpec, Client, Outcome
+from tests.bench.scheduler_real_parts import run as real
 
 WORKERS = 1000
 QUEUED = (1_000, 100_000)
@@ -24,7 +29,8 @@ CYCLES = 10_000
 ROUNDS = 3
 LINUX = (("ISA", "x86-64"), ("OSFamily", "linux"), ("Pool", "default"))
 PAYLOAD = b"x" * 300  # an Action, a digest and request metadata take about so much
-RESULT = Outcome(b"r" * 500, succeeded=True, execution_s=0.5)
+RESULT = Outcome(b"r" * 500, succeeded=True, execution_s=0.5, cpu_s=0.4, peak_memory_bytes=10**8)
+USERS, BUILDS, KINDS, ROOTS = 10, 30, 5000, 2000
 
 
 class Load:
@@ -44,8 +50,11 @@ class Load:
     def spec(self) -> ActionSpec:
         self.count += 1
         key = ActionKey("", "sha256", sha256(b"%d" % self.count).hexdigest(), 142)
-        client = Client("bazel", "invocation", "", f"//some/package:{self.count}", "CppCompile")
-        return ActionSpec(key, LINUX, client=client, payload=PAYLOAD)
+        target, user = f"//some/package:{self.count % KINDS}", f"user-{self.count % USERS}"
+        build = f"build-{self.count % BUILDS}"
+        client = Client("bazel", build, "", target, "CppCompile", user)
+        kind, root = f"CppCompile {target}", f"{self.count % ROOTS:064x}"
+        return ActionSpec(key, LINUX, client=client, payload=PAYLOAD, kind=kind, root=root)
 
     def submit(self, spec: ActionSpec) -> None:
         self.now += 1e-4
@@ -86,4 +95,4 @@ def measure(queued: int) -> float:
 def run() -> tuple[dict[str, float], dict[str, float]]:
     few, many = (measure(queued) for queued in QUEUED)
     figures = {"cycles_per_s": round(many), "cycles_per_s_1000_queued": round(few)}
-    return figures, {"flat": round(many / few, 2)}
+    return {**figures, **real()}, {"flat": round(many / few, 2)}

@@ -441,3 +441,15 @@ def test_news_of_what_is_not_known_changes_nothing(event: events.Event) -> None:
     before = story.machine.snapshot(9)
     assert story.send(event) == []
     assert story.machine.snapshot(9) == before
+
+
+def test_who_was_held_up_takes_nobodys_silence_for_death() -> None:
+    """A stopped coordinator has not heard what its workers said meanwhile; then silence counts."""
+    story = running()
+    assert story.at(100.0) == []
+    assert story.beat("w") == [], "said before the lease came"
+    story.at(105.0)
+    story.beat("w", "a/1")
+    assert story.stage("a") is Stage.EXECUTING
+    story.at(115.0)
+    assert story.at(120.0)[0] == "w: worker-lost"

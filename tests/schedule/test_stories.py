@@ -144,7 +144,9 @@ def test_without_any_pool_or_worker_actions_wait_but_not_forever() -> None:
     story.at(100.0)
     assert story.connect("w")[1] == "w gets b/1"
     story.submit("c")
-    assert story.at(200.0)[-1] != "c ends: FAILED_PRECONDITION"
+    assert story.at(115.0)[0] == "w: worker-lost"
+    assert story.at(174.0) == []
+    assert story.at(175.0)[-1] == "c ends: FAILED_PRECONDITION"
 
 
 def test_identical_actions_in_flight_are_merged() -> None:

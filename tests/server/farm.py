@@ -172,6 +172,7 @@ class HandWorker:
         self.call = call
         self.welcome = workers_pb2.Welcome()
         self._mail: list[workers_pb2.ToWorker] = []
+        self._taken: set[str] = set()
 
     async def granted(self) -> workers_pb2.LeaseGranted:
         return (await self.take("granted")).granted
@@ -188,7 +189,12 @@ class HandWorker:
             response = pb.ExecuteResponse(result=pb.ActionResult(exit_code=0))
             response.result.execution_metadata.worker = "w1"
         await self.say(finished=workers_pb2.LeaseFinished(lease_id=lease, response=response))
-        assert (await self.take("acknowledged")).acknowledged.lease_id == lease
+        await self.acknowledged(lease)
+
+    async def acknowledged(self, lease: str) -> None:
+        """Wait until the coordinator has taken the result."""
+        while lease not in self._taken:
+            self._mail.append(await self._next())
 
     async def give_back(self, lease: str, reason: str) -> None:
         await self.say(returned=workers_pb2.LeaseReturned(lease_id=lease, reason=reason))
@@ -202,12 +208,17 @@ class HandWorker:
                 self._mail.remove(message)
                 return message
         while True:
-            data = await self.call.receive()
-            assert data is not None, f"the stream ended instead of {kind}"
-            message = workers_pb2.ToWorker.FromString(data)
+            message = await self._next()
             if message.WhichOneof("kind") == kind:
                 return message
             self._mail.append(message)
+
+    async def _next(self) -> workers_pb2.ToWorker:
+        data = await self.call.receive()
+        assert data is not None, "the stream ended"
+        message = workers_pb2.ToWorker.FromString(data)
+        self._taken.update(message.acknowledged.lease_ids)
+        return message
 
 
 NUMBERS = itertools.count(1)

@@ -162,7 +162,7 @@ async def test_infrastructure_failures_are_not_shown_to_the_client() -> None:
             failure = workers_pb2.LeaseFinished(lease_id=lease, infrastructure_failure=True)
             failure.response.status.message = "no space left on device"
             await worker.say(finished=failure)
-            await worker.take("acknowledged")
+            await worker.acknowledged(lease)
             granted = await worker.granted()
             assert granted.attempt == 2
             await worker.finish(granted.lease_id)

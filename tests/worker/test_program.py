@@ -142,7 +142,7 @@ async def test_heartbeats_name_what_is_held(story: Story, autojump_clock: MockCl
     beat = await stream.beat()
     assert list(beat.running_lease_ids) == ["l1"]
     assert (beat.cpu_fraction, beat.memory_fraction) == (0.25, 0.5)
-    await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_id="l1"))
+    await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_ids=["l1"]))
     assert list((await stream.beat()).running_lease_ids) == []
 
 
@@ -235,7 +235,7 @@ async def test_draining_finishes_what_runs_and_takes_no_more(
     assert await kinds(stream, 1) == ["returned"]
     story.jobs.go.set()
     assert await kinds(stream, 1) == ["finished"]
-    await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_id="l1"))
+    await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_ids=["l1"]))
     assert await stream.heard() is None  # it ends its side
     await stream.end()
     await story.ended.wait()
