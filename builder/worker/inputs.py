@@ -13,6 +13,7 @@ is in use is never taken away, so the budget may be passed while it is.
 import errno
 import os
 import shutil
+import stat
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -207,8 +208,10 @@ def remove_tree(path: str) -> None:
         parent = os.path.dirname(failed)
         os.chmod(parent, 0o700)
         if os.path.isdir(failed) and not os.path.islink(failed):
+            was_locked = os.stat(failed).st_mode & stat.S_IRWXU != stat.S_IRWXU
             os.chmod(failed, 0o700)
-            shutil.rmtree(failed, ignore_errors=True)
+            # what is in it may be locked too
+            shutil.rmtree(failed, not was_locked, unlock if was_locked else None)
         elif os.path.lexists(failed):
             os.unlink(failed)
 

@@ -8,7 +8,6 @@ SIGKILL at random moments: what they leave behind, which must be nothing.
 import argparse
 import os
 import random
-import shutil
 import signal
 import tempfile
 import time
@@ -19,6 +18,7 @@ import trio
 
 from builder.sandbox.interface import Limits, Sandbox, SandboxError, SandboxSpec
 from builder.sandbox.native import open_sandbox
+from builder.worker.inputs import remove_tree
 from tests.sandbox.leftovers import Census, descendants, groups
 
 ACTIONS = 1000
@@ -60,7 +60,7 @@ class Hygiene:
                 self.ends["error"] += 1
             finally:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(shutil.rmtree, scratch)
+                    await trio.to_thread.run_sync(remove_tree, str(scratch))
 
     async def _one(self, inputs: Path, scratch: Path) -> str:
         script = self._random.randrange(len(SCRIPTS))
