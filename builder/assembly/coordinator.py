@@ -174,6 +174,7 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
         hooks.hold,
         partial(store_states, stores),
         partial(upload_quotas.usage, quotas),
+        kept=stores.about,
     )
 
 

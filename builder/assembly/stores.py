@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from builder.assembly.tiers import Tier
+from builder.base.digest import Digest
 from builder.config.settings import Store
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import ActionCache, SizedBlobStore
+from builder.stores.kept_result import Entry
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords, Records
 from builder.stores.routed_cache import RoutedActionCache
@@ -43,6 +45,10 @@ class Stores:
         """The results of all instances."""
         caches = {name: stores.cache for name, stores in self.routes.items()}
         return RoutedActionCache(self.cache, caches) if caches else self.cache
+
+    async def about(self, instance: str, action: Digest) -> Entry | None:
+        """The entry of an action's result, wherever this instance keeps it."""
+        return await self.routes.get(instance, self).cache.about(instance, action)
 
     async def run(self) -> None:
         """What goes on as long as they are open: loading, writing back, looking after tiers."""

@@ -15,7 +15,9 @@ from builder.schedule.events import CancelRequested
 from builder.server.explaining import Explainer
 from builder.server.history import Record
 from builder.server.inspection import Reader, fill
+from builder.server.kept import About, kept_sentence, unknown
 from builder.server.messages import parse
+from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
 from builder.server.summaries import moments, outcome_of, started_at, summary
 from builder.stores.interface import BlobStore
@@ -29,7 +31,15 @@ LOOK_EVERY_S = 0.1  # for the end of an action, without counting as one of its c
 class Actions:
     """Lists, shows, cancels and explains what the scheduler's history knows."""
 
-    def __init__(self, scheduler: Scheduler, blobs: BlobStore, wall_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        blobs: BlobStore,
+        wall_ns: Callable[[], int],
+        about: About = unknown,
+    ) -> None:
+        self._about = about
+        self._wall_ns = wall_ns
         self._scheduler = scheduler
         self._history = scheduler.history
         self._reader = Reader(blobs)
@@ -84,6 +94,9 @@ class Actions:
             summary=summary(record, self._offset_ns), timeline=moments(record, self._offset_ns)
         )
         await fill(self._reader, record, details)
+        entry = await self._about(record.key.instance, digest_of_key(record.key))
+        if entry is not None:
+            details.kept = kept_sentence(entry, self._wall_ns() / 1e9)
         return details
 
     def cancel(self, id_: str) -> pb.Action:

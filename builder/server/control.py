@@ -16,6 +16,7 @@ from builder.schedule.resources import amount_text
 from builder.schedule.snapshot import ActionView, LaneView, Snapshot, WorkerView
 from builder.server.actions import Actions
 from builder.server.execution import CacheFigures
+from builder.server.kept import About, unknown
 from builder.server.messages import parse
 from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
@@ -38,6 +39,7 @@ class Around:
     hold: Callable[[int | None], None] | None = None  # fixes the pool's size; None gives it back
     stores: Callable[[], Sequence[pb.StoreState]] = tuple
     instances: Callable[[], Sequence[pb.InstanceUsage]] = tuple
+    kept: About = unknown
 
 
 class ControlService:
@@ -46,7 +48,7 @@ class ControlService:
     def __init__(
         self, scheduler: Scheduler, cache: CacheFigures, around: Around, blobs: BlobStore
     ) -> None:
-        self.actions = Actions(scheduler, blobs, around.wall_ns)
+        self.actions = Actions(scheduler, blobs, around.wall_ns, around.kept)
         self._scheduler = scheduler
         self._cache = cache
         self._around = around

@@ -128,6 +128,7 @@ def action(details: pb.ActionDetails, now_ns: int) -> list[str]:
         ("Invocation", " ".join(filter(None, (one.tool, one.invocation)))),
         ("Worker", one.worker),
         ("Why", one.reason),
+        ("Kept", details.kept),
         ("Message", details.response.status.message or details.response.message),
     )
     lines += _section("Command", _command(details))

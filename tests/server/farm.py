@@ -235,7 +235,7 @@ async def farming(
 ) -> AsyncIterator[Farm]:
     """The services on a free port; nothing runs for longer than `patience_s`."""
     blobs = blobs or MemoryBlobStore(64 * MIB)
-    cache = CheckedActionCache(blobs, MemoryRecords(MIB))
+    cache = CheckedActionCache(blobs, MemoryRecords(MIB), now=lambda: WALL_NS / 1e9)
     machine = Machine(policy, pools)
     joined: list[str] = []
     scheduler = Scheduler(machine, cache, lambda: f"id{next(NUMBERS)}", joined.append, journal)
@@ -255,7 +255,9 @@ async def farming(
         OperationsService(scheduler).service(),
         ByteStreamService(blobs, Uploads(blobs), Instances(), logs=logs).service(),
         WorkersService(scheduler, join_token, live.answer).service(),
-        ControlService(scheduler, figures, Around("0.0", lambda: WALL_NS), blobs).service(),
+        ControlService(
+            scheduler, figures, Around("0.0", lambda: WALL_NS, kept=cache.about), blobs
+        ).service(),
     )
     with trio.fail_after(patience_s):
         async with trio.open_nursery() as nursery:

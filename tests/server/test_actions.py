@@ -98,6 +98,7 @@ async def test_an_action_is_shown_whole_after_it_has_ended() -> None:
         name = await run(farm, action, response=response)
         details = await shown(farm, name)
         assert details == await shown(farm, action.hash[:12])
+        assert details.kept == ""  # what has failed is not kept
         assert details.summary.outcome == "failed"
         assert (details.summary.exit_code, details.summary.worker) == (3, "w1")
         assert (details.summary.target, details.summary.invocation) == ("//a:a", "inv-1")

@@ -294,7 +294,7 @@ class GetActionRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
 
 class ActionDetails(_message.Message):
-    __slots__ = ("summary", "action", "command", "timeline", "inputs", "input_count", "input_bytes", "response", "proof", "stdout", "stderr", "notes")
+    __slots__ = ("summary", "action", "command", "timeline", "inputs", "input_count", "input_bytes", "response", "proof", "stdout", "stderr", "notes", "kept")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
@@ -307,6 +307,7 @@ class ActionDetails(_message.Message):
     STDOUT_FIELD_NUMBER: _ClassVar[int]
     STDERR_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     summary: Action
     action: _remote_execution_pb2.Action
     command: _remote_execution_pb2.Command
@@ -319,7 +320,8 @@ class ActionDetails(_message.Message):
     stdout: bytes
     stderr: bytes
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, summary: _Optional[_Union[Action, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., command: _Optional[_Union[_remote_execution_pb2.Command, _Mapping]] = ..., timeline: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., input_count: _Optional[int] = ..., input_bytes: _Optional[int] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., proof: _Optional[_Union[_workers_pb2.ExecutionProof, _Mapping]] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    kept: str
+    def __init__(self, summary: _Optional[_Union[Action, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., command: _Optional[_Union[_remote_execution_pb2.Command, _Mapping]] = ..., timeline: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., input_count: _Optional[int] = ..., input_bytes: _Optional[int] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., proof: _Optional[_Union[_workers_pb2.ExecutionProof, _Mapping]] = ..., stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., notes: _Optional[_Iterable[str]] = ..., kept: _Optional[str] = ...) -> None: ...
 
 class Moment(_message.Message):
     __slots__ = ("at", "what", "reason_code", "worker")
