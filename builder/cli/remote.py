@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from builder.cli.configure import configure
 from builder.cli.look import COMMANDS, as_text
 from builder.cli.options import config_option
 from builder.cli.steer import drain, scale
@@ -25,6 +26,7 @@ def command() -> None:
 command.add_command(scale)
 command.add_command(drain)
 command.add_command(watch)
+command.add_command(configure)
 for one in COMMANDS:
     command.add_command(one)
 
