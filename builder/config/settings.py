@@ -49,7 +49,7 @@ class WireLimits:
     max_streams: int = 1000
     max_header_size: Bytes = 64 * KIB
     max_message_size: Bytes = 4 * MIB + 64 * KIB
-    stream_window: Bytes = MIB
+    stream_window: Bytes = 4 * MIB
     connection_window: Bytes = 16 * MIB
     rate_window: Seconds = 10.0
     max_resets: int = 2000

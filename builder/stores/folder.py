@@ -32,6 +32,7 @@ class Folder:
         self.fsync = fsync
         self._temporaries = f"{self.root}/unfinished"
         self._numbers = itertools.count()
+        self.writers = 0  # files that are being written piece by piece
         self._left: list[str] = []  # what the disk did not let us remove yet
         self._converting = Converting(self)
         try:

@@ -1,7 +1,8 @@
 """A write to the disk store that its caller feeds, so that it may pause and be resumed.
 
-Bytes are gathered to a megabyte; then one trip to a thread hashes and writes them (both without
-the interpreter's lock). What is visible in the end is whole and verified, or nothing is.
+Bytes are gathered, up to a megabyte where few uploads share the room for that; then one trip to a
+thread hashes and writes them (both without the interpreter's lock). What is visible in the end is
+whole and verified, or nothing is.
 """
 
 import os
@@ -14,6 +15,8 @@ from builder.base.errors import InvalidArgumentError
 from builder.stores.folder import FULL, Folder
 
 GATHER = 1024 * 1024  # bytes that are worth the trip
+GATHER_LEAST = 128 * 1024
+GATHER_TOGETHER = 32 * 1024 * 1024  # bytes that all uploads may hold back
 GATHER_PIECES = 4096
 JOINED_ABOVE = 8  # pieces: each costs the thread a turn of the interpreter's lock
 
@@ -45,10 +48,16 @@ class DiskUpload:
         with folder.errors():
             self._descriptor = folder.create(self._temporary)
         self._open = True
+        folder.writers += 1
 
     @property
     def offset(self) -> int:
         return self._offset
+
+    @property
+    def held_bytes(self) -> int:
+        """Gathered, and not yet written."""
+        return self._gathered_bytes
 
     async def append(self, data: bytes | memoryview) -> None:
         if self._offset + len(data) > self._digest.size_bytes:
@@ -56,7 +65,7 @@ class DiskUpload:
         self._gathered.append(data)
         self._gathered_bytes += len(data)
         self._offset += len(data)
-        if self._gathered_bytes >= GATHER or len(self._gathered) >= GATHER_PIECES:
+        if self._gathered_bytes >= self._worth() or len(self._gathered) >= GATHER_PIECES:
             await self._flush()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()  # the flush is everybody's turn
@@ -77,10 +86,18 @@ class DiskUpload:
 
     def abort(self) -> None:
         if self._open:
-            self._open = False
-            os.close(self._descriptor)
+            self._close()
             self._folder.discard(self._temporary)
             self._release(self._digest.size_bytes)
+
+    def _worth(self) -> int:
+        """How many bytes to gather."""
+        return max(GATHER_LEAST, min(GATHER, GATHER_TOGETHER // self._folder.writers))
+
+    def _close(self) -> None:
+        self._open = False
+        self._folder.writers -= 1
+        os.close(self._descriptor)
 
     async def _flush(self) -> None:
         pieces, self._gathered = self._gathered, []
@@ -114,7 +131,6 @@ class DiskUpload:
         if self._folder.fsync != "none":
             await trio.to_thread.run_sync(self._folder.sync_data, self._descriptor)
         path = self._appear(self._digest, self._temporary)
-        self._open = False
-        os.close(self._descriptor)
+        self._close()
         if self._folder.fsync == "full":
             await trio.to_thread.run_sync(self._folder.sync_name, path)

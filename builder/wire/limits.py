@@ -17,7 +17,7 @@ class Limits:
     max_streams: int = 1000
     max_header_list: int = 64 * 1024
     max_message: int = 4 * 1024 * 1024 + 64 * 1024
-    stream_window: int = 1024 * 1024
+    stream_window: int = 4 * 1024 * 1024
     connection_window: int = 16 * 1024 * 1024
     max_frame: int = 64 * 1024
     send_queue: int = 64 * 1024  # a stream that has more than this queued is not writable

@@ -296,3 +296,24 @@ async def test_what_is_lost_while_loading_stays_lost(
     assert await again.find_missing([digest]) == [digest]
     again.check()
     again.close()
+
+
+async def test_many_uploads_hold_little_back(tmp_path: Path) -> None:
+    """One alone gathers more before it is written than each of many; together they are bounded."""
+    store = FileBlobStore(tmp_path / "store", 1 << 30)
+    piece = bytes(64 * 1024)
+    held = {}
+    for count in (1, 200):
+        uploads = [
+            await store.begin(digest_of(b"%d" % n)._replace(size_bytes=MIB)) for n in range(count)
+        ]
+        for upload in uploads:
+            for _ in range(MIB // len(piece) - 1):
+                await upload.append(piece)
+        held[count] = sum(upload.held_bytes for upload in uploads)
+        for upload in uploads:
+            upload.abort()
+    assert held[1] == MIB - len(piece)
+    assert held[200] <= 32 * MIB
+    assert store.folder.writers == 0
+    store.close()

@@ -160,7 +160,7 @@ def test_first_settings_frame_has_our_limits() -> None:
     payload = read(b"".join(connection.take(100)))[0][3]
     assert dict(frames.PACK_SETTING.iter_unpack(payload)) == {
         frames.MAX_CONCURRENT_STREAMS: 7,
-        frames.INITIAL_WINDOW_SIZE: 1 << 20,
+        frames.INITIAL_WINDOW_SIZE: 4 << 20,
         frames.MAX_FRAME_SIZE: 1 << 16,
         frames.MAX_HEADER_LIST_SIZE: 1 << 16,
     }
