@@ -6,7 +6,7 @@ that somebody wrote to, differs in these and is hashed again by whoever reads it
 the file system does not see differs in nothing; but each renewal of a blob's lease sets the
 modification time, so the first whole read in each tick of the lease (a sixteenth of it, 11 minutes
 by default) hashes it too, and whoever reads it later in that tick trusts that one. SHA-256 runs at
-1.2 GB for a CPU second here, and everything else in a read at 1.8 (`python -m tests.bench wire`).
+1.2 GB for a CPU second here, and everything else in a read at 1.5 (`python -m tests.bench wire`).
 """
 
 import os
@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 Stamp = tuple[int, int, int]
 
-MOST = 100_000  # files that are remembered; beyond it those hashed the longest time ago are not
+MOST = 16_384  # files that are remembered, 6 MB; beyond it those hashed the longest time ago are not
 
 
 def stamp_of(found: os.stat_result) -> Stamp:

@@ -1,6 +1,6 @@
-"""Hot: the half of an HTTP/2 connection that client and server have in common, sans-io. Bodies
-come in at 1.7 GB for a CPU second (`python -m tests.bench wire`,
-figures.stream_write_gb_per_cpu_s).
+"""Hot: the half of an HTTP/2 connection that client and server have in common, sans-io. Blobs
+come in, are hashed with BLAKE3 and stored at 0.8 GB for a CPU second (`python -m tests.bench
+wire`, figures.write_blake3_gb_per_cpu_s).
 
 Bytes go in by `receive`, which returns events; bytes come out by `take`. Nothing here waits,
 reads a clock or touches a socket. `server.ServerConnection` and `client.ClientConnection` add

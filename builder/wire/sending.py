@@ -1,5 +1,5 @@
-"""Hot: what goes out. Bodies from memory leave at 2 GB for a CPU second, from the disk store, which
-hashes them, at 0.75 (`python -m tests.bench wire`, figures.read_gb_per_cpu_s).
+"""Hot: what goes out. Blobs leave the disk store at 1.5 GB for a CPU second, in frames of 16 KiB
+(`python -m tests.bench wire`, figures.read_gb_per_cpu_s).
 
 Control frames and small answers go into `out` at once and keep their order. Message octets of
 streams wait in their queues; `take` turns them into DATA frames round robin, a quantum for each
