@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 Stamp = tuple[int, int, int]
 
-MOST = 16_384  # files that are remembered, 6 MB; beyond it those hashed the longest time ago are not
+MOST = 16_384  # files that are remembered, 6 MB; beyond it the one hashed first is not
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
