@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from builder.assembly.stores import Stores, open_stores
-from builder.base.errors import StatusError, UsageError
+from builder.base.errors import StatusError
 from builder.client.executor import Executor, Place, Ticket, Watch
 from builder.config.settings import Settings
-from builder.host.lock import take_soon
+from builder.host.lock import TakenError, take_soon
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.proof import is_whole, succeeded
 
@@ -58,7 +58,7 @@ async def _turn(directory: Path, say: Callable[[str], None]) -> int:
     """The directory's lock, when no other build of this project has it any more."""
     try:
         return await take_soon(directory, STATE, PATIENCE_S)
-    except UsageError:
+    except TakenError:
         say("Waiting for another build of this project...")
         return await take_soon(directory, STATE, math.inf)
 

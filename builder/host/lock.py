@@ -14,6 +14,10 @@ from builder.base.errors import UsageError
 LOOK_AGAIN_S = 0.05
 
 
+class TakenError(UsageError):
+    """Another process has the directory."""
+
+
 @contextmanager
 def owned(directory: Path, what: str) -> Iterator[None]:
     """Make the directory and hold its lock. Raises UsageError when another process has it."""
@@ -63,7 +67,7 @@ def _take(descriptor: int) -> bool:
     return True
 
 
-def _taken(directory: Path, what: str) -> UsageError:
-    return UsageError(
+def _taken(directory: Path, what: str) -> TakenError:
+    return TakenError(
         f"{what} {directory} is in use by another process; stop it, or give this one its own"
     )

@@ -7,6 +7,7 @@ import pytest
 from builder.cli.main import run
 from builder.client.builderfile import read
 from builder.client.initial import initial
+from builder.project.formatting import formatted
 from builder.project.graph import graph
 from tests.project.sample import SCHEMA
 
@@ -34,6 +35,8 @@ def test_each_language(tmp_path: Path, kind: str) -> None:
     (root / "Builderfile").write_text(found.text)
     loaded = graph(read(root / "Builderfile", lambda: SCHEMA))
     assert set(targets) <= loaded.project.targets.keys()
+    order = list(SCHEMA["$defs"]["target"]["properties"])
+    assert formatted(found.text, "Builderfile", order) == found.text
 
 
 def test_what_was_vendored_is_left_out(tmp_path: Path) -> None:
