@@ -1,11 +1,11 @@
 """Hot: which blobs are here, asked and answered as digests stand on the wire.
 
-Three ways, the quickest first. What was found and renewed is here as long as the store's stamp
+Four ways, the quickest first. What was found and renewed is here as long as the store's stamp
 stays the same (some minutes, if nothing is lost), so until then it need not be looked for again:
-one look-up in a set. What the store calls strange is absent; it is asked for all hashes at once.
-Only the others are looked up one by one, and renewed. With splitting, the first two cost 0.2 and
-0.6 us, the third 3 us (`python -m tests.bench wire`, figures.find_missing_digests_per_s,
-find_present_digests_per_s and find_absent_digests_per_s).
+one look-up in a set. What the store calls strange is absent; of the others it renews what it can;
+it is asked so for all hashes at once. What is left is looked for one by one. With splitting that
+is 0.2, 0.6, 1 (2 if leases have to be written down) and 3 us a digest (`python -m tests.bench
+wire`, figures.find_missing_digests_per_s, find_present_digests_per_s, find_absent_digests_per_s).
 """
 
 from collections.abc import Sequence
@@ -41,42 +41,59 @@ class Presence:
         Each is given once. Raises InvalidArgumentError for one that is no hash, UnicodeDecodeError
         for one that is not even ASCII.
         """
-        flags = self._strange(function, elements, digits)
-        if flags is None:
+        keys = None if self._bulk is None else keys_of(elements, digits)
+        if self._bulk is None or keys is None:
             return self._absent(function, elements, digits)
-        if all(flags):
+        sizes = sizes_of(elements, digits)
+        strange = self._bulk.strange(function, keys, sizes)
+        if strange is None:
+            return self._absent(function, elements, digits)
+        if all(strange):
             return list(elements)
-        looked = [one for one, strange in zip(elements, flags, strict=True) if not strange]
-        missing = self._absent(function, looked, digits)
+        known = elements
+        if any(strange):
+            known = _without(elements, strange)
+            keys, sizes = keys_of(known, digits) or b"", sizes_of(known, digits)
+        renewed = self._bulk.renew_nowait(function, keys, sizes)
+        missing = self._looked_for(function, known, renewed, digits)
         if missing is None:
             return None
-        present = set(looked).difference(missing)
-        return [one for one in elements if one not in present]
+        gone = frozenset(missing)
+        return [one for one, flag in zip(elements, strange, strict=True) if flag or one in gone]
 
-    def _strange(self, function: str, elements: Sequence[bytes], digits: int) -> list[bool] | None:
-        """For each whether it is absent for sure; None where each has to be looked for."""
-        if self._bulk is None:
-            return None
-        keys = keys_of(elements, digits)
-        if keys is None:
-            return None
-        return self._bulk.strange(function, keys, sizes_of(elements, digits))
+    def _looked_for(
+        self, function: str, known: Sequence[bytes], renewed: list[bool] | None, digits: int
+    ) -> list[bytes] | None:
+        """As `absent`, of those that are not strange; what is renewed is here."""
+        if renewed is None:
+            return self._absent(function, known, digits)
+        left = _without(known, renewed)
+        missing = self._absent(function, left, digits) if left else []
+        if missing is not None:
+            self._remember(function, known, missing)
+        return missing
 
     def _absent(self, function: str, elements: Sequence[bytes], digits: int) -> list[bytes] | None:
         """As `absent`, each looked for and renewed; what is here is remembered."""
-        here = self._current(function)
+        self._current(function)
         asked = read(elements, digits)
         found = self._store.absent_nowait(function, asked)
         if found is None:
             return None
         check(function, found)
         missing = [one.element for one in found]
-        if self._store.stamp() == self._stamp:
-            if len(here) + len(elements) > REMEMBERED:
-                here.clear()
-            here.update(elements)
-            here.difference_update(missing)
+        self._remember(function, elements, missing)
         return missing
+
+    def _remember(self, function: str, elements: Sequence[bytes], missing: Sequence[bytes]) -> None:
+        """They were looked for under the stamp that `_current` has seen; those are not here."""
+        if self._store.stamp() != self._stamp:
+            return
+        here = self._here.setdefault(function, set())
+        if len(here) + len(elements) > REMEMBERED:
+            here.clear()
+        here.update(elements)
+        here.difference_update(missing)
 
     def _current(self, function: str) -> set[bytes]:
         stamp = self._store.stamp()
@@ -84,6 +101,11 @@ class Presence:
             self._stamp = stamp
             self._here.clear()
         return self._here.setdefault(function, set())
+
+
+def _without(elements: Sequence[bytes], flags: Sequence[bool]) -> list[bytes]:
+    """Those that have no flag."""
+    return [one for one, flag in zip(elements, flags, strict=True) if not flag]
 
 
 def are_hex(elements: Sequence[Element]) -> bool:

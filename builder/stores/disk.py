@@ -185,6 +185,11 @@ class DiskBlobStore:
             return None
         return self.small.get_cached(digest)
 
+    def renew_nowait(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+        if not self.small.loaded or self._older:
+            return None
+        return self.small.renew(function, keys, sizes)
+
     def get_many_nowait(
         self, function: str, keys: bytes, sizes: Sequence[int]
     ) -> list[bytes | None]:

@@ -98,6 +98,10 @@ class BulkStore(InlineStore, Protocol):
         """
         ...
 
+    def renew_nowait(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+        """For each whether it is here, and then renewed. False, None: ask `absent_nowait`."""
+        ...
+
     def get_many_nowait(
         self, function: str, keys: bytes, sizes: Sequence[int]
     ) -> list[bytes | None]:

@@ -97,6 +97,22 @@ class SegmentLog:
             self._journal(RENEWED, function, [(key, old, tick) for key, old in renewed])
         return missing, large
 
+    def renew(self, function: str, keys: bytes, sizes: Sequence[int], now: float) -> list[bool]:
+        """For each of the joined hashes whether its blob is here, and then renewed."""
+        tick, number = self.leases.tick(now), FUNCTIONS.index(function)
+        here, renewed = self.table(function).renew(keys, sizes, tick)
+        moved: dict[tuple[int, int], int] = {}
+        for key, used, length, place in renewed:
+            where = (place >> PLACE, used)
+            moved[where] = moved.get(where, 0) + length
+            self.journal.add(RENEWED, number, tick, place, key)
+        for (segment, used), size in moved.items():
+            self.segments[segment].count(used, -size)
+            self.segments[segment].count(tick, size)
+        self.changes += len(renewed)
+        self.journal.flush()
+        return here
+
     def find(self, digest: Digest, now: float) -> Entry | None:
         """The blob's entry, renewed."""
         table = self.table(digest.function)

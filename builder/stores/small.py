@@ -90,6 +90,10 @@ class SmallBlobs:
             stored = self.log.read_cached(entry, digest)
         return None if stored is None else self._checked(entry, digest, stored)
 
+    def renew(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool]:
+        """As `SegmentLog.renew`."""
+        return self.log.renew(function, keys, sizes, self._now())
+
     def get_many_cached(
         self, function: str, keys: bytes, sizes: Sequence[int]
     ) -> list[bytes | None]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from builder.stores.interface import NamedT
 
 ENTRY = struct.Struct("<IIIQI")
+USED = struct.Struct("<I")  # the first field of it
 BUCKETS = 65536
 FRESH = 32768  # hashes at most in the dict of recent ones, about 5 MB
 NOTHING = bytearray()
@@ -153,6 +154,29 @@ class Table:
                 found.append((place, index, length, size, check))
         found.sort()
         return found
+
+    def renew(
+        self, keys: bytes, sizes: Sequence[int], tick: int
+    ) -> tuple[list[bool], list[tuple[bytes, int, int, int]]]:
+        """For each of the joined hashes whether it is here, that size, and from now on used in
+        `tick`; and of those that were not (key, used before, length, place).
+        """
+        buckets, record, width = self._buckets, self._record, self.width
+        unpack, pack = ENTRY.unpack_from, USED.pack_into
+        here: list[bool] = []
+        renewed: list[tuple[bytes, int, int, int]] = []
+        for (number, rest), wanted in zip(self._split(keys), sizes, strict=True):
+            bucket = buckets[number]
+            at = bucket.find(rest) - 2
+            if at < 0 or at % record:
+                here.append(False)
+                continue
+            used, size, length, place, _ = unpack(bucket, at + width)
+            here.append(size == wanted)
+            if size == wanted and used < tick:
+                pack(bucket, at + width, tick)
+                renewed.append((number.to_bytes(2, "big") + rest, used, length, place))
+        return here, renewed
 
     def key(self, hash_: str) -> bytes | None:
         """The hash in bytes; None unless it is lower-case hex of the right length."""

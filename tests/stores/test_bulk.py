@@ -144,6 +144,42 @@ async def test_leases_are_renewed_one_by_one(disk: DiskBlobStore, clock: Time) -
     assert get_many(disk, digests[2:5]) == [None, BLOBS[3], None]
 
 
+@pytest.mark.parametrize("function", ["sha256", "sha1"])
+async def test_leases_are_renewed_at_once_as_one_by_one(
+    tmp_path: Path, clock: Time, function: str
+) -> None:
+    """Entries, counts and what a restart finds are the same; others' sizes renew nothing."""
+    digests = names(BLOBS, function)
+    sizes = [digest.size_bytes for digest in digests]
+    found = []
+    for way in ("one", "many"):
+        clock.now = 1_700_000_000.0
+        store = DiskBlobStore(tmp_path / way, 64 * MIB, HOUR, "none", clock)
+        await store.load()
+        for digest, blob in zip(digests, BLOBS, strict=True):
+            await store.put(digest, blob)
+        wrong = [size + 1 for size in sizes]
+        clock.now += HOUR
+        asked = [one._replace(size_bytes=one.size_bytes + 1) for one in digests[10:]]
+        if way == "one":
+            assert store.absent_nowait(function, digests[:10] + asked) == asked
+        else:
+            renewed = store.renew_nowait(function, keys_of(digests), sizes[:10] + wrong[10:])
+            assert renewed == [index < 10 for index in range(len(digests))]
+            assert store.renew_nowait(function, keys_of(names([b"no"], function)), [2]) == [False]
+        store.check()
+        before = dict(store.small.log.table(function).items())
+        store.files.close()  # as a kill leaves it
+        again = DiskBlobStore(tmp_path / way, 64 * MIB, HOUR, "none", clock)
+        await again.load()
+        assert dict(again.small.log.table(function).items()) == before
+        again.check()
+        again.close()
+        found.append(before)
+    assert found[0] == found[1]
+    assert len({entry.used for entry in found[0].values()}) == 2
+
+
 async def test_neighbours_are_read_together(disk: DiskBlobStore) -> None:
     """As far as one read goes, over small gaps and not over large ones."""
     blobs = [os.urandom(1000) for _ in range(600)]
