@@ -59,7 +59,7 @@ def _read(log: SegmentLog, start: int, end: int) -> bytes | None:
     buffer = bytearray(end - start)
     descriptor = log.segments[start >> PLACE].descriptor
     try:
-        count = os.preadv(descriptor, (buffer,), start & OFFSET, os.RWF_NOWAIT)
+        count = os.preadv(descriptor, (buffer,), start & OFFSET, log.folder.read_flags)
     except BlockingIOError:
         return None
     return bytes(buffer) if count == len(buffer) else None

@@ -38,6 +38,7 @@ class Folder:
         try:
             root.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(root / "lock")
+            self.read_flags = _read_flags(self._lock)
             os.makedirs(self._temporaries, exist_ok=True)
             for left in os.scandir(self._temporaries):
                 os.unlink(left.path)
@@ -148,6 +149,18 @@ def remove(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
+
+
+def _read_flags(descriptor: int) -> int:
+    """For preadv2(2), so that it does not wait for the disk; 0 where the file system cannot tell.
+
+    tmpfs is one of those, and has nothing to wait for; with NFS small reads are waited for.
+    """
+    try:
+        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError as error:
+        return 0 if error.errno == errno.EOPNOTSUPP else os.RWF_NOWAIT
+    return os.RWF_NOWAIT
 
 
 def _lock(path: Path) -> int:

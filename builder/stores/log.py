@@ -41,6 +41,7 @@ class SegmentLog:
         self._most = segment_bytes
         self.leases = leases
         self._tick_s = leases.tick_s
+        self._flags = folder.read_flags
         self.tables: dict[str, Table] = {}
         self.segments: dict[int, Segment] = {}
         self.active: Segment | None = None
@@ -253,7 +254,7 @@ class SegmentLog:
         buffer = bytearray(size)
         descriptor = self.segments[place >> PLACE].descriptor
         try:
-            os.preadv(descriptor, (buffer,), (place & OFFSET) + before, os.RWF_NOWAIT)
+            os.preadv(descriptor, (buffer,), (place & OFFSET) + before, self._flags)
         except BlockingIOError:
             return None
         return bytes(buffer) if crc32(buffer) == check else None
@@ -263,7 +264,7 @@ class SegmentLog:
         segment, offset, stored = self.where(entry, digest)
         buffer = bytearray(stored)
         try:
-            if os.preadv(segment.descriptor, [buffer], offset, os.RWF_NOWAIT) == stored:
+            if os.preadv(segment.descriptor, [buffer], offset, self._flags) == stored:
                 return bytes(buffer)
         except BlockingIOError:
             return None
