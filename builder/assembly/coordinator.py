@@ -137,6 +137,8 @@ def scheduling(settings: SchedulerSettings) -> Policy:
         preempt_after_s=settings.preempt_after,
         learn_sizes=settings.learn_sizes,
         failed_rest_s=settings.failed_rest,
+        hedge=settings.hedge,
+        hedge_after_s=settings.hedge_after,
         finished_kept_s=settings.keep_finished,
         unserved_timeout_s=settings.unserved_timeout,
         strict_platform=settings.strict_platform,

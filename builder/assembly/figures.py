@@ -110,6 +110,8 @@ def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
             "Actions killed for memory that ran again on a larger slot.",
             counters.enlarged,
         ),
+        "builder_hedged_total": ("Second attempts beside slow ones.", counters.hedged),
+        "builder_hedges_won_total": ("Of them, those that were first.", counters.hedges_won),
         "builder_workers_lost_total": ("Workers lost.", counters.workers_lost),
         "builder_leases_lost_total": ("Leases lost with their worker.", counters.leases_lost),
         "builder_infrastructure_failures_total": (

@@ -211,6 +211,8 @@ class Scheduler:
     preempt_after: Seconds = 0.0
     learn_sizes: bool = True
     failed_rest: Seconds = 30.0
+    hedge: bool = False
+    hedge_after: Seconds = 10.0
     default_timeout: Seconds = 3600.0
     max_timeout: Seconds = 86400.0
     unserved_timeout: Seconds = 300.0

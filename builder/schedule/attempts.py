@@ -39,21 +39,46 @@ def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
 
 def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) -> None:
     """Run it again, on another worker if there is one; or give up after so many times."""
-    task.lease = None
-    task.progress = b""
+    books.effects.append(Explain(task.id, reason))
+    if lease is task.hedge:
+        task.hedge = None
+        return
     task.avoid = (*task.avoid, lease.worker)
     task.faults = (*task.faults, f"{lease.worker}: {reason.sentence}")
-    books.effects.append(Explain(task.id, reason))
+    if goes_on(books, task, lease):
+        return
+    task.lease = None
+    task.progress = b""
+    delay_s = _delay_s(books, task, reason)
     if len(task.faults) > books.policy.infrastructure_retries:
         books.counters.gave_up += 1
         fail(books, task, reasons.retries_exhausted(task.faults), now)
-    elif reason.code is ReasonCode.INFRASTRUCTURE_FAILURE:
-        delay_s = books.policy.retry_delay_s * 2 ** (len(task.faults) - 1)
+    elif delay_s:
         task.step(TaskInput.DELAY)
         books.deadlines.add(now + delay_s, Due.TASK, task)
         tell(books, task)
     else:
         requeue(books, task, now)
+
+
+def _delay_s(books: Books, task: Task, reason: Reason) -> float:
+    """By cause: after one lost worker at once, and later and later after what comes again."""
+    times = len(task.faults)
+    if reason.code is not ReasonCode.INFRASTRUCTURE_FAILURE:
+        times -= 1
+    return books.policy.retry_delay_s * 2 ** (times - 1) if times else 0.0
+
+
+def goes_on(books: Books, task: Task, lease: Lease) -> bool:
+    """Whether another attempt of the task goes on without this one."""
+    if lease is task.hedge:
+        task.hedge = None
+        return True
+    if task.hedge is None or task.lease is not lease:
+        return False
+    task.lease, task.hedge = task.hedge, None
+    tell(books, task)
+    return True
 
 
 def requeue(books: Books, task: Task, now: float) -> None:
@@ -82,7 +107,7 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
     """One of its leases, current or lost, has brought a result of the action's own."""
     if task.state is TaskState.QUEUED:
         dequeue(books, task)
-    _drop_leases(books, task, "another attempt has brought the result", now)
+    drop_leases(books, task, "another attempt has brought the result", now)
     task.step(TaskInput.RESULT)
     task.outcome = outcome
     books.counters.execution_s += outcome.execution_s
@@ -120,7 +145,7 @@ def stop(books: Books, task: Task, why: str, now: float) -> None:
     """End it without a result; its operations are ended by the caller."""
     if task.state is TaskState.QUEUED:
         dequeue(books, task)
-    _drop_leases(books, task, why, now)
+    drop_leases(books, task, why, now)
     task.step(TaskInput.END)
     books.remove_task(task)
 
@@ -135,14 +160,15 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
         del books.operations[name]
 
 
-def _drop_leases(books: Books, task: Task, why: str, now: float) -> None:
+def drop_leases(books: Books, task: Task, why: str, now: float) -> None:
     """Nobody waits for them any more: the current one is cancelled, the lost ones forgotten."""
     for lost in task.lost.values():
         release(books, lost, LeaseInput.CANCEL, now)
     task.lost.clear()
-    if task.lease is not None:
-        task.lease.step(LeaseInput.CANCEL)
-        session = books.fleet.workers[task.lease.worker].session
-        if session:
-            books.effects.append(CancelLease(session, task.lease.id, why))
-        task.lease = None
+    for lease in (task.lease, task.hedge):
+        if lease is not None:
+            lease.step(LeaseInput.CANCEL)
+            session = books.fleet.workers[lease.worker].session
+            if session:
+                books.effects.append(CancelLease(session, lease.id, why))
+    task.lease = task.hedge = None

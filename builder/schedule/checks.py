@@ -33,6 +33,7 @@ def _check_task(books: Books, task: Task) -> None:
     attended = sum(operation.watchers > 0 for operation in task.operations.values())
     assert task.attended == attended
     assert attended or task.state is not TaskState.QUEUED, "a queued action for nobody"
+    assert task.hedge is None or task.lease is not None
     if task.lease is not None:
         assert task.lease.state in (LeaseState.OFFERED, LeaseState.RUNNING)
         assert books.leases[task.lease.id] is task.lease
@@ -72,7 +73,8 @@ def _check_leases(books: Books) -> None:
             assert lease.state in HELD
             assert books.fleet.workers[lease.worker].leases[lease.id] is lease
         if lease.state in (LeaseState.OFFERED, LeaseState.RUNNING):
-            assert books.tasks[lease.task].lease is lease, "two attempts of one action"
+            task = books.tasks[lease.task]
+            assert lease in (task.lease, task.hedge), "two attempts of one action"
 
 
 def _check_lanes(books: Books) -> None:

@@ -15,6 +15,8 @@ class Counters:
     cancelled: int = 0  # actions
     preempted: int = 0  # attempts that gave way to those of others
     enlarged: int = 0  # actions killed for memory that ran again on a larger slot
+    hedged: int = 0  # second attempts beside slow ones
+    hedges_won: int = 0  # of them, those that were first
     workers_lost: int = 0
     leases_lost: int = 0
     leases_returned: int = 0

@@ -11,6 +11,7 @@ class Due(Enum):
     TASK = auto()  # its delay may be over
     SHARE = auto()  # somebody with less than a fair share may have waited for too long
     REST = auto()  # a failed worker may have rested
+    HEDGE = auto()  # an attempt may be slower than any other of its kind
     LANE = auto()  # it may have been without a worker for too long
 
 

@@ -85,7 +85,7 @@ def dispatch_dirty(books: Books, now: float) -> None:
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
     """Tasks came, or the lane's workers changed."""
     while lane.queue and lane.may_run:
-        found: Worker | None = next(_free(lane), None)
+        found: Worker | None = next(free_workers(lane), None)
         if found is None:
             return
 
@@ -97,7 +97,7 @@ def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
         task = lane.queue.take(_limit(books, lane.queue.urgent, now), suits)
         if task is None:
             return
-        _serve(books, lane, task, found or next(_free(lane)), now)
+        _serve(books, lane, task, found or next(free_workers(lane)), now)
 
 
 def dispatch_worker(books: Books, worker: Worker, now: float) -> None:
@@ -142,7 +142,7 @@ def _limit(books: Books, urgent: int, now: float) -> float:
     return now + urgent * books.policy.age_s_per_priority
 
 
-def _free(lane: Lane) -> Iterator[Worker]:
+def free_workers(lane: Lane) -> Iterator[Worker]:
     """The free workers that have room for its needs, the least loaded first."""
     if lane.stuck:
         return iter(())
@@ -170,10 +170,10 @@ def _worker_for(books: Books, lane: Lane, task: Task) -> Worker | None:
     One that has its inputs comes first, unless it is busier than others.
     """
     if not task.avoid:
-        least = next(_free(lane), None)
+        least = next(free_workers(lane), None)
         return least and (_near(books, lane, task, least) or least)
-    found = next((one for one in _free(lane) if one.info.name not in task.avoid), None)
-    return found if found is not None or lane.others(task) else next(_free(lane), None)
+    found = next((one for one in free_workers(lane) if one.info.name not in task.avoid), None)
+    return found if found is not None or lane.others(task) else next(free_workers(lane), None)
 
 
 def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
@@ -195,14 +195,32 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
     _left(books, lane, task)
     if not task.attempt:
         books.counters.wait_s += now - task.queued_at
+    task.step(TaskInput.GRANT)
+    task.lease = grant(books, lane, task, worker, now)
+    task.phase = ""
+    if books.policy.hedge:
+        watch_tail(books, task.lease, now)
+    tell(books, task)
+
+
+def watch_tail(books: Books, lease: Lease, now: float) -> None:
+    """Look again when it takes longer than hardly any of its kind."""
+    task = books.tasks[lease.task]
+    tail_s = books.sizes.tail_s(task.spec.kind)
+    if tail_s is not None and not task.spec.do_not_cache:
+        shared = len(task.operations) > 1
+        patience_s = max(tail_s if shared else 2 * tail_s, books.policy.hedge_after_s)
+        at = max(lease.granted_at + patience_s, now + books.policy.hedge_after_s / 10)
+        books.deadlines.add(at, Due.HEDGE, lease)
+
+
+def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> Lease:
+    """One more attempt."""
     task.attempt += 1
     lease_id = f"{task.id}/{task.attempt}"
     lease = Lease(
         lease_id, task.id, worker.info.name, task.attempt, now, now, lane.need, lane.account
     )
-    task.step(TaskInput.GRANT)
-    task.lease = lease
-    task.phase = ""
     books.leases[lease_id] = lease
     occupy(books, task, worker, lease)
     books.counters.granted += 1
@@ -213,7 +231,7 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
             worker.session, lease_id, task.attempt, task.spec.payload, memory_bytes, task.note
         )
     )
-    tell(books, task)
+    return lease
 
 
 def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> None:

@@ -22,7 +22,9 @@ from builder.schedule.effects import Effect
 from builder.schedule.events import Event
 from builder.schedule.fleet import Worker
 from builder.schedule.handlers import HANDLERS
+from builder.schedule.hedging import hedge_if_due
 from builder.schedule.lanes import Lane
+from builder.schedule.lease import Lease
 from builder.schedule.operation import Operation, OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
@@ -104,6 +106,9 @@ class Machine:
             elif kind is Due.SHARE:
                 assert isinstance(subject, Lane)
                 preempt_if_due(self._books, subject, now)
+            elif kind is Due.HEDGE:
+                assert isinstance(subject, Lease)
+                hedge_if_due(books, subject, now)
             elif kind is Due.REST:
                 assert isinstance(subject, Worker)
                 rested_if_due(books, subject, now)

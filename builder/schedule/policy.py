@@ -21,6 +21,11 @@ class Policy:
     abandon_grace_s: float = 30.0
     # How often one action may lose its worker or meet an infrastructure failure and run again.
     infrastructure_retries: int = 3
+    # Whether an attempt that takes longer than hardly any of its kind ever did (twice that long;
+    # once, if several clients wait for it), and no less than `hedge_after_s`, gets a second one
+    # beside it, where a worker is free that nobody waits for. The first result counts.
+    hedge: bool = False
+    hedge_after_s: float = 10.0
     # How long a failed worker gets nothing; doubles with each time in a row, up to 16 times.
     failed_rest_s: float = 30.0
     # Whether needs of memory and CPU are learned from the results of like actions, and an action

@@ -71,7 +71,7 @@ def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
     for _, name in zip(range(MOST_LOOKED_AT), reversed(user.running), strict=False):
         lease = books.leases[name]
         task = books.tasks.get(lease.task)
-        if task is None or task.lease is not lease or task.spec.do_not_cache:
+        if task is None or task.lease is not lease or task.hedge or task.spec.do_not_cache:
             continue
         worker = books.fleet.workers[lease.worker]
         free = dict(worker.free)

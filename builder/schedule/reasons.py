@@ -30,6 +30,7 @@ class ReasonCode(Enum):
     OUT_OF_MEMORY = "out-of-memory"
     LEASE_RETURNED = "lease-returned"
     PREEMPTED = "preempted"
+    HEDGED = "hedged"
     INFRASTRUCTURE_FAILURE = "infrastructure-failure"
     # refused
     NO_MATCH = "no-match"

@@ -91,5 +91,5 @@ def larger(limit_bytes: int, peak_bytes: int) -> int:
 
 def _above(amount: float, smallest: int) -> int:
     """The next power of two times the smallest."""
-    steps = max(0, math.ceil(math.log2(amount / smallest)))
+    steps = math.ceil(math.log2(max(amount, smallest) / smallest))
     return int(smallest * 2**steps)

@@ -76,7 +76,8 @@ class Snapshot:
 
 
 def snapshot_of(books: Books, details: int) -> Snapshot:
-    executing = sum(lease.state in RUNNING for lease in books.leases.values())
+    running = (lease for lease in books.leases.values() if lease.state in RUNNING)
+    executing = sum(books.tasks[lease.task].lease is lease for lease in running)
     return Snapshot(
         replace(books.counters),
         books.queued,

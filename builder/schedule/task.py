@@ -91,6 +91,7 @@ class Task:
     attended: int = 0  # how many of them a client waits for
     entry: "tuple[float, int, int, Task] | None" = None  # its place in a queue
     lease: Lease | None = None
+    hedge: Lease | None = None  # a second attempt beside a slow one
     attempt: int = 0
     delayed_until: float = 0.0
     faults: tuple[str, ...] = ()

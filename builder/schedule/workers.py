@@ -4,7 +4,16 @@ import math
 
 from builder.schedule import reasons
 from builder.schedule.ailing import did_well, felt_load, had_fault
-from builder.schedule.attempts import lose, release, requeue, result, retry, revive
+from builder.schedule.attempts import (
+    drop_leases,
+    goes_on,
+    lose,
+    release,
+    requeue,
+    result,
+    retry,
+    revive,
+)
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_worker, enqueue, watch_unserved
@@ -242,6 +251,8 @@ def progress(books: Books, event: LeaseProgressed, now: float) -> None:
         return
     task = books.tasks.get(worker.leases[event.lease].task)
     if task is not None:
+        if task.lease is None or task.lease.id != event.lease:
+            return  # a second attempt, or one that is no longer wanted
         task.phase = event.phase
         task.progress = event.progress or task.progress
         if event.phase == RUNS:
@@ -270,9 +281,11 @@ def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now:
     task = books.tasks[lease.task]
     if late:
         del task.lost[lease.id]
-    elif task.lease is lease:
-        task.lease = None
     if not outcome.infrastructure_failure:
+        task.lease = None if task.lease is lease else task.lease
+        if task.hedge is lease:
+            books.counters.hedges_won += 1
+            task.hedge = None
         books.counters.late_results += late
         did_well(books, worker)
         books.sizes.learn(task.spec.kind, outcome)
@@ -293,6 +306,7 @@ def _enlarged(books: Books, task: Task, lease: Lease, outcome: Outcome, now: flo
     wanted = larger(had, outcome.peak_memory_bytes)
     if task.state is not TaskState.EXECUTING or not books.enlarge(task, wanted):
         return False
+    drop_leases(books, task, "the other attempt was killed for memory", now)
     reason = reasons.out_of_memory(amount_text(MEMORY, had), amount_text(MEMORY, wanted))
     books.counters.enlarged += 1
     books.effects.append(Explain(task.id, reason))
@@ -330,7 +344,8 @@ def _returned(books: Books, worker: Worker, lease: Lease, why: str, now: float) 
     reason = Reason(ReasonCode.LEASE_RETURNED, f"handed it back: {why or 'no reason given'}")
     if worker.draining:
         books.effects.append(Explain(task.id, reason))
-        requeue(books, task, now)
+        if not goes_on(books, task, lease):
+            requeue(books, task, now)
     else:
         had_fault(books, worker, task, reason.sentence, now)
         retry(books, task, lease, reason, now)

@@ -249,7 +249,7 @@ def test_a_task_waits_for_another_worker_rather_than_for_the_one_that_failed_it(
 
 def test_an_action_that_loses_every_worker_fails_with_their_names() -> None:
     """Bounded, and the last word says what happened each time."""
-    story = Story(Policy(infrastructure_retries=2))
+    story = Story(Policy(infrastructure_retries=2, retry_delay_s=0.0))
     story.submit("a")
     for attempt in (1, 2, 3):
         story.connect(f"w{attempt}")
@@ -453,3 +453,17 @@ def test_who_was_held_up_takes_nobodys_silence_for_death() -> None:
     assert story.stage("a") is Stage.EXECUTING
     story.at(115.0)
     assert story.at(120.0)[0] == "w: worker-lost"
+
+
+def test_what_is_lost_again_and_again_is_run_later_and_later() -> None:
+    """The first loss is somebody's bad luck; after it the pause doubles."""
+    story = Story(Policy(infrastructure_retries=4, retry_delay_s=1.0, heartbeat_timeout_s=1e6))
+    story.submit("a")
+    starts = []
+    for attempt in range(1, 5):
+        story.connect(f"w{attempt}")
+        while story.stage("a") is Stage.QUEUED:
+            story.at(story.now + 0.5)
+        starts.append(story.now)
+        story.send(events.WorkerVanished(f"w{attempt}", "was killed"))
+    assert starts == [0.0, 0.0, 1.0, 3.0]

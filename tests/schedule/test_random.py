@@ -39,6 +39,8 @@ POLICY = Policy(
     shares={"u1": 3.0},
     quotas={"small": Quota(running=1, queued=3)},
     preempt_after_s=2.0,
+    hedge=True,
+    hedge_after_s=3.0,
 )
 NEEDS: list[Amounts] = [(), (), (("memory", 2),), (("licence", 1),)]
 CAPACITY: Amounts = (("licence", 1), ("memory", 3))
@@ -122,6 +124,7 @@ class World:
             skip_cache=kind == 1,
             client=Client(user=f"u{how % 3}", invocation=f"i{how % 2}"),
             need=NEEDS[how % len(NEEDS)],
+            kind=f"k{how % 2}",
         )
         name = self.fresh("op")
         self.asked[name] = 0
@@ -183,7 +186,15 @@ class World:
             self.send(events.LeaseProgressed(session, lease, "runs", b"p"))
             self.held[name].append(lease)
         else:
-            outcome = Outcome(b"r", how % 7 > 3, how % 7 == 2, "disk is full")
+            outcome = Outcome(
+                b"r",
+                how % 7 > 3,
+                how % 7 == 2,
+                "disk is full",
+                execution_s=0.5,
+                peak_memory_bytes=how % 5 * 100_000_000,
+                out_of_memory=how % 7 == 3,
+            )
             self.send(events.LeaseFinished(session, lease, outcome))
 
     def keep(self, how: int) -> None:
