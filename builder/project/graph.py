@@ -35,11 +35,7 @@ class Graph:
 
     def closure(self, names: Iterable[str]) -> list[str]:
         """These targets and all that they need, needed ones first."""
-        found: dict[str, None] = {}
-        for name in names:
-            for needed in _depth_first(self.needs, name):
-                found.setdefault(needed)
-        return list(found)
+        return list(_depth_first(self.needs, names))
 
     def maker(self, path: str) -> str | None:
         """The target that makes this path, alone, within an output directory, or by a glob."""
@@ -219,17 +215,21 @@ def _cycle(graph: Graph, cycle: list[str]) -> UsageError:
     )
 
 
-def _depth_first(needs: Mapping[str, tuple[str, ...]], root: str) -> Iterator[str]:
-    """Everything beneath `root` and itself, children first."""
-    seen = {root}
-    stack = [(root, iter(needs[root]))]
-    while stack:
-        name, rest = stack[-1]
-        for needed in rest:
-            if needed not in seen:
-                seen.add(needed)
-                stack.append((needed, iter(needs[needed])))
-                break
-        else:
-            stack.pop()
-            yield name
+def _depth_first(needs: Mapping[str, tuple[str, ...]], roots: Iterable[str]) -> Iterator[str]:
+    """Everything beneath these and they themselves, each once, children first."""
+    seen: set[str] = set()
+    for root in roots:
+        if root in seen:
+            continue
+        seen.add(root)
+        stack = [(root, iter(needs[root]))]
+        while stack:
+            name, rest = stack[-1]
+            for needed in rest:
+                if needed not in seen:
+                    seen.add(needed)
+                    stack.append((needed, iter(needs[needed])))
+                    break
+            else:
+                stack.pop()
+                yield name
