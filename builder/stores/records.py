@@ -4,6 +4,7 @@ Nothing is promised: a record that is gone is a cache miss. Spaces keep records 
 apart (instances, digest functions, foreign clients).
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -14,11 +15,12 @@ from urllib.parse import quote
 import trio
 from blake3 import blake3
 
-from builder.stores.folder import Folder, remove
+from builder.stores.folder import FULL, Folder, remove
 from builder.stores.index import Index, Occupancy
 
 CHECK = 16  # bytes of BLAKE3 before a record on the disk
 BLOCK = 4096
+RELIEF = 1024 * 1024  # bytes that go when the disk is full before the store is
 RESULTS = "ac/"  # how the spaces of action results begin; function and instance follow
 LONGEST_SPACE = 200  # characters of a directory's name
 
@@ -126,23 +128,31 @@ class DiskRecords:
         with self._folder.errors():
             self._remove(victims)
             try:
-                self._folder.write(path, stored, self._now())
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._folder.write(path, stored, self._now())
+                self._write(path, stored)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                await self.load()
+                self._remove(self._index.evict(RELIEF, self._now()))
+                self._write(path, stored)
         self._index.add(key, len(stored), self._now())
 
     def snapshot(self) -> Occupancy:
         return self._index.snapshot()
 
+    def _write(self, path: str, stored: bytes) -> None:
+        try:
+            self._folder.write(path, stored, self._now())
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._folder.write(path, stored, self._now())
+
     def _used(self, key: str, path: str, size: int) -> None:
-        """Move it to the end, and let the next process know; once a tick."""
+        """Move it to the end, and let the next process know if the disk takes it; once a tick."""
         now = self._now()
         if self._index.renew(key, size, now):
-            try:
+            with contextlib.suppress(OSError):
                 os.utime(path, (now, now))
-            except OSError as error:
-                raise self._folder.converted(error) from error
 
     def _remove(self, victims: list[tuple[str, int]]) -> None:
         for key, _ in victims:

@@ -1,5 +1,6 @@
 """Small opaque values, on disk and in memory."""
 
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from builder.base.errors import ResourceExhaustedError
 from builder.stores.records import DiskRecords, MemoryRecords, Records
+from tests.stores.conftest import Time
 
 H = "ab" * 32
 
@@ -87,4 +89,36 @@ async def test_a_damaged_record_is_a_miss(tmp_path: Path) -> None:
     os.makedirs(path.parent, exist_ok=True)
     path.write_bytes(b"short")
     assert await records.get("space", H) is None
+    records.close()
+
+
+async def test_a_full_disk_is_relieved_by_the_oldest(tmp_path: Path, clock: Time) -> None:
+    """On a disk that others have filled the oldest records make room for new ones, and those that
+    are there can be had."""
+    records = DiskRecords(tmp_path / "r", 1 << 30, clock)
+    names = [f"{number:064x}" for number in range(3)]
+    for name in names:
+        await records.put("s", name, bytes(600_000))
+        clock.now += 120
+    real, taken = os.write, os.utime
+
+    def full(descriptor: int, data: bytes) -> int:
+        if list((tmp_path / "r").rglob(names[0])):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    os.write, os.utime = full, failing  # type: ignore[assignment]
+    try:
+        clock.now += 120
+        assert await records.get("s", names[2]) == bytes(600_000)
+        os.utime = taken
+        await records.put("s", H, b"new")
+    finally:
+        os.write, os.utime = real, taken
+    assert await records.get("s", H) == b"new"
+    assert await records.get("s", names[0]) is None
+    assert await records.get("s", names[2]) == bytes(600_000)
     records.close()
