@@ -198,11 +198,13 @@ class ObjectRecords:
         self._threads = _Threads(store)
 
     async def get(self, space: str, hash_: str) -> bytes | None:
-        stored = await self._threads.get(_record(space, hash_))
-        return None if stored is None else unsealed(stored)
+        path = _record(space, hash_)
+        stored = await self._threads.get(path)
+        return None if stored is None else unsealed(stored, path)
 
     async def put(self, space: str, hash_: str, data: bytes) -> None:
-        await self._threads.put(_record(space, hash_), sealed(data))
+        path = _record(space, hash_)
+        await self._threads.put(path, sealed(data, path))
 
 
 def _record(space: str, hash_: str) -> str:

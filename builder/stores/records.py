@@ -159,15 +159,20 @@ class DiskRecords:
             remove(f"{self._folder.root}/{key}")
 
 
-def sealed(data: bytes) -> bytes:
-    """A record with its check before it, for a place that may damage it."""
-    return blake3(data).digest(CHECK) + data
+def sealed(data: bytes, name: str = "") -> bytes:
+    """A record with its check before it, for a place that may damage it, or mistake it for that of
+    another name."""
+    return _check(name, data) + data
 
 
-def unsealed(stored: bytes) -> bytes | None:
-    """The record of `sealed`; None if it is damaged."""
+def unsealed(stored: bytes, name: str = "") -> bytes | None:
+    """The record of `sealed`; None if it is damaged, or another one's."""
     data = stored[CHECK:]
-    return data if blake3(data).digest(CHECK) == stored[:CHECK] else None
+    return data if _check(name, data) == stored[:CHECK] else None
+
+
+def _check(name: str, data: bytes) -> bytes:
+    return blake3(name.encode()).update(data).digest(CHECK)
 
 
 def _key(space: str, hash_: str) -> str:

@@ -158,11 +158,12 @@ class RedisRecords:
                 stored = await self._client.get(key)
             else:
                 stored = await self._client.getex(key, ex=self._expire_s)
-        return None if stored is None else unsealed(stored)
+        return None if stored is None else unsealed(stored, key)
 
     async def put(self, space: str, hash_: str, data: bytes) -> None:
+        key = self._key(space, hash_)
         async with _converted():
-            await self._client.set(self._key(space, hash_), sealed(data), ex=self._expire_s)
+            await self._client.set(key, sealed(data, key), ex=self._expire_s)
 
     def _key(self, space: str, hash_: str) -> str:
         return f"{self._prefix}{space}:{hash_}"

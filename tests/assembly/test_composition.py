@@ -16,6 +16,8 @@ from builder.base.errors import NotFoundError, UsageError
 from builder.net.channel import Channel
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.stores.disk import DiskBlobStore
+from builder.stores.records import DiskRecords
 from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 from tests.stores.servers import BUCKET, RedisProcess, redis_process, s3_options
 
@@ -281,6 +283,15 @@ storage:
         assert "storage tier blobs.near is down" in sentence
         os.rename(tmp_path / "gone", blobs)
         await look_until(made, well=True)
+
+
+async def test_a_plain_store_has_nothing_around_it(tmp_path: Path) -> None:
+    """What is not composed is used as it is: no call goes through anything more."""
+    async with coordinator(tmp_path, "") as made:
+        assert type(made.stores.blobs) is DiskBlobStore
+        assert type(made.stores.records) is DiskRecords
+        assert made.stores.every_cache() is made.stores.cache
+        assert [tier.meter for tier in made.stores.tiers] == [None, None]
 
 
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:

@@ -156,6 +156,9 @@ async def test_damage_in_shared_stores(tmp_path: Path) -> None:
             await kept.put("s", NAME, RESULT)
             await client.append("t:s:" + NAME, b"!")
             assert await kept.get("s", NAME) is None
+            await kept.put("s", NAME, RESULT)
+            await client.rename("t:s:" + NAME, "t:t:" + NAME)  # whole, and another one's
+            assert await kept.get("t", NAME) is None
 
 
 async def test_an_object_store_that_cannot_be_had() -> None:
