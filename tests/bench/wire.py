@@ -112,16 +112,35 @@ def bytes_of(running: Running, rates: Rates) -> None:
         rates.measure(key, LARGE / 1e9, lambda fresh=fresh: fresh.pop().run(port), 2)
 
 
+def beside_streams(servers: dict[str, Running], figures: Figures) -> Figures:
+    """Small calls alone, and while eight reads of a gigabyte run; the best of some rounds."""
+    best: dict[str, float] = {}
+    name = f"blobs/{huge_digest().hash}/{HUGE}"
+    for _ in range(ROUNDS):
+        for kind in (OURS, "grpcio"):
+            port, _ = servers[kind]
+            mark = "" if kind == OURS else f"_{kind}"
+            _, alone = streams.small_calls(port)
+            p50, p99 = streams.small_calls_beside_streams(port, name)
+            for key, seconds in (
+                ("small_alone_ms_p99", alone),
+                ("small_beside_streams_ms_p50", p50),
+                ("small_beside_streams_ms_p99", p99),
+            ):
+                best[key + mark] = min(best.get(key + mark, seconds), seconds)
+    figures |= {key: round(seconds * 1e3, 2) for key, seconds in best.items()}
+    p99 = best["small_beside_streams_ms_p99"]
+    return {
+        "small_p99_vs_alone": round(p99 / best["small_alone_ms_p99"], 1),
+        "small_p99_vs_grpcio": round(p99 / best["small_beside_streams_ms_p99_grpcio"], 2),
+    }
+
+
 def connections(running: Running) -> Figures:
-    """Small calls alone and beside large streams, and streams that nobody reads."""
+    """Streams that nobody reads."""
     port, process = running
     name = f"blobs/{huge_digest().hash}/{HUGE}"
-    _, alone = streams.small_calls(port)
-    p50, p99 = streams.small_calls_beside_streams(port, name)
     return {
-        "small_alone_ms_p99": round(alone * 1e3, 2),
-        "small_beside_streams_ms_p50": round(p50 * 1e3, 2),
-        "small_beside_streams_ms_p99": round(p99 * 1e3, 2),
         "rss_growth_200_streams_mib": round(
             streams.stalled_rss_kib(port, process.pid, name) / 1024, 1
         ),
@@ -165,6 +184,5 @@ def run() -> tuple[Figures, Figures]:
         figures |= ours(hooked) | idling
         figures["sha256_gb_per_cpu_s"] = floor = streams.sha256_gb_per_cpu_s()
         ratios["write_vs_sha256"] = round(figures["write_gb_per_cpu_s"] / floor, 2)
-        alone = figures["small_alone_ms_p99"]
-        ratios["small_p99_vs_alone"] = round(figures["small_beside_streams_ms_p99"] / alone, 1)
+        ratios |= beside_streams(servers, figures)
         return figures, ratios

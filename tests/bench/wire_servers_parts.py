@@ -1,4 +1,5 @@
 """The same bare GetActionResult on three servers: our wire, h2 with trio, grpcio's asyncio server.
+grpcio's has ByteStream.Read besides: a gigabyte out of memory, whatever is asked for.
 
 `python -m tests.bench.wire_servers_parts KIND CORE` prints its port and serves until stdin ends.
 """
@@ -7,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 
 import h2.config
@@ -18,10 +20,13 @@ import trio
 from builder.net.listeners import open_listeners
 from builder.net.rpc import Context, Method, Service
 from builder.net.server import serve
+from builder.reapi.pb import bytestream_pb2 as bs_pb
 from builder.reapi.pb import remote_execution_pb2 as re_pb
 
 PATH = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
+READ = "/google.bytestream.ByteStream/Read"
 ENTRIES = 1000
+PIECES, PIECE = 4096, 256 * 1024  # messages of a read, and bytes of each
 TOKEN = "bench-token"
 
 
@@ -126,14 +131,23 @@ async def serve_grpcio() -> None:
     async def handler(request: re_pb.GetActionResultRequest, context: object) -> bytes:
         return CACHE[request.action_digest.hash]
 
+    piece = bs_pb.ReadResponse(data=bytes(PIECE)).SerializeToString()
+
+    async def read(request: bytes, context: object) -> AsyncIterator[bytes]:
+        for _ in range(PIECES):
+            yield piece
+
     server = grpc.aio.server()
-    service, _, method = PATH[1:].partition("/")
     handlers = {
-        method: grpc.unary_unary_rpc_method_handler(
+        PATH: grpc.unary_unary_rpc_method_handler(
             handler, request_deserializer=parse, response_serializer=lambda result: result
-        )
+        ),
+        READ: grpc.unary_stream_rpc_method_handler(read),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    for path, one in handlers.items():
+        service, _, method = path[1:].partition("/")
+        served = grpc.method_handlers_generic_handler(service, {method: one})
+        server.add_generic_rpc_handlers((served,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     ready(port)
