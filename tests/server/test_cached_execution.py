@@ -94,7 +94,7 @@ requests = st.builds(
 def test_requests_of_all_kinds_are_answered_alike() -> None:
     """Well-formed or not, a hit or not, with hints or without."""
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @example(REQUEST.SerializeToString())
     @given(st.one_of(requests, st.binary(max_size=100)))
     def run(data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Small blobs by ByteStream: answered in place as they are by a task."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,7 @@ from builder.server.instances import Instances
 from builder.server.uploads import Uploads
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import BlobStore
-from tests.server.direct import DirectCall
+from tests.server.direct import DirectCall, DirectContext
 
 NAME = "/google.bytestream.ByteStream/"
 KINDS = ("identity", "zstd", "deflate")
@@ -40,20 +40,24 @@ def service_of(store: BlobStore) -> ByteStreamService:
     )
 
 
-@asynccontextmanager
-async def both_ways() -> AsyncIterator[tuple[ByteStreamService, ByteStreamService]]:
+@contextmanager
+def both_ways() -> Iterator[tuple[ByteStreamService, ByteStreamService]]:
     """A service that may answer in place, and one that never does, over stores of their own."""
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
         stores = [DiskBlobStore(Path(folder), 1 << 28) for folder in (first, second)]
         try:
             for store in stores:
-                await store.load()
-                for blob in HELD:
-                    await store.put(digest_of(blob), blob)
+                trio.run(fill, store)
             yield service_of(stores[0]), service_of(Slow(stores[1]))
         finally:
             for store in stores:
                 store.close()
+
+
+async def fill(store: DiskBlobStore) -> None:
+    await store.load()
+    for blob in HELD:
+        await store.put(digest_of(blob), blob)
 
 
 async def asked(service: ByteStreamService, method: str, data: bytes) -> object:
@@ -139,33 +143,33 @@ calls = st.lists(st.one_of(reads(), writes(), nonsense), min_size=5, max_size=15
 
 def test_small_blobs_are_read_and_written_alike() -> None:
     """With offsets, limits, compressors, and whatever a client gets wrong."""
+    with both_ways() as ways:
 
-    @settings(max_examples=20, deadline=None)
-    @given(calls)
-    def run(some: list[tuple[str, bytes]]) -> None:
-        async def main() -> None:
-            async with both_ways() as (quick, slow):
+        @settings(max_examples=30, deadline=None)
+        @given(calls)
+        def run(some: list[tuple[str, bytes]]) -> None:
+            async def main() -> None:
                 for method, data in some:
-                    first, second = [await asked(way, method, data) for way in (quick, slow)]
+                    first, second = [await asked(way, method, data) for way in ways]
                     assert first == second, (method, data[:200])
 
-        trio.run(main)
+            trio.run(main)
 
-    run()
+        run()
 
 
-async def test_the_usual_small_calls_are_answered_in_place() -> None:
+def test_the_usual_small_calls_are_answered_in_place() -> None:
     """Compressed or not."""
-    async with both_ways() as (quick, _):
+    with both_ways() as (quick, _):
         for number, kind in enumerate(KINDS):
             read = bs.ReadRequest(resource_name=resource(HELD[2], kind, 0))
-            answer = quick.read(read.SerializeToString(), DirectCall(NAME + "Read"))
+            answer = quick.read(read.SerializeToString(), DirectContext(NAME + "Read"))
             assert isinstance(answer, bytes)
             blob = b"%d" % number * 500
             data = blob if kind == "identity" else compression.compressed(kind, blob)
             write = bs.WriteRequest(
                 resource_name=f"uploads/u/{resource(blob, kind, 0)}", data=data, finish_write=True
             )
-            call = DirectCall(NAME + "Write")
-            response = quick.write_short(write.SerializeToString(), call)
+            context = DirectContext(NAME + "Write")
+            response = quick.write_short(write.SerializeToString(), context)
             assert response == bs.WriteResponse(committed_size=len(data)).SerializeToString()
