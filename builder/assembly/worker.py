@@ -41,6 +41,7 @@ from builder.worker.runner import PASSABLE, ActionRunner, Policy
 log = get_logger()
 ISA = {"x86_64": "x86-64", "aarch64": "arm-a64", "riscv64": "riscv64"}
 LOCK_PATIENCE_S = 10.0
+MOST_READY = 32  # sandboxes that wait for an action; each takes 0.6 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,10 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
             watch_parent(nursery.cancel_scope.cancel)
         async with (
             open_sandbox(
-                read_only=setup.read_only, root=setup.root, best_effort=setup.best_effort
+                read_only=setup.read_only,
+                ready=min(setup.slots + 1, MOST_READY),
+                root=setup.root,
+                best_effort=setup.best_effort,
             ) as sandbox,
             open_worker(setup, sandbox, set_aside if exit_with_stdin else discard) as program,
         ):
