@@ -1,6 +1,7 @@
 """A client of a service that shares nothing with ours: grpcio, and messages of grpcio-tools."""
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,49 @@ class Client:
         lost: Sequence[bytes] = (),
     ) -> Any:
         """The ExecuteResponse of a shell script; `lost` are inputs that are not uploaded."""
+        wanted = self.prepare(script, files, *outputs, timeout_s=timeout_s, lost=lost)
+        call = self._channel.unary_stream(
+            f"/{REAPI}.Execution/Execute",
+            request_serializer=lambda value: value.SerializeToString(),
+            response_deserializer=message("google.longrunning.Operation").FromString,
+        )
+        request = message(f"{REAPI}.ExecuteRequest")(action_digest=wanted)
+        return response_of(list(call(request, timeout=120))[-1])
+
+    def execute_for_sure(self, script: str) -> Any:
+        """As `execute`, whatever becomes of the connection: the one operation is waited for."""
+        wanted = self.prepare(script)
+        stub = {
+            name: self._channel.unary_stream(
+                f"/{REAPI}.Execution/{name}",
+                request_serializer=lambda value: value.SerializeToString(),
+                response_deserializer=message("google.longrunning.Operation").FromString,
+            )
+            for name in ("Execute", "WaitExecution")
+        }
+        request = message(f"{REAPI}.ExecuteRequest")(action_digest=wanted)
+        updates, last = stub["Execute"](request, timeout=120), None
+        while last is None or not last.done:
+            try:
+                for update in updates:
+                    last = update
+            except grpc.RpcError as error:
+                if last is None or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise  # asked again, it would be another operation
+                time.sleep(0.1)  # the service is being started again
+            request = message(f"{REAPI}.WaitExecutionRequest")(name=last.name)
+            updates = stub["WaitExecution"](request, timeout=120)
+        return response_of(last)
+
+    def prepare(
+        self,
+        script: str,
+        files: Mapping[str, bytes] | None = None,
+        *outputs: str,
+        timeout_s: int = 0,
+        lost: Sequence[bytes] = (),
+    ) -> Any:
+        """The digest of an action that is uploaded."""
         root = message(f"{REAPI}.Directory")()
         for name, data in sorted((files or {}).items()):
             root.files.add(name=name, digest=digest(data))
@@ -72,14 +116,11 @@ class Client:
             action.timeout.seconds = timeout_s
         data = action.SerializeToString()
         self.put(*parts, data, *(one for one in (files or {}).values() if one not in lost))
-        call = self._channel.unary_stream(
-            f"/{REAPI}.Execution/Execute",
-            request_serializer=lambda value: value.SerializeToString(),
-            response_deserializer=message("google.longrunning.Operation").FromString,
-        )
-        request = message(f"{REAPI}.ExecuteRequest")(action_digest=digest(data))
-        last = list(call(request, timeout=120))[-1]
-        assert last.done
-        response = message(f"{REAPI}.ExecuteResponse")()
-        assert last.response.Unpack(response)
-        return response
+        return digest(data)
+
+
+def response_of(operation: Any) -> Any:
+    assert operation.done
+    response = message(f"{REAPI}.ExecuteResponse")()
+    assert operation.response.Unpack(response)
+    return response
