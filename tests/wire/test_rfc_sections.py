@@ -54,6 +54,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "5.5 extensions": ("wire::test_unknown_and_priority_frames_are_ignored",),
     "6.1 DATA": (
+        "wire::test_messages_come_whole",
         "wire::test_unary_call_in_many_frames",
         "wire::test_data_beyond_the_windows",
         "wire::test_tiny_data_does_not_cost_an_object_each",
@@ -103,6 +104,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "8.7 reliability": (
         "net::test_unprocessed_calls_are_tried_again",
+        "net::test_a_stream_that_is_not_processed_begins_again",
         "net::test_calls_below_a_goaway_end",
     ),
     "9.2 use of TLS": (
@@ -112,6 +114,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "10.5 denial of service": (
         "wire::test_floods_are_sent_away",
         "wire::test_hpack_bomb",
+        "wire::test_oversized_headers_end_their_call_only",
         "wire::test_zero_windows_are_bounded_by_memory",
         "net::test_slow_headers",
         "net::test_a_window_that_stays_shut",
