@@ -11,9 +11,14 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from builder.assembly.figures import MOST_PLATFORMS, Calls, Sources, Stages
+from builder.assembly.tier_figures import TierFigures
+from builder.assembly.tiers import Tier
 from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.execution import CacheFigures
+from builder.stores.backlog import Backlog
+from builder.stores.metered import Meter
+from builder.stores.write_back import WriteBack
 from builder.telemetry.metrics import Metrics
 from builder.telemetry.wellbeing import Problem
 from tests.server.farm import LINUX, Farm, farming
@@ -30,6 +35,8 @@ THINGS = {
     "builder_queue_actions",
     "builder_pool_workers",
     "builder_healthy",
+    "builder_tier_up",
+    "builder_write_back_waiting",
     "builder_store_entries",
 }
 
@@ -48,7 +55,19 @@ def exposed(farm: Farm) -> Metrics:
     )
     metrics.add(source.families)
     farm.scheduler.history.ended = Stages(metrics).observe
+    metrics.add(TierFigures([tier()], metrics).families)
     return metrics
+
+
+def tier() -> Tier:
+    """A tier that is down, with a queue."""
+    later = WriteBack(Backlog(), 1, "drop", nothing, nothing)
+    meter = Meter("blobs.far", hits=3)
+    return Tier("blobs.far", "redis", meter=meter, waiting=later, trouble="gone")
+
+
+async def nothing(_names: object) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -111,6 +130,24 @@ async def test_stages_are_observed_once_for_each_run() -> None:
     assert found["builder_stage_seconds_sum", ("execution",)] == 2
     assert found["builder_stage_seconds_count", ("execution",)] == 1
     assert found["builder_sandbox_seconds_sum", ("setup",)] == 0.02
+
+
+async def test_tiers_have_figures() -> None:
+    """What each did, whether it is well, what waits; durations by what was asked."""
+    async with farming() as farm:
+        metrics = exposed(farm)
+        one = tier()
+        other = Metrics()
+        figures = TierFigures([one], other)
+        other.add(figures.families)
+        assert one.meter is not None
+        one.meter.observe("get", 0.5)
+        one.meter.observe("get", 0.5)
+        found = {**samples(metrics), **samples(other)}
+    assert found["builder_tier_hits_total", ("blobs.far",)] == 3
+    assert found["builder_tier_up", ("blobs.far",)] == 0
+    assert found["builder_write_back_waiting", ("blobs.far",)] == 0
+    assert found["builder_tier_seconds_sum", ("get", "blobs.far")] == 1.0
 
 
 async def test_names_follow_prometheus_rules() -> None:
