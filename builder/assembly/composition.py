@@ -22,9 +22,9 @@ from builder.stores.breaker import Breaker, GuardedBlobs
 from builder.stores.by_size import BySizeBlobs
 from builder.stores.disk import DiskBlobStore
 from builder.stores.existence_cache import ExistenceCachedBlobs
-from builder.stores.interface import BlobStore, LocalStore, SizedBlobStore
+from builder.stores.interface import BlobStore, BulkStore, LocalStore, SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.metered import Meter, MeteredBlobs, MeteredLocalBlobs
+from builder.stores.metered import Meter, MeteredBlobs, MeteredBulkBlobs, MeteredLocalBlobs
 from builder.stores.mirrored import MirroredBlobs
 from builder.stores.read_only import ReadOnlyBlobs
 from builder.stores.remote import RemoteBlobStore
@@ -115,7 +115,11 @@ class Composer:
         return self._local(Tier(name, "disk", disk, disk.load, path=one.path), disk)
 
     def _local(self, tier: Tier, store: LocalStore) -> Blobs:
-        metered = MeteredLocalBlobs(store, self.announce(tier))
+        meter = self.announce(tier)
+        if isinstance(store, BulkStore):
+            metered: MeteredLocalBlobs = MeteredBulkBlobs(store, meter)
+        else:
+            metered = MeteredLocalBlobs(store, meter)
         return Node(metered, tier.is_well, local=metered)
 
     async def _served(

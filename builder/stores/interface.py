@@ -158,6 +158,10 @@ class LocalStore(BlobStore, InlineStore, ResumableStore, SizedStore, Protocol):
     """All that a store on this machine can do."""
 
 
+class LocalBulkStore(LocalStore, BulkStore, Protocol):
+    """The same of thousands of blobs at once."""
+
+
 class ActionCache(Protocol):
     """Results by action digest, per instance."""
 

@@ -4,11 +4,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from itertools import compress
 
 from builder.base.digest import Digest
 from builder.base.errors import DataLossError, NotFoundError, ResourceExhaustedError
 from builder.stores.failure import FAILED, size_in
-from builder.stores.interface import BlobStore, LocalStore, NamedT, Upload
+from builder.stores.interface import BlobStore, LocalBulkStore, LocalStore, NamedT, Upload
 from builder.stores.records import Records
 
 Observe = Callable[[str, float], object]  # (operation, seconds)
@@ -124,6 +125,38 @@ class MeteredLocalBlobs(MeteredBlobs):
         upload = await self._local.begin(digest)
         self._meter.written_bytes += digest.size_bytes
         return upload
+
+
+class MeteredBulkBlobs(MeteredLocalBlobs):
+    """The same of a store that can be asked for thousands of blobs at once."""
+
+    def __init__(self, store: LocalBulkStore, meter: Meter) -> None:
+        super().__init__(store, meter)
+        self._bulk = store
+
+    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+        flags = self._bulk.strange(function, keys, sizes)
+        self._meter.misses += sum(flags or ())
+        return flags
+
+    def renew_nowait(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+        renewed = self._bulk.renew_nowait(function, keys, sizes)
+        self._meter.hits += sum(renewed or ())
+        return renewed
+
+    def get_many_nowait(
+        self, function: str, keys: bytes, sizes: Sequence[int]
+    ) -> list[bytes | None]:
+        found = self._bulk.get_many_nowait(function, keys, sizes)
+        read = [len(blob) for blob in found if blob is not None]
+        self._meter.hits += len(read)
+        self._meter.read_bytes += sum(read)
+        return found
+
+    def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
+        stored = self._bulk.put_many_nowait(function, keys, blobs)
+        self._meter.written_bytes += sum(map(len, compress(blobs, stored)))
+        return stored
 
 
 class MeteredRecords:

@@ -15,6 +15,7 @@ from builder.base.errors import NotFoundError, StatusError
 from builder.stores import bulk
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import BulkStore
+from builder.stores.metered import Meter, MeteredBulkBlobs
 from builder.stores.segment import SMALL
 from tests.stores.conftest import Time
 
@@ -90,6 +91,23 @@ async def test_a_full_segment_takes_what_fits(disk: DiskBlobStore) -> None:
     assert get_many(disk, names(blobs)) == [
         blob if done else None for blob, done in zip(blobs, stored, strict=True)
     ]
+
+
+async def test_a_meter_counts_what_is_asked_at_once(disk: DiskBlobStore) -> None:
+    """As it counts what is asked one by one."""
+    meter = Meter("tier")
+    store = MeteredBulkBlobs(disk, meter)
+    assert isinstance(store, BulkStore)
+    assert put_many(store, [b"first", b"new", b"other"]) == [False, True, True]
+    assert (meter.hits, meter.misses, meter.written_bytes) == (0, 0, 8)
+    asked = names([b"new", b"gone", b"other"])
+    sizes = [digest.size_bytes for digest in asked]
+    assert store.strange("sha256", keys_of(asked), sizes) == [False, True, False]
+    assert (meter.hits, meter.misses) == (0, 1)
+    assert store.renew_nowait("sha256", keys_of(asked[::2]), sizes[::2]) == [True, True]
+    assert (meter.hits, meter.misses) == (2, 1)
+    assert get_many(store, asked) == [b"new", None, b"other"]
+    assert (meter.hits, meter.misses, meter.read_bytes) == (4, 1, 8)
 
 
 async def test_without_a_segment_nothing_is_put(tmp_path: Path) -> None:
