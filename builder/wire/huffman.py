@@ -58,12 +58,14 @@ def _make_tables() -> None:
     count = len(HUFFMAN_TABLE) // 16
     rows = [HUFFMAN_TABLE[state * 16 : state * 16 + 16] for state in range(count)]
     halves = [[_half(entry) for entry in row] for row in rows]
+    states = [bytes(state for state, _, _ in row) for row in rows]
+    complete = [bytes(flags & HUFFMAN_COMPLETE for _, flags, _ in row) for row in rows]
     made: Symbols = []
     for row, emitted in zip(rows, halves, strict=True):
         for (middle, _, _), first in zip(row, emitted, strict=True):
             made += _pairs(first, halves[middle])
-            _states.extend(state for state, _, _ in rows[middle])
-            _complete.extend(flags & HUFFMAN_COMPLETE for _, flags, _ in rows[middle])
+            _states.extend(states[middle])
+            _complete.extend(complete[middle])
     _symbols.extend(made)
 
 
