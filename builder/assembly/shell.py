@@ -37,6 +37,7 @@ from builder.client.upload import Uploader
 from builder.client.workspace import Workspace
 from builder.config.settings import Settings
 from builder.project.model import Target
+from builder.project.paths import is_within
 from builder.reapi.status import to_error
 
 RELAY = """
@@ -57,6 +58,7 @@ if os.isatty(0):
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 SHELL = ("/bin/bash", "--norc", "--noprofile")
+OWN_TO_SANDBOX = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  it has its own in their places
 PIECE = 65536
 
 
@@ -185,13 +187,22 @@ def _raw() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
+def _can_show(place: str) -> bool:
+    real = os.path.realpath(place)
+    hidden = any(is_within(real, one) for one in OWN_TO_SANDBOX)
+    return bool(place) and not hidden and os.access(place, os.W_OK | os.X_OK)
+
+
 @contextmanager
 def _listening() -> Iterator[tuple[str, socket.socket]]:
     """A directory that the sandbox can be shown (it has a /tmp of its own), and a socket in it."""
     places = [os.environ.get("XDG_RUNTIME_DIR", ""), "/run", str(Path.home())]
-    place = next((one for one in places if one and os.access(one, os.W_OK | os.X_OK)), None)
+    place = next((one for one in places if _can_show(one)), None)
     if place is None:
-        raise BuilderError("no directory for the shell's socket: set XDG_RUNTIME_DIR")
+        raise BuilderError(
+            "no directory for the shell's socket: set XDG_RUNTIME_DIR to one that you may write "
+            f"to, and that is not beneath {', '.join(OWN_TO_SANDBOX)}"
+        )
     with tempfile.TemporaryDirectory(prefix="bldr-shell-", dir=place) as folder:
         os.chmod(folder, 0o711)  # noqa: S103  another user is in the sandbox; the name is a secret
         with socket.socket(socket.AF_UNIX) as listener:

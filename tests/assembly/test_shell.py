@@ -11,7 +11,14 @@ import pytest
 
 from tests.e2e.service import FROM_SOURCE, environment
 
-pytestmark = pytest.mark.slow
+RUNTIME = os.environ.get("XDG_RUNTIME_DIR", "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.getuid() != 0 and not os.access(RUNTIME, os.W_OK),
+        reason="there is no directory for the shell's socket: no XDG_RUNTIME_DIR",
+    ),
+]
 
 BUILDERFILE = """\
 target gen: {inputs: [seed], outputs: [out/gen], command: "cat seed > out/gen"}
@@ -33,11 +40,16 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def variables(root: Path, **more: str) -> dict[str, str]:
+    runtime = {"XDG_RUNTIME_DIR": RUNTIME} if RUNTIME else {}
+    return environment(root.parent / "home", **runtime, **more)
+
+
 def shell(root: Path, *arguments: str, keys: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*FROM_SOURCE, "shell", *arguments],
         cwd=root,
-        env=environment(root.parent / "home"),
+        env=variables(root),
         input=keys,
         capture_output=True,
         text=True,
@@ -94,7 +106,7 @@ def test_on_a_terminal(root: Path) -> None:
     process = subprocess.Popen(
         [*FROM_SOURCE, "shell", "use"],
         cwd=root,
-        env=environment(root.parent / "home", TERM="xterm"),
+        env=variables(root, TERM="xterm"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
