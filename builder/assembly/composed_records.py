@@ -14,7 +14,8 @@ from builder.stores.read_only import ReadOnlyRecords
 from builder.stores.records import RESULTS, DiskRecords, MemoryRecords, Records
 from builder.stores.remote import RemoteRecords
 from builder.stores.sharded import ShardedRecords
-from builder.stores.tiered import OnwardRecord, ThroughRecords, TieredRecords, nowhere
+from builder.stores.tiered import nowhere
+from builder.stores.tiered_records import OnwardRecord, ThroughRecords, TieredRecords
 from builder.stores.write_back import BackRecords, WriteBack, record_name
 
 PROBE = ("probe", "0" * 64)  # a record that nobody has

@@ -49,6 +49,12 @@ class Backlog:
             self._log(f"+{name}\n")
             self._names[name] = None
 
+    def postpone(self, name: str) -> None:
+        """The others first."""
+        if name in self._names:
+            del self._names[name]
+            self._names[name] = None
+
     def done(self, name: str) -> None:
         """Forget it. That this is not written down does no harm: it is done again."""
         if name not in self._names:

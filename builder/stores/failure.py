@@ -23,6 +23,11 @@ from builder.base.errors import (
 )
 from builder.stores.interface import BlobStore, SizedStore
 
+
+class TooLargeError(ResourceExhaustedError):
+    """A blob that this store will never take, however much room it has."""
+
+
 FAILED = (
     AbortedError,
     CancelledError,

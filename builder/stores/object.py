@@ -20,12 +20,12 @@ from obstore.store import ObjectStore, from_url
 from builder.base.digest import Digest, hasher, is_empty
 from builder.base.errors import (
     InvalidArgumentError,
-    ResourceExhaustedError,
     UnavailableError,
     UsageError,
 )
 from builder.base.units import format_size
 from builder.stores.copying import joined
+from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.records import sealed, unsealed
@@ -179,7 +179,7 @@ class ObjectBlobs:
 
     def _check_size(self, digest: Digest) -> None:
         if digest.size_bytes > self._largest:
-            raise ResourceExhaustedError(
+            raise TooLargeError(
                 f"a blob of {format_size(digest.size_bytes)} is larger than the whole store takes "
                 f"of one: {format_size(self._largest)}"
             )

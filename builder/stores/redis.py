@@ -24,6 +24,7 @@ from builder.base.errors import (
 from builder.base.units import format_size
 from builder.stores.coalesce import Coalescer
 from builder.stores.copying import cut, joined
+from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.records import sealed, unsealed
@@ -119,7 +120,7 @@ class RedisBlobs:
 
     def _check_size(self, digest: Digest) -> None:
         if digest.size_bytes > self._largest:
-            raise ResourceExhaustedError(
+            raise TooLargeError(
                 f"a blob of {format_size(digest.size_bytes)} is larger than the whole store takes "
                 f"of one: {format_size(self._largest)}"
             )

@@ -22,12 +22,10 @@ from builder.stores.copying import Chunks, copy, cut, read_either
 from builder.stores.failure import FAILED, NOT_HERE, NOT_TAKEN, missing_or_all, size_in
 from builder.stores.interface import PIECE, BlobStore, ResumableStore
 from builder.stores.memory import absent, check_range
-from builder.stores.records import Records
 
 BROUGHT_AT_ONCE = 16  # blobs
 
 Onward = Callable[[Digest], Awaitable[None]]
-OnwardRecord = Callable[[str, str, bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,42 +173,6 @@ class TieredBlobs:
         return failed
 
 
-class TieredRecords:
-    """Records of `near`, then of `far`."""
-
-    def __init__(
-        self, near: Records, far: Records, onward: OnwardRecord, *, far_required: bool = False
-    ) -> None:
-        self._near = near
-        self._far = far
-        self._onward = onward
-        self._far_required = far_required
-
-    async def get(self, space: str, hash_: str) -> bytes | None:
-        with suppress(*FAILED):
-            data = await self._near.get(space, hash_)
-            if data is not None:
-                return data
-        try:
-            data = await self._far.get(space, hash_)
-        except FAILED:
-            if self._far_required:
-                raise
-            return None
-        if data is not None:
-            with suppress(StatusError):
-                await self._near.put(space, hash_, data)
-        return data
-
-    async def put(self, space: str, hash_: str, data: bytes) -> None:
-        try:
-            await self._near.put(space, hash_, data)
-        except NOT_TAKEN:
-            await self._far.put(space, hash_, data)
-            return
-        await self._onward(space, hash_, data)
-
-
 class Through:
     """Write-through: what is near is far too when a write returns.
 
@@ -231,21 +193,6 @@ class Through:
             if self._required:
                 raise
             self.skipped += 1
-
-
-class ThroughRecords:
-    """As `Through`, for records."""
-
-    def __init__(self, far: Records, *, required: bool = False) -> None:
-        self._far = far
-        self._required = required
-
-    async def __call__(self, space: str, hash_: str, data: bytes) -> None:
-        try:
-            await self._far.put(space, hash_, data)
-        except NOT_TAKEN:
-            if self._required:
-                raise
 
 
 async def nowhere(*_blob_or_record: object) -> None:

@@ -4,9 +4,9 @@ Theory of operation. A name waits in the backlog until its copy is far. While th
 down the near copies are asked for again and again, which renews their leases; so what waits is
 not evicted, and a near tier that fills up refuses writes rather than losing them. When the
 backlog is full, a write either goes through at once (nothing is ever lost), or, with `drop`,
-stays near alone. `dropped` counts those; `lost` counts what was gone near before it could be
-copied, or what no far tier takes. A backlog in memory is lost with the process; the near copies
-are not.
+stays near alone. `dropped` counts those, and what is too large for the far tier; `lost` counts
+what was gone near before it could be copied, or what no far tier takes. A backlog in memory is
+lost with the process; the near copies are not.
 """
 
 import json
@@ -20,7 +20,7 @@ from builder.base.digest import Digest
 from builder.base.errors import NotFoundError, StatusError
 from builder.stores.backlog import Backlog
 from builder.stores.copying import copy
-from builder.stores.failure import NOT_TAKEN
+from builder.stores.failure import NOT_TAKEN, TooLargeError
 from builder.stores.interface import BlobStore
 from builder.stores.records import Records
 
@@ -86,11 +86,11 @@ class WriteBack:
                 await trio.sleep(self._retry_s)
 
     async def bring(self, names: Sequence[str]) -> bool:
-        """Whether all of these are done with."""
+        """Whether some of these are done with; the others are tried again after all that wait."""
         async with trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(self._bring, name)
-        return not any(name in self._backlog for name in names)
+        return any(name not in self._backlog for name in names)
 
     async def empty(self) -> None:
         """Wait until nothing waits."""
@@ -107,7 +107,10 @@ class WriteBack:
     async def _bring(self, name: str) -> None:
         try:
             await self._carry(name)
+        except TooLargeError:
+            self.dropped += 1
         except NOT_TAKEN:
+            self._backlog.postpone(name)
             return
         except StatusError:  # gone near, or such that no far tier will ever take it
             self.lost += 1

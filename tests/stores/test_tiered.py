@@ -9,18 +9,13 @@ from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError, ResourceExhaustedError, UnavailableError
 from builder.stores.backlog import Backlog
 from builder.stores.disk import DiskBlobStore
+from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
-from builder.stores.tiered import (
-    Keeping,
-    Through,
-    ThroughRecords,
-    TieredBlobs,
-    TieredRecords,
-    nowhere,
-)
+from builder.stores.tiered import Keeping, Through, TieredBlobs, nowhere
 from builder.stores.tiered_nearby import NearbyTieredBlobs
+from builder.stores.tiered_records import ThroughRecords, TieredRecords
 from builder.stores.write_back import BackBlobs, BackRecords, WriteBack, record_name
 from tests.stores.conftest import MIB, Time
 from tests.stores.failing import FailingBlobs, FailingRecords
@@ -226,6 +221,28 @@ async def test_a_full_backlog_goes_through_or_drops() -> None:
             [LARGE_DIGEST] if one is drop else []
         )
     assert (drop.dropped, through.dropped) == (1, 0)
+
+
+async def test_what_the_far_tier_does_not_take_holds_up_nothing(nursery: trio.Nursery) -> None:
+    """What is too large for it is dropped; what it has no room for waits behind the others."""
+    near, far = memory(), memory(capacity=100)
+    blobs = [LARGE, *(b"%d" % number for number in range(5))]
+
+    async def carry(name: str) -> None:
+        if name == "too large":
+            raise TooLargeError("never")
+        await back.carry(name)
+
+    back = BackBlobs(near, far)
+    later = WriteBack(Backlog(), 10, "through", carry, back.renew)
+    await later.add("too large")
+    for data in blobs:
+        await near.put(digest_of(data), data)
+        await later.add(str(digest_of(data)))
+    assert await later.bring(["too large", *(str(digest_of(data)) for data in blobs)])
+    assert (len(later), later.dropped) == (1, 1)
+    assert await far.find_missing(map(digest_of, blobs)) == [LARGE_DIGEST]
+    assert not await later.bring([str(LARGE_DIGEST)])
 
 
 async def test_what_waits_is_not_evicted(clock: Time, autojump_clock: object) -> None:
