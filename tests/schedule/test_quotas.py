@@ -1,5 +1,7 @@
 """Quotas of instances, and slots taken from who has more than a fair share."""
 
+from dataclasses import replace
+
 from builder.schedule import events
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Quota
@@ -45,6 +47,22 @@ def test_a_lost_worker_gives_the_quota_back() -> None:
     story.submit("a", of("small", "a"))
     story.connect("v")
     assert "v gets a/2" in story.send(events.WorkerVanished("w", "was killed"))
+
+
+def test_a_lease_that_comes_back_goes_on_beyond_the_quota() -> None:
+    """What was done is not thrown away; nothing new runs until there is room again."""
+    story = Story(Policy(quotas={"small": Quota(running=1)}))
+    story.connect("w")
+    story.submit("a", of("small", "a"))
+    story.send(events.WorkerDisconnected("w"))
+    story.at(5.0)
+    story.submit("b", replace(of("small", "b"), priority=-1))
+    story.submit("c", of("small", "c"))
+    assert story.connect("v")[1] == "v gets b/1"
+    assert story.connect("w", running=("a/1",), session="w2")[0] == "a EXECUTING on w: running"
+    assert story.connect("u") == ["u welcome"]
+    assert story.finish("v", "b/1", FAILED) == ["v may forget b/1", "b ends: exit 1"]
+    assert "w2 gets c/1" in story.finish("w2", "a/1", FAILED)
 
 
 PREEMPTING = Policy(preempt_after_s=5.0, preemptions=1, heartbeat_timeout_s=1e6)
