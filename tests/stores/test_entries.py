@@ -4,7 +4,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.base.digest import digest_of
@@ -25,6 +25,7 @@ def entry(tick: int, size: int = 70_000) -> int:
 
 
 @pytest.mark.parametrize("new", KINDS)
+@settings(max_examples=30, deadline=None)
 @given(steps=STEPS)
 def test_they_hold_what_a_dictionary_holds(
     new: Callable[[], Entries], steps: list[tuple[str, bool, int]]
@@ -38,7 +39,7 @@ def test_they_hold_what_a_dictionary_holds(
             plain[key] = entry(tick)
         else:
             assert entries.pop(key) == plain.pop(key, None)
-        entries.check()
+    entries.check()
     assert dict(entries.every()) == plain
     assert len(entries) == len(plain)
     assert {key: entries.get(key) for key in KEYS} == {key: plain.get(key) for key in KEYS}
