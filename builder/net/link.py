@@ -13,7 +13,8 @@ import trio
 from builder.net.transport import Transport
 from builder.wire.connection import Connection
 
-BUDGET = 256 * 1024  # octets framed ahead of the socket: a small answer waits behind no more
+BUDGET = 272 * 1024  # octets framed ahead of the socket, as a piece of a blob and its prefixes:
+# a small answer waits behind no more
 
 
 class Link:
