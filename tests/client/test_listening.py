@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from rich.console import Console
 
 from builder.client.events import Event
 from builder.client.listening import JsonLines, Nowhere, listening
@@ -178,3 +180,18 @@ def test_terminals(environ: dict[str, str], drawn: bool, monkeypatch: pytest.Mon
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR leaves out colours of what is drawn, as no-color.org asks."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    live = Live(0.0)
+    live(Event("build_started", 0.0, "", {"targets": ["a"], "expected_s": {"a": 3.0}}))
+    live(Event("target_started", 0.0, "a"))
+    out = io.StringIO()
+    Console(file=out, force_terminal=True).print(live._shown())
+    assert "about 3.0s left" in out.getvalue()
+    found = re.findall(r"\x1b\[([\d;]*)m", out.getvalue())
+    codes = {code for one in found for code in one.split(";")}
+    assert codes <= {"", "0", "1", "2"}, codes
