@@ -45,7 +45,19 @@ def speedup() -> tuple[Numbers, Numbers]:
         )
         for kind, suffix in (("sleep", ""), ("compute", "_compute"))
     }
+    print(table(figures, ratios))
     return figures, ratios
+
+
+def table(figures: Numbers, ratios: Numbers) -> str:
+    """For people."""
+    rows = [f"{ACTIONS} actions    1 worker   8 workers   times as fast"]
+    for kind, suffix in (("sleep", ""), ("compute", "_compute")):
+        one, eight = (figures[f"{kind}_{workers}_workers_s"] for workers in (1, 8))
+        ratio = ratios[f"speedup_8_workers{suffix}"]
+        rows.append(f"{kind:<12}{one:>8.1f} s{eight:>10.1f} s{ratio:>16.2f}")
+    rows.append(f"on {figures['processors']:g} processors")
+    return "\n".join(rows)
 
 
 def build(root: Path, script: str, variables: dict[str, str]) -> float:
