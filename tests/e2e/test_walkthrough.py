@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.service import FROM_SOURCE, ROOT, Service, environment, running
+from tests.e2e.held import holding
+from tests.e2e.service import FROM_SOURCE, PATIENCE_S, ROOT, Service, environment, running
 
 pytestmark = pytest.mark.slow
 EXAMPLE = ROOT / "examples" / "remote-execution"
@@ -162,7 +163,7 @@ def test_the_end_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> N
         assert len(family) >= 2, "the workers are processes of their own"
         groups = control_groups(family) - before
         service.process.send_signal(how)
-        code = service.process.wait(60)
+        code = service.process.wait(PATIENCE_S)
     assert code in (0, 130) if how == signal.SIGINT else code == 0, service.lines
     assert [process for process in family if process.is_running()] == []
     assert [group for group in groups if group.exists()] == []
@@ -173,21 +174,27 @@ def test_sigterm_lets_a_running_action_finish(tmp_path: Path) -> None:
     """A drain waits for what runs; its client gets the result."""
     where = tmp_path / "project"
     where.mkdir()
-    (where / "Builderfile").write_text(
-        'target slow:\n  outputs: [slow.txt]\n  command: "sleep 2; echo done > slow.txt"\n'
-    )
     home = tmp_path / "home"
     home.mkdir()
-    with running(tmp_path / "service") as service:
+    with running(tmp_path / "service") as service, holding() as held:
+        (where / "Builderfile").write_text(
+            "target slow:\n  outputs: [slow.txt]\n"
+            f'  command: "{held.script("echo done > slow.txt")}"\n'
+        )
         argv = [*FROM_SOURCE, "build", "slow", "--remote", "--coordinator", service.coordinator]
-        with subprocess.Popen(
-            argv, cwd=where, env=environment(home), stdout=subprocess.PIPE, text=True
-        ) as client:
+        with (
+            subprocess.Popen(
+                argv, cwd=where, env=environment(home), stdout=subprocess.PIPE, text=True
+            ) as client,
+            held,
+        ):
             service.until("the action runs", lambda status: status.queue.executing > 0)
             service.process.send_signal(signal.SIGTERM)
-            said, _ = client.communicate(timeout=60)
+            service.said("draining")
+            held.let_go()
+            said, _ = client.communicate(timeout=PATIENCE_S)
         assert client.returncode == 0, said
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE_S) == 0
     assert (where / "slow.txt").read_text() == "done\n"
 
 
