@@ -33,6 +33,7 @@ from builder.telemetry.log import get_logger
 
 log = get_logger()
 AT_ONCE = 100  # events, before other tasks get their turn
+ACKNOWLEDGE_S = 0.25  # that acknowledgements wait for something to travel with
 UNSENT = 8  # views that a slow client may lag behind before the older ones are left out
 
 
@@ -45,6 +46,12 @@ class WantOutput(NamedTuple):
     offset: int
 
 
+class Taken(NamedTuple):
+    """Results of a worker's that are taken: it may forget them."""
+
+    leases: tuple[str, ...]
+
+
 ForWorker = (
     effects.WelcomeWorker
     | effects.RefuseWorker
@@ -54,7 +61,7 @@ ForWorker = (
     | effects.AcknowledgeLease
     | effects.DrainWorker
 )
-Mail = ForWorker | WantOutput
+Mail = ForWorker | WantOutput | Taken
 
 
 class Watcher:
@@ -114,6 +121,8 @@ class Scheduler:
         self._watchers: dict[str, list[Watcher]] = {}
         self._mail: dict[str, trio.MemorySendChannel[Mail]] = {}
         self._names: dict[str, str] = {}  # session -> worker
+        self._taken: dict[str, list[str]] = {}  # session -> results to acknowledge
+        self._taken_due = math.inf
         self._turned: Callable[[], None] = lambda: None
         self.history = History()
 
@@ -160,6 +169,7 @@ class Scheduler:
 
     def close_session(self, session: str) -> None:
         self._mail.pop(session).close()
+        self._taken.pop(session, None)
         del self._names[session]
         self.post(events.WorkerDisconnected(session))
 
@@ -198,12 +208,14 @@ class Scheduler:
             while True:
                 self._news = trio.Event()
                 if not self._inbox:
-                    with trio.move_on_at(self._deadline()):
+                    with trio.move_on_at(min(self._deadline(), self._taken_due)):
                         await self._news.wait()
                 for _ in range(min(len(self._inbox), AT_ONCE)):
                     self._handle(self._inbox.popleft(), nursery)
                 if self._deadline() <= trio.current_time():
                     self._handle(events.TimePassed(), nursery)
+                if self._taken_due <= trio.current_time():
+                    self._acknowledge_all()
                 self._journal.flush()
                 self._turned()
                 if self._inbox:
@@ -238,6 +250,11 @@ class Scheduler:
         mail = self._mail.get(effect.session)
         if mail is None:
             return  # the stream is gone; its WorkerDisconnected is in the inbox
+        if type(effect) is effects.AcknowledgeLease:
+            self._taken.setdefault(effect.session, []).append(effect.lease)
+            self._taken_due = min(self._taken_due, trio.current_time() + ACKNOWLEDGE_S)
+            return
+        self._acknowledge(effect.session)
         mail.send_nowait(effect)
         match effect:
             case effects.WelcomeWorker(session):
@@ -252,6 +269,17 @@ class Scheduler:
                 pass
             case _:
                 assert_never(effect)
+
+    def _acknowledge(self, session: str) -> None:
+        taken = self._taken.pop(session, None) if self._taken else None
+        mail = self._mail.get(session)
+        if taken and mail is not None:
+            mail.send_nowait(Taken(tuple(taken)))
+
+    def _acknowledge_all(self) -> None:
+        self._taken_due = math.inf
+        for session in list(self._taken):
+            self._acknowledge(session)
 
     def _tell(self, view: OperationView, now: float) -> None:
         self.history.told(view, now)

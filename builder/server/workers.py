@@ -23,14 +23,13 @@ from builder.reapi.pb import workers_pb2
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.server.messages import only, parse
-from builder.server.scheduler import Mail, Scheduler
+from builder.server.scheduler import Mail, Scheduler, Taken
 from builder.server.worker_messages import acknowledgement, event_of, info_of, message_of
 
 NAME = "builder.workers.Workers"
 WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 MOST_SLOTS = 4096
 HELLO_S = 20.0
-ACKNOWLEDGE_S = 0.05
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a result with very many outputs
 
 
@@ -107,32 +106,30 @@ class WorkersService:
 async def _send(call: Call, mail: trio.MemoryReceiveChannel[Mail]) -> StatusError:
     """Until the scheduler closes the session; the status with which to end the stream.
 
-    Acknowledgements wait a moment for something else to travel with.
+    Acknowledgements travel with what comes next, if it is there already.
     """
-    taken: list[str] = []
-    while True:
-        effect = None
-        try:
-            if not taken:
-                effect = await mail.receive()
-            else:
-                with trio.move_on_after(ACKNOWLEDGE_S):
-                    effect = await mail.receive()
-        except trio.EndOfChannel:
-            return AbortedError("the coordinator has ended the session")
-        match effect:
-            case effects.AcknowledgeLease(_, lease):
-                taken.append(lease)
+    async for effect in mail:
+        pieces: list[bytes] = []
+        if isinstance(effect, Taken):
+            pieces.append(acknowledgement(effect.leases))
+            try:
+                effect = mail.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                await call.send(pieces)
                 continue
+        match effect:
             case effects.RefuseWorker(_, why):
                 return AlreadyExistsError(why)
             case effects.CloseSession(_, why):
                 return AbortedError(why)
-        pieces = [] if effect is None else message_of(effect)
-        if taken:
-            pieces.append(acknowledgement(taken))
-            taken.clear()
+            case Taken(leases):
+                pieces.append(acknowledgement(leases))
+            case effects.AcknowledgeLease():
+                raise AssertionError("the scheduler's task has collected them")
+            case _:
+                pieces += message_of(effect)
         await call.send(pieces)
+    return AbortedError("the coordinator has ended the session")
 
 
 def _check(info: WorkerInfo) -> None:
