@@ -91,18 +91,18 @@ class ServerCall:
         """Send one response message; waits while the peer does not take it."""
         wire, stream = self._wire, self.stream
         wire.send_headers(stream)
-        writable = wire.send_message(stream, message)
-        before = stream.queued
+        wire.send_message(stream, message)
+        self._sent += stream.queued
         self._link.flush()
-        self._sent += before
-        if self._sent >= YIELD_EVERY:
+        if stream.waiting and not stream.closed:
+            self._sent = 0
+            while stream.waiting and not stream.closed:
+                await self._wait()
+        elif self._sent >= YIELD_EVERY:
             self._sent = 0
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        if not writable:
-            while stream.waiting and not stream.closed:
-                await self._wait()
 
     async def _wait(self) -> None:
         self._event = trio.Event()

@@ -56,18 +56,19 @@ class StreamCall:
         """
         self._raise_if_failed()
         stream = self.stream
-        writable = self._wire.send_message(stream, message)
+        self._wire.send_message(stream, message)
         self._sent += stream.queued
         self._link.flush()
-        if self._sent >= YIELD_EVERY:
+        if stream.waiting and not stream.closed:
+            self._sent = 0
+            while stream.waiting and not stream.closed:
+                await self._wait()
+            self._raise_if_failed()
+        elif self._sent >= YIELD_EVERY:
             self._sent = 0
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        if not writable:
-            while stream.waiting and not stream.closed:
-                await self._wait()
-            self._raise_if_failed()
 
     async def send_only(self, message: Buffer | Sequence[Buffer]) -> None:
         """The one request of a unary call, and the half-close, in one write."""
