@@ -182,8 +182,8 @@ class Finished(Protocol):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the work tree and its mounts; every process has then gone, and the control
-        groups are removed right behind."""
+        """Release the work tree. Every process of the action has gone by then; its mounts and
+        control groups are removed right behind."""
         ...
 
 
