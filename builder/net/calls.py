@@ -94,10 +94,12 @@ class ServerCall:
         wire.send_message(stream, message)
         self._sent += stream.queued
         self._link.flush()
-        if stream.waiting and not stream.closed:
+        waited = False
+        while stream.waiting and not stream.closed:
+            waited = True
+            await self._wait()
+        if waited:
             self._sent = 0
-            while stream.waiting and not stream.closed:
-                await self._wait()
         elif self._sent >= YIELD_EVERY:
             self._sent = 0
             await trio.lowlevel.checkpoint()

@@ -59,10 +59,12 @@ class StreamCall:
         self._wire.send_message(stream, message)
         self._sent += stream.queued
         self._link.flush()
-        if stream.waiting and not stream.closed:
+        waited = False
+        while stream.waiting and not stream.closed:
+            waited = True
+            await self._wait()
+        if waited:
             self._sent = 0
-            while stream.waiting and not stream.closed:
-                await self._wait()
             self._raise_if_failed()
         elif self._sent >= YIELD_EVERY:
             self._sent = 0
