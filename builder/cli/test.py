@@ -15,7 +15,7 @@ from builder.cli.completing import target_names
     cls=BuildCommand,
     epilog="""\b
 Examples:
-  bldr test                          all tests, here
+  bldr test                          all tests of this package and those beneath, here
   bldr test --remote                 on the configured coordinator
   bldr test unit --junit tests.xml   one of them, reported for other programs
 
@@ -36,15 +36,15 @@ Exit codes: 0 all passed, 1 a test failed or was not run, 2 wrong arguments or B
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failure.")
 @building_options
 def command(targets: tuple[str, ...], junit: Path | None, fail_fast: bool, **flags: Any) -> int:
-    """Run the tests among TARGETS, or all tests, with everything that they need."""
+    """Run the tests among TARGETS, or all that are here, with everything that they need."""
     request, settings = made_request(targets, **flags)
     from builder.assembly.client import run
     from builder.assembly.project import open_project
     from builder.client import testing
 
     opened = open_project(request.directory)
-    every = opened.graph.project.targets
-    names = testing.tests_of(opened.graph, opened.graph.select(targets) if targets else every)
+    graph = opened.graph
+    names = testing.tests_of(graph, graph.select(targets or [f"//{graph.project.here}/..."]))
     if not names:
         raise UsageError("there is no test here; a test is a target with 'test: true'")
     request = dataclasses.replace(request, keep_going=not fail_fast, arguments=None)

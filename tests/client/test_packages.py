@@ -87,6 +87,7 @@ def test_names_where_somebody_stands(world: World) -> None:
     assert lib.select([])[0] == "//lib/net:text/src/a.txt"
     assert opened(world.root).select(["//lib/..."])[-1] == "//lib/net:joined"
     assert len(opened(world.root).select(["//..."])) == 6
+    assert len(opened(world.root).select(["///..."])) == 6
     assert opened(world.root, "shared").project.here == ""
     with pytest.raises(UsageError, match=r"no target '//lib/net:jined'; did you mean"):
         lib.select(["jined"])
