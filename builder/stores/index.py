@@ -24,6 +24,7 @@ from builder.stores.entries import SHIFT, SIZE, Entries, OrderedEntries
 from builder.stores.interface import NamedT
 
 TICKS_PER_LEASE = 16
+EVER = 1 << 62  # a tick that never comes
 UNLEASED_TICK_S = 60.0  # how exact the order of use is where nothing is promised
 
 
@@ -155,9 +156,9 @@ class Index:
         need = self._taken() + self._blocks(size) - self._capacity
         victims: list[tuple[str, int]] = []
         if need > 0:
-            victims = self._victims(need, now)
-            if sum(self._blocks(blob) for _, blob in victims) < need:
+            if self._used - self._leased(now) < need:
                 self.refuse(size, now)
+            victims = self._victims(need, now)
         self._reserved += self._blocks(size)
         self._evict(victims)
         return victims
@@ -219,8 +220,6 @@ class Index:
         self._held = held
 
     def snapshot(self, now: float = 0.0) -> Occupancy:
-        free = self._latest_free(now)
-        leased = sum(count for tick, count in self._tick_bytes.items() if tick > free)
         return Occupancy(
             blobs=len(self._held),
             used_bytes=self._used,
@@ -230,7 +229,7 @@ class Index:
             evicted_bytes=self._evicted_bytes,
             lost_blobs=self._lost,
             refused_writes=self._refused,
-            leased_bytes=leased if self._lease else 0,
+            leased_bytes=self._leased(now),
         )
 
     def check(self) -> None:
@@ -267,13 +266,18 @@ class Index:
     def _free_at(self, tick: int) -> float:
         return (tick + 1) * self._tick_s + self._lease if self._lease else 0.0
 
+    def _leased(self, now: float) -> int:
+        """Bytes that are promised."""
+        free = self._latest_free(now)
+        return sum(count for tick, count in self._tick_bytes.items() if tick > free)
+
     def _latest_free(self, now: float) -> int:
         """The last tick whose leases have ended."""
-        tick = int(now / self._tick_s)
-        if self._lease:
-            tick -= TICKS_PER_LEASE
-            while self._free_at(tick) > now:
-                tick -= 1
+        if not self._lease:
+            return EVER
+        tick = int(now / self._tick_s) - TICKS_PER_LEASE
+        while self._free_at(tick) > now:
+            tick -= 1
         return tick
 
     def _victims(self, need: int, now: float) -> list[tuple[str, int]]:
