@@ -277,3 +277,22 @@ async def test_what_is_not_its_name_is_left_out(
     assert f"{digest_of(b'evil').hash} does not have the hash" in said.err
     assert await cas(address, "import", str(folder)) == 1
     assert "has no blobs/FUNCTION/HASH" in capfd.readouterr().err
+
+
+async def test_a_service_heals_a_store(
+    address: str, blobs: MemoryBlobStore, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is damaged is fetched from a service that has it; what that has not stays missing."""
+    store = DiskBlobStore(tmp_path / "blobs", 1 << 30, 0.0)
+    digests = await fill(store)
+    await blobs.put(digests[3], await store.get(digests[3]))
+    store.close()
+    for digest in (digests[1], digests[3]):
+        await trio.to_thread.run_sync(spoil, tmp_path, digest)
+    line = ("cas", "verify", "--repair", "--from", address, "--store", str(tmp_path))
+    assert await trio.to_thread.run_sync(run, line, "builder") == 1
+    assert capfd.readouterr().out.splitlines() == [
+        f"damaged and put aside: {digests[1]}",
+        f"damaged, put aside and healed: {digests[3]}",
+        "4 blobs checked, 2 damaged, 1 healed",
+    ]
