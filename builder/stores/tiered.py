@@ -7,7 +7,8 @@ nothing: reads go to the other, and so do writes that the near one cannot take.
 
 What is said to be present is promised by a tier that keeps leases. Where only the near one does
 (`far_keeps` is false), what is found far is brought near before it is said to be present, and
-what cannot be brought is missing. Where only the far one does, the near one is never asked.
+what cannot be brought is missing; what the near one has no room for is refused. Where only the
+far one does, the near one is never asked.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
@@ -93,7 +94,7 @@ class TieredBlobs:
         try:
             await self.near.write(digest, source)
         except NOT_TAKEN:
-            if source.begun or source.failed:
+            if source.begun or source.failed or not self._keeping.far:
                 raise
             await self.far.write(digest, source)
             return
@@ -114,6 +115,8 @@ class TieredBlobs:
         try:
             await self.near.put(digest, data)
         except NOT_TAKEN:
+            if not self._keeping.far:
+                raise
             await self.far.put(digest, data)
             return
         await self.onward(digest)

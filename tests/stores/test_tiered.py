@@ -1,5 +1,6 @@
 """Two tiers: what is filled, what is promised, and what happens when one of them fails."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
-from builder.stores.tiered import Keeping, Through, TieredBlobs, nowhere
+from builder.stores.tiered import Keeping, Onward, Through, TieredBlobs, nowhere
 from builder.stores.tiered_nearby import NearbyTieredBlobs
 from builder.stores.tiered_records import ThroughRecords, TieredRecords
 from builder.stores.write_back import BackBlobs, BackRecords, WriteBack, record_name
@@ -118,6 +119,9 @@ async def test_a_near_tier_that_is_down_or_full_is_gone_around() -> None:
     store = TieredBlobs(near, far, Through(near, far))
     await store.put(LARGE_DIGEST, LARGE)  # larger than the near tier
     assert await whole(store, LARGE_DIGEST) == LARGE
+    careful = TieredBlobs(near, far, Through(near, far), Keeping(far=False))
+    with pytest.raises(ResourceExhaustedError):  # rather than a copy that nobody promises
+        await careful.put(LARGE_DIGEST, LARGE)
     near.down = True
     await store.put(DIGEST, DATA)
     assert await store.get(DIGEST) == DATA
@@ -146,6 +150,52 @@ async def test_a_far_tier_without_leases_is_brought_near_before_it_is_promised()
         await far.inner.put(digest_of(data), data)
     assert await store.find_missing([LARGE_DIGEST, DIGEST]) == [LARGE_DIGEST]
     assert await near.inner.find_missing([DIGEST]) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("write", ["through", "back", "near"])
+async def test_no_promise_is_broken(clock: Time, seed: int, write: str) -> None:
+    """Random calls, a near tier that is often full, and a far one that is down at times and forgets
+    everything at others: what was written or found stays readable for the lease, always."""
+    chance = random.Random(seed)
+    near, far = MemoryBlobStore(6000, 100.0, clock), FailingBlobs(MemoryBlobStore(MIB, 0.0, clock))
+    back = BackBlobs(near, far)
+    later = WriteBack(Backlog(), 10, "drop", back.carry, back.renew)
+    onwards: dict[str, Onward] = {
+        "through": Through(near, far),
+        "back": lambda digest: later.add(str(digest)),
+        "near": nowhere,
+    }
+    store = TieredBlobs(near, far, onwards[write], Keeping(near=True, far=False))
+    blobs = {digest_of(data): data for data in (chance.randbytes(n) for n in range(200, 1000, 20))}
+    promised: dict[Digest, float] = {}
+    refused = 0
+    for _ in range(600):
+        digest = chance.choice(list(blobs))
+        match chance.randrange(8):
+            case 0 | 1:
+                try:
+                    await store.put(digest, blobs[digest])
+                    promised[digest] = clock.now
+                except ResourceExhaustedError:
+                    refused += 1
+            case 2 | 3:
+                asked = chance.sample(list(blobs), 5)
+                missing = await store.find_missing(asked)
+                promised.update((one, clock.now) for one in asked if one not in missing)
+            case 4:
+                clock.now += chance.randrange(40)
+            case 5:
+                far.down = not far.down
+            case 6:
+                far.inner = MemoryBlobStore(MIB, 0.0, clock)
+            case 7:
+                await later.finish()
+        for one, at in promised.items():
+            if clock.now - at <= 100.0 and chance.random() < 0.2:
+                assert await store.get(one) == blobs[one]
+    assert refused
+    assert promised
 
 
 async def test_a_near_tier_without_leases_is_not_asked() -> None:
