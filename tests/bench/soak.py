@@ -192,20 +192,22 @@ async def served(folder: Path, port: int, config: str) -> AsyncIterator[Service]
 
 
 async def lives(
-    soak: Soak, folder: Path, port: int, config: str, seconds: float, kill_every_s: float
+    soak: Soak, folder: Path, port: int, config: str, kills: int, kill_every_s: float
 ) -> None:
-    """Start the service and kill it, until the time is over; the last one is drained."""
-    end = trio.current_time() + seconds
-    last = False
-    while not last:
-        asked = time.perf_counter()
+    """Start the service and kill it, again and again; the last one is drained."""
+    for life in range(kills + 1):
+        asked, last = time.perf_counter(), life == kills
         async with served(folder, port, config) as service:
             took = time.perf_counter() - asked
             soak.ledger.counts["slowest start ms"] = max(
                 soak.ledger.counts.get("slowest start ms", 0), int(took * 1000)
             )
-            last = trio.current_time() + kill_every_s >= end
-            await trio.sleep(min(kill_every_s, max(0.0, end - trio.current_time())))
+            before = soak.ledger.counts.get("reads", 0)
+            await trio.sleep(kill_every_s)
+            while (  # noqa: ASYNC110 -- the ledger has no event; so busy can a machine be
+                soak.ledger.counts.get("reads", 0) == before and service.process.poll() is None
+            ):
+                await trio.sleep(OUTAGE_S)
             if last:
                 await soak.sweep()
             if service.process.poll() is not None:
@@ -241,7 +243,7 @@ async def verified(folder: Path, capacity: int, lease_s: float, ledger: Ledger) 
 
 
 async def soaked(
-    folder: Path, seconds: float, kill_every_s: float, capacity: int, lease_s: float, seed: int
+    folder: Path, kills: int, kill_every_s: float, capacity: int, lease_s: float, seed: int
 ) -> Ledger:
     """A whole run; what was counted, and what was broken."""
     ledger, port = Ledger(lease_s), free_port()
@@ -253,7 +255,7 @@ async def soaked(
         works = [soak.write] * WRITERS + [soak.read] * READERS
         for work in [*works, *[soak.find] * FINDERS, *[soak.make] * MAKERS]:
             nursery.start_soon(soak.keep, work)
-        await lives(soak, folder, port, config, seconds, kill_every_s)
+        await lives(soak, folder, port, config, kills, kill_every_s)
         nursery.cancel_scope.cancel()
     ledger.count("written MiB", soak.written // MIB)
     await verified(folder, capacity, lease_s, ledger)
@@ -273,7 +275,7 @@ def run(*args: str) -> tuple[dict[str, float], dict[str, float]]:
         ledger = trio.run(
             soaked,
             Path(folder),
-            given.minutes * 60,
+            max(0, round(given.minutes * 60 / given.kill_every) - 1),
             given.kill_every,
             given.capacity * MIB,
             given.lease,
