@@ -19,7 +19,13 @@ from typing import Any
 import trio
 
 from builder.sandbox import link, outcome, plan, running
-from builder.sandbox.interface import Exit, SandboxError, SandboxRefusedError, SandboxSpec
+from builder.sandbox.interface import (
+    Exit,
+    Network,
+    SandboxError,
+    SandboxRefusedError,
+    SandboxSpec,
+)
 from builder.sandbox.kernel import landlock
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import without_groups
@@ -86,6 +92,11 @@ class WeakSandbox:
             raise SandboxRefusedError(
                 "an action can only be audited in a sandbox, which this host does not have "
                 f"({self.reason}); `builder doctor` says how to enable it"
+            )
+        if spec.network is Network.HOSTS:
+            raise SandboxRefusedError(
+                "an action can only be kept to some hosts in a sandbox, which this host does not "
+                f"have ({self.reason}); `builder doctor` says how to enable it"
             )
         started = trio.current_time()
         # another user's action cannot reach into directories that are root's alone

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from builder.sandbox.interface import Limits, Outcome, Sandbox, SandboxError, SandboxRefusedError
+from builder.sandbox.interface import (
+    Limits,
+    Network,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    SandboxRefusedError,
+)
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
 from tests.sandbox.support import act, python, shell, spec
@@ -82,6 +89,13 @@ async def test_required_isolation_is_a_refusal(weak: Sandbox, tmp_path: Path) ->
     """An action that requires a namespace does not run, and hears the reason."""
     wanted = spec(tmp_path, "true", required=frozenset({"network-namespace"}))
     with pytest.raises(SandboxRefusedError, match=r"network-namespace.*this test wants it"):
+        await weak.run(wanted)
+
+
+async def test_hosts_cannot_be_kept_to(weak: Sandbox, tmp_path: Path) -> None:
+    """An action that may reach some hosts only does not run where it could reach all."""
+    wanted = spec(tmp_path, "true", network=Network.HOSTS, hosts=("example.org",))
+    with pytest.raises(SandboxRefusedError, match=r"kept to some hosts.*this test wants it"):
         await weak.run(wanted)
 
 
