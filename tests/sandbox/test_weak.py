@@ -19,7 +19,7 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
-from tests.sandbox.support import act, python, shell, spec
+from tests.sandbox.support import READ_ONLY, act, python, shell, spec
 from tests.sandbox.test_ending import ESCAPISTS, MARK, survivors
 
 WITHOUT_NAMESPACES = """
@@ -54,7 +54,7 @@ trio.run(main)
 
 @pytest.fixture
 def weak() -> Sandbox:
-    return WeakSandbox(Options(), "this test wants it")
+    return WeakSandbox(Options(READ_ONLY), "this test wants it")
 
 
 async def test_it_runs_and_says_what_it_is(weak: Sandbox, tmp_path: Path) -> None:
