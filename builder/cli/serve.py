@@ -40,6 +40,11 @@ system choose. Ctrl-C or SIGTERM drains: running actions may finish. A second on
     type=click.Choice(["aws", "gcp", "k8s"]),
     help="Where workers come from, as `providers` in the configuration says.",
 )
+@click.option(
+    "--work-stealing/--no-work-stealing",
+    default=None,
+    help="Whether idle workers take from loaded ones; not served yet, and refused.",
+)
 @click.option("--state", metavar="DIR", help="Where blobs, results and inputs are kept.")
 def command(
     config: str | None,
@@ -52,6 +57,7 @@ def command(
     workers_max: int | None,
     autoscale: bool | None,
     cloud: str | None,
+    work_stealing: bool | None,
     state: str | None,
 ) -> None:
     """Run the service: coordinator, Remote Execution API, storage, metrics and local workers.
@@ -75,6 +81,7 @@ def command(
         "pool.max": workers_max,
         "pool.autoscale": autoscale,
         "pool.provider": cloud,
+        "scheduler.work_stealing": work_stealing,
         "store.path": None if state is None else str(Path(state).absolute() / "store"),
         "worker.scratch": None if state is None else str(Path(state).absolute() / "worker"),
     }
