@@ -55,6 +55,9 @@ def unknown(name: str, names: Iterable[str], packages: Iterable[str]) -> tuple[s
         shown = ", ".join(ROOT + one for one in known)
         return message, f"packages are directories with a Builderfile: {shown}"
     here = [one for one in names if package_of(one) == package]
+    if name.endswith(":"):
+        message = f"{name.removesuffix(':')!r} is a package and no target"
+        return message, f"write one of its targets: {', '.join(here)}"
     meant = nearest(name, here)
     message = f"there is no target {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
     where = f"targets of {ROOT}{package}" if package else "targets here"

@@ -136,7 +136,7 @@ async def test_it_ends_with_the_build(
 ) -> None:
     """It shows itself after a while, lines go above it, and it takes itself away."""
     live = heard(STARTED)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(live.show)
             await trio.sleep(PATIENCE_S + REFRESH_S / 2)

@@ -43,3 +43,7 @@ def test_unknown_names() -> None:
         "targets of //lib: //lib:core, //lib:test",
     )
     assert unknown("ap", names, packages)[1] == "targets here: app"
+    assert unknown(resolved("//lib", ""), names, packages) == (
+        "'//lib' is a package and no target",
+        "write one of its targets: //lib:core, //lib:test",
+    )
