@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import uuid
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from hpack import Encoder
@@ -142,8 +143,8 @@ def stalled_rss_kib(port: int, pid: int, name: str, streams: int = 200) -> int:
         return rss_kib(pid) - before
 
 
-def read_all(port: int, name: str, big: int) -> None:
-    """Read a blob so many times at once, as fast as it goes."""
+def read_all(port: int, name: str, big: int, flowing: Event) -> None:
+    """Read a blob so many times at once, as fast as it goes; `flowing` is set when it does."""
     sock = connect(port)
     for stream_id in range(1, 2 * big, 2):
         sock.sendall(reading(port, stream_id, name))
@@ -152,15 +153,18 @@ def read_all(port: int, name: str, big: int) -> None:
     while size := sock.recv_into(view):
         owed += size
         if owed > 1 << 24:
+            flowing.set()
             sock.sendall(frames.window_update(0, owed * 99 // 100))
             owed = 0
 
 
-def small_calls(port: int, calls: int = 1000) -> tuple[float, float]:
-    """Median and 99th percentile of a small call, in seconds, one after the other."""
+def small_calls(port: int, calls: int = 1000, seconds: float = 1.0) -> tuple[float, float]:
+    """Median and 99th percentile of a small call, in seconds: so many one after the other, and for
+    so long, because what disturbs them has to get its turn, too."""
     peer = Connection(port, 1, bodies())
-    times = []
-    for _ in range(calls):
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(times) < calls or time.perf_counter() < until:
         started = time.perf_counter()
         before = peer.done
         peer.call(1)
@@ -176,9 +180,11 @@ def small_calls(port: int, calls: int = 1000) -> tuple[float, float]:
 def small_calls_beside_streams(port: int, name: str, big: int = 8) -> tuple[float, float]:
     """As `small_calls`, while big streams run on another connection that reads as fast as it can,
     in another process: it shares the core of the load, so that is in the times, too."""
-    reader = multiprocessing.get_context("fork").Process(target=read_all, args=(port, name, big))
+    context = multiprocessing.get_context("fork")
+    flowing = context.Event()
+    reader = context.Process(target=read_all, args=(port, name, big, flowing))
     reader.start()
-    assert reader.is_alive()
+    assert flowing.wait(60)
     found = small_calls(port)
     assert reader.is_alive(), "the streams ended before the small calls"
     reader.kill()
