@@ -33,5 +33,7 @@ class GatheredUpload:
             await self._put(self._digest, bytes(self._data))
 
     def abort(self) -> None:
-        self._open = False
-        self._data.clear()
+        """What is stored already stays so, and so does the offset."""
+        if self._open:
+            self._open = False
+            self._data.clear()

@@ -1,6 +1,9 @@
 """Uploads that are cut, taken over, forgotten, or cannot be resumed."""
 
+import time
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,6 +18,7 @@ from builder.server.cas import CasService
 from builder.server.chunks import WriteChunk, parse_chunk
 from builder.server.instances import Instances
 from builder.server.uploads import IDLE_S, Uploads
+from builder.stores.disk import DiskBlobStore
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.remote import RemoteBlobStore
 from tests.server.direct import DirectCall, DirectChannel
@@ -41,6 +45,20 @@ async def blobs() -> AsyncIterator[MemoryBlobStore]:
     yield store
     store.check()
     assert store.snapshot().reserved_bytes == 0
+
+
+@pytest.mark.parametrize("size", [1, 20_000, 100_000])
+async def test_a_write_in_pieces_says_that_all_of_it_is_there(tmp_path: Path, size: int) -> None:
+    """Small ones, which share a segment, and large ones, which are files: REAPI, `Write`."""
+    data = b"x" * size
+    digest = digest_of(data)
+    with closing(DiskBlobStore(tmp_path, 64 * MIB, 3600.0, "none", time.time)) as store:
+        call = DirectCall("write")
+        first = WriteChunk(NAME, 0, False, memoryview(data)[: size // 2])
+        rest = bs.WriteRequest(write_offset=size // 2, finish_write=True, data=data[size // 2 :])
+        await call.requests_in.send(rest.SerializeToString())
+        assert await Uploads(store).receive(first, digest, call) == size
+        assert await store.get(digest) == data
 
 
 async def test_a_new_call_takes_an_upload_over(blobs: MemoryBlobStore) -> None:

@@ -252,4 +252,5 @@ async def test_an_upload_may_pause(local_store: BlobStore) -> None:
         await upload.append(b"!")
     await upload.commit()
     upload.abort()
+    assert upload.offset == len(data)
     assert await store.get(digest) == data
