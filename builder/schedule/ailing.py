@@ -2,7 +2,7 @@
 
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dispatch_worker
+from builder.schedule.dispatch import dispatch_worker, let_go
 from builder.schedule.effects import Explain
 from builder.schedule.fleet import Worker
 from builder.schedule.health import EASED_FROM, STRAINED_FROM, Health, HealthInput, after
@@ -63,6 +63,8 @@ def step(books: Books, worker: Worker, received: HealthInput, why: str) -> None:
         return
     rests = worker.room == 0
     books.fleet.set_health(worker, health, "" if health is Health.HEALTHY else why)
+    if not worker.room and worker.held_for is not None:
+        let_go(books, books.lanes.numbered[worker.held_for])
     if rests or health is Health.FAILED:  # what else happens is not worth a line of the log
         sentence = f"{worker.info.name} is {health.value}: {why}"
         reason = Reason(ReasonCode.WORKER_HEALTH, sentence)

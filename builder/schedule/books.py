@@ -137,8 +137,9 @@ class Books:
     def enlarge(self, task: Task, memory_bytes: int) -> bool:
         """Give a task that is in no queue a lane with so much memory; false if nobody has it."""
         lane = self.lane_for(task.spec, memory_bytes)
-        if dict(lane.need).get(MEMORY, 0) < memory_bytes:
-            return False
+        said = (dict(kind.offer.capacity).get(MEMORY, 0) for kind in lane.classes)
+        if dict(lane.need).get(MEMORY, 0) < memory_bytes or max(said, default=0) < memory_bytes:
+            return False  # a worker that does not say how much it has promises no more than usual
         self._move(task, lane)
         return True
 

@@ -61,6 +61,11 @@ def _check_worker(books: Books, worker: Worker) -> None:
         used = sum(dict(lease.need).get(name, 0) for lease in worker.leases.values())
         assert worker.free[name] == amount - used
     assert bool(worker.session) == (books.fleet.sessions.get(worker.session) is worker)
+    if worker.held_for is not None:
+        assert books.lanes.numbered[worker.held_for].holder is worker
+    assert worker.kind.holds == sum(
+        one.held_for is not None for one in worker.kind.workers.values()
+    )
     offer = worker.kind.offer
     assert books.fleet.classes[offer.properties, offer.capacity] is worker.kind
 
@@ -86,11 +91,17 @@ def _check_lanes(books: Books) -> None:
         for task in waiting:
             assert books.tasks[task.id] is task
             assert task.lane == lane.number
+        if lane.holder is not None:
+            assert waiting, "room is kept for nobody"
+            assert lane.holder.held_for == lane.number
+            assert lane.holder.takes_leases
         assert lane.queue.urgent == min((task.priority for task in waiting), default=0)
         for kind in lane.classes:
             assert kind.members
             for worker in kind.free():
                 if not lane.may_run or not fits(lane.need, worker.free):
+                    continue
+                if worker.held_for not in (None, lane.number):
                     continue
                 refused = all(
                     worker.info.name in task.avoid and lane.others(task) for task in waiting

@@ -48,6 +48,8 @@ def dequeue(books: Books, task: Task) -> None:
     lane = books.lane_of(task)
     lane.queue.remove(task)
     _left(books, lane, task)
+    if not lane.queue:
+        let_go(books, lane)
 
 
 def _left(books: Books, lane: Lane, task: Task) -> None:
@@ -111,12 +113,40 @@ def _serve_next(books: Books, worker: Worker, now: float) -> bool:
     name = worker.info.name
     for lane in _by_turn(books, worker, now):
         if lane.need and not fits(lane.need, worker.free):
+            if _keeps_room(books, lane, worker, now):
+                return False
             continue
         task = lane.queue.take(_limit(books, lane.queue.urgent, now), partial(_suits, lane, name))
         if task is not None:
             _serve(books, lane, task, worker, now)
             return True
     return False
+
+
+def _keeps_room(books: Books, lane: Lane, worker: Worker, now: float) -> bool:
+    """Whether the worker takes nothing else until there is room for what has waited long.
+
+    Small actions would else take every piece of room that comes, and a large one starve.
+    """
+    entry = lane.queue.first(_limit(books, lane.queue.urgent, now))
+    if lane.holder is not None or entry is None:
+        return lane.holder is worker
+    if now - entry[3].queued_at < books.policy.hold_after_s or worker.held_for is not None:
+        return False
+    lane.holder, worker.held_for = worker, lane.number
+    worker.kind.holds += 1
+    return True
+
+
+def let_go(books: Books, lane: Lane) -> None:
+    """No worker keeps room for it any longer."""
+    worker = lane.holder
+    if worker is not None:
+        lane.holder, worker.held_for = None, None
+        worker.kind.holds -= 1
+        for other in books.lanes.of_class(worker.kind):
+            other.stuck = False
+            books.dirty.append(other)
 
 
 def _suits(lane: Lane, name: str, task: Task) -> bool:
@@ -129,7 +159,7 @@ def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:
     for lane in books.lanes.of_class(worker.kind):
         if not lane.queue:
             lane.stuck = False
-        elif lane.may_run:
+        elif lane.may_run and worker.held_for in (None, lane.number):
             waiting.append(lane)
     if len(waiting) > 1:
         limit_s = _limit(books, min(lane.queue.urgent for lane in waiting), now)
@@ -152,6 +182,8 @@ def free_workers(lane: Lane) -> Iterator[Worker]:
         every = merge(
             *(kind.free() for kind in lane.classes), key=lambda worker: len(worker.leases)
         )
+    if any(kind.holds for kind in lane.classes):
+        every = (one for one in every if one.held_for in (None, lane.number))
     return _fitting(lane, every) if lane.need else every
 
 
@@ -185,6 +217,7 @@ def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
             and worker.has_room
             and len(worker.leases) + worker.last_choice <= most
             and worker.kind in lane.classes
+            and worker.held_for in (None, lane.number)
             and fits(lane.need, worker.free)
         ):
             return worker
@@ -195,6 +228,7 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
     _left(books, lane, task)
     if not task.attempt:
         books.counters.wait_s += now - task.queued_at
+    let_go(books, lane)
     task.step(TaskInput.GRANT)
     task.lease = grant(books, lane, task, worker, now)
     task.phase = ""
@@ -225,7 +259,7 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     occupy(books, task, worker, lease)
     books.counters.granted += 1
     books.nearness.ran(task.spec, worker.info.name)
-    memory_bytes = dict(lane.need).get(MEMORY, 0) if lane.need else 0
+    memory_bytes = dict(lane.need).get(MEMORY, 0) if MEMORY in worker.free else 0
     books.effects.append(
         GrantLease(
             worker.session, lease_id, task.attempt, task.spec.payload, memory_bytes, task.note

@@ -36,7 +36,7 @@ class WorkerClass:
     """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first;
     those that are not well come after all the others."""
 
-    __slots__ = ("_free", "idle", "members", "offer", "resting", "slots", "workers")
+    __slots__ = ("_free", "holds", "idle", "members", "offer", "resting", "slots", "workers")
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
@@ -44,6 +44,7 @@ class WorkerClass:
         self.slots = 0  # theirs
         self.resting = 0  # of them, how many have failed
         self.members = 0  # with those that drain or are away for a moment
+        self.holds = 0  # how many keep room for one lane alone
         self.idle = 0  # how many have a free slot
         # A plain dict is slow to give its first key after many that are gone.
         self._free: list[OrderedDict[str, Worker]] = []
@@ -85,6 +86,7 @@ class Worker:
     last_choice: int = 0  # that it is taken to hold more, so that others come first
     health: Health = Health.HEALTHY
     ailment: str = ""  # why it is not healthy
+    held_for: int | None = None  # the number of the lane that it keeps room for
     rests: int = 0  # in a row
     rested_at: float = 0.0
     strained: bool = False

@@ -12,7 +12,7 @@ from dataclasses import replace
 from builder.reapi.limits import LIMIT_PROPERTIES
 from builder.reapi.resources import is_resource
 from builder.schedule.fair import FairQueue
-from builder.schedule.fleet import WorkerClass
+from builder.schedule.fleet import Worker, WorkerClass
 from builder.schedule.platform import (
     ALWAYS_COUNT,
     Offer,
@@ -40,6 +40,7 @@ class Lane:
     __slots__ = (
         "account",
         "classes",
+        "holder",
         "need",
         "number",
         "pools",
@@ -70,6 +71,7 @@ class Lane:
         self.classes: list[WorkerClass] = []
         self.tasks = 0
         self.stuck = False
+        self.holder: Worker | None = None  # keeps room for what waits here
         self.watched = False  # whether somebody looks at shares when the time comes
         self.unserved_at: float | None = None
 

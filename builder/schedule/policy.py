@@ -26,6 +26,8 @@ class Policy:
     # beside it, where a worker is free that nobody waits for. The first result counts.
     hedge: bool = False
     hedge_after_s: float = 10.0
+    # What waits for so long for room gets a worker that takes nothing else until there is room.
+    hold_after_s: float = 10.0
     # How long a failed worker gets nothing; doubles with each time in a row, up to 16 times.
     failed_rest_s: float = 30.0
     # Whether needs of memory and CPU are learned from the results of like actions, and an action

@@ -16,7 +16,7 @@ from builder.schedule.attempts import (
 )
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, dispatch_worker, enqueue, watch_unserved
+from builder.schedule.dispatch import dequeue, dispatch_worker, enqueue, let_go, watch_unserved
 from builder.schedule.effects import (
     AcknowledgeLease,
     CancelLease,
@@ -108,6 +108,8 @@ def _come_back(books: Books, old: Worker, event: WorkerConnected, now: float) ->
 
 def _discharge(books: Books, worker: Worker, now: float) -> None:
     """Out of the fleet, and its class too if it was the last."""
+    if worker.held_for is not None:
+        let_go(books, books.lanes.numbered[worker.held_for])
     lanes = list(books.lanes.of_class(worker.kind))
     if books.fleet.remove(worker):
         books.lanes.remove_class(worker.kind)
@@ -195,6 +197,8 @@ def _remove(books: Books, worker: Worker, why: str, now: float) -> None:
 
 def _left(books: Books, worker: Worker) -> None:
     """It takes no more leases: tasks that avoid the others may have to make do with them now."""
+    if worker.held_for is not None:
+        let_go(books, books.lanes.numbered[worker.held_for])
     books.dirty.extend(books.lanes.of_class(worker.kind))
 
 

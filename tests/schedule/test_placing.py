@@ -329,3 +329,36 @@ def test_needs_cost_no_look_at_every_worker() -> None:
         return calls(lambda: [story.submit(f"b{n}", need=gpu) for n in range(5)])
 
     assert cost(300) <= cost(10) * 1.2
+
+
+def test_a_large_action_does_not_starve_among_small_ones() -> None:
+    """What has waited long gets a worker that takes nothing else until there is room."""
+    story = Story(CALM)
+    story.connect("w", slots=4, capacity=(("cpu", 4000),))
+    one, four = (("cpu", 1000),), (("cpu", 4000),)
+    for name in "abcd":
+        story.submit(name, need=one)
+    story.submit("large", need=four)
+    story.submit("e", need=one)
+    assert story.finish("w", "a/1", FAILED)[2] == "w gets e/1", "it may wait for a moment"
+    story.now = 10.0
+    for name in "fg":
+        story.submit(name, need=one)
+    for name in ("b", "c", "d"):
+        assert not [line for line in story.finish("w", f"{name}/1", FAILED) if "gets" in line]
+    assert story.submit("h", need=one) == ["h QUEUED: all-busy"]
+    assert story.finish("w", "e/1", FAILED)[2] == "w gets large/1"
+    assert story.finish("w", "large/1", FAILED)[2] == "w gets f/1"
+
+
+def test_room_is_not_kept_for_who_has_gone() -> None:
+    """A cancelled action lets the worker go, which takes what waits."""
+    story = Story(CALM)
+    story.connect("w", slots=4, capacity=(("cpu", 4000),))
+    for name in "ab":
+        story.submit(name, need=(("cpu", 2000),))
+    story.submit("large", need=(("cpu", 4000),))
+    story.now = 10.0
+    story.submit("c", need=(("cpu", 1000),))
+    assert not [line for line in story.finish("w", "a/1", FAILED) if "gets" in line]
+    assert "w gets c/1" in story.send(events.CancelRequested("large"))

@@ -39,6 +39,7 @@ POLICY = Policy(
     shares={"u1": 3.0},
     quotas={"small": Quota(running=1, queued=3)},
     preempt_after_s=2.0,
+    hold_after_s=1.0,
     hedge=True,
     hedge_after_s=3.0,
 )
@@ -215,6 +216,7 @@ class World:
         self.now += 1000.0
         self.send(events.TimePassed())
         for index in range(len(NAMES)):
+            self.vanish(index)  # it may have been told to drain
             self.connect(index)
         for _ in range(60):
             self.now += 2.0
