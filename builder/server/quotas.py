@@ -14,8 +14,9 @@ from itertools import takewhile
 
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
-from builder.net.rpc import Buffer, Call, Context, Metadata, Method, Peer, Service
+from builder.net.rpc import Call, Context, Method, Service
 from builder.server.routing import instance_of
+from builder.server.wrapped import Wrapped
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 UPLOADS = {f"{CAS}BatchUpdateBlobs", "/google.bytestream.ByteStream/Write"}
@@ -155,29 +156,13 @@ def _bounded(method: Method, quotas: Quotas) -> Method:
     )
 
 
-class _Counted:
+class _Counted(Wrapped):
     """A call whose requests count; the first names the instance."""
 
     def __init__(self, call: Call, quotas: Quotas) -> None:
-        self._call = call
+        super().__init__(call)
         self._quotas = quotas
         self._instance: str | None = None
-
-    @property
-    def path(self) -> str:
-        return self._call.path
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._call.metadata
-
-    @property
-    def peer(self) -> Peer:
-        return self._call.peer
-
-    @property
-    def deadline(self) -> float | None:
-        return self._call.deadline
 
     async def receive(self) -> bytes | None:
         message = await self._call.receive()
@@ -186,6 +171,3 @@ class _Counted:
                 self._instance = instance_of(message)
             self._quotas.take(self._instance, len(message))
         return message
-
-    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
-        await self._call.send(message)

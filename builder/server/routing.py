@@ -5,10 +5,11 @@ Field 1 of every request is the name of the instance, or a resource's name that 
 Without routes the services are used as they are, and this costs nothing.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 
-from builder.net.rpc import Buffer, Call, Context, Metadata, Method, Peer, Service, StreamHandler
+from builder.net.rpc import Call, Context, Method, Service, StreamHandler
 from builder.reapi.names import KEYWORDS
+from builder.server.wrapped import Wrapped
 
 NAME_TAG = b"\x0a"  # field 1, a string
 
@@ -68,38 +69,19 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
     )
 
 
-class _Begun:
+class _Begun(Wrapped):
     """A call whose first request has been read; it is received again."""
 
     def __init__(self, call: Call, first: bytes | None) -> None:
-        self._call = call
+        super().__init__(call)
         self._first = first
         self._begun = False
-
-    @property
-    def path(self) -> str:
-        return self._call.path
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._call.metadata
-
-    @property
-    def peer(self) -> Peer:
-        return self._call.peer
-
-    @property
-    def deadline(self) -> float | None:
-        return self._call.deadline
 
     async def receive(self) -> bytes | None:
         if self._begun:
             return await self._call.receive()
         self._begun = True
         return self._first
-
-    async def send(self, message: Buffer | Sequence[Buffer]) -> None:
-        await self._call.send(message)
 
 
 def _first_field(message: bytes) -> str:
