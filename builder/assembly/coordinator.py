@@ -180,6 +180,14 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
     )
 
 
+def _metrics(sources: Sources, stores: Stores, quotas: Quotas) -> Metrics:
+    metrics = Metrics()
+    metrics.add(sources.families)
+    metrics.add(TierFigures(stores.tiers, metrics).families)
+    metrics.add(partial(upload_quotas.families, quotas))
+    return metrics
+
+
 @contextmanager
 def _observers(settings: Settings, metrics: Metrics) -> Iterator[Callable[[bytes], None]]:
     """Who hears of each result that a worker has sent. Raises UsageError."""
@@ -223,13 +231,11 @@ async def open_coordinator(
         kept = Kept(cache, builds, live, tracer, guard.who)
         apis = bounded(api_services(settings, stores, scheduler, kept), quotas)
         every, health = _with_health([*apis, control.service()])
-        metrics = Metrics()
         calls = Calls(method.path for service in every for method in service.methods)
         full = [(tier.name, tier.held) for tier in stores.tiers if tier.held is not None]
         pool, problems = hooks.pool, lambda: wellbeing.problems
-        metrics.add(Sources(scheduler, cache, full, calls, pool, problems).families)
-        metrics.add(TierFigures(stores.tiers, metrics).families)
-        metrics.add(partial(upload_quotas.families, quotas))
+        sources = Sources(scheduler, cache, full, calls, pool, problems)
+        metrics = _metrics(sources, stores, quotas)
         scheduler.history.ended = stack.enter_context(_observers(settings, metrics))
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)
@@ -249,13 +255,9 @@ async def open_coordinator(
             ports.inside,
             services=every,
         )
-        start = partial(
-            serve,
-            every,
-            limits=wire_limits(settings.reapi.limits),
-            hooks=CallHooks(guard.authorize, calls.observe, calls.ended),
-            upkeep=upkeep_of(settings.reapi.connections),
-        )
+        call_hooks = CallHooks(guard.authorize, calls.observe, calls.ended)
+        limits, upkeep = wire_limits(settings.reapi.limits), upkeep_of(settings.reapi.connections)
+        start = partial(serve, every, limits=limits, hooks=call_hooks, upkeep=upkeep)
         for group in ports.groups:
             made.servers.append(await nursery.start(start, group))
         nursery.start_soon(guard.keep_fresh)
