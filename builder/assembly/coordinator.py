@@ -23,6 +23,7 @@ from builder.assembly.wellbeing import Wellbeing
 from builder.assembly.worker import capacity_of, own_platform
 from builder.base.version import VERSION
 from builder.builds.index import Builds
+from builder.builds.lookups import LookUps
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
 from builder.net.rpc import Service
@@ -75,6 +76,7 @@ class Coordinator:
     health: HealthService
     metrics: Metrics
     builds: Builds
+    lookups: LookUps
     guard: Guard
     wellbeing: Wellbeing
     live: LiveOutput
@@ -226,9 +228,9 @@ async def open_coordinator(
         quotas = upload_quotas.quotas_of(settings.store)
         about = _around(hooks, wellbeing, stores, quotas)
         control = ControlService(scheduler, cache, about, stores.blobs)
-        builds = Builds()
+        builds, lookups = Builds(), LookUps(time.time)
         live = LiveOutput(scheduler, stores.blobs, new_id)
-        kept = Kept(cache, builds, live, tracer, guard.who)
+        kept = Kept(cache, lookups, builds, live, tracer, guard.who)
         apis = bounded(api_services(settings, stores, scheduler, kept), quotas)
         every, health = _with_health([*apis, control.service()])
         calls = Calls(method.path for service in every for method in service.methods)
@@ -246,6 +248,7 @@ async def open_coordinator(
             health,
             metrics,
             builds,
+            lookups,
             guard,
             wellbeing,
             live,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builder.assembly.stores import Stores
 from builder.builds.index import Builds
+from builder.builds.lookups import LookUps
 from builder.config.settings import Settings
 from builder.net.rpc import Context, Service
 from builder.server.action_cache import ActionCacheService
@@ -40,6 +41,7 @@ class Kept:
     """What services write down for those who look at the whole."""
 
     cache: CacheFigures
+    lookups: LookUps
     builds: Builds
     live: LiveOutput
     tracer: Tracer = OFF
@@ -112,7 +114,7 @@ def _storing(parts: _Parts, stores: Stores) -> list[Service]:
         ByteStreamService(
             blobs, Uploads(blobs), instances, functions, COMPRESSORS, parts.logs
         ).service(),
-        ActionCacheService(cache, blobs, instances, functions, kept.cache).service(),
+        ActionCacheService(cache, blobs, instances, functions, kept.cache, kept.lookups).service(),
         ExecutionService(
             parts.scheduler,
             ExecutionStores(blobs, cache, instances, functions),

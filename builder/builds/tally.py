@@ -7,6 +7,8 @@ as looking at each of them once.
 from collections import Counter
 from dataclasses import dataclass, field
 
+from builder.builds.lookups import Found
+
 BAD = ("failed", "refused", "lost")
 
 
@@ -19,6 +21,7 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)  # "" for what goes on
     started_s: float = float("inf")
     last_s: float = 0.0
+    looked_up: int = 0  # hits that were no operations: the client only looked
     _targets: set[str] = field(default_factory=set)
 
     def add(self, outcome: str, target: str, queued_s: float, ended_s: float) -> None:
@@ -29,9 +32,16 @@ class Tally:
         if outcome and ended_s > self.last_s:
             self.last_s = ended_s
 
+    def add_lookups(self, found: Found) -> None:
+        self.tool = self.tool or found.tool
+        self.looked_up += found.hits
+        self._targets.update(found.targets)
+        self.started_s = min(self.started_s, found.first_s)
+        self.last_s = max(self.last_s, found.last_s)
+
     @property
     def actions(self) -> int:
-        return self.outcomes.total()
+        return self.outcomes.total() + self.looked_up
 
     @property
     def targets(self) -> int:
@@ -43,7 +53,12 @@ class Tally:
 
     @property
     def hits(self) -> int:
-        return self.outcomes["cached"]
+        return self.outcomes["cached"] + self.looked_up
+
+    @property
+    def operations(self) -> int:
+        """Of its actions, those that are known one by one."""
+        return self.outcomes.total()
 
     @property
     def took_s(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.builds.lookups import LookUps
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -37,9 +38,11 @@ class ActionCacheService:
         instances: Instances,
         functions: Sequence[str] = DEFAULT_FUNCTIONS,
         figures: CacheFigures | None = None,
+        lookups: LookUps | None = None,
     ) -> None:
         self._cache = cache
         self._figures = figures or CacheFigures()
+        self._lookups = lookups
         self._inline = cache if isinstance(cache, InlineActionCache) else None
         self._asked: dict[bytes, tuple[str, Digest]] = {}
         self._blobs = blobs
@@ -55,16 +58,22 @@ class ActionCacheService:
             ),
         )
 
-    def get(self, data: bytes, _context: Context) -> bytes | Awaitable[bytes]:
+    def get(self, data: bytes, context: Context) -> bytes | Awaitable[bytes]:
         asked = self._asked.get(data)
         if asked is not None and self._inline is not None:
             found = self._inline.peek(*asked)
             if found is not None:
-                self._figures.hits += 1
+                self._hit(context)
                 return found
-        return self._get_parsed(data)
+        return self._get_parsed(data, context)
 
-    def _get_parsed(self, data: bytes) -> bytes | Awaitable[bytes]:
+    def _hit(self, context: Context) -> None:
+        self._figures.hits += 1
+        metadata = context.metadata.get(METADATA_HEADER)
+        if metadata and self._lookups is not None:
+            self._lookups.hit(metadata)  # type: ignore[arg-type]  # values of `-bin` keys are bytes
+
+    def _get_parsed(self, data: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = parse(pb.GetActionResultRequest, data)
         instance, message = request.instance_name, request.action_digest
         hash_ = message.hash
@@ -76,14 +85,14 @@ class ActionCacheService:
             action = Digest(hash_, message.size_bytes, function)
             found = self._inline.peek(instance, action)
             if found is not None:
-                self._figures.hits += 1
+                self._hit(context)
                 self._remember(data, (instance, action))
                 return found
         action = from_proto(message, function)
         hints = Hints(
             request.inline_stdout, request.inline_stderr, frozenset(request.inline_output_files)
         )
-        return self._get(self._instances.check(instance), action, hints)
+        return self._get(self._instances.check(instance), action, hints, context)
 
     def _remember(self, data: bytes, asked: tuple[str, Digest]) -> None:
         if len(self._asked) >= MOST_ASKED:
@@ -100,12 +109,12 @@ class ActionCacheService:
         metadata = raw if isinstance(raw, bytes) else b""
         return self._update(instance, action, request.action_result, metadata)
 
-    async def _get(self, instance: str, action: Digest, hints: Hints) -> bytes:
+    async def _get(self, instance: str, action: Digest, hints: Hints, context: Context) -> bytes:
         result = await self._cache.lookup(instance, action)
         if result is None:
             self._figures.missed_by_get += 1
             raise NotFoundError(f"no complete result of action {action} is here; execute it")
-        self._figures.hits += 1
+        self._hit(context)
         await inlined(self._blobs, result, hints, action.function)
         return result.SerializeToString()
 

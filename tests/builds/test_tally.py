@@ -1,5 +1,6 @@
 """Invocations summed up from their actions."""
 
+from builder.builds.lookups import Found
 from builder.builds.tally import Tally
 
 
@@ -20,3 +21,12 @@ def test_an_invocation_of_which_something_goes_on_has_no_end() -> None:
     one.add("succeeded", "//a", queued_s=1.0, ended_s=2.0)
     one.add("", "//b", queued_s=1.0, ended_s=1.5)
     assert one.took_s is None
+
+
+def test_hits_by_look_up_are_actions_too() -> None:
+    """They count as hits, name targets and the tool, and stretch the time."""
+    one = Tally("inv")
+    one.add("succeeded", "//a", queued_s=12.0, ended_s=20.0)
+    one.add_lookups(Found("bazel", 10.0, 11.0, hits=7, targets={"//a": None, "//b": None}))
+    assert (one.tool, one.actions, one.operations, one.hits, one.targets) == ("bazel", 8, 1, 7, 2)
+    assert (one.started_s, one.took_s) == (10.0, 10.0)

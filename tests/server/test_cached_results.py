@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from builder.base.digest import digest_of
 from builder.base.errors import NotFoundError, StatusError
+from builder.builds.lookups import LookUps
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server import action_cache
 from builder.server.action_cache import ActionCacheService
+from builder.server.admission import METADATA_HEADER
 from builder.server.instances import Instances
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.memory import MemoryBlobStore
@@ -25,13 +27,13 @@ OUTPUT = digest_of(b"an output")
 ASKED = pb.GetActionResultRequest(action_digest=to_proto(KNOWN), instance_name="main")
 
 
-async def made(blobs: MemoryBlobStore) -> ActionCacheService:
+async def made(blobs: MemoryBlobStore, lookups: LookUps | None = None) -> ActionCacheService:
     """With one result, which has one output."""
     await blobs.put(OUTPUT, b"an output")
     cache = CheckedActionCache(blobs, MemoryRecords(1 << 20))
     result = pb.ActionResult(output_files=[pb.OutputFile(path="a", digest=to_proto(OUTPUT))])
     await cache.store("main", KNOWN, result)
-    return ActionCacheService(cache, blobs, Instances(("main", "other")))
+    return ActionCacheService(cache, blobs, Instances(("main", "other")), lookups=lookups)
 
 
 async def outcome(way: Callable[[bytes], object], data: bytes) -> object:
@@ -67,7 +69,7 @@ def test_requests_of_all_kinds_are_answered_alike() -> None:
     def run(some: list[bytes]) -> None:
         async def main() -> None:
             for data in some:
-                expected = await outcome(service._get_parsed, data)
+                expected = await outcome(lambda d: service._get_parsed(d, CONTEXT), data)
                 for _ in range(2):
                     got = await outcome(lambda asked: service.get(asked, CONTEXT), data)
                     assert got == expected
@@ -113,3 +115,20 @@ async def test_what_is_remembered_of_requests_is_bounded() -> None:
     before = len(service._asked)
     assert isinstance(service.get(data + (unknown + b"x" * 100) * 5, CONTEXT), bytes)
     assert len(service._asked) == before
+
+
+async def test_hits_are_counted_for_the_invocation_that_looked() -> None:
+    """In each of the ways in which a hit is answered; a miss counts nothing."""
+    lookups = LookUps(lambda: 5.0)
+    service = await made(MemoryBlobStore(1 << 20), lookups)
+    metadata = pb.RequestMetadata(tool_invocation_id="inv", target_id="//a").SerializeToString()
+    context = DirectContext("/test", {METADATA_HEADER: metadata})
+    inline = pb.GetActionResultRequest()
+    inline.CopyFrom(ASKED)
+    inline.inline_stdout = True
+    absent = pb.GetActionResultRequest(action_digest=to_proto(OUTPUT), instance_name="main")
+    for request in (ASKED, ASKED, inline, absent):
+        data = request.SerializeToString()
+        await outcome(lambda asked: service.get(asked, context), data)
+        await outcome(lambda asked: service.get(asked, CONTEXT), data)
+    assert {id_: one.hits for id_, one in lookups.found().items()} == {"inv": 3}
