@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,8 @@ class Request:
     `arguments`: the command line itself, when the same one may be answered by a receipt of this
     build the next time; `read` are the files that it was read from, by absolute path.
     `listening`: who hears of it, and where its lines go. `fresh` are targets that run
-    whatever the cache holds; `audit`: the level at which all are audited.
+    whatever the cache holds, with `variables` more, and if possible not on the workers of `avoid`;
+    `audit`: the level at which all are audited.
     """
 
     targets: tuple[str, ...] = ()
@@ -64,6 +65,8 @@ class Request:
     arguments: tuple[str, ...] | None = None
     read: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    avoid: tuple[str, ...] = ()
     audit: str | None = None
     download: str = "all"
     fallback: bool = False
@@ -175,7 +178,14 @@ async def open_build(plan: Plan) -> AsyncIterator[Build]:
         function = away.function if away else "sha256"
         workspace = Workspace(plan.root, plan.graph, function, plan.walker)
         choices = Choices(
-            platform(), request.use_cache, function, request.fresh, request.audit, _landed(plan)
+            platform(),
+            request.use_cache,
+            function,
+            request.fresh,
+            request.audit,
+            _landed(plan),
+            request.variables,
+            request.avoid,
         )
         patience = soon if plan.falls_back else pauses
         builders = [

@@ -17,12 +17,14 @@ from builder.stores.interface import ActionCache, BlobStore
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What to run. `priority` is REAPI's: lower sooner. `target` is for people."""
+    """What to run. `priority` is REAPI's: lower sooner. `target` is for people. `avoid`: workers
+    that shall not run it while others can."""
 
     action: Digest
     target: str = ""
     priority: int = 0
     skip_cache_lookup: bool = False
+    avoid: tuple[str, ...] = ()
 
 
 Watch = Callable[[pb.ExecutedActionMetadata], None]

@@ -33,6 +33,7 @@ from builder.telemetry.tracing import HEADER, OFF, Tracer
 EXECUTION = "/build.bazel.remote.execution.v2.Execution/"
 CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 METADATA = "build.bazel.remote.execution.v2.requestmetadata-bin"
+AVOID = "builder-avoid-workers"
 CANCEL = "/google.longrunning.Operations/CancelOperation"
 FIRST_CONTACT_S = 5.0
 GOODBYE_S = 1.0
@@ -116,6 +117,8 @@ class RemoteExecutor:
             target_id=ticket.target,
         )
         headers: dict[str, str | bytes] = {METADATA: metadata.SerializeToString()}
+        if ticket.avoid:
+            headers[AVOID] = ",".join(filter(str.isascii, ticket.avoid))
         if follow.traceparent:
             headers[HEADER] = follow.traceparent
         async with self._channel.stream(EXECUTION + method, metadata=headers) as call:

@@ -94,8 +94,9 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Of the whole build. `platform` says what kind of machine its results are for; `fresh` are
-    targets that are run whatever the cache holds; `audit`: the level at which all are audited;
-    `landed`: targets whose outputs are wanted here, None for all."""
+    targets that are run whatever the cache holds, with these `variables` where they have none of
+    that name, and if possible not on the workers to `avoid`; `audit`: the level at which all are
+    audited; `landed`: targets whose outputs are wanted here, None for all."""
 
     platform: tuple[tuple[str, str], ...] = ()
     use_cache: bool = True
@@ -103,6 +104,8 @@ class Choices:
     fresh: frozenset[str] = frozenset()
     audit: str | None = None
     landed: frozenset[str] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    avoid: tuple[str, ...] = ()
 
     def uses_cache(self, target: Target) -> bool:
         return self.use_cache and target.name not in self.fresh
@@ -181,6 +184,9 @@ class TargetBuilder:
         if self.choices.audit is not None:
             hermetic = replace(target.hermetic, audit=self.choices.audit)
             target = replace(target, hermetic=hermetic)
+        if target.name in self.choices.fresh and self.choices.variables:
+            environment = {**self.choices.variables, **target.environment}
+            target = replace(target, environment=environment)
         step = step_of(target, self.choices.platform, await self.workspace.salt(target))
         return _Work(target, step, inputs, prepare(step, inputs, self.choices.function))
 
@@ -266,6 +272,7 @@ class TargetBuilder:
             target=target.name,
             priority=int(target.priority),
             skip_cache_lookup=again or not self.choices.uses_cache(target),
+            avoid=self.choices.avoid if target.name in self.choices.fresh else (),
         )
         tries = 0
         while True:

@@ -1,7 +1,12 @@
-"""Whether a target makes the same bytes each time: it is run again and again, and compared."""
+"""Whether a target makes the same bytes each time: it is run again and again, and compared.
+
+Each run has another worker where there are several, begins in another second, since a time of day
+in an output is the most common difference, and has other seeds if they are asked for.
+"""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +15,7 @@ from builder.base.digest import Digest
 from builder.client.target import Built
 
 CONTEXT_BYTES = 8
+SEEDS = ("PYTHONHASHSEED", "PERL_HASH_SEED", "BUILDER_SEED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,35 @@ def keep(root: Path, built: Iterable[Built], folder: Path, kept: dict[Digest, Pa
             if isinstance(entry, File) and entry.digest not in kept:
                 kept[entry.digest] = folder / str(len(kept))
                 os.link(root / path, kept[entry.digest])
+
+
+def seeds(run: int) -> dict[str, str]:
+    """Variables by which programs choose the order of what has none; other ones in each run."""
+    return dict.fromkeys(SEEDS, str(run))
+
+
+def await_another_second(began: float) -> None:
+    """Until the clock shows another one than at `began`, in seconds since 1970."""
+    while int(time.time()) == int(began):
+        time.sleep(1 - time.time() % 1)
+
+
+def workers(runs: Iterable[Mapping[str, Built]]) -> tuple[str, ...]:
+    """Those that ran any of it, each once."""
+    ran = (built.proof.partition(" (")[0] for run in runs for built in run.values())
+    return tuple(dict.fromkeys(filter(None, ran)))
+
+
+def conclusion(runs: Sequence[Mapping[str, Built]], found: Collection[str]) -> str:
+    """Of all runs, with the differences that were `found`."""
+    if found:
+        places = [", ".join(workers([run])) for run in runs]
+        return "; ".join(f"run {number} was on {place}" for number, place in enumerate(places, 1))
+    proofs = (built.proof for run in runs for built in run.values())
+    where = ", ".join(dict.fromkeys(filter(None, proofs)))
+    if not any(built.entries for built in runs[0].values()):
+        return f"{len(runs)} runs succeeded (on {where}); there are no outputs to compare"
+    return f"{len(runs)} runs made the same bytes (on {where})"
 
 
 def first_difference(one: bytes, other: bytes) -> int:

@@ -23,7 +23,8 @@ def did_well(books: Books, worker: Worker) -> None:
 
 def had_fault(books: Books, worker: Worker, task: Task, why: str, now: float) -> None:
     """An attempt failed, and not by its action, as far as one can tell."""
-    elsewhere = any(name != worker.info.name for name in task.avoid)
+    failed = set(task.avoid).difference(task.spec.avoid)
+    elsewhere = bool(failed - {worker.info.name})
     if worker.last_fault == task.id or elsewhere:
         return
     worker.last_fault = task.id

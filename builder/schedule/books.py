@@ -101,6 +101,7 @@ class Books:
             now,
             now + spec.priority * self.policy.age_s_per_priority,
             spec.priority,
+            avoid=spec.avoid,
         )
         self.tasks[name] = task
         if not spec.do_not_cache:

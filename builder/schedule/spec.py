@@ -52,6 +52,7 @@ class ActionSpec:
     root: str = ""
     kind: str = ""
     own_memory: bool = False  # the client has set its limit of memory
+    avoid: tuple[str, ...] = ()  # workers that shall not have it while others can
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Task:
     faults: tuple[str, ...] = ()
     preempted: int = 0
     note: str = ""  # for the result: that it was killed for memory before
-    avoid: tuple[str, ...] = ()  # workers that failed it
+    avoid: tuple[str, ...] = ()  # workers that failed it, or that its client wants to be without
     lost: dict[str, Lease] = field(default_factory=dict)
     phase: str = ""
     progress: bytes = b""

@@ -26,6 +26,8 @@ from builder.server.specs import spec_of
 from builder.stores.interface import BlobStore
 
 METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
+AVOID_HEADER = "builder-avoid-workers"  # names, with commas between them
+MOST_AVOIDED = 100
 MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # of an Action or a Command
 MOST_COMMANDS = 4096  # that are known to be right
 M = TypeVar("M", bound=Message)
@@ -59,6 +61,7 @@ class Admission:
         queued_ns: int,
         traceparent: str = "",
         user: str = "",
+        avoid: Sequence[str] = (),
     ) -> ActionSpec:
         """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
         action = await self._action(digest)
@@ -74,6 +77,7 @@ class Admission:
             request_metadata=metadata,
             absolute_symlinks=self._absolute_symlinks,
             traceparent=traceparent,
+            avoid=avoid,
         )
         granted.queued_timestamp.FromNanoseconds(queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
@@ -138,6 +142,13 @@ def request_metadata(headers: Metadata) -> pb.RequestMetadata:
         except DecodeError:  # only for people's eyes, so no reason to refuse the action
             return pb.RequestMetadata()
     return message
+
+
+def avoided(headers: Metadata) -> list[str]:
+    """Workers that the client wants this not to run on, as long as there are others."""
+    told = headers.get(AVOID_HEADER, "")
+    names = told.split(",", MOST_AVOIDED)[:MOST_AVOIDED] if isinstance(told, str) else []
+    return [name for one in names if (name := one.strip())]
 
 
 def _properties(platform: pb.Platform) -> Properties:

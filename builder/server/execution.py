@@ -19,7 +19,7 @@ from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.spec import ActionKey
-from builder.server.admission import METADATA_HEADER, Admission, request_metadata
+from builder.server.admission import METADATA_HEADER, Admission, avoided, request_metadata
 from builder.server.cached_operations import cached_operation
 from builder.server.history import Hit
 from builder.server.inlining import Hints, inlined
@@ -136,7 +136,14 @@ class ExecutionService:
         parent = parent_of(call.metadata.get(HEADER, ""), metadata.tool_invocation_id)
         with self._tracer.span("Execute", parent, _attributes(action, metadata)) as span:
             spec = await self._admission.admit(
-                instance, action, request, metadata, queued_ns, span.traceparent, self._who(call)
+                instance,
+                action,
+                request,
+                metadata,
+                queued_ns,
+                span.traceparent,
+                self._who(call),
+                avoided(call.metadata),
             )
             ended = await self._follow(self._scheduler.submit(instance, spec), call, hints)
             if self._tracer.on:

@@ -37,6 +37,7 @@ def spec_of(
         root=action.input_root_digest.hash,
         kind=_kind(granted),
         own_memory=any(name == MAX_MEMORY for name, _ in properties),
+        avoid=tuple(granted.avoid),
     )
 
 

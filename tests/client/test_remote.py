@@ -22,6 +22,7 @@ from builder.base.errors import (
 )
 from builder.client.executor import Ticket
 from builder.client.remote import (
+    AVOID,
     CANCEL,
     CAPABILITIES,
     EXECUTION,
@@ -68,6 +69,7 @@ class Scripted:
     calls: list[str] = field(default_factory=list)
     requests: list[pb.ExecuteRequest] = field(default_factory=list)
     metadata: pb.RequestMetadata | None = None
+    avoided: object = None
     cancelled: list[str] = field(default_factory=list)
     waiting: trio.Event = field(default_factory=trio.Event)
     capabilities: pb.ServerCapabilities = field(
@@ -83,6 +85,7 @@ class Scripted:
         raw = call.metadata.get(METADATA, b"")
         assert isinstance(raw, bytes)
         self.metadata = pb.RequestMetadata.FromString(raw)
+        self.avoided = call.metadata.get(AVOID)
         await self._play("execute", call)
 
     async def wait(self, call: Call) -> None:
@@ -161,7 +164,7 @@ async def test_the_whole_way() -> None:
         min_priority=-10, max_priority=10
     )
     heard: list[str] = []
-    ticket = Ticket(ACTION, "app", priority=-100, skip_cache_lookup=True)
+    ticket = Ticket(ACTION, "app", priority=-100, skip_cache_lookup=True, avoid=("w1", "w2"))
     response = await run(scripted, heard, ticket)
     assert response.result.exit_code == 7
     assert heard == ["", "worker-1", ""]
@@ -175,6 +178,7 @@ async def test_the_whole_way() -> None:
     assert scripted.metadata.target_id == "app"
     assert scripted.metadata.tool_invocation_id == "build-1"
     assert scripted.metadata.action_id == ACTION.hash
+    assert scripted.avoided == "w1,w2"
     assert scripted.cancelled == []
 
 

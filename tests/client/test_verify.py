@@ -1,5 +1,6 @@
 """Whether runs made the same bytes, and in what they differ."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,20 @@ from hypothesis import strategies as st
 
 from builder.action.tree import Entry, File, Folder, Link
 from builder.base.digest import Digest, digest_of
-from builder.client.target import Built
-from builder.client.verify import described, differences, first_difference, keep
+from builder.client.executor import Ticket
+from builder.client.target import Built, Choices
+from builder.client.verify import (
+    SEEDS,
+    await_another_second,
+    conclusion,
+    described,
+    differences,
+    first_difference,
+    keep,
+    seeds,
+    workers,
+)
+from tests.client.fakes import World
 
 ACTION = digest_of(b"action")
 CONTENTS = {digest_of(data): data for data in (b"same", b"0123456789AB", b"0123x56789AB", b"0123")}
@@ -72,3 +85,58 @@ def test_files_are_kept_over_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"0123x56789AB")
     (tmp_path / "new").rename(tmp_path / "out")
     assert {digest: path.read_bytes() for digest, path in kept.items()} == {A: b"0123456789AB"}
+
+
+RUNS = [
+    {"a": Built(ACTION, {"a": File(A)}, False, proof="w1 (hermetic: x)"), "b": made()},
+    {"a": Built(ACTION, {"a": File(A)}, False, proof="w2 (hermetic: x)"), "b": made()},
+]
+
+
+def test_the_conclusion() -> None:
+    """Where the runs were; what has no outputs is not called equal."""
+    assert workers(RUNS) == ("w1", "w2")
+    said = conclusion(RUNS, [])
+    assert said == "2 runs made the same bytes (on w1 (hermetic: x), w2 (hermetic: x))"
+    assert conclusion(RUNS, ["difference"]) == "run 1 was on w1; run 2 was on w2"
+    nothing = [{"a": Built(ACTION, {}, False, proof="w")}] * 3
+    assert conclusion(nothing, []) == "3 runs succeeded (on w); there are no outputs to compare"
+
+
+def test_another_second() -> None:
+    """The next run shows another time of day than the one that began then."""
+    began = time.time()
+    await_another_second(began)
+    assert int(time.time()) > int(began)
+
+
+def test_seeds() -> None:
+    """Each variable has the number of the run."""
+    assert seeds(3) == dict.fromkeys(SEEDS, "3")
+
+
+async def test_only_the_target_itself_varies(tmp_path: Path) -> None:
+    """What it needs comes from the cache as ever; what it sets itself stays."""
+    world = World(tmp_path)
+    world.write(
+        {
+            "Builderfile": """
+target lib: {inputs: [a], outputs: [lib], command: [cat, lib, a]}
+target app:
+  inputs: [":lib"]
+  outputs: [app]
+  env: {PYTHONHASHSEED: mine}
+  command: [cat, app, lib]
+""",
+            "a": "a",
+        }
+    )
+    await world.build("app")
+    tickets: list[Ticket] = []
+    world.executor.before = tickets.append
+    world.choices = Choices(fresh=frozenset(["app"]), variables=seeds(2), avoid=("w1",))
+    await world.build("app")
+    assert [(one.target, one.avoid) for one in tickets] == [("app", ("w1",))]
+    told = world.workspace.history.last("app")
+    assert told is not None
+    assert told["reasons"] == ["env BUILDER_SEED is new: 2", "env PERL_HASH_SEED is new: 2"]

@@ -362,3 +362,17 @@ def test_room_is_not_kept_for_who_has_gone() -> None:
     story.submit("c", need=(("cpu", 1000),))
     assert not [line for line in story.finish("w", "a/1", FAILED) if "gets" in line]
     assert "w gets c/1" in story.send(events.CancelRequested("large"))
+
+
+def test_workers_that_the_client_wants_to_be_without() -> None:
+    """It waits for another one, makes do when there is none, and their faults count as ever."""
+    story = Story(CALM)
+    story.connect("w")
+    story.connect("v")
+    assert story.submit("a", avoid=("w",))[0] == "v gets a/1"
+    assert story.submit("b", avoid=("w",)) == ["b QUEUED: all-busy"]
+    story.finish("v", "a/1", FAILED)
+    assert story.stage("b") is Stage.EXECUTING
+    assert story.submit("c", avoid=("w", "v"))[0] == "w gets c/1"
+    story.finish("w", "c/1", BROKEN)
+    assert states(story) == {"w": "degraded", "v": "healthy"}

@@ -79,9 +79,11 @@ class Farm:
         return await self.put(action.SerializeToString())
 
     @asynccontextmanager
-    async def execute(self, action: Digest, **fields: object) -> AsyncIterator["Stream"]:
+    async def execute(
+        self, action: Digest, headers: Mapping[str, str] | None = None, **fields: object
+    ) -> AsyncIterator["Stream"]:
         request = pb.ExecuteRequest(action_digest=to_proto(action), **fields)
-        async with self._stream("Execute", request.SerializeToString()) as stream:
+        async with self._stream("Execute", request.SerializeToString(), headers) as stream:
             yield stream
 
     @asynccontextmanager
@@ -91,8 +93,10 @@ class Farm:
             yield stream
 
     @asynccontextmanager
-    async def _stream(self, method: str, request: bytes) -> AsyncIterator["Stream"]:
-        async with self.channel.stream(EXECUTION + method) as call:
+    async def _stream(
+        self, method: str, request: bytes, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Stream"]:
+        async with self.channel.stream(EXECUTION + method, metadata=headers or {}) as call:
             await call.send(request)
             await call.done_sending()
             yield Stream(call)

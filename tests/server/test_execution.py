@@ -16,6 +16,7 @@ from builder.reapi.pb import error_details_pb2, status_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule import events
 from builder.schedule.policy import Policy
+from builder.server.admission import AVOID_HEADER
 from tests.server.farm import Farm, farming, metadata_of, response_of
 
 STAGE = pb.ExecutionStage
@@ -73,6 +74,16 @@ async def test_a_worker_gets_all_that_it_needs_with_the_lease() -> None:
             assert granted.request_metadata == metadata
             seen = (await farm.status()).action[0]
             assert (seen.target, seen.stage, seen.worker) == ("//a:b", "executing", "w1")
+
+
+async def test_workers_to_be_avoided_are_named_in_a_header() -> None:
+    """For a client that compares; what is no list of names is not heeded."""
+    async with farming() as farm, farm.worker("w1") as one, farm.worker("w2") as two:
+        action = await farm.put_action(do_not_cache=True)
+        for avoided, worker in (("w1", two), ("w2, nobody ,", one), ("w1", two)):
+            async with farm.execute(action, {AVOID_HEADER: avoided}) as client:
+                await worker.finish((await worker.granted()).lease_id)
+                await client.result()
 
 
 async def test_a_result_is_cached_before_the_client_hears_of_it() -> None:
