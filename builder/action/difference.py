@@ -5,10 +5,12 @@ digest and nothing else: two notes without a difference are one action.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
-from builder.action.encode import Step
+from builder.action.encode import BASE_ENVIRONMENT, Step
 from builder.action.tree import Entry, File, Link
+from builder.reapi.pb import remote_execution_pb2 as pb
 
 Notes = dict[str, Any]
 MOST_SHOWN = 10
@@ -23,8 +25,39 @@ def notes_of(step: Step, inputs: Mapping[str, Entry]) -> Notes:
         "timeout_s": step.timeout_s,
         "cacheable": step.cacheable,
         "salt": step.salt.hex(),
+        "tools": dict(step.tools),
         "directory": step.directory,
         "inputs": {path: _looks(entry) for path, entry in inputs.items()},
+    }
+
+
+def notes_of_messages(action: pb.Action, command: pb.Command, inputs: Mapping[str, Entry]) -> Notes:
+    """Of an action as another client has stored it."""
+    timeout_s = action.timeout.ToNanoseconds() / 1e9
+    platform = (action.platform if action.platform.properties else command.platform).properties
+    return {
+        "arguments": list(command.arguments),
+        "outputs": sorted(command.output_paths),
+        "environment": {pair.name: pair.value for pair in command.environment_variables},
+        "platform": {pair.name: pair.value for pair in platform},
+        "timeout_s": timeout_s if action.HasField("timeout") else None,
+        "cacheable": not action.do_not_cache,
+        "salt": action.salt.hex(),
+        "directory": command.working_directory,
+        "inputs": {path: _looks(entry) for path, entry in inputs.items()},
+    }
+
+
+def bare(notes: Notes) -> Notes:
+    """Without what every command has, and without directories that other paths imply."""
+    inputs: Mapping[str, str] = notes["inputs"]
+    implied = {str(parent) for path in inputs for parent in PurePosixPath(path).parents}
+    environment = notes["environment"].items() - BASE_ENVIRONMENT.items()
+    return {
+        **notes,
+        "outputs": sorted(set(notes["outputs"])),
+        "environment": dict(environment),
+        "inputs": {path: looks for path, looks in inputs.items() if path not in implied},
     }
 
 
@@ -52,7 +85,9 @@ def differences(old: Notes, new: Notes) -> list[str]:
     if old.get("directory", "") != new["directory"]:
         found.append(f"directory {old.get('directory') or '.'} → {new['directory'] or '.'}")
     if old["salt"] != new["salt"]:
-        found.append("tools are other ones")
+        known = "tools" in old and "tools" in new
+        tools = _of_tables("tool", old["tools"], new["tools"], values=False) if known else ()
+        found += list(tools) or ["tools are other ones"]
     if len(found) > MOST_SHOWN:
         found[MOST_SHOWN:] = [f"... and {len(found) - MOST_SHOWN} more"]
     return found
@@ -71,12 +106,18 @@ def _of_tables(
 
 
 def _of_lists(what: str, old: list[str], new: list[str]) -> Iterator[str]:
-    """Items that went and came; a change of order alone, or of a script, is said as such."""
+    """Items that went and came, of a script its lines; a change of order alone is said as such."""
     if old == new:
         return
-    gone = [item for item in old if item not in new and "\n" not in item]
-    come = [item for item in new if item not in old and "\n" not in item]
-    if gone or come:
-        yield f"{what} {' '.join(gone) or 'without'} → {' '.join(come) or 'nothing'}"
-    else:
-        yield f"{what} changed"
+    before = [line for item in old for line in item.splitlines()]
+    after = [line for item in new for line in item.splitlines()]
+    gone = _without(before, after)
+    come = _without(after, before)
+    yield f"{what} {gone or 'without'} → {come or 'nothing'}" if gone or come else f"{what} changed"
+
+
+def _without(lines: list[str], others: list[str]) -> str:
+    known = set(others)
+    left = [line.strip() for line in lines if line not in known]
+    more = f" ... and {len(left) - MOST_SHOWN} more" if len(left) > MOST_SHOWN else ""
+    return " ".join(left[:MOST_SHOWN]) + more

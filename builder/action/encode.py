@@ -7,6 +7,7 @@ the checkout lies, not the time, not the client's own environment. Source: REAPI
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from builder.action.tree import Entry, checked_path, file_digests, merkle
 from builder.base.digest import Digest, digest_of
@@ -29,7 +30,7 @@ BASE_ENVIRONMENT = {
 @dataclass(frozen=True, slots=True)
 class Step:
     """What is to be run, in `directory` of the work tree. Output paths are relative to that;
-    `platform` is (name, value) pairs."""
+    `platform` is (name, value) pairs, `tools` by name what tells one such program from another."""
 
     arguments: tuple[str, ...]
     output_paths: tuple[str, ...]
@@ -37,8 +38,19 @@ class Step:
     platform: tuple[tuple[str, str], ...] = ()
     timeout_s: float | None = None
     cacheable: bool = True
-    salt: bytes = b""
+    tools: Mapping[str, str] = field(default_factory=dict)
     directory: str = ""
+
+    @property
+    def salt(self) -> bytes:
+        """Of the tools, that REAPI has no other field for."""
+        if not self.tools:
+            return b""
+        state = sha256()
+        for name, identity in self.tools.items():
+            what = identity.encode(errors="surrogateescape")
+            state.update(f"{name}\0{len(what)}\0".encode() + what)
+        return state.digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Why a target ran, and whether it would run now."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.action.difference import Notes, differences, notes_of
+from builder.action.difference import Notes, bare, differences, notes_of
 from builder.action.tree import Entry
 from builder.base.errors import BuilderError
 from builder.base.shown import ago, format_duration
@@ -18,34 +18,50 @@ from builder.client.tools import Tools
 from builder.client.walk import Walker
 from builder.project.graph import Graph
 
+Recall = Callable[[str], Mapping[str, Any] | None]
+
 
 def explanation(
-    graph: Graph, root: Path, walker: Walker, name: str, platform: tuple[tuple[str, str], ...]
+    graph: Graph,
+    root: Path,
+    walker: Walker,
+    name: str,
+    platform: tuple[tuple[str, str], ...],
+    recall: Recall | None = None,
 ) -> Iterator[str]:
-    """Lines for people: what happened last, why, and what has changed since."""
+    """Lines for people: what happened last, why, and what has changed since.
+
+    `recall` finds what happened last somewhere else than in this project's own history.
+    """
     target = graph.project.targets[name]
     if not target.arguments:
         needs = ", ".join(graph.needs[name])
         yield f"{name} has no command of its own; it stands for {needs}"
         return
     state = StateDirectory(root)
-    tools = Tools(state.path / "tools.json")
-    last = History(state.history).last(name)
+    last = (recall or History(state.history).last)(name)
     if last is None:
-        yield f"{name} has not been built in this directory yet"
+        yield _unknown(name, there=recall is not None)
         return
     yield f"{name}: {_how(last)}"
     yield from (f"  because {reason}" for reason in last["reasons"] or ["it was new here"])
-    files = FileStates(root, state.files)
+    tools = Tools(state.path / "tools.json")
+    files = FileStates(root, state.files, last.get("function", "sha256"))
     scanner = Scanner(graph, walker, files)
     try:
         made = {needed: _outputs(graph, walker, files, needed) for needed in graph.closure([name])}
         inputs = scanner.inputs(target, made)
-        step = step_of(target, platform, tools.salt(target))
+        step = step_of(target, platform, tools.identities(target))
     except BuilderError as error:
         yield f"  and now it cannot be built: {error}"
         return
-    yield from _since(last["notes"], notes_of(step, inputs))
+    yield from _since(bare(last["notes"]), bare(notes_of(step, inputs)))
+
+
+def _unknown(name: str, *, there: bool) -> str:
+    if there:
+        return f"the coordinator does not remember that {name} ran"
+    return f"{name} has not been built in this directory yet (--remote asks the coordinator)"
 
 
 def _how(last: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ has told of it by then.
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeVar
 
 from builder.action.difference import notes_of
@@ -47,6 +48,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 
 RAN, HIT = "ran", "found in the cache"
+NONE: Mapping[str, str] = MappingProxyType({})
 Answer = TypeVar("Answer")
 UPLOAD_TRIES = 4  # how often blobs may vanish between the upload and the execution
 
@@ -111,7 +113,9 @@ class Choices:
         return self.use_cache and target.name not in self.fresh
 
 
-def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes = b"") -> Step:
+def step_of(
+    target: Target, platform: tuple[tuple[str, str], ...], tools: Mapping[str, str] = NONE
+) -> Step:
     """What REAPI has a field for, and what goes into properties (`reapi.limits`)."""
     hermetic = target.hermetic
     limits = ActionLimits(
@@ -129,7 +133,7 @@ def step_of(target: Target, platform: tuple[tuple[str, str], ...], salt: bytes =
         platform=tuple({**dict(platform), **target.platform, **dict(limits.properties())}.items()),
         timeout_s=hermetic.timeout_s,
         cacheable=target.cache,
-        salt=salt,
+        tools=tools,
         directory=target.package,
     )
 
@@ -187,7 +191,7 @@ class TargetBuilder:
         if target.name in self.choices.fresh and self.choices.variables:
             environment = {**self.choices.variables, **target.environment}
             target = replace(target, environment=environment)
-        step = step_of(target, self.choices.platform, await self.workspace.salt(target))
+        step = step_of(target, self.choices.platform, await self.workspace.tools(target))
         return _Work(target, step, inputs, prepare(step, inputs, self.choices.function))
 
     async def _found(self, work: "_Work") -> Built | None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from builder.action.encode import BASE_ENVIRONMENT
@@ -31,23 +30,20 @@ class Tools:
     absent: set[str] = field(default_factory=set)
     asked: bool = False
     _files: FileStates | None = None
-    _versions: dict[tuple[str, tuple[str, ...]], bytes] = field(default_factory=dict)
+    _versions: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
 
-    def salt(self, target: Target) -> bytes:
-        """Empty for a target that names no tools. Raises UsageError, with its place."""
-        if not target.tools:
-            return b""
+    def identities(self, target: Target) -> dict[str, str]:
+        """What tells each tool from others of its name. Raises UsageError, with its place."""
         environment = {**BASE_ENVIRONMENT, **target.environment}
-        state = sha256()
+        found = {}
         for tool in target.tools:
             path = self._find(target, tool, environment["PATH"])
-            identity = (
+            found[tool.name] = (
                 self._version(target, tool, path, environment)
                 if tool.version
                 else self._content(path)
             )
-            state.update(f"{tool.name}\0{len(identity)}\0".encode() + identity)
-        return state.digest()
+        return found
 
     def save(self) -> None:
         if self._files is not None:
@@ -67,20 +63,20 @@ class Tools:
             "install it, correct its name, or leave it out of 'tools'",
         )
 
-    def _content(self, path: str) -> bytes:
+    def _content(self, path: str) -> str:
         if self._files is None:
             self._files = FileStates(Path("/"), self.memory)
         real = os.path.realpath(path)
-        return self._files.file(real.lstrip("/")).digest.hash.encode()
+        return self._files.file(real.lstrip("/")).digest.hash
 
-    def _version(self, target: Target, tool: Tool, path: str, environment: dict[str, str]) -> bytes:
+    def _version(self, target: Target, tool: Tool, path: str, environment: dict[str, str]) -> str:
         self.asked = True
         key = (path, tool.version)
         if key not in self._versions:
             self._versions[key] = self._ask(target, tool, environment)
         return self._versions[key]
 
-    def _ask(self, target: Target, tool: Tool, environment: dict[str, str]) -> bytes:
+    def _ask(self, target: Target, tool: Tool, environment: dict[str, str]) -> str:
         shown = " ".join(tool.version)
         try:
             done = subprocess.run(
@@ -99,4 +95,4 @@ class Tools:
             said = done.stdout.decode(errors="replace").strip()
             message = f"{shown!r} ends with exit code {done.returncode}: {said}"
             raise target.source.error(tool.where, message, "it should print the tool's version")
-        return done.stdout
+        return done.stdout.decode(errors="surrogateescape")

@@ -50,12 +50,12 @@ class Workspace:
         async with self._lock:
             return await trio.to_thread.run_sync(self._scanner.inputs, target, made)
 
-    async def salt(self, target: Target) -> bytes:
-        """Of its tools; raises UsageError as `Tools.salt` does."""
+    async def tools(self, target: Target) -> dict[str, str]:
+        """As `Tools.identities`."""
         if not target.tools:
-            return b""
+            return {}
         async with self._lock:
-            return await trio.to_thread.run_sync(self._tools.salt, target)
+            return await trio.to_thread.run_sync(self._tools.identities, target)
 
     def has(self, path: str) -> bool:
         """Whether this path of the project is there."""

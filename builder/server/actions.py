@@ -136,6 +136,10 @@ class Actions:
 def _wanted(request: pb.ListActionsRequest, record: Record) -> bool:
     if request.invocation and record.spec.client.invocation != request.invocation:
         return False
+    if request.target and record.spec.client.target != request.target:
+        return False
+    if request.ran and record.cached:
+        return False
     return not request.failures or _is_bad(record)
 
 

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from builder.action.difference import MOST_SHOWN, differences, notes_of
-from builder.action.encode import Step
-from builder.action.tree import Entry, File, Folder, Link
+from builder.action.difference import MOST_SHOWN, bare, differences, notes_of, notes_of_messages
+from builder.action.encode import Step, prepare
+from builder.action.tree import Entry, File, Folder, Link, entries_of
 from builder.base.digest import digest_of
+from builder.reapi.pb import remote_execution_pb2 as pb
 
 STEP = Step(("cc", "-O2", "a.c"), ("out",), {"MODE": "fast"}, (("ISA", "x86-64"),), 5.0)
 INPUTS: dict[str, Entry] = {"a.c": File(digest_of(b"A")), "l": Link("a.c"), "d": Folder()}
@@ -37,7 +38,7 @@ CHANGES = {
     "script": (
         dataclasses.replace(STEP, arguments=("cc", "-O2", "a.c", "x\ny")),
         INPUTS,
-        ["command changed"],
+        ["command without → x y"],
     ),
     "output": (dataclasses.replace(STEP, output_paths=("o",)), INPUTS, ["outputs out → o"]),
     "variable": (
@@ -53,7 +54,7 @@ CHANGES = {
     ),
     "timeout": (dataclasses.replace(STEP, timeout_s=9.0), INPUTS, ["timeout 5.0 → 9.0"]),
     "cache": (dataclasses.replace(STEP, cacheable=False), INPUTS, ["cache True → False"]),
-    "tools": (dataclasses.replace(STEP, salt=b"\1"), INPUTS, ["tools are other ones"]),
+    "tools": (dataclasses.replace(STEP, tools={"cc": "12"}), INPUTS, ["tool cc is new"]),
 }
 
 
@@ -66,9 +67,51 @@ def test_each_change_is_named(what: str) -> None:
     assert differences(old, notes_of(STEP, INPUTS)) == []
 
 
+def test_each_tool_is_named() -> None:
+    """Where both know their tools; of a client that does not tell, that they are other ones."""
+    old = notes_of(dataclasses.replace(STEP, tools={"cc": "12", "ld": "2"}), INPUTS)
+    new = notes_of(dataclasses.replace(STEP, tools={"cc": "13", "ld": "2"}), INPUTS)
+    assert differences(old, new) == ["tool cc changed"]
+    assert differences({k: v for k, v in old.items() if k != "tools"}, new) == [
+        "tools are other ones"
+    ]
+
+
+def test_long_scripts_are_not_told_whole() -> None:
+    """The lines that differ, and how many more there are."""
+    lines = [f"line {number}" for number in range(30)]
+    old = dataclasses.replace(STEP, arguments=("sh", "-c", "\n".join(["a", *lines])))
+    new = dataclasses.replace(STEP, arguments=("sh", "-c", "\n".join(["a", "b"])))
+    (said,) = differences(notes_of(old, {}), notes_of(new, {}))
+    assert said.startswith("command line 0 line 1 ")
+    assert said.endswith("line 9 ... and 20 more → b")
+
+
+def test_an_action_that_was_stored() -> None:
+    """Its messages give the notes that it was made of, but for what every command has."""
+    step = dataclasses.replace(STEP, tools={"cc": "12"}, directory="lib", cacheable=False)
+    inputs: dict[str, Entry] = {"lib/d/a.c": File(digest_of(b"A")), "empty": Folder()}
+    prepared = prepare(step, inputs)
+    tree = pb.Tree(root=pb.Directory.FromString(prepared.blobs[prepared.root]))
+    tree.children.extend(
+        pb.Directory.FromString(data)
+        for digest, data in prepared.blobs.items()
+        if digest not in (prepared.action, prepared.command, prepared.root)
+    )
+    action = pb.Action.FromString(prepared.blobs[prepared.action])
+    command = pb.Command.FromString(prepared.blobs[prepared.command])
+    stored = notes_of_messages(action, command, entries_of(tree))
+    assert differences(bare(stored), bare(notes_of(step, inputs))) == []
+    assert differences(bare(stored), bare(notes_of(STEP, inputs))) == [
+        "cache False → True",
+        "directory lib → .",
+        "tools are other ones",
+    ]
+
+
 def test_every_part_of_a_step_counts() -> None:
     """No field of a Step is left out of the notes."""
-    assert len(notes_of(STEP, {})) == len(dataclasses.fields(Step)) + 1
+    assert len(notes_of(STEP, {})) == len(dataclasses.fields(Step)) + 2  # inputs, salt
 
 
 def test_not_all_of_very_many() -> None:

@@ -71,7 +71,7 @@ def test_order_does_not_matter() -> None:
         {"timeout_s": 1.25},
         {"timeout_s": None},
         {"cacheable": False},
-        {"salt": b"x"},
+        {"tools": {"cc": "x"}},
     ],
 )
 def test_everything_that_counts_is_in_the_digest(change: dict[str, object]) -> None:

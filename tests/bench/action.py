@@ -69,7 +69,7 @@ async def upload(channel: Channel) -> list[Digest]:
         action = pb.Action(
             command_digest=to_proto(digest_of(command)),
             input_root_digest=to_proto(digest_of(root)),
-            salt=str(number).encode(),
+            tools={"number": str(number)},
         ).SerializeToString()
         digests.append(digest_of(action))
         await blobs.put(digests[-1], action)

@@ -30,7 +30,7 @@ QUESTIONS = {
     "query outputs docs objects": ["docs/", "o/a", "o/b"],
     "query somepath docs objects": ["docs", "app", "objects"],
     "graph objects": ["objects", "├─ objects/src/a.c", "└─ objects/src/b.c"],
-    "explain app": ["app has not been built in this directory yet"],
+    "explain app": ["app has not been built in this directory yet (--remote asks the coordinator)"],
     "log": [],
 }
 

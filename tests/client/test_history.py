@@ -32,7 +32,9 @@ def explain(world: World, name: str) -> list[str]:
 
 async def test_a_target_is_explained(world: World) -> None:
     """First it is new; then the input is named that changed, before and after it ran."""
-    assert explain(world, "lib") == ["lib has not been built in this directory yet"]
+    assert explain(world, "lib") == [
+        "lib has not been built in this directory yet (--remote asks the coordinator)"
+    ]
     await world.build("all")
     how, *rest = explain(world, "lib")
     assert how.startswith("lib: ran 0s ago on worker-1 (hermetic: namespaces+cgroup) in ")

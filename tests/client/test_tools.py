@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.action.encode import Step
 from builder.base.errors import UsageError
 from builder.client.noop import answer
 from builder.client.receipt import Said
@@ -94,7 +95,8 @@ VERSIONED = "target t: {{command: [x], tools: [{{name: sh, version: [sh, -c, '{}
 def test_a_version_command(tmp_path: Path) -> None:
     """What it prints counts; and no receipt can stand for it."""
     one, two, same = (tools(VERSIONED.format(s), tmp_path) for s in ("echo 1", "echo 2", "echo 1"))
-    assert one[0].salt(one[1]) == same[0].salt(same[1]) != two[0].salt(two[1])
+    assert one[0].identities(one[1]) == same[0].identities(same[1]) == {"sh": "1\n"}
+    assert two[0].identities(two[1]) == {"sh": "2\n"}
     assert one[0].asked
 
 
@@ -106,10 +108,11 @@ def test_a_version_command_that_fails(tmp_path: Path, command: str, said: str) -
     """Its exit code and words are shown."""
     found, target = tools(VERSIONED.format(command), tmp_path)
     with pytest.raises(UsageError, match=said):
-        found.salt(target)
+        found.identities(target)
 
 
 def test_no_tools_no_salt(tmp_path: Path) -> None:
     """Keys of targets without tools are what they were."""
     found, target = tools("target t: {command: [x]}", tmp_path)
-    assert found.salt(target) == b""
+    assert found.identities(target) == {}
+    assert Step(("x",), (), tools={}).salt == b""

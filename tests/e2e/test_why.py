@@ -1,6 +1,7 @@
 """Three planted problems, and the commands by which a stranger finds each: README, "Why?"."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,27 @@ def test_a_slow_input_tree(where: Path, service: Service) -> None:
     assert "Inputs (2000 files" in told
     for stage in ("queued", "inputs", "execution", "outputs"):
         assert re.search(rf"^  {stage}: [\d.]+m?s$", told, re.MULTILINE), told
+
+
+def test_a_target_that_somebody_else_built(where: Path, service: Service) -> None:
+    """A checkout without a history asks the coordinator: why it ran, what differs here."""
+    (where / "src" / "stamp.txt").write_text("one")
+    assert build(where, service, "stamped")[0] == 0
+    (where / "src" / "stamp.txt").write_text("two")
+    assert build(where, service, "stamped")[0] == 0
+    other = where.parent / "other"
+    shutil.copytree(where, other, ignore=shutil.ignore_patterns(".builder"))
+    asked = ("explain", "stamped", "--remote", "--coordinator", service.coordinator)
+    first, *rest = bldr(other, *asked).stdout.splitlines()
+    assert re.fullmatch(r"stamped: ran there, succeeded, \d+[sm] ago on worker-\d+", first)
+    assert rest == ["  because input src/stamp.txt changed", "  since then nothing has changed"]
+    (other / "src" / "new.c").write_text("")
+    text = (other / "Builderfile").read_text()
+    (other / "Builderfile").write_text(text.replace("cat src/* > out", "cat src/*.c > out"))
+    assert bldr(other, *asked).stdout.splitlines()[2:] == [
+        "  since then input src/new.c is new",
+        "  since then command cat src/* > out → cat src/*.c > out",
+    ]
+    (other / "Builderfile").write_text(text.replace("target many", "target never"))
+    said = bldr(other, "explain", "never", "--remote", "--coordinator", service.coordinator)
+    assert said.stdout == "the coordinator does not remember that never ran\n"

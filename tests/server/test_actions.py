@@ -129,6 +129,9 @@ async def test_actions_are_listed_newest_first() -> None:
         assert [one.outcome for one in await listed(farm, failures=True)] == ["refused"]
         assert len(await listed(farm, invocation="inv-1")) == 3
         assert await listed(farm, invocation="inv-2") == []
+        assert await listed(farm, ran=True) == [found[0], found[2]]
+        assert await listed(farm, target=found[2].target) == found
+        assert await listed(farm, target="//no:such") == []
         assert len(await listed(farm, limit=1)) == 1
         assert await listed(farm, limit=1, skip=1) == found[1:2]
         assert await listed(farm, slowest=True, limit=1) == found[2:]  # none else had a worker

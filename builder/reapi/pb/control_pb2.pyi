@@ -264,18 +264,22 @@ class Action(_message.Message):
     def __init__(self, operation: _Optional[str] = ..., action: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., tool: _Optional[str] = ..., invocation: _Optional[str] = ..., instance: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[str] = ..., exit_code: _Optional[int] = ..., execution: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListActionsRequest(_message.Message):
-    __slots__ = ("limit", "invocation", "failures", "skip", "slowest")
+    __slots__ = ("limit", "invocation", "failures", "skip", "slowest", "target", "ran")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     INVOCATION_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
     SLOWEST_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    RAN_FIELD_NUMBER: _ClassVar[int]
     limit: int
     invocation: str
     failures: bool
     skip: int
     slowest: bool
-    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ..., skip: _Optional[int] = ..., slowest: _Optional[bool] = ...) -> None: ...
+    target: str
+    ran: bool
+    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ..., skip: _Optional[int] = ..., slowest: _Optional[bool] = ..., target: _Optional[str] = ..., ran: _Optional[bool] = ...) -> None: ...
 
 class ListActionsResponse(_message.Message):
     __slots__ = ("actions", "more")
