@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from builder.assembly import upload_quotas
+from builder.assembly import figures, upload_quotas
 from builder.assembly.figures import Calls, Sources, Stages, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
@@ -238,6 +238,8 @@ async def open_coordinator(
         pool, problems = hooks.pool, lambda: wellbeing.problems
         sources = Sources(scheduler, cache, full, calls, pool, problems)
         metrics = _metrics(sources, stores, quotas)
+        if journal is not None:
+            metrics.add(partial(figures.journal, journal))
         scheduler.history.ended = stack.enter_context(_observers(settings, metrics))
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)
@@ -258,7 +260,7 @@ async def open_coordinator(
             ports.inside,
             services=every,
         )
-        call_hooks = CallHooks(guard.authorize, calls.observe, calls.ended)
+        call_hooks = CallHooks(guard.authorize, calls.observe, calls.ended, calls.limit_hit)
         limits, upkeep = wire_limits(settings.reapi.limits), upkeep_of(settings.reapi.connections)
         start = partial(serve, every, limits=limits, hooks=call_hooks, upkeep=upkeep)
         for group in ports.groups:

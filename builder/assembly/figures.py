@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Literal, Protocol
 
@@ -15,12 +15,14 @@ from builder.schedule.counters import Counters
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
 from builder.server.execution import CacheFigures
+from builder.server.journal import FileJournal
 from builder.server.scheduler import Scheduler
 from builder.stores.index import Occupancy
 from builder.telemetry.metrics import Family, Metrics
 from builder.telemetry.telling import STAGES, between, seconds
 from builder.telemetry.wellbeing import COMPONENTS, Problem
 from builder.wire.frames import ErrorCode
+from builder.wire.limits import Limits
 
 MOST_PLATFORMS = 20
 WORKER_STATES = ("idle", "busy", "draining", "away")
@@ -42,10 +44,15 @@ class Calls:
         self._ended: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._sent_away: defaultdict[int, int] = defaultdict(int)
+        self._limits_hit = dict.fromkeys((one.name for one in fields(Limits)), 0)
 
     def ended(self, code: int) -> None:
         """For `net.serving.Hooks`: a connection broke the protocol or a limit."""
         self._sent_away[code] += 1
+
+    def limit_hit(self, limit: str) -> None:
+        """For `net.serving.Hooks`: a limit of a connection refused a call, or ended it."""
+        self._limits_hit[limit] += 1
 
     def observe(self, path: str, code: int, seconds: float, calls: int) -> None:
         """For `net.serving.Hooks`. A path that is not served counts as `other`: labels stay few."""
@@ -68,6 +75,9 @@ class Calls:
             away,
             ("code",),
         )
+        hit = {(name,): count for name, count in self._limits_hit.items() if count}
+        help_ = "Limits of connections that refused a call, or ended the connection."
+        yield _labelled("builder_wire_limits_hit_total", help_, "limit", hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,10 @@ def _actions(counters: Counters, cache: CacheFigures) -> Iterator[Family]:
     yield _labelled("builder_cache_lookups_total", "Look-ups of results.", "result", lookups)
     plain = {
         "builder_operations_total": ("Operations taken.", counters.submitted),
+        "builder_operations_refused_total": (
+            "Operations that were not taken: no worker would ever serve them, or too many waited.",
+            counters.refused,
+        ),
         "builder_operations_merged_total": ("Of them, merged into another.", counters.merged),
         "builder_attempts_total": ("Leases granted.", counters.granted),
         "builder_preempted_total": ("Attempts that gave way to others.", counters.preempted),
@@ -210,6 +224,24 @@ class Stages:
             if any_.Unpack(proof):
                 self._phase("setup").observe(seconds(proof.setup))
                 self._phase("cleanup").observe(seconds(proof.cleanup))
+
+
+def journal(kept: FileJournal) -> Iterator[Family]:
+    """What the coordinator writes down for its successor."""
+    figures = kept.figures
+    told: dict[str, tuple[str, float]] = {
+        "builder_journal_operations": ("Operations in it that have not ended.", kept.waiting),
+        "builder_journal_size_bytes": ("Of its file.", figures.size_bytes),
+        "builder_journal_written_bytes_total": ("Bytes written.", figures.written_bytes),
+        "builder_journal_write_seconds_total": ("Seconds in writes.", figures.write_s),
+        "builder_journal_rewrites_total": ("Times that it began anew.", figures.rewrites),
+        "builder_journal_replayed_total": (
+            "Operations that were taken over from a former coordinator.",
+            figures.replayed,
+        ),
+    }
+    for name, (help_, value) in told.items():
+        yield Family(name, help_, kind_of(name), {NONE: float(value)})
 
 
 def store_states(stores: Stores) -> list[control_pb2.StoreState]:

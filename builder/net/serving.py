@@ -50,12 +50,13 @@ class Hooks:
     same headers it is asked once. `observe` gets the path, the gRPC code, the seconds, and of how
     many calls: those of one path that one receive brought and that were answered in place are told
     together. `ended` gets the HTTP/2 error code of each connection that broke the protocol or a
-    limit.
+    limit; `limit_hit` the field of `wire.limits.Limits` that refused a call, or a connection.
     """
 
     authorize: Authorize | None = None
     observe: Observe | None = None
     ended: Ended = lambda _code: None
+    limit_hit: Callable[[str], None] = lambda _limit: None
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class ServerLink:
         self._authorize = hooks.authorize
         self._observe = hooks.observe
         self._ended = hooks.ended
+        self._limit_hit = hooks.limit_hit
         self._link: Link | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_started = False
@@ -114,6 +116,8 @@ class ServerLink:
                     self._handle(events)
                     for stream in list(self._held):
                         self._release(stream)
+                if wire.limits_hit:
+                    self._tell_limits()
                 link.flush()
                 if link.writing and len(wire.sender.out) > STALLED:
                     await link.drained(STALLED)
@@ -189,6 +193,11 @@ class ServerLink:
                 self.finish_drain()
             case ConnectionEnded(code, text):
                 self._sent_away(code, text)
+
+    def _tell_limits(self) -> None:
+        for limit in self.wire.limits_hit:
+            self._limit_hit(limit)
+        self.wire.limits_hit.clear()
 
     def _sent_away(self, code: int, text: str) -> None:
         self._ended(code)

@@ -8,7 +8,9 @@ operations that have ended, the others are copied into a new file, which then ta
 
 import os
 import struct
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +55,17 @@ class NoJournal:
     def flush(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Figures:
+    """What a journal has done since its start; all but `size_bytes` only grow."""
+
+    size_bytes: int = 0  # of the file
+    replayed: int = 0  # operations that a former coordinator had left
+    written_bytes: int = 0
+    rewrites: int = 0
+    write_s: float = 0.0  # in all writes
+
+
 class FileJournal:
     """`small_bytes` is the size below which the file is left as it is. Raises OSError."""
 
@@ -61,9 +74,14 @@ class FileJournal:
         self._small = small_bytes
         self._live: dict[str, bytes] = {}  # operation -> its record, framed
         self._live_bytes = 0
-        self._size_bytes = 0
+        self.figures = Figures()
         self._unwritten = bytearray()
         self._fd = -1
+
+    @property
+    def waiting(self) -> int:
+        """Operations that have not ended."""
+        return len(self._live)
 
     def load(self) -> tuple[Entry, ...]:
         """Open it; what a former coordinator has left, in the order of asking."""
@@ -78,6 +96,7 @@ class FileJournal:
                     entries.pop(record.forgotten, None)
                     self._drop(record.forgotten)
         self._rewrite()
+        self.figures.replayed = len(entries)
         return tuple(entries.values())
 
     def remember(self, entry: Entry) -> None:
@@ -95,10 +114,10 @@ class FileJournal:
     def flush(self) -> None:
         if not self._unwritten:
             return
-        self._size_bytes += len(self._unwritten)
-        _write(self._fd, self._unwritten)
+        self.figures.size_bytes += len(self._unwritten)
+        self._write(self._fd, self._unwritten)
         self._unwritten.clear()
-        if self._size_bytes > max(self._small, 4 * self._live_bytes):
+        if self.figures.size_bytes > max(self._small, 4 * self._live_bytes):
             self._rewrite()
 
     def close(self) -> None:
@@ -119,12 +138,22 @@ class FileJournal:
         """A new file with what is live, in the place of the old one."""
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        _write(fd, b"".join(self._live.values()))
+        self._write(fd, b"".join(self._live.values()))
+        self.figures.rewrites += 1
         fresh.replace(self._path)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._size_bytes = self._live_bytes
+        self.figures.size_bytes = self._live_bytes
+
+    def _write(self, fd: int, data: bytes | bytearray) -> None:
+        began = time.perf_counter()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        view.release()
+        self.figures.written_bytes += len(data)
+        self.figures.write_s += time.perf_counter() - began
 
 
 def message_of(entry: Entry) -> journal_pb2.Remembered:
@@ -182,10 +211,3 @@ def records(data: bytes) -> Iterator[tuple[journal_pb2.Record, bytes]]:
             return
         yield record, data[start:end]
         start = end
-
-
-def _write(fd: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    view.release()

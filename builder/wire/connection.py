@@ -66,6 +66,7 @@ class Connection(Control):
         super().__init__(limits)
         self.last_own_id = 0
         self.ended = False  # a GOAWAY with an error went out
+        self.limits_hit: list[str] = []  # fields of `Limits`, for statistics; the owner clears it
         self._reset_ids: dict[int, None] = {}  # streams that we reset lately
         self._parts: list[bytes] = []  # received, not yet a whole frame
         self._have = 0
@@ -338,7 +339,9 @@ class Connection(Control):
             or self._block_size > self.limits.largest_header_list
         ):
             raise ConnectionFaultError(
-                ErrorCode.ENHANCE_YOUR_CALM, "a header block without end (CONTINUATION flood)"
+                ErrorCode.ENHANCE_YOUR_CALM,
+                "a header block without end (CONTINUATION flood)",
+                "max_continuations",
             )
         if flags & END_HEADERS:
             block = b"".join(self._block)
@@ -443,6 +446,8 @@ class Connection(Control):
     def _fail(self, fault: ConnectionFaultError) -> None:
         self.ended = True
         self.goaway(fault.code, fault.text.encode()[:200])
+        if fault.limit:
+            self.limits_hit.append(fault.limit)
         self.events.append(ConnectionEnded(fault.code, fault.text))
 
     def _stream_fault(self, fault: StreamFaultError) -> None:

@@ -68,7 +68,9 @@ class Decoder:
                     fields.append(field)
                 elif total > self._limit:
                     raise ConnectionFaultError(
-                        ErrorCode.ENHANCE_YOUR_CALM, f"header list larger than {self._limit} bytes"
+                        ErrorCode.ENHANCE_YOUR_CALM,
+                        f"header list larger than {self._limit} bytes",
+                        "max_header_list",
                     )
         except IndexError:
             raise _fault("it ends inside a field") from None

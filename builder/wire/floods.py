@@ -29,22 +29,23 @@ class Floods:
         """A stream was reset, by the peer or because of its fault."""
         self._resets += 1
         if self._resets > self._limits.max_resets:
-            self._raise("stream resets", self._limits.max_resets)
+            self._raise("stream resets", self._limits.max_resets, "max_resets")
 
     def count_control(self) -> None:
         """PING, SETTINGS, PRIORITY, WINDOW_UPDATE of little use, or an unknown frame."""
         self._control += 1
         if self._control > self._limits.max_control:
-            self._raise("control frames", self._limits.max_control)
+            self._raise("control frames", self._limits.max_control, "max_control")
 
     def count_tiny(self) -> None:
         """A DATA frame that carries next to nothing."""
         self._tiny += 1
         if self._tiny > self._limits.max_tiny_data:
-            self._raise("tiny DATA frames", self._limits.max_tiny_data)
+            self._raise("tiny DATA frames", self._limits.max_tiny_data, "max_tiny_data")
 
-    def _raise(self, what: str, limit: int) -> None:
+    def _raise(self, what: str, limit: int, name: str) -> None:
         raise ConnectionFaultError(
             ErrorCode.ENHANCE_YOUR_CALM,
             f"more than {limit} {what} in {self._limits.rate_window_s:g} s",
+            name,
         )

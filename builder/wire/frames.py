@@ -71,12 +71,16 @@ class ErrorCode(IntEnum):
 
 
 class ConnectionFaultError(Exception):
-    """The peer broke a rule in a way that ends the connection (RFC 9113, 5.4.1)."""
+    """The peer broke a rule in a way that ends the connection (RFC 9113, 5.4.1).
 
-    def __init__(self, code: ErrorCode, text: str) -> None:
+    `limit` is the field of `Limits` that it exceeded, if it was that.
+    """
+
+    def __init__(self, code: ErrorCode, text: str, limit: str = "") -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.limit = limit
 
 
 class StreamFaultError(Exception):

@@ -102,6 +102,12 @@ class RequestHead:
         self.context: Any = None  # the caller's, kept as long as the memo keeps this head
 
 
+class OversizedHead(RequestHead):
+    """Of a list that is longer than it may be; a `refusal` answers it."""
+
+    __slots__ = ()
+
+
 NO_GRPC = "no gRPC status"
 
 
@@ -213,7 +219,7 @@ def _faulty(text: str) -> RequestHead:
 
 
 def _oversized(limit: int) -> RequestHead:
-    head = RequestHead()
+    head = OversizedHead()
     head.refusal = trailers_only(
         Code.RESOURCE_EXHAUSTED,
         f"the request's metadata is larger than {limit} bytes: send less of it",

@@ -184,10 +184,9 @@ class ServerConnection(Connection):
             return  # above the last stream of our GOAWAY: ignored (RFC 9113, 6.8)
         self.last_peer_id = stream_id
         try:
-            if (
-                len(self.streams) + self._calls >= self.limits.max_streams
-                or self.sender.backlog > self.limits.max_backlog
-            ):
+            limit = self._limit_hit()
+            if limit:
+                self.limits_hit.append(limit)
                 raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
             if head.fault:
                 raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, head.fault)
@@ -195,9 +194,17 @@ class ServerConnection(Connection):
         except StreamFaultError as fault:
             self._stream_fault(fault)
 
+    def _limit_hit(self) -> str:
+        """Why one more stream is too many, if it is."""
+        if len(self.streams) + self._calls >= self.limits.max_streams:
+            return "max_streams"
+        return "max_backlog" if self.sender.backlog > self.limits.max_backlog else ""
+
     def _open(self, stream_id: int, head: heads.RequestHead, ended: bool) -> None:
         if head.refusal:
             self.refused += 1
+            if isinstance(head, heads.OversizedHead):
+                self.limits_hit.append("max_header_list")
             out = self.sender.out
             out.append(frames.headers(stream_id, head.refusal, True, self.sender.max_frame))
             if not ended:
@@ -260,6 +267,8 @@ class ServerConnection(Connection):
 
     def _message_fault(self, stream: Stream, fault: MessageFaultError) -> None:
         self.fail(stream.id, fault.code, fault.text)
+        if fault.code == Code.RESOURCE_EXHAUSTED:
+            self.limits_hit.append("max_message")
         self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, fault.text))
 
     def _on_reset(self, stream: Stream, code: int) -> None:

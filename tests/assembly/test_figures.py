@@ -10,12 +10,13 @@ import trio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from builder.assembly.figures import MOST_PLATFORMS, Calls, Sources, Stages
+from builder.assembly.figures import MOST_PLATFORMS, Calls, Sources, Stages, journal
 from builder.assembly.tier_figures import TierFigures
 from builder.assembly.tiers import Tier
 from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.execution import CacheFigures
+from builder.server.journal import FileJournal
 from builder.stores.backlog import Backlog
 from builder.stores.metered import Meter
 from builder.stores.write_back import WriteBack
@@ -38,6 +39,7 @@ THINGS = {
     "builder_tier_up",
     "builder_write_back_waiting",
     "builder_store_entries",
+    "builder_journal_operations",
 }
 
 
@@ -48,6 +50,7 @@ def exposed(farm: Farm) -> Metrics:
     calls.observe("/evil/" + "x" * 100, 12, 0.5, 1)
     calls.ended(11)
     calls.ended(4000)
+    calls.limit_hit("max_streams")
     problems = (Problem("disk", "full", True),)
     stores = (("blobs", farm.blobs),)
     source = Sources(
@@ -56,6 +59,7 @@ def exposed(farm: Farm) -> Metrics:
     metrics.add(source.families)
     farm.scheduler.history.ended = Stages(metrics).observe
     metrics.add(TierFigures([tier()], metrics).families)
+    metrics.add(lambda: journal(FileJournal(Path("unused"))))
     return metrics
 
 
@@ -86,6 +90,7 @@ async def test_figures_of_calls_pool_and_health() -> None:
     assert found["builder_rpcs_total", ("UNIMPLEMENTED", "other")] == 1
     assert found["builder_connections_sent_away_total", ("ENHANCE_YOUR_CALM",)] == 1
     assert found["builder_connections_sent_away_total", ("other",)] == 1
+    assert found["builder_wire_limits_hit_total", ("max_streams",)] == 1
     assert found["builder_pool_workers", ("desired",)] == 3
     assert found["builder_pool_predicted_load_ratio", ()] == 0.8
     assert found["builder_healthy", ("disk",)] == 0

@@ -17,6 +17,7 @@ from hpack import Encoder
 from builder.base.errors import (
     DeadlineExceededError,
     NotFoundError,
+    ResourceExhaustedError,
     UnauthenticatedError,
     UnavailableError,
     UsageError,
@@ -187,6 +188,18 @@ async def test_calls_of_one_receive_are_told_together() -> None:
     assert seen == {
         ("Echo", 0): 20, ("Missing", 5): 5, ("SlowEcho", 0): 5, ("Metadata", 0): 10,
     }  # fmt: skip
+
+
+async def test_limits_that_refuse_something_are_told() -> None:
+    """By their names, for each connection anew."""
+    hit: list[str] = []
+    async with serving(hooks=Hooks(limit_hit=hit.append)) as server:
+        for _ in range(2):
+            async with Channel(server.addresses[0]) as channel:
+                with pytest.raises(ResourceExhaustedError):
+                    await channel.unary("/test.Echo/Echo", b"x", metadata={"a": "b" * 100_000})
+                await channel.unary("/test.Echo/Echo", b"x")
+    assert hit == ["max_header_list"] * 2
 
 
 async def _ask(channel: Channel, path: str) -> None:

@@ -51,6 +51,28 @@ def test_what_is_remembered_comes_back_as_it_was(tmp_path: Path) -> None:
     assert reopened(path) == [two, three]
 
 
+def test_its_figures_tell_what_it_did(tmp_path: Path) -> None:
+    """What waits, what it has written, and what it took over."""
+    path = tmp_path / "journal"
+    journal = FileJournal(path)
+    journal.load()
+    for name in ("one", "two"):
+        journal.remember(entry(name))
+    journal.flush()
+    journal.forget("one")
+    journal.flush()
+    figures = journal.figures
+    assert (journal.waiting, figures.replayed, figures.rewrites) == (1, 0, 1)
+    assert figures.size_bytes == figures.written_bytes == path.stat().st_size
+    assert figures.write_s > 0
+    journal.close()
+    again = FileJournal(path)
+    again.load()
+    assert (again.waiting, again.figures.replayed) == (1, 1)
+    assert again.figures.size_bytes == path.stat().st_size < figures.size_bytes
+    again.close()
+
+
 def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     """One write for each round, however much happened in it."""
     path = tmp_path / "journal"

@@ -98,6 +98,51 @@ def test_floods_are_sent_away(attack: Callable[[ServerConnection, int], bytes]) 
     assert not slow.ended
 
 
+@pytest.mark.parametrize(
+    ("limit", "limits", "data"),
+    [
+        ("max_resets", {"max_resets": 0}, OPEN + frames.rst_stream(1, 8)),
+        ("max_control", {"max_control": 1}, frame(frames.PING, 0, 0, bytes(8)) * 2),
+        ("max_tiny_data", {"max_tiny_data": 0}, OPEN + frame(frames.DATA, 0, 1)),
+        (
+            "max_continuations",
+            {"max_continuations": 0},
+            frame(frames.HEADERS, 0, 1) + frame(frames.CONTINUATION, 0, 1),
+        ),
+        ("max_streams", {"max_streams": 0}, OPEN),
+        ("max_header_list", {"max_header_list": 10}, OPEN),
+        ("max_header_list", {"max_header_list": 70}, OPEN),
+        (
+            "max_message",
+            {},
+            frame(frames.HEADERS, 4, 1, block(request("/t.S/Large")))
+            + frame(frames.DATA, 0, 1, b"\0\x7f\0\0\0"),
+        ),
+    ],
+)
+def test_the_limit_that_refused_something_is_named(
+    limit: str, limits: dict[str, int], data: bytes
+) -> None:
+    """Once, whether it ends a call or the connection; a peer within its limits has none."""
+    connection = started(**limits)
+    connection.receive(data, 0.0)
+    assert connection.limits_hit == [limit]
+    fine = started()
+    fine.receive(OPEN, 0.0)
+    assert fine.limits_hit == []
+
+
+def test_what_nobody_reads_is_a_limit_too() -> None:
+    """A new call beside too much that waits is refused."""
+    connection = started(max_backlog=0)
+    connection.receive(OPEN, 0.0)
+    [stream] = connection.streams.values()
+    connection.send_headers(stream)
+    connection.send_message(stream, bytes(100_000))
+    connection.receive(frame(frames.HEADERS, 4, 3, block(request("/t.S/Stream"))), 0.0)
+    assert connection.limits_hit == ["max_backlog"]
+
+
 def test_continuation_flood() -> None:
     """CVE-2024-27316: a header block without end is cut off by size, and by number of frames."""
     for part, most in ((b"", 70), (bytes(16_000), 34)):
