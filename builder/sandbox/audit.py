@@ -1,8 +1,8 @@
 """What an audited action used, from the record that its auditor left. Classes of names:
 
 input: in the input tree; output: a declared output, below one, or a directory above one;
-temp: the private temporary places; system: what every action sees; outside: everything else,
-which is what the action's description lacks, or what it should not use.
+temp: the private temporary places; system: what every action sees, or all that is in its image;
+outside: everything else, which is what the action's description lacks, or what it should not use.
 """
 
 import os
@@ -50,7 +50,7 @@ class Judge:
             return self._in_tree(posixpath.relpath(name, WORK_TREE))
         if below(name, TEMPORARY):
             return NameClass.TEMPORARY
-        if below(name, (*SYSTEM, *self.shown)) or name in SYSTEM_ITSELF:
+        if below(name, (*SYSTEM, *self.shown)) or name in SYSTEM_ITSELF or self.spec.layers:
             return NameClass.SYSTEM
         return NameClass.OUTSIDE
 

@@ -85,6 +85,7 @@ def start_zygote(
     config: "dict[str, Any]",
     root: "list[Operation]",
     counted: "list[str]",
+    owners: int,
 ) -> "_socket.socket":
     """The link to a zygote that is up. Raises StartError."""
     ours, theirs = link.pair()
@@ -93,7 +94,7 @@ def start_zygote(
     if child == 0:
         service.close()
         ours.close()
-        zygote.start(theirs, root, uid, counted)
+        zygote.start(theirs, root, uid, counted, owners)
     theirs.close()
     answer, _ = link.receive_packet(ours)
     if answer != zygote.UP:
@@ -332,9 +333,11 @@ def main() -> int:
     try:
         enter_own_view()
         owner = config["uid"] if os.getuid() == ROOT else None
-        trees = WorkTrees(owner, owner_map(owner) if owner is not None else 0)
-        root = template(config["read_only"], config["root"])
-        forks = start_zygote(service, config, root, [name for name, _, _ in groups.counted])
+        owners = owner_map(owner) if owner is not None else 0
+        trees = WorkTrees(owner, owners)
+        root = template(config["read_only"], config["root"], config["layers"])
+        counted = [name for name, _, _ in groups.counted]
+        forks = start_zygote(service, config, root, counted, owners)
         host = Host(groups, trees, Janitor(), own_places(root))
         broker = Broker(service, forks, host, config["ready"])
         features = sorted(groups.at)

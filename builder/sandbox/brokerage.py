@@ -118,6 +118,7 @@ class Broker:
             "ready": options.ready,
             "uid": options.action_uid,
             "root": options.root,
+            "layers": list(options.layers),
         }
         link.send(ours, config, (held,))
         os.close(held)

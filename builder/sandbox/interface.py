@@ -116,6 +116,7 @@ class SandboxSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
     output_parents: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()  # host directories, the lowest first: an image as the whole root
     network: Network = Network.NONE
     hosts: tuple[str, ...] = ()  # `example.org`, `*.example.org:8443`; for Network.HOSTS
     limits: Limits = field(default_factory=Limits)

@@ -7,6 +7,7 @@ action needs it, and again when it has died.
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from builder.sandbox.interface import (
     Audit,
     AuditLevel,
     Exit,
+    Finished,
     Network,
     Sandbox,
     SandboxError,
@@ -30,6 +32,7 @@ from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.limits import Cpus, borne
 from builder.sandbox.options import Options, refuse_missing
 from builder.sandbox.proxy import Proxy
+from builder.sandbox.roots import Roots
 from builder.sandbox.weak import WeakSandbox
 
 BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
@@ -88,6 +91,7 @@ class NativeSandbox:
         self._starting = trio.Lock()
         self._number = 0
         self._cpus = Cpus(sorted(os.sched_getaffinity(0)))
+        self._images = Roots(lambda image: NativeSandbox(replace(options, layers=image), nursery))
         self.features: tuple[str, ...] = ()
         self.problems: tuple[str, ...] = ()
 
@@ -121,11 +125,14 @@ class NativeSandbox:
 
     async def close(self) -> None:
         """End everything that runs and wait until it is gone."""
+        await self._images.close()
         if self._broker is not None and self._broker.alive:
             await self._broker.end()
 
-    async def run(self, spec: SandboxSpec) -> FinishedAction:
+    async def run(self, spec: SandboxSpec) -> Finished:
         """See `interface.Sandbox.run`."""
+        if spec.layers != self._options.layers:
+            return await self._images.run(spec)
         wish, job = outcome.wish(spec), outcome.job(spec)
         proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
         broker = await self.start()

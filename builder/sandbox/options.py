@@ -19,14 +19,16 @@ def helper(name: str) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class Options:
     """`read_only` are host paths that actions may read, beyond the system's own directories;
-    `root` is a host directory to take those from instead, empty for the host's; `ready` is how
-    many sandboxes wait ready-made; `action_uid` is the kernel's user id of
-    actions when this process is root: one that nobody else has."""
+    `root` is a host directory to take those from instead, empty for the host's; `layers` are an
+    image's unpacked layers, the lowest first, to be the whole root; `ready` is how many sandboxes
+    wait ready-made; `action_uid` is the kernel's user id of actions when this process is root: one
+    that nobody else has."""
 
     read_only: tuple[str, ...] = ()
     ready: int = 2
     action_uid: int = 60999
     root: str = ""
+    layers: tuple[str, ...] = ()
 
 
 def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ USER_ID = 1000
 HOST_NAME = "builder"
 WORK_TREE = "/builder/work"
 
+LAYERS = "layers"  # of an image, as the whole root
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Only what programs need to find their libraries, interpreters and certificates; never all of it.
 CONFIGURATION = (
@@ -94,14 +95,23 @@ def shown(path: str, root: str = "") -> list[Operation]:
     return [("system", root + path, path)]
 
 
-def template(read_only: "Sequence[str]" = (), root: str = "") -> list[Operation]:
-    """The root that all sandboxes start from. `read_only` are further host paths to show; the
-    system itself is that of the host, or of the host directory `root`."""
+def system(root: str = "") -> list[Operation]:
+    """The directories and files that programs live on: the host's, or those of `root`."""
     plan: list[Operation] = []
     for path in SYSTEM:
         plan += system_entry(path, root)
     for path in shown_paths(CONFIGURATION, root):
         plan += shown(path, root)
+    return plan
+
+
+def template(
+    read_only: "Sequence[str]" = (), root: str = "", layers: "Sequence[str]" = ()
+) -> list[Operation]:
+    """The root that all sandboxes start from. `read_only` are further host paths to show; the
+    system itself is that of the host, or of the host directory `root`, or all of an image, whose
+    layers are host directories, the lowest first."""
+    plan = [(LAYERS, *reversed(layers))] if layers else system(root)
     for path in [*shown_paths(FULL_NETWORK), *read_only]:
         plan += shown(path)
     plan += [
@@ -119,6 +129,11 @@ def template(read_only: "Sequence[str]" = (), root: str = "") -> list[Operation]
     return plan
 
 
+def layers(plan: list[Operation]) -> "Sequence[str]":
+    """The image that a template stands on, topmost layer first; empty for a root of parts."""
+    return plan[0][1:] if plan[0][0] == LAYERS else ()
+
+
 def sources(plan: list[Operation]) -> list[str]:
     """The host paths that a plan shows, each once, in order."""
     return list(dict.fromkeys(op[1] for op in plan if op[0] in ("system", "device")))
@@ -126,8 +141,9 @@ def sources(plan: list[Operation]) -> list[str]:
 
 def own_places(plan: list[Operation]) -> list[str]:
     """Where each sandbox has mounts of its own that hold files."""
+    whole = ["/"] if layers(plan) else []
     shown = [op[2] for op in plan if op[0] == "system"]
-    return [*dict.fromkeys(shown), *TEMPORARY, WORK_TREE]
+    return [*whole, *dict.fromkeys(shown), *TEMPORARY, WORK_TREE]
 
 
 def allowed() -> list[tuple[str, bytes]]:

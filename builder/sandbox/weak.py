@@ -88,6 +88,11 @@ class WeakSandbox:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, self.guarantees, [self.reason])
+        if spec.layers:
+            raise SandboxRefusedError(
+                "an action can only see an image in a sandbox, which this host does not have "
+                f"({self.reason}); `builder doctor` says how to enable it"
+            )
         if spec.audit is not None:
             raise SandboxRefusedError(
                 "an action can only be audited in a sandbox, which this host does not have "

@@ -12,7 +12,8 @@ import os
 
 from builder.sandbox import inside, link, plan
 from builder.sandbox.kernel import identity, mounts, signals
-from builder.sandbox.kernel.perform import SetupError, open_trees, perform
+from builder.sandbox.kernel.image import image_root
+from builder.sandbox.kernel.perform import SetupError, lay, open_trees, put
 
 PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
 UP, DOWN = b"U", b"X"
@@ -31,16 +32,23 @@ def become_unprivileged(uid: int) -> None:
 
 
 def start(
-    channel: "_socket.socket", root: "list[plan.Operation]", uid: int | None, counted: "list[str]"
+    channel: "_socket.socket",
+    root: "list[plan.Operation]",
+    uid: int | None,
+    counted: "list[str]",
+    owners: int,
 ) -> None:
     """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
 
     `root` is the template's plan; `uid` the kernel's user id for actions when this process is
-    root's, else None; `counted` are the names of what the control groups count.
+    root's, else None, and `owners` the user namespace that gives it root's files, else 0;
+    `counted` are the names of what the control groups count.
     """
     code = 1
     try:
         trees = open_trees(root)
+        if layers := plan.layers(root):
+            trees[plan.LAYERS] = image_root(root, layers, trees, owners)
         if uid is None:
             identity.unshare(identity.CLONE_NEWNS | identity.CLONE_NEWPID)
         else:
@@ -73,8 +81,12 @@ def enter_template(root: "list[plan.Operation]", trees: "dict[str, int]") -> Non
     """Build the template and make it this process's root."""
     mounts.make_private()
     place = next(path for path in PLACES if os.path.isdir(path))
-    mounts.mount("tmpfs", place, "tmpfs", mounts.MS_NOSUID, "mode=0755,size=16m")
-    perform(root, place, trees)
+    if plan.LAYERS in trees:
+        mounts.attach(trees[plan.LAYERS], place)
+    else:
+        mounts.mount("tmpfs", place, "tmpfs", mounts.MS_NOSUID, "mode=0755,size=16m")
+        lay(root, place, trees)
+    put(root, place, trees)
     for tree in trees.values():
         os.close(tree)
     mounts.pivot_into(place)

@@ -1,4 +1,4 @@
-"""The one loop that performs set-up operations (`builder.sandbox.plan` says what they are)."""
+"""The loops that perform set-up operations (`builder.sandbox.plan` says what they are)."""
 
 import _socket
 import fcntl
@@ -104,6 +104,7 @@ def set_host_name(name: str) -> None:
     call("sethostname", name.encode(), len(name.encode()))
 
 
+SHOWN = ("system", "device")  # host paths, as they are
 FILES: "dict[str, Callable[..., None]]" = {
     "directory": lambda path: os.makedirs(path, 0o755, exist_ok=True),
     "file": write_new,
@@ -124,25 +125,30 @@ PLACELESS: "dict[str, Callable[..., None]]" = {
 }
 
 
-def perform(
-    plan: "list[tuple[str, ...]]", prefix: str = "", trees: "Mapping[str, int] | None" = None
-) -> None:
-    """Perform the operations in order, below `prefix`. `trees` are the host paths to show, as
-    detached mounts. Raises SetupError."""
+def lay(plan: "list[tuple[str, ...]]", prefix: str, trees: "Mapping[str, int]") -> None:
+    """Make a plan's files below `prefix`, and the places that its mounts need; nothing is mounted
+    yet. `trees` are the host paths to show, as detached mounts. Raises SetupError."""
     for operation in plan:
         kind, *arguments = operation
         try:
-            if kind in ("system", "device"):
-                tree = (trees or {})[arguments[0]]
-                make_target(prefix + arguments[1], tree)
-                mounts.attach(tree, prefix + arguments[1])
-            elif kind in PLACELESS:
-                PLACELESS[kind](*arguments)
+            if kind in SHOWN:
+                make_target(prefix + arguments[1], trees[arguments[0]])
+            elif kind in FILES:
+                FILES[kind](prefix + arguments[0], *arguments[1:])
+        except OSError as error:
+            raise SetupError(operation, error) from None
+
+
+def put(plan: "list[tuple[str, ...]]", prefix: str, trees: "Mapping[str, int]") -> None:
+    """Mount what a plan mounts, in order, where `lay` has made the places. Raises SetupError."""
+    for operation in plan:
+        kind, *arguments = operation
+        try:
+            if kind in SHOWN:
+                mounts.attach(trees[arguments[0]], prefix + arguments[1])
             elif kind in MOUNTS:
                 for wanted in MOUNTS[kind](prefix + arguments[0], *arguments[1:]):
                     call("mount", *wanted)
-            else:
-                FILES[kind](prefix + arguments[0], *arguments[1:])
         except OSError as error:
             raise SetupError(operation, error) from None
 
@@ -179,7 +185,7 @@ def open_trees(plan: "list[tuple[str, ...]]") -> "dict[str, int]":
     """Detached, sealed mounts of all host paths that a plan shows. Raises SetupError."""
     trees: dict[str, int] = {}
     for operation in plan:
-        if operation[0] in ("system", "device") and operation[1] not in trees:
+        if operation[0] in SHOWN and operation[1] not in trees:
             device = operation[0] == "device"
             attributes = mounts.ATTR_NOSUID
             attributes |= mounts.ATTR_NOEXEC if device else mounts.ATTR_RDONLY | mounts.ATTR_NODEV
