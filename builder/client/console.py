@@ -138,6 +138,15 @@ class Console:
         for line in lines:
             self._of(target, line)
 
+    def unkept(self, target: str, paths: Sequence[str]) -> None:
+        """It wrote more than its outputs."""
+        self.tell("unkept", target, paths=list(paths))
+        more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+        named = ", ".join(paths[:MOST_NAMED]) + more
+        are = "is no output" if len(paths) == 1 else "are no outputs"
+        advice = "add to 'outputs' what is to be kept, and write the rest to /tmp"
+        _write(self._err, f"[WARN] {named} {are} of {target!r} and not kept; {advice}\n")
+
     def again(self, target: str, reason: str, attempt: int, retries: int) -> None:
         """A test failed and is run once more."""
         self.tell("retried", target, reason=reason, attempt=attempt)

@@ -7,6 +7,7 @@
     hit             age_s, or null
     built           seconds, stored
     wrote           stdout, stderr: what the command wrote
+    unkept          paths: what it wrote beside its outputs
     audited         lines: what was used beyond the declaration
     retried         reason, attempt
     failed          reason, where

@@ -59,10 +59,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Where an action ran and what held it in, for people."""
+    """Where an action ran and what held it in, for people; and what it wrote that is no output,
+    by path from the work tree."""
 
     worker: str
     backend: str
+    undeclared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.worker} (hermetic: {self.backend})" if self.backend else self.worker
@@ -73,4 +75,4 @@ def proof_of(metadata: pb.ExecutedActionMetadata) -> Proof:
     proof = workers_pb2.ExecutionProof()
     for item in metadata.auxiliary_metadata:
         item.Unpack(proof)  # does nothing to those of another type
-    return Proof(metadata.worker, proof.backend)
+    return Proof(metadata.worker, proof.backend, tuple(proof.undeclared))

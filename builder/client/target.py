@@ -261,11 +261,18 @@ class TargetBuilder:
             raise TargetError(reason, proof, streams, exit_code=code)
         self.console.wrote(target.name, streams)
         built = await self._land(work, result, streams, cached=response.cached_result)
+        self._tell_unkept(target, result.execution_metadata)
         built = replace(built, proof=proof)
         if not response.cached_result:
             seconds = time.monotonic() - started
             self.console.built(target.name, seconds, stored=target.cache)
         return built
+
+    def _tell_unkept(self, target: Target, metadata: pb.ExecutedActionMetadata) -> None:
+        """Of a test nobody keeps what it leaves; an audit tells all that was written."""
+        paths = proof_of(metadata).undeclared
+        if paths and not target.test and audit_of(metadata) is None:
+            self.console.unkept(target.name, [target.own(path) for path in paths])
 
     async def _respond(
         self, work: "_Work", watcher: "_Watcher", *, again: bool

@@ -70,8 +70,8 @@ class Timeline:
         return message
 
 
-def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
-    """What held while the action ran, as the sandbox that ran it says."""
+def proof(done: Exit, attempt: int, unkept: Iterable[str] = ()) -> workers_pb2.ExecutionProof:
+    """What held while the action ran, as the sandbox that ran it says; what it wrote in vain."""
     message = workers_pb2.ExecutionProof(
         backend=done.backend,
         guarantees=done.guarantees,
@@ -82,6 +82,7 @@ def proof(done: Exit, attempt: int) -> workers_pb2.ExecutionProof:
         attempt=attempt,
         audit=None if done.audit is None else _audit(done.audit),
         output_cut=done.output_cut,
+        undeclared=[tellable(path) for path in unkept],
     )
     _durations(message, done.usage)
     return message

@@ -11,6 +11,7 @@ so that the action can be given to another worker without being charged for it.
 
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,7 @@ from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
 from builder.worker.outputs import Collected, collect
 from builder.worker.streams import add_streams
 from builder.worker.tree import Found
+from builder.worker.undeclared import undeclared
 from builder.worker.upload import upload
 
 # A sandbox without mounts of its own lets actions run here, as another user.
@@ -151,7 +153,8 @@ class ActionRunner:
         response = await self._bring_back(job, todo, finished)
         timeline.mark("output_upload_completed")
         timeline.mark("worker_completed")
-        return self._finish(response, job, spec, finished.exit, timeline)
+        unkept = undeclared(finished.root_fd, todo, inputs.tree)
+        return self._finish(response, job, spec, finished.exit, timeline, unkept)
 
     def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
         """What clients can show while it runs: where, and what holds it in."""
@@ -192,13 +195,15 @@ class ActionRunner:
         spec: SandboxSpec,
         done: Exit,
         timeline: Timeline,
+        unkept: Sequence[str],
     ) -> pb.ExecuteResponse:
         result = response.result
         result.exit_code = _exit_code(done.outcome, done.exit_code)
         result.execution_metadata.CopyFrom(timeline.metadata())
         virtual = result.execution_metadata.virtual_execution_duration
         virtual.FromNanoseconds(round(done.usage.wall_s * 1e9))
-        result.execution_metadata.auxiliary_metadata.add().Pack(proof(done, job.attempt))
+        told = proof(done, job.attempt, unkept)
+        result.execution_metadata.auxiliary_metadata.add().Pack(told)
         if job.client is not None and job.client.ByteSize():
             result.execution_metadata.auxiliary_metadata.add().Pack(job.client)
         kind = "not hermetic"

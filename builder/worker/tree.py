@@ -68,6 +68,19 @@ class InputTree:
                 return Found.NOTHING
         return Found.DIRECTORY
 
+    def names(self, path: str) -> set[str]:
+        """What stands in the directory at the path; nothing where there is none."""
+        here = self.directories[self.root]
+        for part in path.split("/") if path else ():
+            if (below := self.below(here).get(part)) is None:
+                return set()
+            here = self.directories[below]
+        return {
+            *(node.name for node in here.files),
+            *(node.name for node in here.directories),
+            *(node.name for node in here.symlinks),
+        }
+
 
 class TreeLoader:
     """Fetches trees, and remembers checked directories, at most `memory_bytes` of them."""

@@ -67,6 +67,7 @@ class FakeExecutor:
     opens_at: int = 0  # so many actions at once open the gate
     cached: bool = False  # says of every result that it was in the cache
     message: str | None = "worker-1 (hermetic: namespaces+cgroup)"
+    undeclared: tuple[str, ...] = ()
     ran: list[str] = field(default_factory=list)
     failed: int = 0
     running: int = 0
@@ -124,7 +125,7 @@ class FakeExecutor:
     async def _perform(self, argv: list[str], files: dict[str, bytes]) -> pb.ExecuteResponse:
         response = pb.ExecuteResponse()
         result = response.result
-        result.execution_metadata.CopyFrom(_metadata())
+        result.execution_metadata.CopyFrom(_metadata(self.undeclared))
         match argv:
             case ["cat", out, *names]:
                 data = b"".join(files[name] for name in names)
@@ -174,10 +175,11 @@ class FakeExecutor:
         result.output_directories.add(path=out, tree_digest=to_proto(digest_of(data)))
 
 
-def _metadata() -> pb.ExecutedActionMetadata:
+def _metadata(undeclared: tuple[str, ...] = ()) -> pb.ExecutedActionMetadata:
     metadata = pb.ExecutedActionMetadata(worker="worker-1")
     metadata.worker_completed_timestamp.FromNanoseconds(time.time_ns() - 125 * 10**9)
-    metadata.auxiliary_metadata.add().Pack(workers_pb2.ExecutionProof(backend="namespaces+cgroup"))
+    proof = workers_pb2.ExecutionProof(backend="namespaces+cgroup", undeclared=undeclared)
+    metadata.auxiliary_metadata.add().Pack(proof)
     return metadata
 
 

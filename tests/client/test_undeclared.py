@@ -47,3 +47,23 @@ async def test_build(tmp_path: Path) -> None:
     assert (await world.build()).failed == ("t",)
     assert "failed on" in world.errors
     assert "exit code 1; src/a.h is in the project and no input of 't'" in world.errors
+
+
+async def test_what_nobody_keeps_is_told_once(tmp_path: Path) -> None:
+    """With the target and what to do; not of a test, nor on a hit."""
+    world = World(tmp_path)
+    world.write(
+        {
+            "Builderfile": "target t: {outputs: [out], command: [cat, out]}\n"
+            "target check: {test: true, outputs: [seen], command: [cat, seen]}\n"
+        }
+    )
+    world.executor.undeclared = ("b.txt",)
+    await world.build("t")
+    assert world.errors == (
+        "[WARN] b.txt is no output of 't' and not kept; "
+        "add to 'outputs' what is to be kept, and write the rest to /tmp\n"
+    )
+    assert [one.more for one in world.events if one.kind == "unkept"] == [{"paths": ["b.txt"]}]
+    await world.build("t", "check")
+    assert world.errors == ""

@@ -111,3 +111,13 @@ def test_a_target_that_somebody_else_built(where: Path, service: Service) -> Non
     (other / "Builderfile").write_text(text.replace("target many", "target never"))
     said = bldr(other, "explain", "never", "--remote", "--coordinator", service.coordinator)
     assert said.stdout == "the coordinator does not remember that never ran\n"
+
+
+def test_a_file_that_is_gone_after_the_build(where: Path, service: Service) -> None:
+    """What a command wrote beside its outputs is told of, when it ran and where it was."""
+    text = "target t: {outputs: [kept], command: 'mkdir more; touch kept lost more/file'}\n"
+    (where / "Builderfile").write_text(text)
+    code, said = build(where, service, "t")
+    assert code == 0, said
+    assert "[WARN] lost, more/ are no outputs of 't' and not kept; add to 'outputs'" in said
+    assert "[WARN]" not in build(where, service, "t")[1]
