@@ -50,6 +50,7 @@ from builder.server.rerunning import Rerunner
 from builder.server.scheduler import Scheduler
 from builder.telemetry.metrics import Metrics
 from builder.telemetry.trace_file import TraceFile
+from builder.telemetry.wellbeing import COMPONENTS
 
 LOOK_EVERY_S = 0.05  # while draining
 DRAIN_S = 2.0  # for open calls, once no action runs any more
@@ -164,7 +165,7 @@ def _machine(settings: Settings, *, journaled: bool) -> Machine:
 def _with_health(services: list[Service]) -> tuple[list[Service], HealthService]:
     """The services, and those that speak of them: health and reflection."""
     names = [service.name for service in services]
-    health = HealthService(names)
+    health = HealthService(names, COMPONENTS)
     return [*services, health.service(), *ReflectionService(names).services()], health
 
 

@@ -111,7 +111,10 @@ def _guarded(app: Any, check: CheckPage) -> Any:
 def _metrics(coordinator: Coordinator, sight: Sighting) -> Any:
     module = import_module("builder.web.metrics")
     return module.MetricsPages(
-        coordinator.metrics.registry, coordinator.is_ready, coordinator.wellbeing.sentences, sight
+        coordinator.metrics.registry,
+        coordinator.is_ready,
+        lambda: coordinator.status().problems,
+        sight,
     ).app()
 
 

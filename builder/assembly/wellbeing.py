@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Wellbeing:
     problems: tuple[Problem, ...] = ()
     every_s: float = EVERY_S
     stores: Stores | None = None
+    lost: deque[tuple[float, int]] = field(default_factory=deque)  # (time, lost since the start)
 
     def is_ready(self) -> bool:
         """Whether new work could be done."""
@@ -48,6 +50,7 @@ class Wellbeing:
         told = True
         while True:
             await self.look()
+            health.set_parts({problem.component for problem in self.problems})
             if self.is_ready() != told:
                 told = self.is_ready()
                 if taking():
@@ -94,6 +97,8 @@ class Wellbeing:
             most_descriptors=0 if soft == resource.RLIM_INFINITY else soft,
             heartbeat_interval_s=self.settings.scheduler.heartbeat_interval,
             silences=tuple(Silence(one.info.name, now - one.seen_at) for one in snapshot.workers),
+            workers=len(snapshot.workers),
+            workers_lost=self._lost_lately(snapshot.counters.workers_lost, now),
             waiting=snapshot.queued,
             slots=sum(worker.info.slots for worker in snapshot.workers),
             oldest_wait_s=now - oldest,
@@ -101,6 +106,13 @@ class Wellbeing:
             tiers_down=() if self.stores is None else tuple(down(self.stores.tiers)),
             tiers_serve=self.stores is None or self.stores.serves(),
         )
+
+    def _lost_lately(self, lost: int, now: float) -> int:
+        """Workers, within the time that the thresholds say."""
+        self.lost.append((now, lost))
+        while len(self.lost) > 1 and self.lost[1][0] <= now - self.thresholds.lost_within_s:
+            self.lost.popleft()
+        return lost - self.lost[0][1]
 
     def _root(self) -> Path | None:
         """The directory that the service itself writes to."""

@@ -31,6 +31,8 @@ class Thresholds:
     least_descriptors: float = 0.05  # of those this process may have
     most_waiting_per_slot: int = 50
     longest_wait_s: float = 60.0  # of the oldest action, with so many waiting
+    lost_within_s: float = 60.0
+    most_lost: float = 0.33  # of the workers, within that time; one alone is no sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Facts:
     most_descriptors: int = 0
     heartbeat_interval_s: float = 5.0
     silences: tuple[Silence, ...] = ()
+    workers: int = 0
+    workers_lost: int = 0  # of late
     waiting: int = 0
     slots: int = 0
     oldest_wait_s: float = 0.0
@@ -112,6 +116,14 @@ def _work(facts: Facts, limits: Thresholds) -> Iterator[Problem]:
                 f"{silence.worker} has not been heard of for {format_duration(silence.silent_s)}",
                 False,
             )
+    lost, left = facts.workers_lost, facts.workers
+    if lost > 1 and lost > limits.most_lost * (lost + left):
+        yield Problem(
+            "workers",
+            f"{lost} workers were lost within {format_duration(limits.lost_within_s)}, and {left} "
+            f"are left: look at the network between them and this coordinator",
+            False,
+        )
     crowded = facts.waiting > limits.most_waiting_per_slot * facts.slots
     if facts.slots and crowded and facts.oldest_wait_s > limits.longest_wait_s:
         yield Problem(

@@ -47,8 +47,8 @@ class MetricsPages:
         return PlainTextResponse("\n".join(["ok", *self._problems()]) + "\n")
 
     async def readyz(self, _request: Request) -> Response:
-        """200 while work is taken, 503 with the reasons while it is not."""
+        """200 while work is taken, 503 while it is not; what is wrong stands below."""
         if self._ready():
-            return PlainTextResponse("ready\n")
+            return PlainTextResponse("\n".join(["ready", *self._problems()]) + "\n")
         why = self._problems() or ["starting or draining"]
         return PlainTextResponse("\n".join(["not ready", *why]) + "\n", status_code=503)

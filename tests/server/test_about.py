@@ -60,7 +60,7 @@ async def test_capabilities_of_execution(start: Start, foreign: SimpleNamespace)
 
 async def test_health(start: Start) -> None:
     """Check, List and Watch tell what was set; unknown services are NOT_FOUND."""
-    health = HealthService([CAS])
+    health = HealthService([CAS], ["disk", "queue"])
     stub = health_pb2_grpc.HealthStub(await start(health.service()))
     request = health_pb2.HealthCheckRequest
     serving, not_serving = 1, 2
@@ -69,8 +69,15 @@ async def test_health(start: Start) -> None:
     assert (await ask(stub.Check, request(service=CAS))).status == serving
     health.set(False, CAS)
     assert (await ask(stub.Check, request())).status == serving
+    health.set_parts({"disk"})
+    parts = {"builder.health.disk": not_serving, "builder.health.queue": serving}
+    assert (await ask(stub.Check, request(service="builder.health.disk"))).status == not_serving
     listed = (await ask(stub.List, health_pb2.HealthListRequest())).statuses
-    assert {name: one.status for name, one in listed.items()} == {"": serving, CAS: not_serving}
+    assert {name: one.status for name, one in listed.items()} == {
+        "": serving,
+        CAS: not_serving,
+        **parts,
+    }
     assert (await refused(stub.Check, request(service="x")))[0] == "NOT_FOUND"
 
 

@@ -45,6 +45,15 @@ def test_each_trouble_alone_is_one_problem(component: str) -> None:
     assert says in problem.sentence
 
 
+@pytest.mark.parametrize(
+    ("lost", "left", "told"), [(1, 0, False), (2, 0, True), (2, 4, True), (2, 5, False)]
+)
+def test_many_workers_lost_at_once_are_a_sign(lost: int, left: int, told: bool) -> None:
+    """Of a network that is cut; one of them, or few of many, may go for any reason."""
+    facts = replace(WELL, silences=(), workers=left, workers_lost=lost)
+    assert [one.component for one in judge(facts)] == ["workers"] * told
+
+
 def test_a_long_queue_that_moves_is_no_problem() -> None:
     """A burst is not yet a build-up."""
     assert judge(replace(WELL, waiting=10_000, oldest_wait_s=2.0)) == []

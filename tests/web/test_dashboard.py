@@ -168,7 +168,8 @@ async def test_health_tells_the_reasons() -> None:
         answer = await client.get("/healthz")
         assert (answer.status_code, answer.text) == (200, "ok\nthe storage is down\n")
         plain.ready = True
-        assert (await client.get("/readyz")).status_code == 200
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.text) == (200, "ready\nthe storage is down\n")
         assert (await client.get("/metrics")).status_code == 200
 
 
