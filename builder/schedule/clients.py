@@ -77,6 +77,7 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None, lane: Lane) -
 
 def _start(books: Books, name: str, spec: ActionSpec, lane: Lane, now: float) -> None:
     task = books.add_task(name, spec, lane, now)
+    lane.counters.arrived += 1
     if not spec.do_not_cache:
         books.in_flight[spec.key] = task  # in the place of one whose result came too early
     operation = _add_operation(books, task, name, now)

@@ -26,3 +26,12 @@ class Counters:
     served: int = 0  # leases that brought a result
     held_s: float = 0.0  # that those held their slots, summed
     execution_s: float = 0.0  # of the action's own processes, summed over results
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """Of the actions that one configured pool is the first to serve."""
+
+    arrived: int = 0  # actions that were not merged into another
+    finished: int = 0  # leases that brought a result
+    held_s: float = 0.0  # that those held their slots, summed

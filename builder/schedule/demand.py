@@ -1,9 +1,15 @@
-"""What the actions ask of one configured pool: what its autoscaler looks at."""
+"""What the actions ask of one configured pool: what its autoscaler looks at.
 
-from collections.abc import Mapping
+An action that several pools could serve is asked of one of them, so that they do not all start
+workers for it: of the first in the configuration that can still grow.
+"""
+
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from builder.schedule.books import Books
+from builder.schedule.counters import PoolCounters
+from builder.schedule.lanes import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,8 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """`queued` counts what the pool could serve; the totals are everybody's and only grow."""
+    """`queued` is asked of this pool now; the totals, which only grow, are of the actions that it
+    is the first to serve, and `workers` are everybody's."""
 
     queued: int
     arrived: int
@@ -27,20 +34,39 @@ class Demand:
     workers: Mapping[str, Holder]
 
 
-def demand_of(books: Books, pool: str, now: float) -> Demand:
-    counters = books.counters
+def demand_of(books: Books, pool: str, now: float, full: Container[str] = ()) -> Demand:
+    """`full` are pools that start no more workers, whatever waits."""
+    counters = books.lanes.counters.get(pool, PoolCounters())
     return Demand(
         queued=sum(
-            len(lane.queue)
-            for lane in books.lanes
-            if lane.queue and any(offer.name == pool for offer in lane.pools)
+            len(lane.queue) for lane in books.lanes if lane.queue and _asked(lane, full) == pool
         ),
-        arrived=counters.submitted - counters.merged,
-        finished=counters.served,
+        arrived=counters.arrived,
+        finished=counters.finished,
         held_s=counters.held_s,
-        running_s=books.fleet.held_s(now),
+        running_s=_running_s(books, counters, now),
         workers={
             name: Holder(len(worker.leases), bool(worker.draining), worker.info.slots)
             for name, worker in books.fleet.workers.items()
         },
+    )
+
+
+def _asked(lane: Lane, full: Container[str]) -> str:
+    """The pool that is to start workers for what waits here; the first, if none can."""
+    for pool in lane.pools:
+        if pool.name not in full:
+            return pool.name
+    return lane.pools[0].name if lane.pools else ""
+
+
+def _running_s(books: Books, counters: PoolCounters, now: float) -> float:
+    """With one pool there is a sum at hand; several share the leases, which are looked at."""
+    if len(books.lanes.pools) < 2:
+        return books.fleet.held_s(now)
+    return sum(
+        now - lease.granted_at
+        for worker in books.fleet.workers.values()
+        for lease in worker.leases.values()
+        if (task := books.tasks.get(lease.task)) and books.lane_of(task).counters is counters
     )

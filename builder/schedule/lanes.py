@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from builder.reapi.limits import LIMIT_PROPERTIES
 from builder.reapi.resources import is_resource
+from builder.schedule.counters import PoolCounters
 from builder.schedule.fair import FairQueue
 from builder.schedule.fleet import Worker, WorkerClass
 from builder.schedule.platform import (
@@ -31,7 +32,8 @@ LaneKey = tuple[Requirement, Amounts, Account | None]
 
 
 class Lane:
-    """`pools` are configured and may start workers; `classes` are workers that are here.
+    """`pools` are configured and may start workers; `classes` are workers that are here; `counters`
+    are those of the first pool.
 
     `tasks` counts all that belong to it, waiting or not. It is `stuck` while no worker that is free
     has room for its needs: then only a worker that gets more room is worth a look.
@@ -40,6 +42,7 @@ class Lane:
     __slots__ = (
         "account",
         "classes",
+        "counters",
         "holder",
         "need",
         "number",
@@ -68,6 +71,7 @@ class Lane:
         )
         self.queue = FairQueue()
         self.pools: tuple[Offer, ...] = ()
+        self.counters = PoolCounters()
         self.classes: list[WorkerClass] = []
         self.tasks = 0
         self.stuck = False
@@ -93,6 +97,7 @@ class Lane:
 class Lanes:
     def __init__(self, pools: Iterable[Offer], strict: bool) -> None:
         self.pools = tuple(pools)
+        self.counters = {pool.name: PoolCounters() for pool in self.pools}
         self.strict = strict
         self.names = {name for pool in self.pools for name, _ in pool.properties} | ALWAYS_COUNT
         self._requirements: dict[Properties, tuple[Requirement, Properties]] = {}
@@ -163,6 +168,8 @@ class Lanes:
         lane = Lane(self._opened, requirement, need, account)
         self._lanes[requirement, need, account] = self.numbered[lane.number] = lane
         lane.pools = tuple(pool for pool in self.pools if pool.serves(requirement, need))
+        if lane.pools:
+            lane.counters = self.counters[lane.pools[0].name]
         for kind in self._by_class:
             if kind.offer.serves(requirement, need):
                 self._tie(lane, kind)

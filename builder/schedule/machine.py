@@ -8,7 +8,7 @@ waits without a reason (`reasons`, `views`), and every operation ends exactly on
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from builder.schedule import clients, workers
 from builder.schedule.ailing import rested_if_due
@@ -66,9 +66,9 @@ class Machine:
         """A frozen view; of the unfinished actions only the first `details`."""
         return snapshot_of(self._books, details)
 
-    def demand(self, pool: str, now: float) -> Demand:
-        """What the actions ask of the configured pool of this name."""
-        return demand_of(self._books, pool, now)
+    def demand(self, pool: str, now: float, full: Container[str] = ()) -> Demand:
+        """What the actions ask of the configured pool of this name; `full` ones cannot grow."""
+        return demand_of(self._books, pool, now, full)
 
     def operation(self, name: str) -> OperationView | None:
         """How it stands, or None for one that is not or no longer known."""

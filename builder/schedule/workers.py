@@ -283,6 +283,9 @@ def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now:
     if lease.state is LeaseState.CANCELLED and not _still_of_use(books, lease, outcome):
         return
     task = books.tasks[lease.task]
+    pool = books.lane_of(task).counters
+    pool.finished += 1
+    pool.held_s += now - lease.granted_at
     if late:
         del task.lost[lease.id]
     if not outcome.infrastructure_failure:

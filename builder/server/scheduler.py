@@ -9,7 +9,7 @@ what has come of it.
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple, assert_never
 
 import trio
@@ -192,8 +192,8 @@ class Scheduler:
     def snapshot(self, details: int = 0) -> Snapshot:
         return self._machine.snapshot(details)
 
-    def demand(self, pool: str) -> Demand:
-        return self._machine.demand(pool, trio.current_time())
+    def demand(self, pool: str, full: Container[str] = ()) -> Demand:
+        return self._machine.demand(pool, trio.current_time(), full)
 
     def watch(self, turned: Callable[[], None]) -> None:
         """Have this called after every turn of events; it must neither wait nor call back."""
