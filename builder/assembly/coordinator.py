@@ -24,8 +24,10 @@ from builder.assembly.worker import capacity_of, own_platform
 from builder.base.version import VERSION
 from builder.builds.index import Builds
 from builder.builds.lookups import LookUps
+from builder.config.pools import every_pool
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
+from builder.config.settings import Worker as WorkerSettings
 from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
@@ -61,9 +63,9 @@ class Hooks:
     """What the coordinator asks of those around it, and tells them."""
 
     joined: Callable[[str], None] = lambda _name: None
-    pool: Callable[[], control_pb2.PoolState] = control_pb2.PoolState
+    pools: Callable[[], Sequence[control_pb2.PoolState]] = tuple
     problems: Callable[[], Sequence[str]] = tuple
-    hold: Callable[[int | None], None] | None = None
+    hold: Callable[[str, int | None], None] | None = None
 
 
 @dataclass(slots=True)
@@ -150,11 +152,13 @@ def scheduling(settings: SchedulerSettings) -> Policy:
 
 
 def pools(settings: Settings) -> list[Offer]:
-    """What the configured pool promises; a role without one promises nothing."""
-    if settings.role != "all" and settings.pool.provider == "local":
-        return []
-    platform = {**own_platform(settings.pool.name), **settings.worker.platform}
-    return [Offer.of(settings.pool.name, platform.items(), capacity_of(settings.worker))]
+    """What the configured pools promise; a role without one promises nothing."""
+    return [_offer(one.pool.name, one.worker) for one in every_pool(settings)]
+
+
+def _offer(pool: str, worker: WorkerSettings) -> Offer:
+    platform = {**own_platform(pool), **worker.platform}
+    return Offer.of(pool, platform.items(), capacity_of(worker))
 
 
 def _machine(settings: Settings, *, journaled: bool) -> Machine:
@@ -174,7 +178,7 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
     return Around(
         VERSION,
         time.time_ns,
-        hooks.pool,
+        hooks.pools,
         wellbeing.sentences,
         hooks.hold,
         partial(store_states, stores),
@@ -236,8 +240,7 @@ async def open_coordinator(
         every, health = _with_health([*apis, control.service()])
         calls = Calls(method.path for service in every for method in service.methods)
         full = [(tier.name, tier.held) for tier in stores.tiers if tier.held is not None]
-        pool, problems = hooks.pool, lambda: wellbeing.problems
-        sources = Sources(scheduler, cache, full, calls, pool, problems)
+        sources = Sources(scheduler, cache, full, calls, hooks.pools, lambda: wellbeing.problems)
         metrics = _metrics(sources, stores, quotas)
         if journal is not None:
             metrics.add(partial(figures.journal, journal))

@@ -88,7 +88,7 @@ class Sources:
     cache: CacheFigures
     stores: Sequence[tuple[str, Occupied]]
     calls: Calls
-    pool: Callable[[], control_pb2.PoolState]
+    pools: Callable[[], Sequence[control_pb2.PoolState]]
     problems: Callable[[], Sequence[Problem]]
 
     def families(self) -> Iterator[Family]:
@@ -97,7 +97,7 @@ class Sources:
         yield from _queue(snapshot)
         yield from _stores({name: store.snapshot() for name, store in self.stores})
         yield from self.calls.families()
-        yield from _pool(self.pool())
+        yield from _pools([pool for pool in self.pools() if pool.maximum])
         yield _health(self.problems())
 
 
@@ -175,22 +175,20 @@ def _lanes(snapshot: Snapshot) -> Iterator[Family]:
     yield Family("builder_queue_actions", "Actions in queues.", "gauge", waiting, labels)
 
 
-def _pool(pool: control_pb2.PoolState) -> Iterator[Family]:
-    """Nothing where there is no pool."""
-    if not pool.maximum:
+def _pools(pools: Sequence[control_pb2.PoolState]) -> Iterator[Family]:
+    """Nothing where there is none."""
+    if not pools:
         return
     names = ("ready", "starting", "leaving", "desired", "minimum", "maximum")
-    sizes: Values = {(name,): float(getattr(pool, name)) for name in names}
+    sizes: Values = {(one.name, name): float(getattr(one, name)) for one in pools for name in names}
+    yield Family("builder_pool_workers", "Sizes of pools.", "gauge", sizes, ("pool", "size"))
+    load: Values = {(one.name,): one.predicted_load for one in pools}
+    name = "builder_pool_predicted_load_ratio"
+    yield Family(name, "Of the ready slots.", "gauge", load, ("pool",))
+    trend: Values = {(one.name,): one.trend for one in pools}
     yield Family(
-        "builder_pool_workers",
-        "Sizes of the pool.",
-        "gauge",
-        sizes,
-        ("size",),
+        "builder_pool_load_trend_ratio", "Of the load, per sample.", "gauge", trend, ("pool",)
     )
-    load, trend = {NONE: pool.predicted_load}, {NONE: pool.trend}
-    yield Family("builder_pool_predicted_load_ratio", "Of the ready slots.", "gauge", load)
-    yield Family("builder_pool_load_trend_ratio", "Of the load, per sample.", "gauge", trend)
 
 
 def _health(problems: Sequence[Problem]) -> Family:

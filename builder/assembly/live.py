@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-from builder.assembly.status import sections, service_line
+from builder.assembly.status import pool_title, sections, service_line
 from builder.base.units import format_duration
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
@@ -92,7 +92,9 @@ def _view(view: str, status: pb.Status, actions: pb.ListActionsResponse) -> list
     if view == "a":
         return telling.actions(actions, time.time_ns())
     found = dict(sections(status))
-    names = ["Autoscaling"] if view == "p" else [name for name in found if name != "Problems"]
+    names = [name for name in found if name != "Problems"]
+    if view == "p":
+        names = [pool_title(status, pool) for pool in status.pools] or ["Autoscaling"]
     lines = [f"Service: {service_line(status)}"]
     for name in names:
         lines += ["", f"{name}:"]

@@ -68,6 +68,7 @@ def _own(settings: Settings, folder: Path) -> Settings:
     return replace(
         settings,
         role="all",
+        pools=(),
         coordinator=replace(settings.coordinator, listen=ANY_PORT, join_token=None),
         reapi=replace(settings.reapi, listen=ANY_PORT),
         auth=Auth(),

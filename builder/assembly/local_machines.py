@@ -62,8 +62,9 @@ class LocalMachines:
     start_up_guess_s = 1.0
     wait_s = 2.0
 
-    def __init__(self, settings: Settings, config: str | None) -> None:
+    def __init__(self, settings: Settings, config: str | None, *, first: bool = True) -> None:
         pool = settings.pool
+        self._first = first
         most = pool.max if pool.autoscale else pool.target or pool.min
         self.slots = settings.worker.slots or max(1, own_cores() // max(1, most))
         self.patience_s = max(PATIENCE_S, settings.providers.local.start_timeout)
@@ -81,6 +82,7 @@ class LocalMachines:
             self._settings.worker.drain_grace + KILL_AFTER_S,
             exited,
             child_environment(self._settings),
+            "worker" if self._first else f"{self._settings.pool.name}-worker",
         )
         async with self._provider as provider:
             yield provider
@@ -92,4 +94,5 @@ class LocalMachines:
         scratch = Path(self._settings.worker.scratch) / name
         argv = [*own_program(), "worker", "--coordinator", coordinator, "--name", name]
         argv += ["--slots", str(self.slots), "--scratch", str(scratch), "--exit-with-stdin"]
+        argv += [] if self._first else ["--pool", self._settings.pool.name]
         return [*argv, "--config", self._config] if self._config is not None else argv

@@ -40,8 +40,9 @@ class Machines(Protocol):
         ...
 
 
-def machines_of(settings: Settings, config: str | None) -> Machines:
-    """Raises UsageError for a provider's parts that are not there."""
+def machines_of(settings: Settings, config: str | None, *, first: bool = True) -> Machines:
+    """Of the only pool in these settings; whether it is the `first` of the service shows in the
+    names of local workers. Raises UsageError for a provider's parts that are not there."""
     if settings.pool.provider == "custom":
         return _custom(settings)
     if settings.pool.provider == "aws":
@@ -50,7 +51,7 @@ def machines_of(settings: Settings, config: str | None) -> Machines:
         return _gcp(settings)
     if settings.pool.provider == "k8s":
         return _k8s(settings)
-    return LocalMachines(settings, config)
+    return LocalMachines(settings, config, first=first)
 
 
 def _aws(settings: Settings) -> Machines:

@@ -1,13 +1,13 @@
-"""The pool from the settings: the machine that decides, the keeper that performs, the provider."""
+"""One pool from the settings: the machine that decides, the keeper that performs, the provider."""
 
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 
 import trio
 
-from builder.assembly.machines import Machines, machines_of
+from builder.assembly.machines import Machines
 from builder.config.settings import Settings
 from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Provider
@@ -48,13 +48,27 @@ def autoscaler(settings: Settings, machines: Machines, size: int, now: float) ->
 
 
 class Pool:
-    """The workers that this service starts and ends. `size` is what it begins with."""
+    """Workers that this service starts and ends. `size` is what it begins with.
 
-    def __init__(self, settings: Settings, config: str | None) -> None:
+    The settings are those in which it is the only pool; `title` is what log lines call it, and
+    `full_ones` tells which pools of the service can grow no more.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        machines: Machines,
+        title: str = "Worker pool",
+        full_ones: Callable[[], Container[str]] = tuple,
+    ) -> None:
         pool = settings.pool
+        self.name = pool.name
+        self.title = title
         self.size = max(pool.min, min(pool.max, pool.target or pool.min))
-        self._settings = settings
-        self._machines = machines_of(settings, config)
+        self.is_local = pool.provider == "local"
+        self.settings = settings
+        self._machines = machines
+        self._full_ones = full_ones
         self._scheduler: Scheduler | None = None
         self._keeper: PoolKeeper | None = None
         self._starting = 0
@@ -69,17 +83,17 @@ class Pool:
         now = trio.current_time()
         async with self._machines.open(address, self._exited) as provider:
             self._keeper = self._keep(provider, now)
-            scheduler.watch(self._keeper.load_changed)
             yield self._keeper
 
     def _keep(self, provider: Provider, now: float) -> PoolKeeper:
         return PoolKeeper(
             provider,
-            autoscaler(self._settings, self._machines, self.size, now),
+            autoscaler(self.settings, self._machines, self.size, now),
             self,
             random.random,
             run_id=uuid.uuid4().hex[:12],
             patience_s=self._machines.patience_s,
+            title=self.title,
         )
 
     # ---- what the keeper asks of the coordinator
@@ -88,14 +102,13 @@ class Pool:
         assert self._scheduler is not None
         if self._keeper is not None:
             self._tell_starting(self._scheduler, self._keeper.snapshot())
-        return self._scheduler.demand(self._settings.pool.name)
+        return self._scheduler.demand(self.name, self._full_ones())
 
     def _tell_starting(self, scheduler: Scheduler, now: Snapshot) -> None:
         """For the sentences on actions that wait."""
         if now.starting != self._starting:
             self._starting = now.starting
-            name = self._settings.pool.name
-            scheduler.post(WorkersStarting(name, now.starting, now.start_up_s))
+            scheduler.post(WorkersStarting(self.name, now.starting, now.start_up_s))
 
     def drain(self, worker: str, why: str) -> None:
         assert self._scheduler is not None
@@ -113,21 +126,31 @@ class Pool:
     def hold(self, workers: int | None) -> None:
         if self._keeper is not None:
             what = "is released" if workers is None else f"is held at {workers} by an operator"
-            log.info(f"Worker pool: {what}")
+            log.info(f"{self.title}: {what}")
             self._keeper.hold(workers)
 
-    def worker_joined(self, name: str) -> None:
-        """A worker, ours or another, is welcome."""
-        tell = log.debug if self._machines.is_own(name) else log.info
-        tell("Worker joined", worker=name)
+    def is_own(self, worker: str) -> bool:
+        return self._machines.is_own(worker)
 
-    def problems(self) -> tuple[str, ...]:
-        trouble = self._keeper.trouble if self._keeper is not None else ""
-        return (trouble,) if trouble else ()
+    @property
+    def trouble(self) -> str:
+        """A sentence, while the provider fails."""
+        return self._keeper.trouble if self._keeper is not None else ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it starts no more workers, whatever waits."""
+        if self._keeper is None:
+            return False
+        now = self._keeper.snapshot()
+        return bool(
+            self._keeper.trouble or now.held is not None or now.ready + now.starting >= now.maximum
+        )
 
     def state(self) -> control_pb2.PoolState:
-        pool = self._settings.pool
+        pool = self.settings.pool
         state = control_pb2.PoolState(
+            name=pool.name,
             minimum=pool.min,
             maximum=pool.max,
             autoscale=pool.autoscale,

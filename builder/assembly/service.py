@@ -18,6 +18,7 @@ from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
 from builder.assembly.leftovers import set_all_aside, sweep
 from builder.assembly.pages import open_pages
 from builder.assembly.pool import Pool
+from builder.assembly.pools import Pools
 from builder.assembly.signals import obey_signals
 from builder.base.errors import UsageError
 from builder.config.checks import exposed
@@ -25,7 +26,6 @@ from builder.config.kinds import Secret
 from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host.lock import owned
-from builder.pool.keeper import PoolKeeper
 from builder.telemetry.log import get_logger
 
 log = get_logger()
@@ -45,16 +45,17 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
-        if settings.pool.provider != "local":
-            await _serve_with_pool(settings, Pool(settings, config), stopping)
-        elif settings.role == "coordinator":
+        pools = Pools(settings, config)
+        if not any(pools):
             await _serve_alone(settings, stopping)
+        elif not any(pool.is_local for pool in pools):
+            await _serve_with_pools(settings, pools, stopping)
         else:
             folder = Path(settings.worker.scratch)
             with owned(folder, WORKERS_LOCK):
                 set_all_aside(folder)
                 nursery.start_soon(sweep, folder)
-                await _serve_with_pool(settings, Pool(settings, config), stopping)
+                await _serve_with_pools(settings, pools, stopping)
         nursery.cancel_scope.cancel()
     log.info("Remote execution service stopped")
 
@@ -85,14 +86,15 @@ async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
         await coordinator.drain()
 
 
-async def _serve_with_pool(settings: Settings, pool: Pool, stopping: trio.Event) -> None:
-    hooks = Hooks(pool.worker_joined, pool.state, pool.problems, pool.hold)
+async def _serve_with_pools(settings: Settings, pools: Pools, stopping: trio.Event) -> None:
+    hooks = Hooks(pools.worker_joined, pools.states, pools.problems, pools.hold)
     async with _coordinator(settings, hooks) as coordinator:
-        _tell_pool(settings, pool.size)
-        async with pool.open(coordinator.scheduler, coordinator.inside) as keeper:
+        for pool in pools:
+            _tell_pool(pool)
+        async with pools.open(coordinator.scheduler, coordinator.inside):
             async with trio.open_nursery() as keeping:
-                keeping.start_soon(keeper.run)
-                await _first_workers(settings, keeper, pool.size, stopping)
+                keeping.start_soon(pools.run)
+                await _first_workers(settings, pools, stopping)
                 if not stopping.is_set():
                     _ready(coordinator)
                 await stopping.wait()
@@ -105,12 +107,12 @@ def _tell_joined(name: str) -> None:
     log.info("Worker joined", worker=name)
 
 
-def _tell_pool(settings: Settings, size: int) -> None:
-    workers = f"{size} worker{'s' if size != 1 else ''}"
-    if settings.pool.provider != "local":
-        workers += f" from {settings.pool.provider}"
-    autoscale = " (autoscale enabled)" if settings.pool.autoscale else ""
-    log.info(f"Worker pool: {workers}{autoscale}")
+def _tell_pool(pool: Pool) -> None:
+    workers = f"{pool.size} worker{'s' if pool.size != 1 else ''}"
+    if not pool.is_local:
+        workers += f" from {pool.settings.pool.provider}"
+    autoscale = " (autoscale enabled)" if pool.settings.pool.autoscale else ""
+    log.info(f"{pool.title}: {workers}{autoscale}")
 
 
 def _ready(coordinator: Coordinator) -> None:
@@ -118,20 +120,13 @@ def _ready(coordinator: Coordinator) -> None:
     log.info("Remote execution service ready")
 
 
-async def _first_workers(
-    settings: Settings, keeper: PoolKeeper, size: int, stopping: trio.Event
-) -> None:
-    """Wait for them, but not for ever: storage and cache serve without workers too.
-
-    Machines take minutes to start, so those of another provider are not waited for.
-    """
-    if settings.pool.provider != "local":
-        return
+async def _first_workers(settings: Settings, pools: Pools, stopping: trio.Event) -> None:
+    """Wait for them, but not for ever: storage and cache serve without workers too."""
     joined = False
 
     async def wait() -> None:
         nonlocal joined
-        await keeper.wait_joined(size)
+        await pools.wait_first()
         joined = True
         nursery.cancel_scope.cancel()
 

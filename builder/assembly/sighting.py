@@ -29,18 +29,23 @@ class Sighting:
         self._contents = Contents(coordinator.scheduler.history, coordinator.stores.blobs)
         self._series = Series()
         self._decisions: deque[str] = deque(maxlen=MOST_DECISIONS)
-        self._decided = ""
+        self._decided: dict[str, str] = {}  # by pool
 
     async def run(self, stop: trio.Event) -> None:
         """Until `stop`."""
         while not stop.is_set():
             status = self.status(details=False)
             self._series.add(status, trio.current_time())
-            if status.pool.decision and status.pool.decision != self._decided:
-                self._decided = status.pool.decision
-                self._decisions.appendleft(f"{time.strftime('%H:%M:%S')} {self._decided}")
+            for pool in status.pools:
+                self._note(pool, len(status.pools) > 1)
             with trio.move_on_after(EVERY_S):
                 await stop.wait()
+
+    def _note(self, pool: pb.PoolState, named: bool) -> None:
+        if pool.decision and pool.decision != self._decided.get(pool.name):
+            self._decided[pool.name] = pool.decision
+            whose = f"{pool.name}: " if named else ""
+            self._decisions.appendleft(f"{time.strftime('%H:%M:%S')} {whose}{pool.decision}")
 
     def status(self, details: bool) -> pb.Status:
         return self._control.status(details)
@@ -95,8 +100,8 @@ class Sighting:
     def drain(self, worker: str) -> None:
         self._control.drain(pb.DrainWorkerRequest(worker=worker))
 
-    def scale(self, workers: int | None) -> None:
-        self._control.scale(pb.ScalePoolRequest(workers=workers))
+    def scale(self, pool: str, workers: int | None) -> None:
+        self._control.scale(pb.ScalePoolRequest(pool=pool, workers=workers))
 
     def version(self) -> int:
         """Also of the fleet: who comes, goes, or takes work."""

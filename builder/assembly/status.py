@@ -20,8 +20,7 @@ def sections(status: pb.Status) -> list[Section]:
         ("Workers", _workers(status.workers)),
         ("Queue", _queue(status.queue)),
     ]
-    if status.pool.maximum:
-        found.append(("Autoscaling", _pool(status.pool)))
+    found += [(pool_title(status, pool), _pool(pool)) for pool in status.pools if pool.maximum]
     found.append(("Metrics", _executions(status.executions)))
     if status.stores:
         found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
@@ -39,6 +38,11 @@ def health_line(status: pb.Status) -> str:
         return f"{status.state}: no new actions are taken"
     number = len(status.problems)
     return f"{number} problem{'' if number == 1 else 's'}, see above" if number else "healthy"
+
+
+def pool_title(status: pb.Status, pool: pb.PoolState) -> str:
+    """A pool is named where there are several."""
+    return "Autoscaling" if len(status.pools) == 1 else f"Autoscaling of {pool.name}"
 
 
 def _usage(one: pb.InstanceUsage) -> str:

@@ -44,6 +44,7 @@ def call(client: "Client", method: str, request: bytes, patience_s: float | None
 Examples:
   builder remote scale --workers 8
   builder remote scale --release
+  builder remote scale --pool gpu --workers 0
 
 The size holds until it is released, or the service restarts; busy workers finish what they run.
 """
@@ -52,27 +53,35 @@ The size holds until it is released, or the service restarts; busy workers finis
 @click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
 @click.option("--workers", type=click.IntRange(min=0), help="How many there shall be.")
 @click.option("--release", is_flag=True, help="Follow the policy again.")
-def scale(config: str | None, coordinator: str | None, workers: int | None, release: bool) -> None:
-    """Hold the pool at a size, or let it follow its policy again."""
+@click.option("--pool", metavar="NAME", help="Which pool, where there are several.")
+def scale(
+    config: str | None,
+    coordinator: str | None,
+    workers: int | None,
+    release: bool,
+    pool: str | None,
+) -> None:
+    """Hold a pool at a size, or let it follow its policy again."""
     from builder.reapi.pb import control_pb2
 
     if (workers is None) != release:
         raise UsageError("say either --workers N or --release")
-    request = control_pb2.ScalePoolRequest(workers=workers)
+    request = control_pb2.ScalePoolRequest(workers=workers, pool=pool or "")
     client = client_of(config, coordinator)
     answer = call(client, "ScalePool", request.SerializeToString())
-    pool = control_pb2.PoolState.FromString(answer)
-    click.echo(_released(pool) if workers is None else _held(workers, pool))
+    state = control_pb2.PoolState.FromString(answer)
+    which = f"The pool {state.name}" if pool else "The pool"
+    click.echo(_released(which, state) if workers is None else _held(which, workers, state))
 
 
-def _held(workers: int, pool: "control_pb2.PoolState") -> str:
+def _held(which: str, workers: int, pool: "control_pb2.PoolState") -> str:
     now = f"{pool.ready} ready, {pool.starting} starting"
-    return f"The pool is held at {workers} worker{'' if workers == 1 else 's'} ({now})."
+    return f"{which} is held at {workers} worker{'' if workers == 1 else 's'} ({now})."
 
 
-def _released(pool: "control_pb2.PoolState") -> str:
+def _released(which: str, pool: "control_pb2.PoolState") -> str:
     policy = f"the policy {pool.policy}" if pool.autoscale else "its configured size"
-    return f"The pool follows {policy} again ({pool.minimum} to {pool.maximum} workers)."
+    return f"{which} follows {policy} again ({pool.minimum} to {pool.maximum} workers)."
 
 
 @click.command(

@@ -22,6 +22,7 @@ second signal stops at once.
 @config_option
 @click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to join.")
 @click.option("--name", help="The worker's name; unique in the pool.")
+@click.option("--pool", metavar="NAME", help="Which of the configuration's pools it belongs to.")
 @click.option("--slots", type=click.IntRange(min=1), help="How many actions run at once.")
 @click.option("--scratch", metavar="DIR", help="Where inputs are cached and actions write.")
 @click.option(
@@ -34,6 +35,7 @@ def command(
     config: str | None,
     coordinator: str | None,
     name: str | None,
+    pool: str | None,
     slots: int | None,
     scratch: str | None,
     notices: str | None,
@@ -45,6 +47,7 @@ def command(
 
     from builder.assembly.settings import load_settings
     from builder.assembly.worker import run_worker, worker_setup
+    from builder.config.pools import member_of
     from builder.host.descriptors import allow_usual
     from builder.telemetry.log import configure, get_logger
 
@@ -58,6 +61,6 @@ def command(
     settings, _ = load_settings(config, overrides, os.environ)
     configure(settings.logging.level, settings.logging.format)
     allow_usual()
-    setup = worker_setup(settings)
+    setup = worker_setup(settings if pool is None else member_of(settings, pool))
     get_logger().info("Worker starting", worker=setup.name, coordinator=setup.coordinator)
     trio.run(partial(run_worker, setup, exit_with_stdin=exit_with_stdin))

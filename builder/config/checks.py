@@ -7,14 +7,15 @@ from builder.base.document import Path
 from builder.base.errors import InvalidArgumentError
 from builder.config.filling import Finding
 from builder.config.kinds import Address
-from builder.config.settings import Pool, Settings, WireLimits
+from builder.config.pool_checks import of_pools
+from builder.config.settings import Settings, WireLimits
 
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
 
 def check(settings: Settings) -> list[Finding]:
     """Everything that does not fit, in no particular order."""
-    rules = (_pool, _providers, _scheduler, _reapi, _listeners, _exposure, _tls, _auth, _storage)
+    rules = (of_pools, _scheduler, _reapi, _listeners, _exposure, _tls, _auth, _storage)
     return [finding for rule in rules for finding in rule(settings)]
 
 
@@ -38,45 +39,6 @@ def exposed(settings: Settings) -> dict[Path, Address]:
     if settings.tls.cert is not None and settings.auth.mode != "none":
         return {}
     return {path: a for path, a in listeners(settings).items() if not a.is_loopback}
-
-
-def _pool(settings: Settings) -> Iterator[Finding]:
-    pool = settings.pool
-    if settings.role == "coordinator" and pool.provider == "local" and pool != Pool(pool.name):
-        message = "'pool' is set, but a coordinator has no local workers"
-        yield Finding(("pool",), message, "use role: all, or another provider")
-    if pool.min > pool.max:
-        message = f"'pool.min' is {pool.min}, above 'pool.max' {pool.max}"
-        yield Finding(("pool", "min"), message, other=("pool", "max"))
-    elif pool.target is not None and not pool.min <= pool.target <= pool.max:
-        message = f"'pool.target' is {pool.target}, outside of {pool.min} to {pool.max}"
-        yield Finding(("pool", "target"), message, "it lies between 'pool.min' and 'pool.max'")
-    if pool.scale_down_threshold >= pool.scale_up_threshold:
-        message = (
-            f"'pool.scale_down_threshold' {pool.scale_down_threshold:g} is not below "
-            f"'pool.scale_up_threshold' {pool.scale_up_threshold:g}"
-        )
-        other = ("pool", "scale_up_threshold")
-        yield Finding(("pool", "scale_down_threshold"), message, other=other)
-
-
-def _providers(settings: Settings) -> Iterator[Finding]:
-    providers, name = settings.providers, settings.pool.provider
-    if getattr(providers, name) is None:
-        message = f"'pool.provider' is {name}, but 'providers.{name}' is not set"
-        yield Finding(("pool", "provider"), message)
-    if (aws := providers.aws) and aws.spot_max_price is not None and not aws.spot:
-        path = ("providers", "aws", "spot_max_price")
-        yield Finding(path, "a spot price is set, but spot instances are not", "set spot: true")
-    if (gcp := providers.gcp) and gcp.template is None and gcp.image is None:
-        yield Finding(("providers", "gcp"), "'providers.gcp' needs a template or an image")
-    if (k8s := providers.k8s) and k8s.template is None and k8s.image is None:
-        yield Finding(("providers", "k8s"), "'providers.k8s' needs a template or an image")
-    if custom := providers.custom:
-        commands = [custom.launch, custom.terminate, custom.list]
-        if (None in commands) == (custom.entry_point is None):
-            message = "'providers.custom' needs launch, terminate and list, or an entry_point"
-            yield Finding(("providers", "custom"), message)
 
 
 def _scheduler(settings: Settings) -> Iterator[Finding]:

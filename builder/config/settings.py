@@ -142,6 +142,16 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolWorkers:
+    slots: int | None = None
+    cpu: float | None = None
+    memory: Bytes | None = None
+    disk: Bytes | None = None
+    resources: tuple[Resource, ...] = ()
+    platform: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     name: str = "default"
     provider: ProviderName = "local"
@@ -157,6 +167,8 @@ class Pool:
     alpha: float = 0.3
     window: int = 10
     record: FilePath | None = None
+    workers: PoolWorkers | None = None
+    providers: Providers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +308,7 @@ class Settings:
     assets: Assets = field(default_factory=Assets)
     worker: Worker = field(default_factory=Worker)
     pool: Pool = field(default_factory=Pool)
+    pools: tuple[Pool, ...] = ()
     providers: Providers = field(default_factory=Providers)
     sandbox: Sandbox = field(default_factory=Sandbox)
     scheduler: Scheduler = field(default_factory=Scheduler)

@@ -63,7 +63,7 @@ class PoolKeeper:
     """`run_id` is part of each launch's token, so that two coordinators never share one.
 
     `patience_s` is how long an instance may be there without its worker; `chance` gives numbers in
-    [0, 1) for the back-off.
+    [0, 1) for the back-off; log lines begin with `title`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class PoolKeeper:
         *,
         run_id: str = "run",
         patience_s: float = math.inf,
+        title: str = "Worker pool",
     ) -> None:
         self._provider = provider
         self._machine = machine
@@ -82,6 +83,7 @@ class PoolKeeper:
         self._chance = chance
         self._run_id = run_id
         self._patience_s = patience_s
+        self._title = title
         self._events, self._inbox = trio.open_memory_channel[Event | None](math.inf)
         self._look_now = trio.Event()
         self._changed = trio.Event()
@@ -144,7 +146,7 @@ class PoolKeeper:
                     self._retire(instances)
                 case Decided(sentence):
                     tell = log.info if self._filled else log.debug
-                    tell(f"Worker pool: {sentence}")
+                    tell(f"{self._title}: {sentence}")
 
     def _token(self, launch: Launch) -> str:
         return f"{self._run_id}-{launch.token}"
@@ -231,7 +233,9 @@ class PoolKeeper:
             log.warning("The provider does not answer", why=error.message)
             return
         if found:
-            log.info("Worker pool: takes over what an earlier coordinator left", count=len(found))
+            log.info(
+                f"{self._title}: takes over what an earlier coordinator left", count=len(found)
+            )
             self._fleet.add(found, trio.current_time())
             self._handle(InstancesFound(found), nursery)
 

@@ -28,7 +28,8 @@ class LocalProvider:
     """An async context manager; leaving it ends every worker.
 
     `argv_for(name)` is the command of a worker; `grace_s` is how long one that was told to end
-    may take before it is killed; `exited(name, how)` is called after each end.
+    may take before it is killed; `exited(name, how)` is called after each end. Workers are named
+    by `prefix` and their number.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class LocalProvider:
         grace_s: float,
         exited: Callable[[str, str], None] = lambda _name, _how: None,
         environment: Mapping[str, str] | None = None,
+        prefix: str = "worker",
     ) -> None:
         self._argv_for = argv_for
         self._grace_s = grace_s
         self._exited = exited
         self._environment = environment
+        self._prefix = prefix
         self._launched: dict[str, list[Instance]] = {}
         self._processes: dict[str, trio.Process] = {}
         self._ending: set[str] = set()
@@ -89,7 +92,7 @@ class LocalProvider:
         started: list[Instance] = []
         for _ in range(count):
             self._count += 1
-            instance = Instance(f"worker-{self._count}", token)
+            instance = Instance(f"{self._prefix}-{self._count}", token)
             try:
                 await self._start(instance)
             except ProviderError:

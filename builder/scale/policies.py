@@ -36,6 +36,7 @@ class Wish:
 
 
 Policy = Callable[[View], Wish]
+RARE = 1 / 300  # actions per second
 
 
 def specification(up: float = 0.75, down: float = 0.25) -> Policy:
@@ -132,13 +133,15 @@ def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
     sqrt(m)` slots make nearly nobody wait (Halfin and Whitt, 1981): relatively fewer spare slots
     the larger the pool. What waits needs as many more as drain it within `wait_s` of the moment
     when a worker launched now is ready; what the pool drains by itself until then needs none, for
-    a launch could not help it.
+    a launch could not help it. What comes more rarely than once in five minutes keeps no worker.
     """
 
     def wish(view: View) -> Wish:
         slots = max(1, view.slots)
         offered = view.arrival_rate * view.service_s
         flow = offered + quality * sqrt(offered)
+        if view.arrival_rate < RARE and not view.running:
+            flow = 0.0
         wanted = ceil(max(flow, _for_the_queue(view, slots, wait_s)) / slots)
         if view.queued and not view.workers:
             wanted = max(1, wanted)

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import trio
 
-from builder.base.errors import FailedPreconditionError, NotFoundError, OutOfRangeError
+from builder.base.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+)
 from builder.base.nearest import nearest
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import path_of
@@ -30,13 +35,13 @@ MOST_ACTIONS = 1000  # of those that wait or run, told one by one
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What only the assembly knows: the version, the time, the pool, and what is wrong."""
+    """What only the assembly knows: the version, the time, the pools, and what is wrong."""
 
     version: str
     wall_ns: Callable[[], int]
-    pool: Callable[[], pb.PoolState] = pb.PoolState
+    pools: Callable[[], Sequence[pb.PoolState]] = tuple
     problems: Callable[[], Sequence[str]] = tuple
-    hold: Callable[[int | None], None] | None = None  # fixes the pool's size; None gives it back
+    hold: Callable[[str, int | None], None] | None = None  # a pool at a size; None gives it back
     stores: Callable[[], Sequence[pb.StoreState]] = tuple
     instances: Callable[[], Sequence[pb.InstanceUsage]] = tuple
     kept: About = unknown
@@ -74,16 +79,29 @@ class ControlService:
 
     def scale(self, request: pb.ScalePoolRequest) -> pb.PoolState:
         """Raises FailedPreconditionError without a pool, OutOfRangeError beyond its bounds."""
-        if self._around.hold is None:
-            raise FailedPreconditionError("this coordinator has no pool of its own to scale")
-        pool = self._around.pool()
+        pool = self._pool(request.pool)
+        assert self._around.hold is not None
         if request.HasField("workers") and not pool.minimum <= request.workers <= pool.maximum:
             raise OutOfRangeError(
                 f"{request.workers} workers are outside of this pool's bounds, "
-                f"{pool.minimum} to {pool.maximum} (pool.min and pool.max)"
+                f"{pool.minimum} to {pool.maximum} (its min and max in the configuration)"
             )
-        self._around.hold(request.workers if request.HasField("workers") else None)
-        return self._around.pool()
+        self._around.hold(pool.name, request.workers if request.HasField("workers") else None)
+        return self._pool(pool.name)
+
+    def _pool(self, name: str) -> pb.PoolState:
+        """The one of this name, or the only one. Raises StatusError."""
+        pools = {pool.name: pool for pool in self._around.pools()}
+        if self._around.hold is None or not pools:
+            raise FailedPreconditionError("this coordinator has no pool of its own to scale")
+        if not name and len(pools) > 1:
+            raise InvalidArgumentError(f"there are several pools; say which: {', '.join(pools)}")
+        name = name or next(iter(pools))
+        if name not in pools:
+            meant = nearest(name, pools)
+            hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(pools)}"
+            raise NotFoundError(f"no pool is named {name!r}; {hint}")
+        return pools[name]
 
     def drain_worker(self, data: bytes, _context: Context) -> bytes:
         return self.drain(parse(pb.DrainWorkerRequest, data)).SerializeToString()
@@ -103,18 +121,21 @@ class ControlService:
         """The answer as a message, for those who are in this process."""
         snapshot = self._scheduler.snapshot(MOST_ACTIONS if details else 0)
         now_ns = self._around.wall_ns()
+        pools = self._around.pools()
         status = pb.Status(
             state="draining" if snapshot.shutting_down else "running",
             version=self._around.version,
             workers=_workers(snapshot.workers),
             queue=_queue(snapshot),
             executions=_executions(snapshot, self._cache),
-            pool=self._around.pool(),
+            pools=pools,
             problems=(*self._around.problems(), *_problems(snapshot)),
             stores=self._around.stores(),
             instances=self._around.instances(),
             queues=[_lane(lane, trio.current_time()) for lane in snapshot.lanes],
         )
+        if pools:
+            status.pool.CopyFrom(pools[0])
         status.uptime.FromNanoseconds(max(now_ns - self._started_ns, 0))
         if details:
             offset_ns = now_ns - round(trio.current_time() * 1e9)

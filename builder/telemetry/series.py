@@ -19,7 +19,7 @@ class Sample:
     pending: int
     executing: int
     utilisation: float
-    predicted: float
+    predicted: float  # of the fullest pool
     workers: int
     desired: int
 
@@ -33,7 +33,8 @@ class Series:
 
     def add(self, status: pb.Status, now: float) -> None:
         """What the status says is so now. The first one only says where to count from."""
-        figures, workers, pool = status.executions, status.workers, status.pool
+        figures, workers = status.executions, status.workers
+        pools = [pool for pool in status.pools if pool.maximum]
         done, hits = status.queue.completed, figures.cache_hits
         lookups = hits + figures.cache_misses
         last, self._last = self._last, (now, done, hits, lookups)
@@ -48,9 +49,9 @@ class Series:
                 pending=status.queue.pending,
                 executing=status.queue.executing,
                 utilisation=workers.slots_busy / workers.slots if workers.slots else 0.0,
-                predicted=pool.predicted_load,
+                predicted=max((pool.predicted_load for pool in pools), default=0.0),
                 workers=workers.total,
-                desired=pool.desired if pool.maximum else workers.total,
+                desired=sum(pool.desired for pool in pools) if pools else workers.total,
             )
         )
 

@@ -269,7 +269,7 @@ class Dashboard:
         text = form.get("workers", "")
         if text and not (text.isascii() and text.isdigit() and len(text) < 6):
             raise InvalidArgumentError(f"{text[:20]!r} is no number of workers")
-        self._sight.scale(int(text) if text else None)
+        self._sight.scale(form.get("pool", ""), int(text) if text else None)
         return RedirectResponse("/workers", 303)
 
     async def _check(self, request: Request) -> dict[str, str]:

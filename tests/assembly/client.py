@@ -57,9 +57,12 @@ class Client:
         *outputs: str,
         timeout_s: int = 0,
         lost: Sequence[bytes] = (),
+        platform: Mapping[str, str] | None = None,
     ) -> Any:
         """The ExecuteResponse of a shell script; `lost` are inputs that are not uploaded."""
-        wanted = self.prepare(script, files, *outputs, timeout_s=timeout_s, lost=lost)
+        wanted = self.prepare(
+            script, files, *outputs, timeout_s=timeout_s, lost=lost, platform=platform
+        )
         call = self._channel.unary_stream(
             f"/{REAPI}.Execution/Execute",
             request_serializer=lambda value: value.SerializeToString(),
@@ -100,6 +103,7 @@ class Client:
         *outputs: str,
         timeout_s: int = 0,
         lost: Sequence[bytes] = (),
+        platform: Mapping[str, str] | None = None,
     ) -> Any:
         """The digest of an action that is uploaded."""
         root = message(f"{REAPI}.Directory")()
@@ -112,6 +116,8 @@ class Client:
         action = message(f"{REAPI}.Action")(
             input_root_digest=digest(parts[0]), command_digest=digest(parts[1])
         )
+        for name, value in sorted((platform or {}).items()):
+            action.platform.properties.add(name=name, value=value)
         if timeout_s:
             action.timeout.seconds = timeout_s
         data = action.SerializeToString()

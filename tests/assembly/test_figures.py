@@ -25,7 +25,14 @@ from builder.telemetry.wellbeing import Problem
 from tests.server.farm import LINUX, Farm, farming
 
 POOL = control_pb2.PoolState(
-    minimum=1, maximum=4, desired=3, ready=2, starting=1, predicted_load=0.8, trend=0.1
+    name="default",
+    minimum=1,
+    maximum=4,
+    desired=3,
+    ready=2,
+    starting=1,
+    predicted_load=0.8,
+    trend=0.1,
 )
 UNITS = ("_total", "_seconds", "_bytes", "_ratio")
 THINGS = {
@@ -54,7 +61,7 @@ def exposed(farm: Farm) -> Metrics:
     problems = (Problem("disk", "full", True),)
     stores = (("blobs", farm.blobs),)
     source = Sources(
-        farm.scheduler, CacheFigures(hits=2), stores, calls, lambda: POOL, lambda: problems
+        farm.scheduler, CacheFigures(hits=2), stores, calls, lambda: [POOL], lambda: problems
     )
     metrics.add(source.families)
     farm.scheduler.history.ended = Stages(metrics).observe
@@ -91,8 +98,8 @@ async def test_figures_of_calls_pool_and_health() -> None:
     assert found["builder_connections_sent_away_total", ("ENHANCE_YOUR_CALM",)] == 1
     assert found["builder_connections_sent_away_total", ("other",)] == 1
     assert found["builder_wire_limits_hit_total", ("max_streams",)] == 1
-    assert found["builder_pool_workers", ("desired",)] == 3
-    assert found["builder_pool_predicted_load_ratio", ()] == 0.8
+    assert found["builder_pool_workers", ("default", "desired")] == 3
+    assert found["builder_pool_predicted_load_ratio", ("default",)] == 0.8
     assert found["builder_healthy", ("disk",)] == 0
     assert found["builder_healthy", ("memory",)] == 1
 

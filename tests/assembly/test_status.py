@@ -10,19 +10,21 @@ def test_a_working_service() -> None:
         workers=pb.WorkerCounts(total=8, idle=2, busy=6, slots=8, slots_busy=6),
         queue=pb.QueueCounts(pending=12, executing=6, completed=1),
         executions=pb.ExecutionFigures(succeeded=3, failed=1, cache_hits=1, cache_misses=3),
-        pool=pb.PoolState(
-            minimum=2,
-            maximum=20,
-            desired=12,
-            ready=8,
-            starting=1,
-            autoscale=True,
-            policy="predictive",
-            predicted_load=0.82,
-            trend=0.15,
-            next_action="Scale up (add 3 workers in 15s)",
-            decision="launches 1: 2 waiting",
-        ),
+        pools=[
+            pb.PoolState(
+                minimum=2,
+                maximum=20,
+                desired=12,
+                ready=8,
+                starting=1,
+                autoscale=True,
+                policy="predictive",
+                predicted_load=0.82,
+                trend=0.15,
+                next_action="Scale up (add 3 workers in 15s)",
+                decision="launches 1: 2 waiting",
+            )
+        ],
     )
     status.uptime.FromSeconds(332)
     status.executions.mean_execution.FromMilliseconds(850)
@@ -67,13 +69,20 @@ def test_a_working_service() -> None:
 def test_a_pool_that_an_operator_holds() -> None:
     """Who does not autoscale says so; a hold is told, with those that leave."""
     pool = pb.PoolState(minimum=2, maximum=4, desired=3, ready=3, leaving=1, held=3, trend=-0.2)
-    rows = dict(dict(sections(pb.Status(state="running", pool=pool)))["Autoscaling"])
+    rows = dict(dict(sections(pb.Status(state="running", pools=[pool])))["Autoscaling"])
     assert rows["Policy"] == "held at 3 by an operator"
     assert rows["Pool"] == "2 to 4 workers: 3 ready, 1 leaving, 3 wanted"
     assert rows["Trend"] == "-0.20 (decreasing)"
     fixed = pb.PoolState(minimum=2, maximum=4)
-    rows = dict(dict(sections(pb.Status(state="running", pool=fixed)))["Autoscaling"])
+    rows = dict(dict(sections(pb.Status(state="running", pools=[fixed])))["Autoscaling"])
     assert (rows["Policy"], rows["Trend"]) == ("off", "+0.00 (steady)")
+
+
+def test_each_pool_has_its_section() -> None:
+    """Where there are several, each is named."""
+    pools = [pb.PoolState(name="default", maximum=4), pb.PoolState(name="gpu", maximum=2)]
+    names = [name for name, _ in sections(pb.Status(state="running", pools=pools))]
+    assert names[2:4] == ["Autoscaling of default", "Autoscaling of gpu"]
 
 
 def test_rates_of_nothing_are_left_out() -> None:

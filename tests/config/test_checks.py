@@ -51,6 +51,41 @@ def settings(values: dict[str, Any]) -> Settings:
             "providers.aws.spot_max_price",
             "a spot price is set, but spot instances are not",
         ),
+        (
+            {"pools": [{"name": "default"}]},
+            "pools.0.name",
+            "there are two pools of the name 'default'",
+        ),
+        (
+            {"pools": [{"name": "a b"}]},
+            "pools.0.name",
+            "the name 'a b' is no plain word, and this pool's workers are named by it",
+        ),
+        (
+            {"pools": [{"name": "gpu", "min": 3, "max": 2}]},
+            "pools.0.min",
+            "'pools.0.min' is 3, above 'pools.0.max' 2",
+        ),
+        (
+            {"pools": [{"name": "gpu", "provider": "aws"}], "role": "coordinator"},
+            "pools.0.provider",
+            "'pools.0.provider' is aws, but 'providers.aws' is not set",
+        ),
+        (
+            {"pools": [{"name": "gpu", "provider": "gcp", "providers": {"gcp": GCP}}]},
+            "pools.0.providers.gcp",
+            "'pools.0.providers.gcp' needs a template or an image",
+        ),
+        (
+            {"pools": [{"name": "gpu"}], "role": "coordinator"},
+            "pools.0.provider",
+            "'pools.0' is local, but a coordinator has no local workers",
+        ),
+        (
+            {"pools": [{"name": "gpu", "record": "file"}]},
+            "pools.0.record",
+            "one trace is recorded for the whole service",
+        ),
         ({"providers": {"gcp": GCP}}, "providers.gcp", "'providers.gcp' needs a template or an"),
         ({"providers": {"k8s": {}}}, "providers.k8s", "'providers.k8s' needs a template or an"),
         ({"providers": {"custom": {}}}, "providers.custom", "'providers.custom' needs launch,"),

@@ -32,7 +32,7 @@ def sections(
         inner = loaded(plain_hint(hint))
         child = resolved(SCHEMA, part["properties"][name]) if name in part["properties"] else {}
         if get_origin(inner) is tuple:
-            inner, child = get_args(inner)[0], child.get("items", {})
+            inner, child = get_args(inner)[0], resolved(SCHEMA, child.get("items", {}))
         if is_dataclass(inner) and inner not in (Address, Secret, *within):
             assert isinstance(inner, type)
             yield from sections(inner, child, f"{path}.{name}".removeprefix("."), (*within, cls))

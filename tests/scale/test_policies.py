@@ -98,6 +98,14 @@ def test_nothing_at_all_wants_nothing() -> None:
     assert (wish.workers, wish.urgent) == (1, True)
 
 
+def test_what_comes_hardly_ever_keeps_no_worker() -> None:
+    """One action in ten minutes: the last worker goes, but not from under a running action."""
+    rare = replace(QUIET, running=0, arrival_rate=1 / 600)
+    assert policies.predictive()(rare).workers == 0
+    assert policies.predictive()(replace(rare, running=1)).workers == 1
+    assert policies.predictive()(replace(rare, arrival_rate=1 / 60)).workers == 1
+
+
 def test_a_polling_policy_is_asked_at_its_period_only() -> None:
     """In between its last wish stands."""
     wish = policies.every(10.0, policies.threshold())

@@ -43,6 +43,15 @@ def test_no_rate_is_above_its_maximum(shape: str) -> None:
     assert max(rate(length * n / 2000) for n in range(2000)) <= top
 
 
+def test_a_pool_that_may_shrinks_to_nothing() -> None:
+    """Two actions an hour apart are paid for with minutes, not with the hour between them."""
+    trace = [Arrival(0.0, 10.0), Arrival(3600.0, 10.0)]
+    bounds = Bounds(0, 10, 1, start_up_guess_s=40.0, down_cooldown_s=60.0)
+    report = Simulation(bounds, policies.predictive(), 40.0).run(trace)
+    assert min(workers for _, workers, _ in report.course) == 0
+    assert report.worker_hours < 0.2
+
+
 @pytest.mark.no_cover
 def test_prediction_beats_polling_on_bursts() -> None:
     """A quarter fewer hours than the horizontal pod autoscaler, for the same waits."""

@@ -124,8 +124,8 @@ class Plain:
     def drain(self, worker: str) -> None:
         self.done.append(("drain", worker))
 
-    def scale(self, workers: int | None) -> None:
-        self.done.append(("scale", workers))
+    def scale(self, pool: str, workers: int | None) -> None:
+        self.done.append(("scale", pool, workers))
 
     def version(self) -> int:
         return self.number
@@ -160,8 +160,8 @@ def evil() -> Plain:
     plain.state.problems.append(EVIL)
     plain.state.queues.add(platform=EVIL, waiting=1)
     plain.state.worker.add(name=EVIL, state="idle", backend=EVIL, host=EVIL)
-    plain.state.pool.maximum = 4
-    plain.state.pool.next_action = EVIL
+    plain.state.pools.add(name=EVIL, maximum=4, next_action=EVIL)
+    plain.state.pools.add(name="other", maximum=4)
     plain.state.stores.add(name="blobs", capacity_bytes=100, used_bytes=5)
     for second in range(10):
         plain.state.queue.completed += second

@@ -50,7 +50,7 @@ async def test_only_our_own_forms_steer() -> None:
         assert (await client.get("/pool/scale")).status_code == 405
         assert plain.done == []
         for path, more in (
-            ("/pool/scale", {"workers": "3"}),
+            ("/pool/scale", {"workers": "3", "pool": "gpu"}),
             ("/pool/scale", {}),
             ("/workers/w1/drain", {}),
             ("/actions/0001/cancel", {}),
@@ -60,7 +60,7 @@ async def test_only_our_own_forms_steer() -> None:
             assert answer.status_code == 303
         bad = await client.post("/pool/scale", data={"token": token, "workers": "many"})
         assert bad.status_code == 400
-    steered = [("scale", 3), ("scale", None), ("drain", "w1"), ("cancel", "0001")]
+    steered = [("scale", "gpu", 3), ("scale", "", None), ("drain", "w1"), ("cancel", "0001")]
     assert plain.done == [*steered, ("again", "0001")]
 
 
