@@ -12,7 +12,8 @@ import os
 
 from builder.sandbox import inside, link, running
 from builder.sandbox.kernel import identity, landlock
-from builder.sandbox.kernel.seccomp import Filter
+from builder.sandbox.kernel.seccomp import Filter, program
+from builder.sandbox.kernel.syscalls import MACHINE
 
 FIRST_OWN_FD = 3
 ZOMBIE = b"Z"
@@ -77,10 +78,11 @@ def main() -> int:
         abi = landlock.version()
         if abi >= landlock.OLDEST:
             landlock.Rules(abi, landlock.READ | landlock.CHANGE).put_on(job["allowed"])
-        Filter().install()
+        Filter(program(MACHINE)).install()
         job["proxy"] = 0  # what has the host's network needs none
         action = running.Action(sock, Descendants(), job["place"], [])
-        action.run(job, [*fds, os.dup(sock.fileno())], (0, 0))
+        action.learn(job, os.dup(sock.fileno()))
+        action.run((0, 0), fds)
     except (OSError, KeyError) as error:
         running.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0

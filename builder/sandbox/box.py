@@ -12,7 +12,7 @@ action reports to the service itself; what the broker knows besides is in `facts
 import os
 import time
 
-from builder.sandbox import link
+from builder.sandbox import inside, link
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
@@ -23,12 +23,15 @@ from builder.sandbox.plan import TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
+    import _socket
     from collections.abc import Mapping
     from typing import Any
 
 MAKING, READY, RUNNING, GONE = "making", "ready", "running", "gone"
 END = b"K"
 AUDIT, CHEAP, FULL = "audit", "cheap", "full"
+FULL_NETWORK = "full"
+SPARE_NETWORKS = 16
 LOOK_S = 2.0
 BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
 
@@ -37,8 +40,15 @@ class Host:
     """What all boxes of a broker share."""
 
     def __init__(
-        self, groups: Groups, trees: WorkTrees, janitor: Janitor, places: list[str]
+        self,
+        forks: "_socket.socket",
+        groups: Groups,
+        trees: WorkTrees,
+        janitor: Janitor,
+        places: list[str],
     ) -> None:
+        self.forks = forks  # the link to the zygote
+        self.networks: list[tuple[int, bytes]] = []  # used ones, with the traces they began with
         self.places = places  # of a sandbox's own mounts
         self.groups = groups
         self.trees = trees
@@ -60,7 +70,8 @@ class Box:
         self.network = network
         self.sock, self.far_end = link.pair()
         self.state = MAKING
-        self.pidfd = self._view = self.oom_event = -1
+        self.pidfd = self._view = self.oom_event = self._net = -1
+        self._traces = b""
         self._group = Group(host.groups, number)
         self.run_id = -1
         self._is_overlay = False
@@ -72,14 +83,27 @@ class Box:
         self.watch: Watch | None = None
         self.quota: Quota | None = None
 
-    def order(self) -> "tuple[int, ...]":
-        """The descriptors that its init is born with: its link, the entrances to its groups, and
-        the counters of those."""
-        return (self.far_end.fileno(), *self._group.entrances, *self._group.counters)
+    def order(self) -> None:
+        """Have it made. Its init is born with its link, the entrances to its groups, the counters
+        of those, and a network if there is one that may be as good as new."""
+        fds = [self.far_end.fileno(), *self._group.entrances, *self._group.counters]
+        order, spare = inside.FULL, -1
+        if self.network != FULL_NETWORK:
+            order = inside.NEW
+            if self._host.networks:
+                spare, traces = self._host.networks.pop()
+                fds.append(spare)
+                order = inside.USED + traces
+        link.send_packet(self._host.forks, order, tuple(fds))
+        self.far_end.close()
+        if spare >= 0:
+            self._host.janitor.let_go([spare])
 
-    def made(self, fds: list[int]) -> None:
+    def made(self, fds: list[int], traces: bytes) -> None:
         """The init has prepared itself, and entered its control groups."""
-        self.pidfd, self._view = fds
+        self.pidfd, self._view, *rest = fds
+        if rest:
+            self._net, self._traces = rest[0], traces
         self._group.entered(self.pidfd)
         self.state = READY
 
@@ -89,6 +113,7 @@ class Box:
         """Give it its action; `answer` is where the report goes. Raises OSError; the box must
         then be destroyed."""
         self.run_id = run_id
+        link.send(self.sock, job, (answer,))  # it makes itself ready while we make its work tree
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
         if wish["memory"] is not None and self._host.groups.has("memory"):
             self.oom_event = self._group.watch_oom()
@@ -99,12 +124,10 @@ class Box:
         outputs = [new_file(wish["scratch"], "stdout")]
         try:
             outputs.append(new_file(wish["scratch"], "stderr"))
-            given = [*outputs, answer]
             if wish["audit"] == FULL:
                 outputs.append(new_file(wish["scratch"], AUDIT, os.O_APPEND))
-                given.append(outputs[-1])
             setup_us = int((time.monotonic() - started) * 1e6)
-            link.send(self.sock, (job, setup_us, int(self._is_overlay)), tuple(given))
+            link.send(self.sock, (setup_us, int(self._is_overlay)), tuple(outputs))
         finally:
             for fd in outputs:
                 os.close(fd)
@@ -218,4 +241,8 @@ class Box:
             self.watch.close()
             self.watch = None
         fds = [*self._held, self.pidfd, self._view, self.oom_event]
+        if self._traces and len(self._host.networks) < SPARE_NETWORKS:
+            self._host.networks.append((self._net, self._traces))
+        else:
+            fds.append(self._net)
         self._host.janitor.let_go([fd for fd in fds if fd >= 0], self._group.remove)

@@ -124,14 +124,13 @@ def reason_in(packet: bytes) -> str:
 class Broker:
     """The loop. `ready` sandboxes are kept in number; `waiting` runs take the next ones.
 
-    A sandbox that has been taken is replaced when an action ends, or a moment after one has
-    begun: not while the program is being started, which both processors are needed for.
+    A sandbox that has been taken is replaced when an action ends or, when it was the last one, a
+    moment after it has begun: making one stops every fork on the host for a while (an init enters
+    its control groups), and both processors are needed for the program's start.
     """
 
-    def __init__(
-        self, service: "_socket.socket", forks: "_socket.socket", host: Host, keep: int
-    ) -> None:
-        self._service, self._forks, self._host, self._keep = service, forks, host, keep
+    def __init__(self, service: "_socket.socket", host: Host, keep: int) -> None:
+        self._service, self._host, self._keep = service, host, keep
         self._poll = select.epoll()
         self._boxes: dict[int, Box] = {}
         self._by_fd: dict[int, Box] = {}
@@ -144,7 +143,7 @@ class Broker:
         """Tell the service what there is, and serve it until it has gone."""
         self._tell(("up", told))
         self._poll.register(self._service, select.EPOLLIN)
-        self._poll.register(self._forks, select.EPOLLIN)
+        self._poll.register(self._host.forks, select.EPOLLIN)
         self._refill()
         while True:
             for fd, _ in self._poll.poll(self._patience()):
@@ -153,7 +152,7 @@ class Broker:
                     if request is None:
                         return
                     self._requested(request, fds)
-                elif fd == self._forks.fileno():
+                elif fd == self._host.forks.fileno():
                     raise StartError("the zygote has died")
                 elif fd in self._by_fd:
                     self._happened(self._by_fd[fd], fd)
@@ -231,9 +230,7 @@ class Broker:
     def _make(self, network: str) -> None:
         self._number += 1
         box = Box(self._host, self._number, network)
-        order = zygote.FULL_NETWORK if network == FULL else b"N"
-        link.send_packet(self._forks, order, box.order())
-        box.far_end.close()
+        box.order()
         self._boxes[box.number] = box
         self._watch(box)
 
@@ -258,7 +255,7 @@ class Broker:
         finally:
             wanted.drop()
         self._watch(box)
-        if self._refill_at is None:
+        if self._refill_at is None and self._ready(wanted.network) is None:
             self._refill_at = time.monotonic() + REFILL_AFTER_S
 
     def _happened(self, box: Box, fd: int) -> None:
@@ -271,8 +268,8 @@ class Broker:
         else:
             packet, fds = link.receive_packet(box.sock)
             self._unwatch(box.sock.fileno())
-            if packet[:1] == inside.READY and len(fds) == 2:
-                box.made(fds)
+            if packet[:1] == inside.READY and len(fds) >= 2:
+                box.made(fds, packet[1:])
                 self._watch(box)
                 self._match()
             else:
@@ -338,8 +335,8 @@ def main() -> int:
         root = template(config["read_only"], config["root"], config["layers"])
         counted = [name for name, _, _ in groups.counted]
         forks = start_zygote(service, config, root, counted, owners)
-        host = Host(groups, trees, Janitor(), own_places(root))
-        broker = Broker(service, forks, host, config["ready"])
+        host = Host(forks, groups, trees, Janitor(), own_places(root))
+        broker = Broker(service, host, config["ready"])
         features = sorted(groups.at)
         if landlock.version() >= landlock.OLDEST:
             features.append("landlock")

@@ -12,12 +12,14 @@ import _socket
 import os
 
 from builder.sandbox import link, plan
-from builder.sandbox.kernel import identity, landlock, signals
+from builder.sandbox.kernel import identity, landlock, network, signals
 from builder.sandbox.kernel.perform import Prepared, SetupError
-from builder.sandbox.kernel.seccomp import Filter
+from builder.sandbox.kernel.seccomp import Filter, when_made
+from builder.sandbox.kernel.syscalls import MACHINE
 from builder.sandbox.running import Action, Namespace, tell
 
 READY, FAILED, DONE = b"R", b"X", b"D"
+NEW, USED, FULL = b"N", b"U", b"F"  # its network: its own, one used before, or the host's
 NAMESPACES = identity.CLONE_NEWNS | identity.CLONE_NEWIPC | identity.CLONE_NEWUTS
 NAMESPACES |= identity.CLONE_NEWCGROUP
 PLACE = plan.WORK_TREE.encode()
@@ -28,58 +30,74 @@ class Kit:
     of what the control groups count."""
 
     def __init__(self, setup: "list[plan.Operation]", counted: "list[str]") -> None:
-        self.setups = {True: Prepared(setup), False: Prepared([*setup, ("loopback",)])}
-        self.calls = Filter()
+        self.setup = Prepared(setup)
+        self.calls = Filter(when_made(MACHINE))
         self.counted = counted
         abi = landlock.version()
         self.rules = landlock.Rules(abi, landlock.CHANGE) if abi >= landlock.OLDEST else None
         self.allowed = plan.allowed()
 
 
-def main(sock: "_socket.socket", fds: list[int], kit: Kit, full_network: bool) -> None:
+def main(sock: "_socket.socket", fds: list[int], kit: Kit, order: bytes) -> None:
     """Prepare, run one action, report. Never returns.
 
-    `fds` are the control groups to enter, before their namespace is unshared, and then the files
-    in which they count.
+    `fds` are the control groups to enter, before their namespace is unshared, then the files in
+    which they count, and last a network used before, whose traces follow in the order.
     """
     try:
+        used = fds.pop() if order[:1] == USED else -1
         entrances = len(fds) - len(kit.counted)
         for entrance in fds[:entrances]:
             os.write(entrance, b"0")
             os.close(entrance)
-        view = prepare(kit, full_network)
-        own = os.pidfd_open(os.getpid())
-        tell(sock, READY, (own, view))
-        os.close(own)
-        os.close(view)
+        known, traces = prepare(kit, order, used)
+        tell(sock, READY + traces, known)
+        for fd in known:
+            os.close(fd)
         counters = list(zip(kit.counted, fds[entrances:], strict=True))
         action = Action(sock, Namespace(), PLACE, counters)
         action.rehearse()
-        packet, fds = link.receive_packet(sock)
-        if packet:
-            job, setup_us, overlay = link.value_of(packet, fds)
-            action.run(link.value_of(job, []), fds, (setup_us, overlay))
-            tell(sock, DONE)
+        job, fds = link.receive(sock)
+        if job is not None:
+            action.learn(link.value_of(job, []), fds[0])
+            told, fds = link.receive(sock)
+            if told is not None:
+                action.run(told, fds)
+                tell(sock, DONE)
     except (OSError, SetupError, ValueError, KeyError) as error:
         tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
     finally:
         os._exit(0)
 
 
-def prepare(kit: Kit, full_network: bool) -> int:
-    """From a fork of the zygote to a locked sandbox; a descriptor of its mount namespace."""
+def enter_network(order: bytes, used: int) -> bytes:
+    """As ordered; the traces that it has been made with."""
+    if order == FULL:
+        return b""
+    if used < 0:
+        return network.make()
+    traces = network.take(used, order[1:])
+    os.close(used)
+    return traces
+
+
+def prepare(kit: Kit, order: bytes, used: int) -> "tuple[tuple[int, ...], bytes]":
+    """From a fork of the zygote to a locked sandbox. Descriptors of its process, of its mounts and
+    of its network, and what traces the latter was made with."""
     signals.signal(signals.SIGCHLD, signals.SIG_DFL)
-    identity.unshare(NAMESPACES | (0 if full_network else identity.CLONE_NEWNET))
-    kit.setups[full_network].perform()
-    view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    identity.unshare(NAMESPACES)
+    traces = enter_network(order, used)
+    kit.setup.perform()
+    spaces = ("mnt",) if order == FULL else ("mnt", "net")
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    known = [os.pidfd_open(os.getpid()), *(os.open(f"/proc/self/ns/{s}", flags) for s in spaces)]
     identity.unshare(identity.CLONE_NEWUSER)
     identity.map_ids("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)
     identity.drop_bounding_set()
     identity.drop_capabilities()
-    identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
     identity.prctl(identity.PR_SET_DUMPABLE, 0)
     if kit.rules is not None:
         kit.rules.put_on(kit.allowed)
     kit.calls.install()
     identity.set_name("bldr-init")
-    return view
+    return tuple(known), traces

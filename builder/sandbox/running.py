@@ -128,6 +128,8 @@ class Action:
         self._report = Report()
         self._auditor: Auditor | None = None
         self._job: dict[str, Any] = {}
+        self._environment: dict[bytes, bytes] = {}
+        self._answer = sock
         self._pid = 0
         self._running = False
         self._deadline: float | None = None
@@ -149,19 +151,22 @@ class Action:
         Report().pack()
         set_limit(resource.RLIMIT_CORE, 0)
 
-    def run(self, job: "dict[str, Any]", fds: list[int], told: "tuple[int, int]") -> None:
-        """Until the report has been sent. `fds`: stdout, stderr, the link that the report goes to,
-        and that of an audit's record; `told` is what the broker adds to the report."""
-        out, err, answer = fds[:3]
-        self._job = job
-        for stream, file in zip(self._streams, (out, err), strict=True):
-            stream.keep_in(file, job["output_bytes"])
-        if job["audit"]:
-            self._auditor = Auditor(fds[3])
-        root = os.open(self._place, DIRECTORY)
-        link_out = _socket.socket(fileno=answer)
+    def learn(self, job: "dict[str, Any]", answer: int) -> None:
+        """What it is to run, and the link that the report goes to; its work tree is made
+        meanwhile."""
+        self._job, self._environment = job, dict(job["environment"])
+        self._answer = _socket.socket(fileno=answer)
         if job["proxy"]:
-            listen(link_out, job["proxy"])
+            listen(self._answer, job["proxy"])
+
+    def run(self, told: "tuple[int, int]", fds: list[int]) -> None:
+        """Until the report has been sent. `fds`: stdout, stderr, and an audit's record; `told` is
+        what the broker adds to the report."""
+        for stream, file in zip(self._streams, fds, strict=False):
+            stream.keep_in(file, self._job["output_bytes"])
+        if self._job["audit"]:
+            self._auditor = Auditor(fds[2])
+        root = os.open(self._place, DIRECTORY)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
         try:
@@ -184,7 +189,7 @@ class Action:
         self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
         self._report.output_errno = self._streams[0].failed or self._streams[1].failed
         self._account(before)
-        tell(link_out, REPORT + self._report.pack(), (root,))
+        tell(self._answer, REPORT + self._report.pack(), (root,))
 
     def _enter(self) -> None:
         """To the place and under the limits of the action."""
@@ -199,12 +204,11 @@ class Action:
             os.sched_setaffinity(0, self._job["cpus"])
 
     def _start(self) -> None:
-        environment = dict(self._job["environment"])
         argv = self._job["argv"]
-        program = find_program(argv[0], environment)
+        program = find_program(argv[0], self._environment)
         if self._auditor is not None:
             self._auditor.starts(program)
-        self._pid = self._spawn(program, argv, environment)
+        self._pid = self._spawn(program, argv, self._environment)
         for stream in self._streams:
             os.close(stream.write_end)
         self._running = True

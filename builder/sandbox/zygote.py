@@ -3,7 +3,8 @@
 Broker -> keeper -> zygote. The keeper exists because a process enters a new PID namespace only
 by being born in it; it waits and dies with the broker. The zygote is PID 1 of that outer
 namespace, so whatever ends it ends every sandbox. It keeps capabilities over its user namespace
-and never leaves it; the sandboxes it forks lose theirs before they see a spec.
+and never leaves it; the sandboxes it forks lose theirs before they see a spec. What no sandbox
+needs to be made is denied to itself already.
 """
 
 import _socket
@@ -14,10 +15,11 @@ from builder.sandbox import inside, link, plan
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.image import image_root
 from builder.sandbox.kernel.perform import SetupError, lay, open_trees, put
+from builder.sandbox.kernel.seccomp import Filter, while_making
+from builder.sandbox.kernel.syscalls import MACHINE
 
 PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
 UP, DOWN = b"U", b"X"
-FULL_NETWORK = b"F"
 NEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS | identity.CLONE_NEWPID
 
 
@@ -103,6 +105,8 @@ def serve(
     identity.die_with_parent()
     identity.set_name("bldr-zygote")
     identity.drop_bounding_set()
+    identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
+    Filter(while_making(MACHINE)).install()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     kit = inside.Kit(plan.sandbox(), counted)
@@ -113,22 +117,23 @@ def serve(
         request, fds = link.receive_packet(channel)
         if not request:
             return 0
-        fork_sandbox(channel, own, fds, kit, request == FULL_NETWORK)
+        fork_sandbox(channel, own, fds, kit, request)
 
 
 def fork_sandbox(
-    channel: "_socket.socket", own: int, fds: list[int], kit: inside.Kit, full_network: bool
+    channel: "_socket.socket", own: int, fds: list[int], kit: inside.Kit, order: bytes
 ) -> None:
     """One sandbox as PID 1 of a namespace of its own.
 
-    `fds` are its link to the broker, the entrances to its control groups, and their counters.
+    `order` says which network; `fds` are its link to the broker, the entrances to its control
+    groups, their counters, and perhaps a network.
     """
     try:
         identity.unshare(identity.CLONE_NEWPID)
         if os.fork() == 0:
             channel.close()
             os.close(own)
-            inside.main(_socket.socket(fileno=fds[0]), fds[1:], kit, full_network)
+            inside.main(_socket.socket(fileno=fds[0]), fds[1:], kit, order)
         identity.set_namespace(own, identity.CLONE_NEWPID)
     except OSError as error:
         broken = _socket.socket(fileno=os.dup(fds[0]))

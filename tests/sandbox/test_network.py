@@ -1,6 +1,9 @@
 """Network: none is a loopback of one's own; full is the host's."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,60 @@ async def test_full_network_does_not_meet_the_guarantee(sandbox: Sandbox, tmp_pa
     wanted = spec(tmp_path, PYTHON, network=Network.FULL, required=frozenset({"network-namespace"}))
     with pytest.raises(SandboxRefusedError, match="network-namespace"):
         await sandbox.run(wanted)
+
+
+USE_AGAIN = """
+import os, socket
+from builder.sandbox.kernel import identity, network
+if os.getuid() != 0:
+    uid, gid = os.getuid(), os.getgid()
+    identity.unshare(identity.CLONE_NEWUSER)
+    identity.map_ids("self", 1000, uid, gid)
+
+def of(path):
+    return os.stat(path).st_ino
+
+made = network.make()
+used = os.open("/proc/self/ns/net", os.O_RDONLY)
+first = of("/proc/self/ns/net")
+spare = socket.socket(); spare.bind(("127.0.0.1", 0)); spare.listen()
+assert network.traces() == b""  # a socket is open in it
+spare.close()
+again = network.take(used, made), of("/proc/self/ns/net")
+assert again == (made, first), "it was as good as new"
+TRACE
+assert network.traces() not in (made, b"")
+other = network.take(used, made), of("/proc/self/ns/net")
+assert other[0] == made and other[1] != first, "it had been used"
+"""
+TRACES = {
+    "a packet to oneself": (
+        "a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('127.0.0.1', 0)); "
+        "a.sendto(b'x', a.getsockname()); a.close()"
+    ),
+    "a refused connection": "a = socket.socket(); a.connect_ex(('127.0.0.1', 9)); a.close()",
+    "a host that has no route": "a = socket.socket(); a.connect_ex(('192.0.2.1', 9)); a.close()",
+}
+
+
+@pytest.mark.parametrize("trace", TRACES.values(), ids=list(TRACES))
+def test_a_network_is_used_again_only_without_a_trace(trace: str) -> None:
+    """A network in which nothing has happened serves again; one attempt is enough to end it."""
+    home = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [sys.executable, "-c", USE_AGAIN.replace("TRACE", trace)]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+async def test_no_action_sees_the_traffic_of_another(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Whatever was sent before, an action begins with counters that nobody has touched."""
+    look = "print(open('/proc/net/snmp').read(), open('/proc/net/snmp6').read())"
+    talk = "import socket; a = socket.socket(); a.connect_ex(('127.0.0.1', 9))"
+    seen = set()
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        done = await python(sandbox, tmp_path / str(number), f"{look}; {talk}")
+        assert done.exit.exit_code == 0, done.err
+        seen.add(done.out)
+    assert len(seen) == 1

@@ -1,6 +1,7 @@
 """The parts that need no kernel: the filter, the plan, packets, reports, and how ends are told."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,11 +25,20 @@ WISH = {
 }  # fmt: skip
 
 
-def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+Program = list[tuple[int, int, int, int]]
+
+
+def verdict(
+    machine: str,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    program: Callable[[str], Program] = seccomp.program,
+) -> int:
     """What the filter answers: the instructions interpreted as the kernel does."""
     words = {0: number, 4: NATIVE[machine] if arch is None else arch}
     words |= {16 + 8 * i: value & 0xFFFFFFFF for i, value in enumerate(arguments)}
-    code, at, accumulator = seccomp.program(machine), 0, 0
+    code, at, accumulator = program(machine), 0, 0
     while True:
         kind, true, false, operand = code[at]
         at += 1
@@ -85,6 +95,21 @@ def test_filter_kills_foreign_architectures() -> None:
     assert verdict("x86_64", 0, arch=0x40000003) == seccomp.KILL_PROCESS
     assert verdict("x86_64", 0x40000000) == seccomp.refuse(seccomp.ENOSYS)
     assert verdict("aarch64", 0, arch=NATIVE["x86_64"]) == seccomp.KILL_PROCESS
+
+
+@pytest.mark.parametrize("machine", list(NATIVE))
+def test_the_two_halves_make_the_whole(machine: str) -> None:
+    """What the zygote's filter passes and a sandbox's own too is what the whole filter passes; a
+    kernel takes the stricter answer. The zygote may do what makes a sandbox, and no more."""
+    for number in range(500):
+        for arguments in ((0, 0), (1, 0x5412), (40, 1), (0x10000000, 0)):
+            whole = verdict(machine, number, *arguments)
+            early = verdict(machine, number, *arguments, program=seccomp.while_making)
+            late = verdict(machine, number, *arguments, program=seccomp.when_made)
+            assert whole == (late if early == seccomp.ALLOW else early)
+            if (early, whole) == (seccomp.ALLOW, seccomp.refuse(seccomp.EPERM)):
+                names = {seccomp.DENIED[machine][name] for name in seccomp.MAKING}
+                assert number in names
 
 
 def test_filter_jumps_fit() -> None:

@@ -35,13 +35,14 @@ class Janitor:
         self._work.append(work)
         os.write(self._wake, b"x")
 
-    def let_go(self, fds: "list[int]", then: "Callable[[], None]") -> None:
+    def let_go(self, fds: "list[int]", then: "Callable[[], None] | None" = None) -> None:
         """Close the descriptors, then do the rest."""
 
         def work() -> None:
             for fd in fds:
                 os.close(fd)
-            then()
+            if then is not None:
+                then()
 
         self.do(work)
 

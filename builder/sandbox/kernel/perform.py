@@ -1,7 +1,5 @@
 """The loops that perform set-up operations (`builder.sandbox.plan` says what they are)."""
 
-import _socket
-import fcntl
 import os
 
 from builder.sandbox.kernel import mounts
@@ -12,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable, Mapping
 
+NOTHING = "/run"  # in the template
 SEALED = MS_RDONLY | MS_NOSUID
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
 class SetupError(Exception):
@@ -65,19 +63,6 @@ def bind_read_only(path: str) -> "list[Mount]":
     ]
 
 
-def raise_loopback() -> None:
-    """`ip link set lo up`."""
-    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-    try:
-        request = b"lo".ljust(16, b"\0") + bytes(24)
-        answer = fcntl.ioctl(probe.fileno(), SIOCGIFFLAGS, request)
-        flags = int.from_bytes(answer[16:18], "little") | IFF_UP
-        request = b"lo".ljust(16, b"\0") + flags.to_bytes(2, "little") + bytes(22)
-        fcntl.ioctl(probe.fileno(), SIOCSIFFLAGS, request)
-    finally:
-        probe.close()
-
-
 def no_device_tmpfs(path: str, options: str) -> "list[Mount]":
     return [mounts.arguments("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)]
 
@@ -92,8 +77,8 @@ def new_devpts(path: str) -> "list[Mount]":
 
 
 def empty(path: str) -> "list[Mount]":
-    flags = SEALED | MS_NODEV | MS_NOEXEC
-    return [mounts.arguments("tmpfs", path, "tmpfs", flags, "size=4k,mode=0755")]
+    """A directory of the template's, which is sealed: a file system of its own costs more."""
+    return [mounts.arguments(NOTHING, path, "", MS_BIND)]
 
 
 def mask(path: str) -> "list[Mount]":
@@ -121,7 +106,6 @@ MOUNTS: "dict[str, Callable[..., list[Mount]]]" = {
 }
 PLACELESS: "dict[str, Callable[..., None]]" = {
     "hostname": set_host_name,
-    "loopback": raise_loopback,
 }
 
 

@@ -12,7 +12,7 @@ See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rs
 
 import ctypes
 
-from builder.sandbox.kernel.syscalls import MACHINE, call
+from builder.sandbox.kernel.syscalls import call
 
 EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -23,6 +23,12 @@ FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 INJECTIONS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 SET_MODE_FILTER = 1
 X32_BIT = 0x40000000
+
+Instruction = tuple[int, int, int, int]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Iterable
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 COMMON = {  # the same numbers everywhere since 5.1
@@ -61,6 +67,11 @@ DENIED = {
         "lookup_dcookie": 18,
     },
 }  # fmt: skip
+# those of the deny list by which a sandbox is made
+MAKING = (
+    *("mount", "umount2", "pivot_root", "unshare", "setns", "open_tree", "move_mount", "fsopen"),
+    *("fsconfig", "fsmount", "fspick", "mount_setattr", "sethostname"),
+)
 INSPECTED = {  # calls whose arguments decide
     "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16},
     "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29},
@@ -85,11 +96,29 @@ def refuse(code: int) -> int:
     return ERRNO | code
 
 
-def program(machine: str) -> list[tuple[int, int, int, int]]:
+def program(machine: str) -> list[Instruction]:
     """The filter for a machine as (code, jump if true, jump if false, operand).
 
     Raises KeyError for a machine without tables.
     """
+    return by_argument(machine) + search(ranges(DENIED[machine].values()))
+
+
+def while_making(machine: str) -> list[Instruction]:
+    """The same without the calls that make a sandbox: for those who have to make one yet."""
+    denied = DENIED[machine].items()
+    return by_argument(machine) + search(ranges(n for name, n in denied if name not in MAKING))
+
+
+def when_made(machine: str) -> list[Instruction]:
+    """What then is to be added. The kernel tries a new filter with every call that the old ones
+    let pass, so the smaller the one that each sandbox adds, the sooner it is ready."""
+    denied = DENIED[machine]
+    return [(LOAD, 0, 0, NR), *search(ranges(denied[name] for name in MAKING))]
+
+
+def by_argument(machine: str) -> list[Instruction]:
+    """The first part of the filter: what is decided by architecture or arguments."""
     calls = INSPECTED[machine]
     out = [
         (LOAD, 0, 0, ARCH),
@@ -140,13 +169,13 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
             (RETURN, 0, 0, refuse(EPERM)),
             (RETURN, 0, 0, ALLOW),
         ]
-    return out + search(ranges(sorted(DENIED[machine].values())))
+    return out
 
 
-def ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Sorted numbers as half-open ranges."""
+def ranges(numbers: "Iterable[int]") -> list[tuple[int, int]]:
+    """Numbers as half-open ranges, sorted."""
     found: list[tuple[int, int]] = []
-    for number in numbers:
+    for number in sorted(numbers):
         if found and found[-1][1] == number:
             found[-1] = (found[-1][0], number + 1)
         else:
@@ -154,7 +183,7 @@ def ranges(numbers: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-def search(denied: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+def search(denied: list[tuple[int, int]]) -> list[Instruction]:
     """Refuse what is in one of the ranges, by halving: the kernel tries every filter with every
     number when it is installed, which makes a long list of comparisons dear (0.2 ms)."""
     if not denied:
@@ -172,7 +201,7 @@ def search(denied: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
     return [(AT_LEAST, len(below), 0, denied[half][0]), *below, *above]
 
 
-def encoded(instructions: list[tuple[int, int, int, int]]) -> bytes:
+def encoded(instructions: list[Instruction]) -> bytes:
     """The instructions as an array of struct sock_filter."""
     return b"".join(
         code.to_bytes(2, "little") + bytes((true, false)) + operand.to_bytes(4, "little")
@@ -183,8 +212,8 @@ def encoded(instructions: list[tuple[int, int, int, int]]) -> bytes:
 class Filter:
     """A filter in memory, ready to be installed by any process forked from here."""
 
-    def __init__(self, machine: str = MACHINE) -> None:
-        code = encoded(program(machine))
+    def __init__(self, instructions: list[Instruction]) -> None:
+        code = encoded(instructions)
         self._code = ctypes.create_string_buffer(code, len(code))
         head = (len(code) // 8).to_bytes(8, "little")
         self._fprog = head + ctypes.addressof(self._code).to_bytes(8, "little")

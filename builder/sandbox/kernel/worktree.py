@@ -21,6 +21,7 @@ ATTRIBUTES = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 LOWER = ATTRIBUTES | mounts.ATTR_RDONLY
 COPY_CHUNK = 1 << 20
 OVERLAY = "overlay"
+KNOWN_TREES = 128
 LAYER = "upper"  # in the scratch directory: what the action writes
 
 
@@ -39,6 +40,7 @@ class WorkTrees:
     def __init__(self, owner: int | None, owners: int) -> None:
         self._owner, self._owners = owner, owners
         self._done_with: list[int] = []
+        self._known: dict[tuple[int, int], int] = {}  # input trees by inode, the last used last
         self._ways: list[tuple[str, Callable[[str, str], int]]] = [
             (OVERLAY, self._by_descriptor),
             (OVERLAY, self._by_path),
@@ -71,6 +73,20 @@ class WorkTrees:
         return opened
 
     def _lower(self, inputs: str) -> int:
+        """A sealed mount of an input tree. Trees come again and again, so it is kept a while; it
+        also keeps the inode, whose number can therefore not become another tree's."""
+        info = os.stat(inputs)
+        key = (info.st_dev, info.st_ino)
+        tree = self._known.pop(key, -1)
+        if tree < 0:
+            tree = self._sealed(inputs)
+        self._known[key] = tree
+        if len(self._known) > KNOWN_TREES:
+            oldest = next(iter(self._known))
+            self._done_with.append(self._known.pop(oldest))
+        return tree
+
+    def _sealed(self, inputs: str) -> int:
         tree = mounts.detached_tree(inputs, recursive=False)
         try:
             mounts.set_attributes(tree, LOWER, userns_fd=self._owners, recursive=False)
@@ -85,13 +101,15 @@ class WorkTrees:
         return ours if self._owner is not None else [*ours, ("userxattr", None)]
 
     def _by_descriptor(self, inputs: str, scratch: str) -> int:
-        opened = [self._lower(inputs)]
+        lower, opened = self._lower(inputs), list[int]()
         try:
             for name in (LAYER, "layer"):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                 opened.append(os.open(os.path.join(scratch, name), flags))
-            names = ("lowerdir+", "upperdir", "workdir")
-            layers: list[tuple[str, str | int | None]] = list(zip(names, opened, strict=True))
+            layers: list[tuple[str, str | int | None]] = [
+                ("lowerdir+", lower),
+                *zip(("upperdir", "workdir"), opened, strict=True),
+            ]
             return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
         finally:
             self._done_with += opened
@@ -99,7 +117,7 @@ class WorkTrees:
     def _by_path(self, inputs: str, scratch: str) -> int:
         place = os.path.join(scratch, "lower")
         os.mkdir(place, 0o755)
-        tree = self._lower(inputs)
+        tree = self._sealed(inputs)
         try:
             mounts.attach(tree, place)
         finally:
