@@ -18,7 +18,7 @@ Operation = tuple[str, ...]
 USER = "builder"
 USER_ID = 1000
 HOST_NAME = "builder"
-WORK_TREE = "/builder/work"
+WORK_TREE, NOTHING = "/builder/work", "/builder/nothing"
 
 LAYERS = "layers"  # of an image, as the whole root
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -122,7 +122,7 @@ def template(
     ]
     plan += [("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
     plan += [("symlink", f"/dev/{name}", target) for name, target in DEVICE_LINKS.items()]
-    for path in ("/dev/shm", "/dev/pts", "/proc", "/tmp", "/run", "/var", WORK_TREE):
+    for path in ("/dev/shm", "/dev/pts", "/proc", "/tmp", "/run", "/var", WORK_TREE, NOTHING):
         plan.append(("directory", path))
     plan += [("symlink", "/var/tmp", "/tmp"), ("symlink", "/var/run", "/run")]
     plan += [("proc", "/proc"), ("seal", "/")]
@@ -171,7 +171,7 @@ def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[st
 def sandbox() -> list[Operation]:
     """What each sandbox adds for itself. To be made where /proc can be seen."""
     plan: list[Operation] = [("proc", "/proc")]
-    plan += [("empty", f"/proc/{n}") for n in PROC_EMPTY if os.path.isdir(f"/proc/{n}")]
+    plan += [("empty", f"/proc/{n}", NOTHING) for n in PROC_EMPTY if os.path.isdir(f"/proc/{n}")]
     plan += [("mask", f"/proc/{n}") for n in PROC_MASKED if os.path.exists(f"/proc/{n}")]
     plan += [("read-only", f"/proc/{n}") for n in PROC_READ_ONLY if os.path.exists(f"/proc/{n}")]
     return [

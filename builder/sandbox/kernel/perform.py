@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable, Mapping
 
-NOTHING = "/run"  # in the template
 SEALED = MS_RDONLY | MS_NOSUID
 
 
@@ -76,9 +75,9 @@ def new_devpts(path: str) -> "list[Mount]":
     return [mounts.arguments("devpts", path, "devpts", MS_NOSUID | MS_NOEXEC, options)]
 
 
-def empty(path: str) -> "list[Mount]":
-    """A directory of the template's, which is sealed: a file system of its own costs more."""
-    return [mounts.arguments(NOTHING, path, "", MS_BIND)]
+def empty(path: str, nothing: str) -> "list[Mount]":
+    """The empty directory of the template; a file system of its own costs more."""
+    return [mounts.arguments(nothing, path, "", MS_BIND)]
 
 
 def mask(path: str) -> "list[Mount]":
