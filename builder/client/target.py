@@ -36,6 +36,7 @@ from builder.client.audit import audit_of, report
 from builder.client.console import NOTHING, Console, Streams
 from builder.client.executor import Place, Ticket, proof_of
 from builder.client.outputs import by_globs, declared, places, problem
+from builder.client.response import Watcher, age_s, failure, stored_at, told_proof
 from builder.client.retry import Pauses, patient, pauses
 from builder.client.scan import Made
 from builder.client.undeclared import undeclared
@@ -237,7 +238,7 @@ class TargetBuilder:
             built = await self._land(work, result, streams, cached=True)
         except NotFoundError:
             return None  # a blob of it is gone since: as if it had not been there
-        self.console.hit(target.name, _age_s(built.stored_at))
+        self.console.hit(target.name, age_s(built.stored_at))
         self.console.wrote(target.name, streams)
         return built
 
@@ -245,16 +246,16 @@ class TargetBuilder:
         target = work.target
         started = time.monotonic()
         self.console.greet(self.place.greeting)
-        watcher = _Watcher(self.console, target.name)
+        watcher = Watcher(self.console, target.name)
         response = await self._respond(work, watcher, again=again)
         result = response.result
-        proof, detail = _proof(response)
+        proof, detail = told_proof(response)
         if response.cached_result and result.exit_code == 0:
-            self.console.hit(target.name, _age_s(_stored_at(result.execution_metadata)))
+            self.console.hit(target.name, age_s(stored_at(result.execution_metadata)))
         else:
             watcher.say(proof)
         streams = await self._streams(result)
-        if reason := _failure(response, detail):
+        if reason := failure(response, detail):
             code = result.exit_code or None
             if code:
                 reason += undeclared(target, streams, work.inputs, self.workspace.has_file)
@@ -274,9 +275,7 @@ class TargetBuilder:
         if paths and not target.test and audit_of(metadata) is None:
             self.console.unkept(target.name, [target.own(path) for path in paths])
 
-    async def _respond(
-        self, work: "_Work", watcher: "_Watcher", *, again: bool
-    ) -> pb.ExecuteResponse:
+    async def _respond(self, work: "_Work", watcher: Watcher, *, again: bool) -> pb.ExecuteResponse:
         target, prepared = work.target, work.prepared
         ticket = Ticket(
             action=prepared.action,
@@ -329,9 +328,8 @@ class TargetBuilder:
             await self.workspace.land(outputs, blobs, inline_contents(result, function), listed)
         if audit := audit_of(result.execution_metadata):
             self.console.audited(target.name, list(report(audit, self.workspace.has, target.own)))
-        stored_at = _stored_at(result.execution_metadata)
-        entries = outputs.entries
-        return Built(work.prepared.action, entries, cached, stored_at, streams, is_here=wanted)
+        entries, at = outputs.entries, stored_at(result.execution_metadata)
+        return Built(work.prepared.action, entries, cached, at, streams, is_here=wanted)
 
     async def _patient(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         return await patient(ask, self.pauses)
@@ -346,60 +344,6 @@ class TargetBuilder:
         if raw or not digest.size_bytes:
             return raw
         return await self.place.blobs.get(from_proto(digest, self.choices.function))
-
-
-class _Watcher:
-    """Tells once where a target runs, as soon as that is known."""
-
-    def __init__(self, console: Console, target: str) -> None:
-        self._console = console
-        self._target = target
-        self._said = False
-
-    def hear(self, metadata: pb.ExecutedActionMetadata) -> None:
-        proof = proof_of(metadata)
-        if proof.worker and proof.backend:
-            self.say(str(proof))
-
-    def say(self, proof: str) -> None:
-        if not self._said:
-            self._said = True
-            self._console.executing(self._target, proof)
-
-
-def _proof(response: pb.ExecuteResponse) -> tuple[str, str]:
-    """Where it ran, and what the worker says beyond that: `w (hermetic: b): out of memory`."""
-    if not response.message:
-        return str(proof_of(response.result.execution_metadata)), ""
-    proof, closing, detail = response.message.partition("): ")
-    return (proof + ")", detail) if closing else (proof, "")
-
-
-def _failure(response: pb.ExecuteResponse, detail: str) -> str:
-    """Why it is no success; empty for one."""
-    status, result = response.status, response.result
-    if status.code == Code.DEADLINE_EXCEEDED:
-        return f"{status.message}; raise 'timeout' in 'hermetic', or make it faster"
-    if status.code:
-        error = to_error(status)
-        return f"{error.message} ({error.code.name})"
-    if not result.exit_code:
-        return ""
-    if detail:
-        return f"{detail} (exit code {result.exit_code})"
-    killed = result.exit_code - 128
-    signal = f" (128 + signal {killed})" if 0 < killed <= 64 else ""
-    return f"exit code {result.exit_code}{signal}"
-
-
-def _stored_at(metadata: pb.ExecutedActionMetadata) -> float | None:
-    if not metadata.HasField("worker_completed_timestamp"):
-        return None
-    return metadata.worker_completed_timestamp.ToNanoseconds() / 1e9
-
-
-def _age_s(stored_at: float | None) -> float | None:
-    return None if stored_at is None else max(0.0, time.time() - stored_at)
 
 
 def explain(error: BuilderError) -> str:
