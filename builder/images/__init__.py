@@ -1,0 +1,1 @@
+"""Container images as roots: pulled or read, verified, unpacked once, kept."""
