@@ -28,6 +28,7 @@ from builder.config.pools import every_pool
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
 from builder.config.settings import Worker as WorkerSettings
+from builder.host import heap
 from builder.net.rpc import Service
 from builder.net.server import Server, serve
 from builder.net.serving import Hooks as CallHooks
@@ -217,6 +218,7 @@ async def open_coordinator(
 ) -> AsyncIterator[Coordinator]:
     """A coordinator whose ports are open. Raises UsageError for a port or directory in use."""
     hooks = hooks or Hooks()
+    heap.keep_freed()
     guard = open_guard(settings)
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings.store, settings.storage))

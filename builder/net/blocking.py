@@ -21,6 +21,7 @@ from builder.wire.events import (
     StreamReset,
 )
 from builder.wire.limits import Limits
+from builder.wire.stream import whole
 
 BUDGET = 1024 * 1024
 AT_ONCE = 100  # calls; servers should take so many (RFC 9113, 6.5.2), and need not have said so yet
@@ -73,7 +74,7 @@ class BlockingChannel:
             for event in wire.receive(data, time.monotonic()):
                 match event:
                     case MessageReceived(stream, message):
-                        answers[streams[stream.id]] = bytes(message)
+                        answers[streams[stream.id]] = message = whole(message)
                         wire.consumed(stream, len(message))
                     case ResponseEnded(stream, code, text, details):
                         if code != Code.OK:

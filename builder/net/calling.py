@@ -19,6 +19,7 @@ from builder.wire.events import (
     StreamReset,
 )
 from builder.wire.grpc import status_of_reset
+from builder.wire.stream import whole
 
 KEEPALIVE_PING = b"keepaliv"
 KEEPALIVE_ANSWER_S = 20.0
@@ -128,7 +129,7 @@ def _answer(
 ) -> None:
     match event:
         case MessageReceived(_, message):
-            call.deliver(message)
+            call.deliver(whole(message))
         case ResponseStarted(_, head):
             call.initial_metadata = head.metadata
         case ResponseEnded(_, code, message, details, head):

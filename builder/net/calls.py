@@ -9,7 +9,7 @@ from builder.net.link import Link
 from builder.net.rpc import Buffer, Metadata, Peer
 from builder.wire.heads import RequestHead
 from builder.wire.server import ServerConnection
-from builder.wire.stream import Stream
+from builder.wire.stream import Message, Stream, whole
 
 YIELD_EVERY = 256 * 1024  # octets that one handler may send before others get their turn
 
@@ -48,7 +48,7 @@ class ServerCall:
         self._context = context
         self._link = link
         self._wire = wire
-        self._inbox: deque[bytes] = deque()
+        self._inbox: deque[Message] = deque()
         self._event: trio.Event | None = None
         self._sent = 0
         self.stream = stream
@@ -76,13 +76,23 @@ class ServerCall:
 
     async def receive(self) -> bytes | None:
         """The next request message, or None after the last one."""
+        message = await self._next()
+        return None if message is None else whole(message)
+
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        """The same as it came."""
+        message = await self._next()
+        return (message,) if isinstance(message, bytes) else message
+
+    async def _next(self) -> Message | None:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._inbox:
             if self.ended:
                 return None
             await self._wait()
         message = self._inbox.popleft()
-        self._wire.consumed(self.stream, len(message))
+        size = len(message) if isinstance(message, bytes) else sum(map(len, message))
+        self._wire.consumed(self.stream, size)
         if self._wire.sender.out:
             self._link.flush()
         return message
@@ -115,7 +125,7 @@ class ServerCall:
 
     # ---- for the connection
 
-    def deliver(self, message: bytes) -> None:
+    def deliver(self, message: Message) -> None:
         self._inbox.append(message)
         self.wake()
 

@@ -59,6 +59,10 @@ class Call(Context, Protocol):
         """The next request message, or None after the last one."""
         ...
 
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        """As `receive`; the pieces are those that came, where the method has `pieces`."""
+        ...
+
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         """Send one response message, given whole or in pieces that are joined on the wire.
 
@@ -83,6 +87,7 @@ class Method:
     single: SingleHandler | None = None
     short: ShortHandler | None = None
     max_request_bytes: int = 4 * 1024 * 1024 + 64 * 1024
+    pieces: bool = False  # large requests of a stream are not joined: see `Call.receive_pieces`
 
 
 class ClientCall(Protocol):

@@ -29,7 +29,7 @@ from builder.wire.events import (
 )
 from builder.wire.heads import RequestHead
 from builder.wire.server import ServerConnection
-from builder.wire.stream import Stream
+from builder.wire.stream import Message, Stream, whole
 
 log = logging.getLogger("builder.net")
 
@@ -64,7 +64,7 @@ class Held:
     """A call that may be short, and its message."""
 
     head: RequestHead
-    message: bytes | None = None
+    message: Message | None = None
 
 
 class ServerLink:
@@ -213,7 +213,7 @@ class ServerLink:
         else:
             self._held[stream] = Held(head)
 
-    def _message(self, stream: Stream, message: bytes) -> None:
+    def _message(self, stream: Stream, message: Message) -> None:
         held = self._held.get(stream)
         if held is not None and held.message is None:
             held.message = message
@@ -225,7 +225,7 @@ class ServerLink:
     def _end(self, stream: Stream) -> None:
         held = self._held.get(stream)
         message = None if held is None else held.message
-        if held is not None and message is not None and self._short(stream, held.head, message):
+        if held and message is not None and self._short(stream, held.head, whole(message)):
             del self._held[stream]
             return
         self._release(stream)

@@ -61,6 +61,7 @@ class ByteStreamService:
                     stream=self.write,
                     short=self.write_short,
                     max_request_bytes=MAX_CHUNK_BYTES,
+                    pieces=True,
                 ),
                 Method(f"/{NAME}/QueryWriteStatus", unary=self.query_write_status),
             ),
@@ -113,7 +114,7 @@ class ByteStreamService:
         if name.digest.size_bytes > SHORT_BYTES:
             return None
         try:
-            committed = self._put_now(self._inline, name, bytes(first.data))
+            committed = self._put_now(self._inline, name, first.joined())
         except InvalidArgumentError:
             return None  # which is no error if the blob is here
         if committed is None:
@@ -147,7 +148,7 @@ class ByteStreamService:
             await receiver.into(self._blobs, name.digest)
             committed = receiver.received
         elif first.finish_write and not first.write_offset:
-            await self._blobs.put(name.digest, bytes(first.data))
+            await self._blobs.put(name.digest, first.joined())
             committed = name.digest.size_bytes
         else:
             committed = await self._uploads.receive(first, name.digest, call)

@@ -1,15 +1,17 @@
 """WriteRequests, taken apart without copying their data.
 
-A write's data is nearly all that a store receives; parsing each message into an object and its
-data out of it again copies every byte twice. Here the data of a large message stays a view of
-it. Measured: 3 us for any size, the general way 17 us for 256 KiB and 2 us for 16 KiB; so small
-messages, and those not in the plain form that clients send, are left to the general parser.
+A write's data is nearly all that a store receives; joining a message's frames, parsing it into an
+object and its data out of it again copies every byte three times. Here the data of a large message
+stays where it was received. Measured: 3 us for any size, the general way 17 us for 256 KiB and
+2 us for 16 KiB; so small messages, and those not in the plain form that clients send, are left to
+the general parser.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from builder.base.errors import InvalidArgumentError
-from builder.net.rpc import Call
+from builder.net.rpc import Buffer, Call
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.messages import parse
 
@@ -18,12 +20,34 @@ RESOURCE_NAME, WRITE_OFFSET, FINISH_WRITE, DATA = 0x0A, 0x10, 0x18, 0x52  # tags
 
 
 class WriteChunk(NamedTuple):
-    """A google.bytestream.WriteRequest."""
+    """A google.bytestream.WriteRequest, whose data may be in pieces."""
 
     resource_name: str
     write_offset: int
     finish_write: bool
-    data: memoryview
+    data: Sequence[Buffer]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the data."""
+        return sum(map(len, self.data))
+
+    def joined(self) -> bytes:
+        """The data as one."""
+        return b"".join(self.data)
+
+
+async def next_chunk(call: Call) -> WriteChunk | None:
+    """A call's next request, None after the last. Raises InvalidArgumentError."""
+    pieces = await call.receive_pieces()
+    if pieces is None:
+        return None
+    if len(pieces) > 1:
+        try:
+            return pieces_chunk(pieces)
+        except (ValueError, IndexError):
+            pass
+    return parse_chunk(b"".join(pieces))
 
 
 def parse_chunk(message: bytes) -> WriteChunk:
@@ -34,22 +58,40 @@ def parse_chunk(message: bytes) -> WriteChunk:
         except (ValueError, IndexError):
             pass
     general = parse(bs.WriteRequest, message)
-    data = memoryview(general.data)
-    return WriteChunk(general.resource_name, general.write_offset, general.finish_write, data)
+    return WriteChunk(
+        general.resource_name, general.write_offset, general.finish_write, (general.data,)
+    )
 
 
 async def first_chunk(call: Call) -> WriteChunk:
     """Raises InvalidArgumentError when none comes."""
-    message = await call.receive()
-    if message is None:
+    chunk = await next_chunk(call)
+    if chunk is None:
         raise InvalidArgumentError(f"{call.path} wants at least one WriteRequest")
-    return parse_chunk(message)
+    return chunk
 
 
 def plain_chunk(message: bytes) -> WriteChunk:
     """Raises ValueError or IndexError for what it leaves to the general parser."""
+    chunk, at = _fields(message, len(message))
+    if at != len(message):
+        raise ValueError("cut short")
+    return chunk
+
+
+def pieces_chunk(pieces: Sequence[Buffer]) -> WriteChunk:
+    """The same of a message in pieces, of which only the data may reach beyond the first."""
+    size = sum(map(len, pieces))
+    chunk, at = _fields(pieces[0], size)
+    if at != size:
+        raise ValueError("cut short")
+    return chunk._replace(data=(*chunk.data, *pieces[1:]))
+
+
+def _fields(message: Buffer, end: int) -> tuple[WriteChunk, int]:
+    """The fields of a message of `end` bytes that begins so, and where the last of them ends."""
     name, offset, finish, data = "", 0, False, memoryview(b"")
-    at, end = 0, len(message)
+    at = 0
     while at < end:
         tag = message[at]
         value, at = _varint(message, at + 1)
@@ -61,16 +103,16 @@ def plain_chunk(message: bytes) -> WriteChunk:
         elif tag == FINISH_WRITE:
             finish = bool(value)
         elif tag == RESOURCE_NAME:
-            name = message[at : at + value].decode()  # UnicodeDecodeError is a ValueError
+            name = str(message[at : at + value], "utf-8")  # UnicodeDecodeError is a ValueError
             at += value
+            if at > len(message):
+                raise ValueError("a name that is cut")
         else:
             raise ValueError(tag)
-    if at != end:
-        raise ValueError("cut short")
-    return WriteChunk(name, offset, finish, data)
+    return WriteChunk(name, offset, finish, (data,)), at
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def _varint(message: Buffer, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = message[at]

@@ -14,7 +14,7 @@ from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call
 from builder.reapi import compression
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server.chunks import WriteChunk, parse_chunk
+from builder.server.chunks import WriteChunk, next_chunk
 from builder.server.messages import bytes_field
 from builder.stores.interface import BlobStore
 
@@ -68,16 +68,16 @@ class Receiver:
                     f"write_offset is {request.write_offset} and {self.received} compressed bytes "
                     "are here; a compressed write cannot be resumed, start at offset 0"
                 )
-            self.received += len(request.data)
-            for chunk in state.feed(bytes(request.data)):
+            self.received += request.size_bytes
+            for chunk in state.feed(request.joined()):
                 yield chunk
             if request.finish_write:
                 state.finish()
                 return
-            data = await self._call.receive()
-            if data is None:
+            found = await next_chunk(self._call)
+            if found is None:
                 raise InvalidArgumentError("the write ended without finish_write")
-            request = parse_chunk(data)
+            request = found
 
 
 def plain(compressor: int, data: bytes, size_bytes: int, served: frozenset[str]) -> bytes:

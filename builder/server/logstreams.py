@@ -21,7 +21,7 @@ from builder.base.errors import (
 from builder.base.units import format_size
 from builder.net.rpc import Call, Context, Method, Service
 from builder.reapi.pb import remote_logstream_pb2 as pb
-from builder.server.chunks import WriteChunk, parse_chunk
+from builder.server.chunks import WriteChunk, next_chunk
 from builder.server.messages import parse
 
 NAME = "build.bazel.remote.logstream.v1.LogStreamService"
@@ -109,24 +109,23 @@ class LogStreams:
             self._append(log, chunk, name)
             if chunk.finish_write:
                 break
-            data = await call.receive()
-            chunk = None if data is None else parse_chunk(data)
+            chunk = await next_chunk(call)
         return len(log.data)
 
     def _append(self, log: Log, chunk: WriteChunk, name: str) -> None:
         if chunk.resource_name not in ("", name):
             raise InvalidArgumentError("resource_name changed within one write")
-        if chunk.write_offset != len(log.data) or (log.finished and chunk.data):
+        if chunk.write_offset != len(log.data) or (log.finished and chunk.size_bytes):
             end = "and finished" if log.finished else "go on there"
             raise InvalidArgumentError(
                 f"write_offset is {chunk.write_offset} and the log has {len(log.data)} bytes, {end}"
             )
-        if len(log.data) + len(chunk.data) > MOST_LOG_BYTES:
+        if len(log.data) + chunk.size_bytes > MOST_LOG_BYTES:
             raise ResourceExhaustedError(f"a log may have {format_size(MOST_LOG_BYTES)}")
-        if self._bytes + len(chunk.data) > MOST_BYTES:
-            self._forget_finished(len(chunk.data))
-        log.data += chunk.data
-        self._bytes += len(chunk.data)
+        if self._bytes + chunk.size_bytes > MOST_BYTES:
+            self._forget_finished(chunk.size_bytes)
+        log.data += chunk.joined()
+        self._bytes += chunk.size_bytes
         log.finished = log.finished or chunk.finish_write
         log.notify()
 

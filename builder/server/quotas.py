@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
-from builder.net.rpc import Call, Context, Method, Service
+from builder.net.rpc import Buffer, Call, Context, Method, Service
 from builder.server.routing import instance_of
 from builder.server.wrapped import Wrapped
 
@@ -171,3 +171,11 @@ class _Counted(Wrapped):
                 self._instance = instance_of(message)
             self._quotas.take(self._instance, len(message))
         return message
+
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        if self._instance is None:
+            message = await self.receive()
+            return None if message is None else (message,)
+        pieces = await self._call.receive_pieces()
+        self._quotas.take(self._instance, sum(map(len, pieces or ())))
+        return pieces

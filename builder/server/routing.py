@@ -5,9 +5,9 @@ Field 1 of every request is the name of the instance, or a resource's name that 
 Without routes the services are used as they are, and this costs nothing.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
-from builder.net.rpc import Call, Context, Method, Service, StreamHandler
+from builder.net.rpc import Buffer, Call, Context, Method, Service, StreamHandler
 from builder.reapi.names import KEYWORDS
 from builder.server.wrapped import Wrapped
 
@@ -66,6 +66,7 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
         single=None if method.single is None else single,
         short=None if method.short is None else short,
         max_request_bytes=method.max_request_bytes,
+        pieces=method.pieces,
     )
 
 
@@ -82,6 +83,12 @@ class _Begun(Wrapped):
             return await self._call.receive()
         self._begun = True
         return self._first
+
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        if self._begun:
+            return await self._call.receive_pieces()
+        self._begun = True
+        return None if self._first is None else (self._first,)
 
 
 def _first_field(message: bytes) -> str:

@@ -15,7 +15,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
 from builder.net.rpc import Call
-from builder.server.chunks import WriteChunk, parse_chunk
+from builder.server.chunks import WriteChunk, next_chunk
 from builder.stores.interface import BlobStore, ResumableStore, Upload
 
 IDLE_S = 600.0  # how long an unfinished upload waits for its client
@@ -108,15 +108,14 @@ class Uploads:
                     return partial.upload.offset
             finally:
                 partial.lock.release()
-            data = await call.receive()
-            request = None if data is None else parse_chunk(data)
+            request = await next_chunk(call)
         return partial.upload.offset
 
     async def _take(self, partial: _Partial, request: WriteChunk, name: str) -> bool:
         """Whether that was the end of the upload."""
         try:
-            if request.data:
-                await partial.upload.append(request.data)
+            if request.size_bytes:
+                await partial.upload.append(*request.data)
             if request.finish_write:
                 await partial.upload.commit()
                 self._forget(name)
@@ -169,11 +168,11 @@ async def _chunks(first: WriteChunk, call: Call) -> AsyncGenerator[bytes, None]:
     request = first
     while True:
         _check_request(request, first.resource_name, offset)
-        offset += len(request.data)
-        yield bytes(request.data)
+        offset += request.size_bytes
+        yield request.joined()
         if request.finish_write:
             return
-        data = await call.receive()
-        if data is None:
+        found = await next_chunk(call)
+        if found is None:
             raise InvalidArgumentError("the write ended without finish_write")
-        request = parse_chunk(data)
+        request = found

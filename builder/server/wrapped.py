@@ -30,5 +30,8 @@ class Wrapped:
     async def receive(self) -> bytes | None:
         return await self._call.receive()
 
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        return await self._call.receive_pieces()
+
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         await self._call.send(message)

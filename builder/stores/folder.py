@@ -10,6 +10,8 @@ import fcntl
 import itertools
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +21,11 @@ from builder.base.errors import (
     UnavailableError,
     UsageError,
 )
+from builder.host.facts import usable_cores
 
 Fsync = Literal["none", "data", "full"]
+WAITED_S = 0.02  # of a write: a megabyte is hashed and given to the kernel in 1 ms
+PATIENCE_S = 10.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -32,6 +37,8 @@ class Folder:
         self.fsync = fsync
         self._temporaries = f"{self.root}/unfinished"
         self._numbers = itertools.count()
+        self.alone = usable_cores() == 1  # there is no other processor for a thread
+        self._slow_until = 0.0
         self.writers = 0  # files that are being written piece by piece
         self._left: list[str] = []  # what the disk did not let us remove yet
         self._converting = Converting(self)
@@ -53,6 +60,20 @@ class Folder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it is better to write here and now than to ask a thread."""
+        return self.alone and time.monotonic() >= self._slow_until
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Around a write in the event loop: if the disk made it wait, threads do the next ones."""
+        started = time.monotonic()
+        yield
+        now = time.monotonic()
+        if now - started > WAITED_S:
+            self._slow_until = now + PATIENCE_S
 
     def temporary(self) -> str:
         """A path in the same file system that no file has."""

@@ -6,6 +6,7 @@ import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
+from builder.stores.interface import Buffer
 
 
 class GatheredUpload:
@@ -21,11 +22,12 @@ class GatheredUpload:
     def offset(self) -> int:
         return len(self._data)
 
-    async def append(self, data: bytes | memoryview) -> None:
+    async def append(self, *pieces: Buffer) -> None:
         await trio.lowlevel.checkpoint()
-        if len(self._data) + len(data) > self._digest.size_bytes:
+        if len(self._data) + sum(map(len, pieces)) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
-        self._data += data
+        for piece in pieces:
+            self._data += piece
 
     async def commit(self) -> None:
         if self._open:

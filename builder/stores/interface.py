@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from builder.base.digest import Digest
 from builder.reapi.pb.remote_execution_pb2 import ActionResult
 
+Buffer = bytes | bytearray | memoryview
 PIECE = 1024 * 1024  # bytes of the largest piece that `read` yields
 
 
@@ -119,8 +120,8 @@ class Upload(Protocol):
     @property
     def offset(self) -> int: ...
 
-    async def append(self, data: bytes | memoryview) -> None:
-        """Raises InvalidArgumentError beyond the digest's size. `data` may not change later."""
+    async def append(self, *pieces: Buffer) -> None:
+        """Raises InvalidArgumentError beyond the digest's size. They may not change later."""
         ...
 
     async def commit(self) -> None:

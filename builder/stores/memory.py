@@ -10,7 +10,7 @@ from builder.base.digest import Digest, digest_of, is_empty
 from builder.base.errors import InvalidArgumentError, NotFoundError, OutOfRangeError
 from builder.stores.entries import key_of
 from builder.stores.index import Index, Occupancy
-from builder.stores.interface import PIECE, NamedT
+from builder.stores.interface import PIECE, Buffer, NamedT
 
 
 def check_bytes(digest: Digest, data: bytes) -> None:
@@ -152,11 +152,12 @@ class MemoryUpload:
     def offset(self) -> int:
         return len(self._data)
 
-    async def append(self, data: bytes | memoryview) -> None:
+    async def append(self, *pieces: Buffer) -> None:
         await trio.lowlevel.checkpoint()
-        if len(self._data) + len(data) > self._digest.size_bytes:
+        if len(self._data) + sum(map(len, pieces)) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
-        self._data += data
+        for piece in pieces:
+            self._data += piece
 
     async def commit(self) -> None:
         await trio.lowlevel.checkpoint()

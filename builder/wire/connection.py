@@ -1,6 +1,5 @@
-"""Hot: the half of an HTTP/2 connection that client and server have in common, sans-io. Blobs
-come in, are hashed with BLAKE3 and stored at 0.8 GB for a CPU second (`python -m tests.bench
-wire`, figures.write_blake3_gb_per_cpu_s).
+"""Hot: the half of an HTTP/2 connection that client and server have in common, sans-io; bodies
+that come in are `receiving`'s.
 
 Bytes go in by `receive`, which returns events; bytes come out by `take`. Nothing here waits,
 reads a clock or touches a socket. `server.ServerConnection` and `client.ClientConnection` add
@@ -15,11 +14,9 @@ Source: RFC 9113. Where it leaves a choice, a fault of one stream resets that st
 from collections.abc import Sequence
 
 from builder.wire import frames
-from builder.wire.control import Control
 from builder.wire.events import (
     ConnectionEnded,
     Event,
-    MessageReceived,
     StreamReset,
 )
 from builder.wire.frames import (
@@ -29,7 +26,6 @@ from builder.wire.frames import (
     END_STREAM,
     FRAME_HEADER,
     GOAWAY,
-    HEADER_OCTETS,
     HEADERS,
     LARGEST_STREAM_ID,
     LARGEST_WINDOW,
@@ -46,9 +42,9 @@ from builder.wire.frames import (
     StreamFaultError,
 )
 from builder.wire.limits import Limits
-from builder.wire.stream import MANY_PIECES, PREFIX_OCTETS, Buffer, MessageFaultError, Stream
+from builder.wire.receiving import TINY_OCTETS, Receiving
+from builder.wire.stream import Buffer, Stream
 
-TINY_OCTETS = 64
 MANY_PARTS = 64
 REMEMBERED_RESETS = 512
 COPY_OCTETS = 4096  # below it, joining costs nothing
@@ -59,7 +55,7 @@ ON_STREAM = frozenset((DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTIN
 unpack_header = FRAME_HEADER.unpack_from
 
 
-class Connection(Control):
+class Connection(Receiving):
     """State and rules of one connection. Subclasses answer `_on_headers` and `_on_message_end`."""
 
     def __init__(self, limits: Limits) -> None:
@@ -71,13 +67,9 @@ class Connection(Control):
         self._parts: list[bytes] = []  # received, not yet a whole frame
         self._have = 0
         self._need = 1
-        self._block: list[bytes] | None = None  # header block waiting for CONTINUATION
         self._block_id = 0
         self._block_flags = 0
         self._block_size = 0
-        self._recv_credit = frames.DEFAULT_WINDOW
-        self._recv_due = 0
-        self._grow_window()
 
     @property
     def in_headers(self) -> bool:
@@ -147,44 +139,6 @@ class Connection(Control):
             at = taken or stop
         self._need = 9
         return at
-
-    def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> int:
-        """Take a DATA frame from the middle of a large message, and those after it that have the
-        same header: clients cut messages into frames of one size. Returns where the next frame
-        begins; 0 if this one is something else."""
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            return 0
-        size = stop - start
-        room = min(stream.need - stream.received - 1, stream.recv_credit)
-        places = MANY_PIECES - 1 - len(stream.pieces)
-        if (
-            room < size
-            or not TINY_OCTETS <= size <= self.limits.max_frame
-            or places <= 0
-            or stream.ignored
-            or stream.half_closed
-            or self._block is not None
-        ):
-            return 0
-        step = size + HEADER_OCTETS
-        last = start + step * min(room // size, places, (len(data) - start + 9) // step)
-        header = data[start - HEADER_OCTETS : start]
-        after = start + step
-        while after < last and data[after - HEADER_OCTETS : after] == header:
-            after += step
-        view = memoryview(data)
-        stream.pieces += [view[at : at + size] for at in range(start, after, step)]
-        total = (after - start) // step * size
-        stream.received += total
-        stream.body_octets += total
-        stream.recv_credit -= total
-        stream.recv_due += total
-        self._recv_credit -= total
-        self._recv_due += total
-        if stream.recv_due * 2 >= self.limits.stream_window:
-            self._give_back_stream(stream)
-        return after - HEADER_OCTETS
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.max_frame:
@@ -256,65 +210,13 @@ class Connection(Control):
                 stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window"
             )
         stream.body_octets += stop - start
-        if not self._body(stream, memoryview(data)[start:stop], size) and tiny:
+        stream.recv_due += size
+        if not self._body(stream, memoryview(data)[start:stop]) and tiny:
             self.floods.count_tiny()
         if flags & END_STREAM and not stream.closed:
             stream.half_closed = True
             if not stream.ignored:
                 self._peer_ended(stream)
-
-    def _body(self, stream: Stream, payload: memoryview, size: int) -> bool:
-        """Cut messages from a body; what is not yet a whole message is given back at once.
-
-        Returns whether a message came to its end.
-        """
-        stream.recv_due += size
-        if stream.ignored:
-            return False
-        messages: list[bytes] = []
-        try:
-            messages = stream.take_messages(payload)
-            for message in messages:
-                self._message(stream, message)
-        except MessageFaultError as fault:
-            stream.ignored = True
-            self._message_fault(stream, fault)
-        else:
-            self._give_back_stream(stream)
-        return bool(messages)
-
-    def _message(self, stream: Stream, message: bytes) -> None:
-        self.events.append(MessageReceived(stream, message))
-
-    def consumed(self, stream: Stream, size: int) -> None:
-        """The application took a message of `size` octets: the peer may send as many more."""
-        if stream.wire_sizes:
-            size = stream.wire_sizes.popleft()
-        stream.recv_due += size + PREFIX_OCTETS
-        self._give_back_stream(stream)
-
-    def _give_back_stream(self, stream: Stream) -> None:
-        due = stream.recv_due
-        if due * 2 >= self.limits.stream_window and not stream.half_closed and not stream.closed:
-            self.sender.out.append(frames.window_update(stream.id, due))
-            stream.recv_credit += due
-            stream.recv_due = 0
-
-    def _give_back(self) -> None:
-        """Once per receive: check the connection's window and open it again."""
-        if self._recv_credit < 0:
-            raise ConnectionFaultError(
-                ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window"
-            )
-        if self._recv_due * 2 >= self.limits.connection_window:
-            self._grow_window()
-
-    def _grow_window(self) -> None:
-        increment = self.limits.connection_window - self._recv_credit
-        if increment > 0:
-            self.sender.out.append(frames.window_update(0, increment))
-            self._recv_credit += increment
-        self._recv_due = 0
 
     def _headers(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
         if flags & PADDED:
@@ -477,9 +379,6 @@ class Connection(Control):
         raise NotImplementedError
 
     def _peer_ended(self, stream: Stream) -> None:
-        raise NotImplementedError
-
-    def _message_fault(self, stream: Stream, fault: MessageFaultError) -> None:
         raise NotImplementedError
 
 

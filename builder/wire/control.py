@@ -1,6 +1,6 @@
 """Frames that concern the connection as a whole: SETTINGS, PING, GOAWAY, and those to ignore.
 
-RFC 9113, 6.3 and 6.5 to 6.8. `connection.Connection` adds the streams.
+RFC 9113, 6.3 and 6.5 to 6.8. `receiving.Receiving` adds bodies, `connection.Connection` the rest.
 """
 
 from builder.wire import frames

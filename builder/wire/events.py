@@ -7,7 +7,7 @@ A complete unary call is a plain tuple `(stream id, head, message)`, because a s
 from dataclasses import dataclass
 
 from builder.wire.heads import RequestHead, ResponseHead
-from builder.wire.stream import Stream
+from builder.wire.stream import Message, Stream
 
 UnaryCalled = tuple[int, RequestHead, bytes]
 
@@ -22,10 +22,11 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """One whole gRPC message. Say `consumed` when the application took it."""
+    """One whole gRPC message, in pieces where the stream wants that. Say `consumed` when the
+    application took it."""
 
     stream: Stream
-    message: bytes
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,13 @@ class MalformedError(Exception):
 class Route:
     """Where a path leads: whether its calls come as one event each, and how big messages are.
 
-    `target` belongs to the caller.
+    `target` belongs to the caller. With `pieces`, large messages of a stream are not joined.
     """
 
     unary: bool
     max_message: int
     target: Any
+    pieces: bool = False
 
 
 class RequestHead:

@@ -30,7 +30,7 @@ from builder.wire.frames import (
 )
 from builder.wire.hpacked import HeaderMemo
 from builder.wire.limits import Limits
-from builder.wire.stream import PREFIX_OCTETS, MessageFaultError, Stream
+from builder.wire.stream import PREFIX_OCTETS, Message, MessageFaultError, Stream, whole
 
 # The response of a small unary call: HEADERS, DATA and message prefix; then the trailers.
 _ANSWER = Struct(f">IBI{len(heads.RESPONSE_BLOCK)}sIBIBI")
@@ -223,6 +223,7 @@ class ServerConnection(Connection):
         )
         stream.head = head
         stream.encoding = head.encoding
+        stream.in_pieces = head.route is not None and head.route.pieces
         self.streams[stream_id] = stream
         return stream
 
@@ -236,14 +237,14 @@ class ServerConnection(Connection):
         if not stream.ignored:
             self._peer_ended(stream)
 
-    def _message(self, stream: Stream, message: bytes) -> None:
+    def _message(self, stream: Stream, message: Message) -> None:
         head = stream.head
         assert head is not None
         assert head.route is not None
         if not head.route.unary:
             self.events.append(MessageReceived(stream, message))
         elif stream.first_message is None:
-            stream.first_message = message
+            stream.first_message = whole(message)
         else:
             raise MessageFaultError(Code.UNIMPLEMENTED, "a unary call with more than one message")
 

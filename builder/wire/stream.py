@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from builder.wire.heads import RequestHead
 
 Buffer = bytes | bytearray | memoryview
+Message = bytes | list[Buffer]  # a list: its pieces, as they came
 
 PREFIX_OCTETS = 5
 MANY_PIECES = 128
+PINNED_TIMES = 8  # the size of what a piece may keep in memory, in sizes of the piece
 
 
 class Owner(Protocol):
@@ -32,6 +34,18 @@ class Owner(Protocol):
     def cancel(self) -> None:
         """Nobody is at the other end any more."""
         ...
+
+
+def whole(message: Message) -> bytes:
+    """It in one piece."""
+    return message if isinstance(message, bytes) else b"".join(message)
+
+
+def unpinned(data: Buffer) -> Buffer:
+    """A copy of what would keep a much larger receive buffer in memory."""
+    if isinstance(data, memoryview) and len(data) * PINNED_TIMES < len(data.obj):  # type: ignore[arg-type]  # it is a view of bytes
+        return bytes(data)
+    return data
 
 
 class MessageFaultError(Exception):
@@ -60,6 +74,7 @@ class Stream:
         "headers_done",
         "id",
         "ignored",
+        "in_pieces",
         "max_message",
         "need",
         "owner",
@@ -90,6 +105,7 @@ class Stream:
         self.recv_credit = recv_credit  # octets that the peer may still send
         self.recv_due = 0  # octets taken, not yet given back by WINDOW_UPDATE
         self.pieces: list[Buffer] = []
+        self.in_pieces = False  # large messages are given so, not joined
         self.need = -1  # size of the message that is coming in, -1 while its prefix is incomplete
         self.received = 0  # octets of it in pieces
         self.encoding = ""  # what messages may be compressed with
@@ -103,12 +119,12 @@ class Stream:
         self.final_block = b""
         self.waiting = False  # somebody wants to know when it is writable
 
-    def take_messages(self, data: Buffer) -> list[bytes]:
+    def take_messages(self, data: Buffer) -> list[Message]:
         """The whole messages that end in these octets of a body; keeps the rest.
 
         Raises MessageFaultError for a too large message, and one that cannot be decompressed.
         """
-        messages: list[bytes] = []
+        messages: list[Message] = []
         while len(data):
             if self.need < 0:
                 if self.pieces:  # a part of a prefix
@@ -131,6 +147,14 @@ class Stream:
                 messages.append(self._finish(b""))
         return messages
 
+    def announced(self, data: bytes, at: int) -> int:
+        """The size of the message whose prefix stands there; -1 if there is something else, or
+        something to be said about it."""
+        if self.pieces or data[at]:
+            return -1
+        size = int.from_bytes(data[at + 1 : at + PREFIX_OCTETS], "big")
+        return size if size <= self.max_message else -1
+
     def _size(self, data: Buffer) -> int:
         """The size in a message's prefix, checked."""
         if data[0] and (data[0] > 1 or not self.encoding):
@@ -146,23 +170,24 @@ class Stream:
         return size
 
     def _keep(self, data: Buffer) -> None:
-        self.pieces.append(data)
+        self.pieces.append(unpinned(data))
         self.received += len(data)
         if len(self.pieces) >= MANY_PIECES:  # tiny frames must not cost an object each
             self.pieces = [b"".join(self.pieces)]
 
-    def _finish(self, data: Buffer) -> bytes:
+    def _finish(self, data: Buffer) -> Message:
+        message: Message
         if self.pieces:
             self.pieces.append(data)
-            message = b"".join(self.pieces)
-            self.pieces.clear()
+            message = self.pieces if self.in_pieces else b"".join(self.pieces)
+            self.pieces = []
         else:
             message = bytes(data)
         self.recv_due -= self.need + PREFIX_OCTETS  # until the application has taken it
         if self.encoding:
             self.wire_sizes.append(self.need)
             if self.compressed:
-                message = self._inflated(message)
+                message = self._inflated(whole(message))
         self.need = -1
         self.received = 0
         return message

@@ -25,6 +25,11 @@ class DirectContext:
         self.deadline: float | None = None
 
 
+def cut(message: bytes) -> list[Buffer]:
+    """As frames of 16 KiB cut it."""
+    return [memoryview(message)[at : at + 16_384] for at in range(0, len(message) or 1, 16_384)]
+
+
 class DirectCall(DirectContext):
     """Both ends of one streaming call."""
 
@@ -40,6 +45,10 @@ class DirectCall(DirectContext):
             return await self.requests_out.receive()
         except trio.EndOfChannel:
             return None
+
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        message = await self.receive()
+        return None if message is None else cut(message)
 
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         await self.responses_in.send(joined(message))

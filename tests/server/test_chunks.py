@@ -1,12 +1,23 @@
 """The quick parser of WriteRequests says what the general one says."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.chunks import WORTH_BYTES, WriteChunk, parse_chunk, plain_chunk
+from builder.server.chunks import (
+    WORTH_BYTES,
+    WriteChunk,
+    first_chunk,
+    next_chunk,
+    parse_chunk,
+    pieces_chunk,
+    plain_chunk,
+)
+from tests.server.direct import DirectCall
 
 
 @given(
@@ -19,7 +30,7 @@ def test_messages_are_taken_apart(name: str, offset: int, finish: bool, data: by
     message = bs.WriteRequest(
         resource_name=name, write_offset=offset, finish_write=finish, data=data
     ).SerializeToString()
-    expected = WriteChunk(name, offset, finish, memoryview(data))
+    expected = WriteChunk(name, offset, finish, (data,))
     assert parse_chunk(message) == expected
     if offset >= 0:
         assert plain_chunk(message) == expected
@@ -44,11 +55,47 @@ def test_any_bytes_mean_the_same_to_both(message: bytes) -> None:
     """What the quick parser takes, the general one takes too, and it means the same."""
     expected = general(message)
     try:
-        name, offset, finish, data = plain_chunk(message)
+        quick = plain_chunk(message)
     except (ValueError, IndexError):
         pass  # left to the general parser
     else:
-        assert (name, offset, finish, bytes(data)) == expected
+        assert (*quick[:3], quick.joined()) == expected
     if expected is None:
         with pytest.raises(InvalidArgumentError):
             parse_chunk(message)
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
+@example(b"\x10\x01\x52\x05abcde", [6])  # the data goes on in the second piece
+@example(b"\x0a\x05abcde", [4])  # a name does
+@example(b"\x52\x05abcde\x18\x01", [4])  # something comes after the data
+@example(b"\x52\x05abcde\x0a\x02ab", [8])
+@example(b"\x52\x85\x00abcde", [2])  # the data's length is cut
+def test_pieces_mean_what_the_whole_means(message: bytes, cuts: list[int]) -> None:
+    """Wherever a message is cut, what is made of its pieces is what the whole says."""
+    places = [0, *sorted(min(cut, len(message)) for cut in cuts), len(message)]
+    pieces = [message[a:b] for a, b in pairwise(places)]
+    try:
+        found = pieces_chunk(pieces)
+    except (ValueError, IndexError):
+        return  # joined, and left to the general parser
+    assert (*found[:3], found.joined()) == general(message)
+    assert found.size_bytes == len(found.joined())
+
+
+async def test_a_call_in_pieces_is_read_to_its_end() -> None:
+    """The data of a large request stays in the pieces that came, and is what was sent."""
+    data = bytes(range(251)) * 400
+    call = DirectCall("write")
+    for offset in (0, len(data)):
+        request = bs.WriteRequest(resource_name="a", write_offset=offset, data=data)
+        await call.requests_in.send(request.SerializeToString())
+    call.requests_in.close()
+    first, second = await first_chunk(call), await next_chunk(call)
+    assert second is not None
+    assert len(first.data) > 1
+    assert (first.write_offset, first.joined()) == (0, data)
+    assert (second.write_offset, second.joined()) == (len(data), data)
+    assert await next_chunk(call) is None
+    with pytest.raises(InvalidArgumentError, match="at least one"):
+        await first_chunk(call)

@@ -53,6 +53,9 @@ class Told:
     async def receive(self) -> bytes | None:
         return self.requests.pop(0) if self.requests else None
 
+    async def receive_pieces(self) -> Sequence[Buffer] | None:
+        return [self.requests.pop(0)] if self.requests else None
+
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         self.sent.append(message)
 

@@ -30,7 +30,7 @@ NAME = write_name("", DIGEST, "uuid")
 
 
 def chunk(start: int, end: int, name: str = NAME) -> WriteChunk:
-    return WriteChunk(name, start, end == len(DATA), memoryview(DATA)[start:end])
+    return WriteChunk(name, start, end == len(DATA), (DATA[start:end],))
 
 
 def message(start: int, end: int) -> bytes:
@@ -54,7 +54,7 @@ async def test_a_write_in_pieces_says_that_all_of_it_is_there(tmp_path: Path, si
     digest = digest_of(data)
     with closing(DiskBlobStore(tmp_path, 64 * MIB, 3600.0, "none", time.time)) as store:
         call = DirectCall("write")
-        first = WriteChunk(NAME, 0, False, memoryview(data)[: size // 2])
+        first = WriteChunk(NAME, 0, False, (data[: size // 2],))
         rest = bs.WriteRequest(write_offset=size // 2, finish_write=True, data=data[size // 2 :])
         await call.requests_in.send(rest.SerializeToString())
         assert await Uploads(store).receive(first, digest, call) == size

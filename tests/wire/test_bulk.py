@@ -6,6 +6,7 @@ from builder.wire import frames, heads
 from builder.wire.events import MessageReceived
 from builder.wire.limits import Limits
 from builder.wire.server import ServerConnection
+from builder.wire.stream import whole
 from tests.wire.peers import START, block, frame, message, plain, read, request, sent, started
 
 H, D = frames.HEADERS, frames.DATA
@@ -47,6 +48,48 @@ def test_messages_come_whole(size: int, step: int) -> None:
     stream = connection.streams[1]
     assert stream.recv_credit + stream.recv_due == connection.limits.stream_window
     assert connection._recv_credit + connection._recv_due == connection.limits.connection_window
+
+
+@pytest.mark.parametrize("size", [64, 4096, 16_384])
+@pytest.mark.parametrize("step", [8191, 1 << 20])
+def test_a_route_may_want_pieces(size: int, step: int) -> None:
+    """What is longer than a frame comes as it was cut, and is joined by who wants that."""
+    connection = ServerConnection(
+        Limits(max_tiny_data=1_000_000), {"/t.S/Stream": heads.Route(False, 8 << 20, None, True)}
+    )
+    connection.receive(START + OPEN, 0.0)
+    bodies = [BODY, b"", BODY[:70_000], b"x", BODY]
+    data = framed(b"".join(map(message, bodies)), size)
+    found = []
+    for at in range(0, len(data), step):
+        for event in connection.receive(data[at : at + step], 0.0):
+            assert isinstance(event, MessageReceived), event
+            assert isinstance(event.message, list) == (len(whole(event.message)) > 1)
+            found.append(whole(event.message))
+            connection.consumed(event.stream, len(found[-1]))
+    assert found == bodies
+
+
+def test_a_large_message_after_a_prefix_that_is_cut() -> None:
+    """A prefix in two frames, and one that says that the message is compressed."""
+    connection = large()
+    whole_one = message(BODY)
+    data = frame(D, 0, 1, whole_one[:3]) + framed(whole_one[3:], 16_384)
+    (event,) = connection.receive(data, 0.0)
+    assert plain(event) == ("message", 1, BODY)
+    connection.receive(framed(b"\1" + whole_one[1:], 16_384), 0.0)
+    assert connection.streams[1].ignored
+
+
+def test_a_unary_call_has_one_message_however_large() -> None:
+    """The second one ends it, also when it comes in a run of frames."""
+    connection = ServerConnection(Limits(), {"/t.S/Unary": heads.Route(True, 8 << 20, None)})
+    connection.receive(START + frame(H, 4, 1, block(request("/t.S/Unary"))), 0.0)
+    sent(connection)
+    connection.receive(framed(message(BODY), 16_384) + framed(message(BODY), 16_384), 0.0)
+    (kind, _, _, payload), *_ = sent(connection)
+    assert kind == "HEADERS"
+    assert b"more than one message" in payload
 
 
 def test_a_run_stops_at_another_stream_and_at_the_end_of_the_message() -> None:
@@ -106,3 +149,14 @@ def test_a_message_without_pieces_is_empty() -> None:
     connection.receive(OPEN, 0.0)
     connection.send_message(connection.streams[1], [])
     assert ("DATA", 0, 1, message(b"")) in sent(connection)
+
+
+@pytest.mark.parametrize("size", [100, 16_384])
+def test_a_piece_does_not_keep_what_came_with_it(size: int) -> None:
+    """Streams that each keep a frame of one large receive do not keep all of it each."""
+    connection = large()
+    half = frame(D, 0, 1, message(BODY)[:size])
+    pings = frame(frames.PING, 0, 0, bytes(8)) * 8000
+    connection.receive(half + pings, 0.0)
+    (piece,) = connection.streams[1].pieces
+    assert isinstance(piece, bytes) or len(piece.obj) <= 8 * size  # type: ignore[arg-type]
