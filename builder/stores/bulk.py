@@ -13,9 +13,9 @@ who asks for that blob alone.
 import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from zlib import crc32
 
 from builder.base.digest import HEX_LENGTHS, digest_of
+from builder.stores.checks import check_of
 from builder.stores.log import OFFSET, SegmentLog
 from builder.stores.packing import ZSTD, unpacked
 from builder.stores.segment import FUNCTIONS, HEADER, PLACE, header
@@ -72,7 +72,7 @@ def _cut(
     for place, index, length, size, check in found:
         at = place - base
         data = window[at : at + length - before]
-        if crc32(data) != check:
+        if check_of(data) != check:
             continue
         if len(data) == size:
             answer[index] = data
@@ -111,7 +111,7 @@ def write_many(
             break
         parts += (header(segment.number, number, used, len(data), how, len(packed)), key, packed)
         place = segment.number << PLACE | offset
-        entries[key] = Entry(used, len(data), length, place, crc32(packed))
+        entries[key] = Entry(used, len(data), length, place, check_of(packed))
         offset += length
         stored[index] = True
     if entries:

@@ -2,22 +2,25 @@
 
 Theory of operation. A segment is worth cleaning when enough of it is dead or no longer promised.
 Among those the one whose bytes were used the longest time ago goes first, so eviction follows the
-order of use, to a segment's width. Reading happens in a thread, settling in steps of some records
-with other calls in between.
+order of use, to a segment's width. Reading and making files happen in a thread, settling in steps
+of some records with other calls in between: none of them waits longer than for a neighbour's write.
 """
 
 import os
 from dataclasses import dataclass
-from zlib import crc32
 
 import trio
 
+from builder.stores.checks import check_of
 from builder.stores.folder import remove
 from builder.stores.log import SegmentLog
+from builder.stores.opening import keep_spare, open_segment
 from builder.stores.segment import PLACE, WINDOW, Record, Segment, parsed
+from builder.stores.table import Entry
 
-STEP = 32 * 1024  # bytes settled in one go, below 100 us
-LOOKED_AT = 1000  # ticks that are summed up in one go, about 200 us
+STEP = 24 * 1024  # bytes settled in one go, about 50 us
+RECORD = 3 * 1024  # bytes that a record counts for besides its own
+LOOKED_AT = 250  # ticks that are summed up in one go, about 50 us
 WORTH = 2  # a segment is taken in the order of use if 1/WORTH of it may go
 LEAST = 8  # and not at all if less than 1/LEAST of it may
 
@@ -37,11 +40,11 @@ async def candidate(log: SegmentLog, now: float, before: int) -> Candidate | Non
     The limit is what makes an end of moving to and fro: what is moved goes to higher numbers.
     """
     found = []
-    looked_at = 0
+    free, looked_at = log.leases.latest_free(now), 0
     for segment in list(log.segments.values()):
         if segment.number >= before or segment is log.active or segment.pending:
             continue
-        found.append(_judged(log, segment, now))
+        found.append(_judged(segment, free))
         looked_at += len(segment.ticks)
         if looked_at > LOOKED_AT:
             looked_at = 0
@@ -53,14 +56,12 @@ async def candidate(log: SegmentLog, now: float, before: int) -> Candidate | Non
     return None if best is None or best.free_bytes * LEAST < best.segment.room else best
 
 
-def _judged(log: SegmentLog, segment: Segment, now: float) -> Candidate:
-    kept = weighed = live = 0
-    for used, size in segment.ticks.items():
-        live += size
-        weighed += size * used
-        if not log.leases.is_free(used, now):
-            kept += size
-    return Candidate(segment, segment.room - kept, weighed / live if live else 0.0)
+def _judged(segment: Segment, free: float) -> Candidate:
+    """`free` is as `Leases.latest_free` says."""
+    ticks = segment.ticks
+    kept = sum([size for used, size in ticks.items() if used > free])
+    weighed = sum([used * size for used, size in ticks.items()])
+    return Candidate(segment, segment.room - kept, weighed / segment.live_bytes if ticks else 0.0)
 
 
 async def clean(log: SegmentLog, segment: Segment, now: float) -> None:
@@ -75,12 +76,13 @@ async def clean(log: SegmentLog, segment: Segment, now: float) -> None:
             )
         finally:
             segment.readers -= 1
-        spent = start = at
+        start, spent = at, 0
         for record in parsed(memoryview(data), segment.number, at):
-            if record.offset - spent >= STEP:
+            spent += record.length + RECORD
+            if spent > STEP:
                 await trio.lowlevel.checkpoint()
-                spent = record.offset
-            _settle(log, segment, record, now)
+                spent = 0
+            await _settle(log, segment, record, now)
             at = record.offset + record.length
         if at == start:
             break
@@ -94,24 +96,31 @@ async def clean(log: SegmentLog, segment: Segment, now: float) -> None:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(remove, grave)
     if not log.spare_bytes:
-        log.keep_spare()
+        await keep_spare(log)
 
 
-def _settle(log: SegmentLog, segment: Segment, record: Record, now: float) -> None:
+async def _settle(log: SegmentLog, segment: Segment, record: Record, now: float) -> None:
+    while (entry := _kept(log, segment, record, now)) is not None:
+        if log.has_room(len(record.data)):
+            data = bytes(record.data)
+            _, key, moved = log.append_raw(record.function, record.key, entry, record.packing, data)
+            log.set(record.function, key, moved)
+            return
+        await open_segment(log, may_take_spare=True)  # then it may be another entry
+
+
+def _kept(log: SegmentLog, segment: Segment, record: Record, now: float) -> Entry | None:
+    """The entry of a record that has to move; what nobody is promised is evicted."""
     entry = log.table(record.function).find(record.key)
     if entry is None or entry.place != segment.number << PLACE | record.offset:
-        return
+        return None
     if log.leases.is_free(entry.used, now):
         log.evict(record.function, record.key)
-        return
-    data = bytes(record.data)
-    if crc32(data) != entry.check:  # what is damaged may not get a good check by moving
+        return None
+    if check_of(record.data) != entry.check:  # what is damaged may not get a good check by moving
         log.lose(record.function, record.key)
-        return
-    if not log.has_room(len(data)):
-        log.open_segment(may_take_spare=True)
-    _, key, moved = log.append_raw(record.function, record.key, entry, record.packing, data)
-    log.set(record.function, key, moved)
+        return None
+    return entry
 
 
 async def _forget(log: SegmentLog, segment: Segment) -> None:

@@ -25,6 +25,7 @@ from builder.stores.gathered import GatheredUpload
 from builder.stores.index import Occupancy
 from builder.stores.interface import NamedT, Upload
 from builder.stores.memory import check_bytes, check_range
+from builder.stores.opening import open_segment
 from builder.stores.segment import SMALL
 from builder.stores.small import SmallBlobs
 
@@ -33,7 +34,7 @@ SEGMENTS = 256  # the capacity has room for so many
 MIN_SEGMENT, MAX_SEGMENT = 1024 * 1024, 1024 * 1024 * 1024  # bytes
 LEAST_CAPACITY = 16 * 1024 * 1024  # bytes; a smaller store has files only
 EMPTY_KEYS = {function: bytes.fromhex(digest.hash) for function, digest in EMPTY.items()}
-EVICT_AT_ONCE = 16 * 1024 * 1024  # bytes of files, before the two are compared again
+EVICT_AT_ONCE = 4 * 1024 * 1024  # bytes of files, before the two are compared again
 
 
 class DiskBlobStore:
@@ -206,13 +207,13 @@ class DiskBlobStore:
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         if digest.size_bytes >= self._limit:
             return self._put_file(digest, data)
-        check_bytes(digest, data)
         if not self.small.loaded:
+            check_bytes(digest, data)
             return False
-        is_new = self.small.is_new(digest) and not self._older  # else what is there is renewed
-        if not is_new and not self._absent(digest.function, (digest,)):
+        if not self._older and self.small.put_nowait(digest, data):
             return True
-        return self.small.put_nowait(digest, data)
+        check_bytes(digest, data)
+        return not self._absent(digest.function, (digest,))  # what is there is renewed
 
     async def shrink(self, to_bytes: int) -> None:
         """Evict what was used the longest time ago until so much is used, as leases allow."""
@@ -305,13 +306,13 @@ class DiskBlobStore:
                 self.files.refuse(need)
             try:
                 with self.folder.errors():
-                    log.open_segment()
+                    await open_segment(log)
             except ResourceExhaustedError:
                 if not await self._evict_oldest(log.next_number):
                     raise
                 if not log.has_room(size):
                     with self.folder.errors():
-                        log.open_segment()
+                        await open_segment(log)
 
     async def _make_room(self, size: int) -> None:
         """Evict what was used the longest time ago until so many bytes fit, or leases forbid."""

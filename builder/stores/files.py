@@ -408,7 +408,7 @@ class FileBlobStore:
     async def _bury(self, victims: Sequence[tuple[str, int]]) -> None:
         """Remove the files of evicted entries, without stalling other calls for long."""
         for count, (key, size) in enumerate(victims):
-            if count % 64 == 63:
+            if count:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             if self._index.size(key) is not None:  # written again meanwhile
                 continue

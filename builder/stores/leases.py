@@ -1,5 +1,7 @@
 """For how long what was said holds: the arithmetic of ticks and leases in whole seconds."""
 
+import math
+
 from builder.stores.index import TICKS_PER_LEASE, UNLEASED_TICK_S
 
 
@@ -14,9 +16,10 @@ class Leases:
         """The begin of the present tick."""
         return int(now) // self.tick_s * self.tick_s
 
-    def free_at(self, used: int) -> float:
-        return used + self.tick_s + self._lease if self._lease else 0.0
+    def latest_free(self, now: float) -> float:
+        """What was last used then, or before, may go."""
+        return now - self._lease - self.tick_s if self._lease else math.inf
 
     def is_free(self, used: int, now: float) -> bool:
         """Whether what was last used in this tick may go."""
-        return self.free_at(used) <= now
+        return used <= self.latest_free(now)

@@ -1,9 +1,9 @@
 """Small blobs in append-only segments: `{root}/segments/{number}.seg`.
 
 Theory of operation. A write is one `pwritev` at the tail of the active segment, which outlives
-the death of the process; a read is one `preadv` and a CRC-32 of what it gave, a third of a hash's
-time. The hash is verified when a blob is written, when a start finds it, by an audit, and whenever
-the CRC is wrong. The tables in memory say what is where; `checkpoint` writes them down now and
+the death of the process; a read is one `preadv` and a check of what it gave (`checks`). The hash
+is verified when a blob is written, when a start finds it, by an audit, and whenever the check is
+wrong. The tables in memory say what is where; `checkpoint` writes them down now and
 then, and what came after is found again by walking the last segments and by the journal, which
 holds renewed leases and losses.
 
@@ -16,10 +16,10 @@ is room to move even on a disk that is full.
 import contextlib
 import os
 from collections.abc import Sequence
-from zlib import crc32
 
 from builder.base.digest import HEX_LENGTHS, Digest, digest_of
-from builder.stores.folder import Folder, remove
+from builder.stores.checks import check_of
+from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
 from builder.stores.journal import DROPPED, RENEWED, Journal
 from builder.stores.leases import Leases
@@ -37,11 +37,10 @@ class SegmentLog:
     def __init__(self, folder: Folder, segment_bytes: int, leases: Leases, pack: bool) -> None:
         """A segment has at most `segment_bytes`."""
         self.root = f"{folder.root}/segments"
+        self.spare_path = f"{self.root}/spare"
         self.folder = folder
         self._most = segment_bytes
         self.leases = leases
-        self._tick_s = leases.tick_s
-        self._flags = folder.read_flags
         self.tables: dict[str, Table] = {}
         self.segments: dict[int, Segment] = {}
         self.active: Segment | None = None
@@ -65,11 +64,12 @@ class SegmentLog:
 
     def leased_bytes(self, now: float) -> int:
         """Of records that are promised to clients."""
+        free = self.leases.latest_free(now)
         return sum(
             size
             for segment in self.segments.values()
             for used, size in segment.ticks.items()
-            if not self.leases.is_free(used, now)
+            if used > free
         )
 
     @property
@@ -138,30 +138,16 @@ class SegmentLog:
         most = HEADER.size + 64 + size
         return self.active is not None and self.active.open_bytes() >= most
 
-    def open_segment(self, may_take_spare: bool = False) -> None:
-        """Begin another segment. Raises OSError when the disk has no room for it."""
-        if not self.spare_bytes:
-            os.makedirs(self.root, exist_ok=True)
-            self.keep_spare()
-        number = self.next_number
-        path = f"{self.root}/{number:08x}.seg"
-        try:
-            room = self._make_file(path)
-        except OSError:
-            if not may_take_spare or not self.spare_bytes:
-                raise
-            os.rename(self._spare_path(), path)
-            room, self.spare_bytes = self.spare_bytes, 0
+    def next_path(self) -> str:
+        """Where the file of the next segment belongs."""
+        return f"{self.root}/{self.next_number:08x}.seg"
+
+    def begin(self, path: str, room: int) -> None:
+        """The file at `next_path` becomes the active segment (`opening`). Raises OSError."""
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        if self.folder.fsync == "full":
-            self.folder.sync_name(path)
+        number = self.next_number
         self.next_number += 1
         self.active = self.segments[number] = Segment(number, path, descriptor, room)
-
-    def keep_spare(self) -> None:
-        """Have one file of a segment's size in store. Raises OSError."""
-        if not self.spare_bytes:
-            self.spare_bytes = self._make_file(self._spare_path())
 
     def append(self, digest: Digest, data: bytes, now: float) -> tuple[Segment, bytes, Entry]:
         """Write verified bytes down; `set` makes them the blob. Raises OSError.
@@ -170,7 +156,7 @@ class SegmentLog:
         """
         how, stored = self.pack(data)
         key = bytes.fromhex(digest.hash)
-        fresh = Entry(self.leases.tick(now), len(data), 0, 0, crc32(stored))
+        fresh = Entry(self.leases.tick(now), len(data), 0, 0, check_of(stored))
         return self.append_raw(digest.function, key, fresh, how, stored)
 
     def pack(self, data: bytes) -> tuple[int, bytes]:
@@ -235,36 +221,12 @@ class SegmentLog:
             self.evicted += 1
             self.evicted_bytes += old.size
 
-    def get_cached(self, digest: Digest, now: float) -> bytes | None:
-        """The blob if it is here, whole, and need not be waited for (preadv2(2)); renewed.
-
-        Raises OSError. This is the hot way: one look-up, one system call, one check.
-        """
-        hash_, size, function = digest
-        table = self.tables.get(function)
-        found = None if table is None else table.look(hash_)
-        if found is None:
-            return None
-        used, held, length, place, check = found
-        before = HEADER.size + len(hash_) // 2
-        if held != size or length != before + size:  # packed ones take the other way
-            return None
-        if used + self._tick_s <= now:
-            self.find(digest, now)
-        buffer = bytearray(size)
-        descriptor = self.segments[place >> PLACE].descriptor
-        try:
-            os.preadv(descriptor, (buffer,), (place & OFFSET) + before, self._flags)
-        except BlockingIOError:
-            return None
-        return bytes(buffer) if crc32(buffer) == check else None
-
     def read_cached(self, entry: Entry, digest: Digest) -> bytes | None:
         """The stored bytes if that does not wait for the disk. Raises OSError."""
         segment, offset, stored = self.where(entry, digest)
         buffer = bytearray(stored)
         try:
-            if os.preadv(segment.descriptor, [buffer], offset, self._flags) == stored:
+            if os.preadv(segment.descriptor, [buffer], offset, self.folder.read_flags) == stored:
                 return bytes(buffer)
         except BlockingIOError:
             return None
@@ -290,7 +252,7 @@ class SegmentLog:
             grave = self.folder.temporary()
             os.rename(segment.path, grave)
             return grave
-        os.rename(segment.path, self._spare_path())
+        os.rename(segment.path, self.spare_path)
         self.spare_bytes = segment.room
         return None
 
@@ -325,26 +287,10 @@ class SegmentLog:
         self.changes += len(news)
         self.journal.flush()
 
-    def _spare_path(self) -> str:
-        return f"{self.root}/spare"
-
-    def _make_file(self, path: str) -> int:
-        """Bytes of a new file that has all its blocks. Raises OSError, and then there is none."""
-        size = self.segment_bytes
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError:
-            remove(path)
-            raise
-        finally:
-            os.close(descriptor)
-        return size
-
 
 def checked(entry: Entry, digest: Digest, stored: bytes) -> bytes | None:
-    """The blob of these stored bytes, by their CRC-32; what that doubts is hashed."""
-    if crc32(stored) == entry.check:
+    """The blob of these stored bytes, by their check; what that doubts is hashed."""
+    if check_of(stored) == entry.check:
         if len(stored) == entry.size:
             return stored
         with contextlib.suppress(ValueError):

@@ -21,6 +21,7 @@ from builder.stores.log import SegmentLog, checked
 from builder.stores.memory import absent
 from builder.stores.quarantine import Quarantine
 from builder.stores.segment import Segment
+from builder.stores.single import read_one, write_one
 from builder.stores.table import Entry
 
 CHANGES = 100_000  # between checkpoints, or a quarter of all
@@ -80,7 +81,7 @@ class SmallBlobs:
     def get_cached(self, digest: Digest) -> bytes | None:
         """The blob; None when the disk has to be waited for. Raises NotFoundError."""
         try:
-            data = self.log.get_cached(digest, self._now())
+            data = read_one(self.log, digest, self._now())
         except OSError as error:
             raise self._folder.converted(error) from error
         if data is not None:
@@ -118,20 +119,14 @@ class SmallBlobs:
                 return self._checked(entry, digest, stored)
         return data
 
-    def is_new(self, digest: Digest) -> bool:
-        """Whether nothing of this hash is here; renews nothing."""
-        table = self.log.tables.get(digest.function)
-        return table is None or table.look(digest.hash) is None
-
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
-        """Verified bytes are stored; False: there is no segment open that takes them."""
-        if not self.log.has_room(len(data)) or self._folder.fsync != "none":
+        """Whether these bytes are a new blob, verified, and stored now; False: `put` is asked."""
+        if self._folder.fsync != "none" or self._is_checkpoint_due():
             return False
-        if self._is_checkpoint_due():
-            return False
-        with self._folder.errors():
-            self.log.put(digest, data, self._now())
-        return True
+        try:
+            return write_one(self.log, digest, data, self._now())
+        except OSError as error:
+            raise self._folder.converted(error) from error
 
     def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
         """As `bulk.write_many`."""
@@ -141,7 +136,7 @@ class SmallBlobs:
             return write_many(self.log, function, keys, blobs, self._now())
 
     async def put(self, digest: Digest, data: bytes) -> None:
-        """As `put_nowait`, on the disk as fsync says. There has to be room."""
+        """Verified bytes are stored, on the disk as fsync says. There has to be room."""
         with self._folder.errors():
             if self._folder.fsync == "none":
                 self.log.put(digest, data, self._now())

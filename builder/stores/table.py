@@ -77,11 +77,17 @@ class Table:
             old = Entry._make(ENTRY.unpack_from(bucket, at + self.width))
             ENTRY.pack_into(bucket, at + self.width, *entry)
             return old
+        self.add(key, ENTRY.pack(*entry))
+        return None
+
+    def add(self, key: bytes, packed: bytes) -> None:
+        """Set the packed entry of a key that is not here."""
+        number = key[0] << 8 | key[1]
+        bucket = self._buckets[number]
         if bucket is NOTHING:
             self._buckets[number] = bucket = bytearray()
-        bucket += key + ENTRY.pack(*entry)
+        bucket += key + packed
         self.count += 1
-        return None
 
     def drop(self, key: bytes) -> Entry | None:
         """Forget an entry; what it was."""
