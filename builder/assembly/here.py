@@ -142,10 +142,11 @@ class HereExecutor(Executor):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator["ActionRunner"]:
-        from builder.assembly.worker import is_best_effort, policy_of
+        from builder.assembly.worker import is_best_effort, policy_of, recycling_of
         from builder.sandbox.native import open_sandbox
         from builder.telemetry.clock import SystemClock
         from builder.worker.inputs import InputCache
+        from builder.worker.persistent.workers import open_persistent
         from builder.worker.runner import ActionRunner
 
         settings = self._settings
@@ -153,12 +154,22 @@ class HereExecutor(Executor):
         await trio.to_thread.run_sync(partial(shutil.rmtree, scratch, ignore_errors=True))
         inputs = InputCache(self._directory / "inputs", settings.worker.cache_size)
         policy = policy_of(settings)
-        async with open_sandbox(
-            read_only=settings.sandbox.read_only_paths,
-            root=settings.sandbox.root or "",
-            best_effort=is_best_effort(settings),
-        ) as sandbox:
+        async with (
+            open_sandbox(
+                read_only=settings.sandbox.read_only_paths,
+                root=settings.sandbox.root or "",
+                best_effort=is_best_effort(settings),
+            ) as sandbox,
+            open_persistent(sandbox, scratch, recycling_of(settings)) as persistent,
+        ):
             self._nursery.start_soon(self._stores.load)  # from now on it may have to evict
             yield ActionRunner(
-                WORKER, self._stores.blobs, sandbox, inputs, scratch, SystemClock(), policy
+                WORKER,
+                self._stores.blobs,
+                sandbox,
+                inputs,
+                scratch,
+                SystemClock(),
+                policy,
+                persistent=persistent,
             )

@@ -35,6 +35,8 @@ from builder.telemetry.log import get_logger
 from builder.worker.closing import Close, closer
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
+from builder.worker.persistent.pool import Recycling
+from builder.worker.persistent.workers import PersistentWorkers, open_persistent
 from builder.worker.program import Identity, WorkerProgram
 from builder.worker.runner import PASSABLE, ActionRunner, Policy
 
@@ -65,6 +67,7 @@ class WorkerSetup:
     best_effort: bool = False
     capacity: tuple[tuple[str, int], ...] = ()
     tracing: Tracing = field(default_factory=Tracing)
+    recycling: Recycling = field(default_factory=Recycling)
 
 
 def own_cores() -> int:
@@ -108,6 +111,17 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def recycling_of(settings: Settings) -> Recycling:
+    persistent = settings.worker.persistent
+    return Recycling(
+        processes=persistent.processes,
+        max_requests=persistent.max_requests,
+        max_age_s=persistent.max_age,
+        max_idle_s=persistent.max_idle,
+        max_memory_bytes=persistent.max_memory,
+    )
+
+
 def is_best_effort(settings: Settings) -> bool:
     """Whether actions run here with less than isolation when the host has no more."""
     return settings.sandbox.isolation == "best-effort"
@@ -134,6 +148,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         best_effort=is_best_effort(settings),
         capacity=capacity_of(worker),
         tracing=settings.tracing,
+        recycling=recycling_of(settings),
     )
 
 
@@ -162,14 +177,19 @@ class Runners:
     """One runner for each instance name, over shared caches: blobs are asked for by instance."""
 
     def __init__(
-        self, setup: WorkerSetup, channel: Channel, sandbox: Sandbox, close: Close
+        self,
+        setup: WorkerSetup,
+        channel: Channel,
+        sandbox: Sandbox,
+        close: Close,
+        persistent: PersistentWorkers,
     ) -> None:
         self._setup = setup
         self._channel = channel
         self._sandbox = sandbox
         self._close = close
+        self._persistent = persistent
         self._inputs = InputCache(setup.scratch / "cache", setup.cache_bytes)
-        remove_tree(str(setup.scratch / "actions"))
         self._runners: dict[str, ActionRunner] = {}
 
     async def run(self, instance: str, job: Job, report: Report) -> pb.ExecuteResponse:
@@ -183,6 +203,8 @@ class Runners:
                 SystemClock(),
                 self._setup.policy,
                 self._close,
+                self._persistent,
+                instance,
             )
         return await self._runners[instance].run(job, report)
 
@@ -208,8 +230,10 @@ async def open_worker(
             open_channel(setup.coordinator, setup.access) as channel,
             closer() as close,
             open_tracer(setup.tracing, "worker", setup.name) as tracer,
+            open_persistent(sandbox, setup.scratch / "actions", setup.recycling) as persistent,
         ):
-            runners = Runners(setup, channel, sandbox, close)
+            remove_tree(str(setup.scratch / "actions"))
+            runners = Runners(setup, channel, sandbox, close, persistent)
             identity = Identity(
                 name=setup.name,
                 slots=setup.slots,

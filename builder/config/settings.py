@@ -121,6 +121,15 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class PersistentWorkers:
+    processes: int = 4
+    max_requests: int = 1000
+    max_age: Seconds = 3600.0
+    max_idle: Seconds = 600.0
+    max_memory: Bytes = 2 * GIB
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     coordinator: Address = COORDINATOR
     name: str | None = None
@@ -132,6 +141,7 @@ class Worker:
     platform: Mapping[str, str] = field(default_factory=dict)
     scratch: FilePath = "~/.cache/builder/worker"
     cache_size: Bytes = 10 * GIB
+    persistent: PersistentWorkers = field(default_factory=PersistentWorkers)
     join_token: Secret | None = None
     ca: FilePath | None = None
     cert: FilePath | None = None

@@ -18,7 +18,7 @@ from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.quota import Quota
-from builder.sandbox.kernel.worktree import LAYER, OVERLAY, WorkTrees
+from builder.sandbox.kernel.worktree import LAYER, OVERLAY, SHARED, WorkTrees
 from builder.sandbox.plan import TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
@@ -117,7 +117,10 @@ class Box:
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
         if wish["memory"] is not None and self._host.groups.has("memory"):
             self.oom_event = self._group.watch_oom()
-        self.tree, kind = self._host.trees.make(wish["inputs"], wish["scratch"])
+        if wish["shared"]:
+            self.tree, kind = self._host.trees.share(wish["inputs"]), SHARED
+        else:
+            self.tree, kind = self._host.trees.make(wish["inputs"], wish["scratch"])
         self._held = [self.tree, *self._host.trees.released()]
         self._is_overlay = kind == OVERLAY
         self._attach(self.tree, wish)

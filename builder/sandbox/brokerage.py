@@ -17,10 +17,10 @@ import trio
 from builder.host.obstacles import obstacles
 from builder.sandbox import link, report
 from builder.sandbox.interface import SandboxError
-from builder.sandbox.kernel.groups import sweep_dead_groups
+from builder.sandbox.kernel.groups import pid_of, sweep_dead_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper
 from builder.sandbox.proxy import Proxy
-from builder.sandbox.running import DIRECTORY, LISTENS, REPORT
+from builder.sandbox.running import DIRECTORY, LISTENS, REPORT, STARTED
 
 PATIENCE_S = 30.0
 SWEEP_S = 0.5
@@ -69,6 +69,20 @@ class Run:
             return None
         self._keep(fds[0])
         return packet[1:]
+
+    async def started(self) -> int:
+        """The process id, on this host, of a program that is spoken to; 0 when it never ran."""
+        await trio.lowlevel.wait_readable(self.sock)
+        if self.sock.recv(1, socket.MSG_PEEK) != STARTED:
+            return 0
+        _, fds = link.receive_packet(self.sock)
+        try:
+            return pid_of(fds[0])
+        except ValueError:  # it has ended meanwhile, and has none any more
+            return 0
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     async def report_through(self, proxy: Proxy) -> bytes | None:
         """The same, of an action that has a proxy meanwhile."""

@@ -5,7 +5,7 @@ layer of its own above it. It always stands at the same path (`WORK_TREE`), on e
 in every mode, so that what a compiler writes down is the same everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -101,6 +101,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Of a program that stays and is spoken to, as a persistent worker is.
+
+    `input_root` is then the work tree itself: what the program writes is seen there at once, and
+    what is moved there is seen by the program. Its stdin and stdout are the named pipes of these
+    paths, relative to the work tree. `started` hears of the program's process id on the host.
+    """
+
+    stdin: str
+    stdout: str
+    started: Callable[[int], None] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """One action.
 
@@ -124,6 +138,7 @@ class SandboxSpec:
     required: frozenset[str] = frozenset()  # guarantees without which it must not run
     audit: AuditLevel | None = None
     outputs: tuple[str, ...] = ()  # relative to the work tree; only an audit asks for them
+    dialogue: Dialogue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,16 @@ class Usage:
     processes: int = 0
     setup_s: float = 0.0
     cleanup_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """By a program that stays for many actions: `request` counts them, this one included.
+    `fell_back` is why it did not come to that, and the action ran by itself."""
+
+    key: str
+    request: int = 0
+    fell_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +184,7 @@ class Exit:
     signal: int = 0
     audit: Audit | None = None
     blocked: tuple[str, ...] = ()  # hosts that it asked the proxy for, and must not reach
+    served: Served | None = None  # where a persistent worker was to do it
     output_cut: bool = False  # not all of stdout and stderr was kept; the message says how much
 
 

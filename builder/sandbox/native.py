@@ -153,6 +153,8 @@ class NativeSandbox:
             request = ("run", run_id, wish, link.packed(job))
             await broker.send(request, (run.far_end.fileno(),))
             run.far_end.close()
+            if spec.dialogue is not None and (pid := await run.started()) > 0:
+                spec.dialogue.started(pid)
             told = await (run.report_through(proxy) if job["proxy"] else run.report())
             if told is None or report.unpack(told).ended_early or spec.audit is AuditLevel.CHEAP:
                 await run.gone.wait()

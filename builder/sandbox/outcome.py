@@ -8,6 +8,7 @@ from builder.sandbox import proxy, report
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
+    Dialogue,
     Exit,
     Limits,
     Network,
@@ -29,6 +30,7 @@ SIGTERM, SIGKILL = 15, 9
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 ALWAYS = (
+    "fresh-process",  # nothing of an earlier action is in the program's memory
     "user-namespace",
     "mount-namespace",
     "pid-namespace",
@@ -102,6 +104,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "disk_files": limits.disk_files,
         "audit": spec.audit.value if spec.audit is not None else "",
         "deterministic": spec.deterministic,
+        "shared": spec.dialogue is not None,
         "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
 
@@ -131,7 +134,13 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "audit": spec.audit is AuditLevel.FULL,
         "same_layout": spec.deterministic,
         "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
+        "dialogue": None if spec.dialogue is None else pipes(spec.dialogue),
     }
+
+
+def pipes(dialogue: Dialogue) -> tuple[bytes, bytes]:
+    """Where its stdin and stdout stand. Raises InvalidArgumentError."""
+    return relative(dialogue.stdin, "pipe"), relative(dialogue.stdout, "pipe")
 
 
 def facts(told: bytes | None, more: dict[str, Any] | None) -> dict[str, Any]:

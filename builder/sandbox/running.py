@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Mapping
     from typing import Any
 
-REPORT, LISTENS = b"E", b"L"
+REPORT, LISTENS, STARTED = b"E", b"L", b"S"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
@@ -212,22 +212,36 @@ class Action:
         for stream in self._streams:
             os.close(stream.write_end)
         self._running = True
+        if self._job["dialogue"] is not None:
+            tell(self._answer, STARTED, (os.pidfd_open(self._pid),))
 
     def _spawn(self, program: bytes, argv: "list[bytes]", environment: "dict[bytes, bytes]") -> int:
-        out, err = self._streams
         return os.posix_spawn(
             program,
             argv,
             environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, out.write_end, 1),
-                (os.POSIX_SPAWN_DUP2, err.write_end, 2),
-            ],
+            file_actions=self._standard_files(),
             setsid=True,
             setsigmask=(),
             setsigdef=RESET,
         )
+
+    def _standard_files(self) -> "list[tuple[Any, ...]]":
+        out, err = self._streams
+        pipes = self._job.get("dialogue")
+        told: list[tuple[Any, ...]]
+        if pipes is None:
+            told = [
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, out.write_end, 1),
+            ]
+        else:  # somebody has both ends of either open already
+            stdin, stdout = (os.path.join(self._place, pipe) for pipe in pipes)
+            told = [
+                (os.POSIX_SPAWN_OPEN, 0, stdin, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, stdout, os.O_WRONLY, 0),
+            ]
+        return [*told, (os.POSIX_SPAWN_DUP2, err.write_end, 2)]
 
     def _watch(self, started: float) -> None:
         """Until the program itself has ended."""

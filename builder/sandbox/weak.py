@@ -32,7 +32,13 @@ from builder.sandbox.limits import without_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 
 BACKEND = "rlimits-only"
-HELD = ("read-only-inputs", "unprivileged-user", "no-new-privileges", "seccomp")
+HELD = (
+    "fresh-process",
+    "read-only-inputs",
+    "unprivileged-user",
+    "no-new-privileges",
+    "seccomp",
+)
 BACKSTOP_S = 10.0
 
 
@@ -101,6 +107,11 @@ class WeakSandbox:
         if spec.network is Network.HOSTS:
             raise SandboxRefusedError(
                 "an action can only be kept to some hosts in a sandbox, which this host does not "
+                f"have ({self.reason}); `builder doctor` says how to enable it"
+            )
+        if spec.dialogue is not None:
+            raise SandboxRefusedError(
+                "a program can only stay and be spoken to in a sandbox, which this host does not "
                 f"have ({self.reason}); `builder doctor` says how to enable it"
             )
         started = trio.current_time()

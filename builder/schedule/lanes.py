@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from builder.reapi.limits import LIMIT_PROPERTIES
+from builder.reapi.persistent import PERSISTENT_PROPERTIES
 from builder.reapi.resources import is_resource
 from builder.schedule.counters import PoolCounters
 from builder.schedule.fair import FairQueue
@@ -26,6 +27,7 @@ from builder.schedule.quotas import Account
 from builder.schedule.resources import Amounts, amount_text
 from builder.schedule.task import Task
 
+NOT_OF_A_POOL = LIMIT_PROPERTIES | PERSISTENT_PROPERTIES
 MOST_REMEMBERED = 1024  # what clients wrote, and what it means
 MOST_EMPTY = 256  # lanes that are kept although no task is in them
 LaneKey = tuple[Requirement, Amounts, Account | None]
@@ -123,7 +125,7 @@ class Lanes:
         every = canonical(
             pair
             for pair in properties
-            if pair[0] not in LIMIT_PROPERTIES and not is_resource(pair[0])
+            if pair[0] not in NOT_OF_A_POOL and not is_resource(pair[0])
         )
         if self.names.issuperset(name for name, _ in every):
             return every, ()

@@ -30,7 +30,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import missing as missing_error
 from builder.stores.interface import BlobStore
 from builder.worker.content import ContentCache, Key
-from builder.worker.properties import apply, apply_time
+from builder.worker.properties import apply, apply_time, has_own_attributes
 from builder.worker.tree import InputTree, TreeLoader, absolute_link
 
 # link(2) says so of a file with too many links, of another filesystem, of one without links.
@@ -164,10 +164,10 @@ def link_tree(target: str, tree: InputTree, paths: dict[Key, str]) -> None:
         made.append((here, directory))
         for node in directory.files:
             key = (from_proto(node.digest, function), node.is_executable)
-            if node.HasField("node_properties"):
+            if has_own_attributes(node.node_properties):
                 _copy(paths[key], f"{here}/{node.name}", node)
             else:
-                _link(paths[key], f"{here}/{node.name}")
+                link_file(paths[key], f"{here}/{node.name}")
         for link in directory.symlinks:
             os.symlink(link.target, f"{here}/{link.name}")
             apply_time(f"{here}/{link.name}", link.node_properties)
@@ -186,7 +186,8 @@ def _copy(source: str, target: str, node: pb.FileNode) -> None:
     apply(target, node.node_properties)
 
 
-def _link(source: str, target: str) -> None:
+def link_file(source: str, target: str) -> None:
+    """A hard link, or a copy where there can be none."""
     try:
         os.link(source, target)
     except OSError as error:

@@ -84,6 +84,10 @@ def proof(done: Exit, attempt: int, unkept: Iterable[str] = ()) -> workers_pb2.E
         output_cut=done.output_cut,
         undeclared=[tellable(path) for path in unkept],
     )
+    if (served := done.served) is not None:
+        message.persistent_worker.key = served.key
+        message.persistent_worker.request = served.request
+        message.persistent_worker.fell_back = served.fell_back
     _durations(message, done.usage)
     return message
 

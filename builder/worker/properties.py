@@ -15,6 +15,11 @@ from builder.worker.content import MTIME_NS
 PERMISSIONS = 0o777
 
 
+def has_own_attributes(properties: pb.NodeProperties) -> bool:
+    """Whether they say anything of the mode or the time, which files of one blob share."""
+    return properties.HasField("unix_mode") or properties.HasField("mtime")
+
+
 def apply(path: str, properties: pb.NodeProperties) -> None:
     """To a file or directory of this worker's alone."""
     if properties.HasField("unix_mode"):

@@ -36,6 +36,7 @@ from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
+from builder.reapi.persistent import Persistent, persistent
 from builder.reapi.status import missing as missing_error
 from builder.reapi.status import to_status
 from builder.sandbox.interface import (
@@ -55,6 +56,7 @@ from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
 from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
 from builder.worker.outputs import Collected, collect
+from builder.worker.persistent.workers import PersistentWorkers
 from builder.worker.streams import add_streams
 from builder.worker.tree import Found
 from builder.worker.undeclared import undeclared
@@ -81,7 +83,8 @@ class Policy:
 
 class ActionRunner:
     """Runs actions, several at once. `scratch` is a directory of this runner's alone; `close`
-    gets what is to be tidied up after each action."""
+    gets what is to be tidied up after each action; `persistent` are the programs that stay, shared
+    by all runners, and `instance` is whose actions these are."""
 
     def __init__(
         self,
@@ -93,6 +96,8 @@ class ActionRunner:
         clock: Clock,
         policy: Policy | None = None,
         close: Close = at_once,
+        persistent: PersistentWorkers | None = None,
+        instance: str = "",
     ) -> None:
         self._name = name
         self._blobs = blobs
@@ -102,6 +107,8 @@ class ActionRunner:
         self._clock = clock
         self._policy = policy or Policy()
         self._close = close
+        self._persistent = persistent
+        self._instance = instance
         scratch.mkdir(parents=True, exist_ok=True)
         scratch.chmod(PASSABLE)
 
@@ -128,6 +135,7 @@ class ActionRunner:
         timeline.mark("input_fetch_start")
         action, todo = await self._messages(job)
         spec = self._spec(job, action, todo)
+        wish = persistent(_properties(action, todo))
         root = from_proto(action.input_root_digest, job.digest.function)
         if not self._inputs.has(root):  # a stage that takes no time is not worth a message
             report(Stage.FETCHING, timeline.partial())
@@ -143,7 +151,7 @@ class ActionRunner:
         timeline.mark("execution_start")
         job.began(scratch)
         report(Stage.EXECUTING, self._beginning(spec, timeline))
-        finished = await stack.enter_async_context(await self._sandbox.run(spec))
+        finished = await stack.enter_async_context(await self._perform(spec, wish, inputs))
         timeline.mark("execution_completed")
         if finished.exit.outcome is Outcome.CANCELLED:
             raise CancelledError(f"the action was cancelled on worker {self._name}")
@@ -155,6 +163,13 @@ class ActionRunner:
         timeline.mark("worker_completed")
         unkept = undeclared(finished.root_fd, todo, inputs.tree)
         return self._finish(response, job, spec, finished.exit, timeline, unkept)
+
+    async def _perform(
+        self, spec: SandboxSpec, wish: Persistent | None, inputs: InputRoot
+    ) -> Finished:
+        if wish is None or self._persistent is None:
+            return await self._sandbox.run(spec)
+        return await self._persistent.run(spec, wish, self._instance, inputs)
 
     def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
         """What clients can show while it runs: where, and what holds it in."""
@@ -206,20 +221,15 @@ class ActionRunner:
         result.execution_metadata.auxiliary_metadata.add().Pack(told)
         if job.client is not None and job.client.ByteSize():
             result.execution_metadata.auxiliary_metadata.add().Pack(job.client)
-        kind = "not hermetic"
-        if is_hermetic(done.guarantees):
-            kind = "hermetic"
-        elif spec.network is Network.FULL:
-            kind = "with the host's network"
-        elif spec.network is Network.HOSTS:
-            kind = f"with the network of {', '.join(spec.hosts)}"
-        response.message = f"{self._name} ({kind}: {done.backend})"
+        response.message = f"{self._name} ({_kind(spec, done)}: {done.backend})"
         if done.outcome is Outcome.TIMED_OUT:
             limit = format_duration(job.timeout_s or done.usage.wall_s)
             error = DeadlineExceededError(f"execution timeout exceeded: {limit}")
             response.status.CopyFrom(to_status(error))
         elif done.message or done.outcome is not Outcome.EXITED:
             response.message += f": {done.message or done.outcome.value}"
+        if done.served is not None and done.served.fell_back:
+            response.message += f"; no persistent worker served it: {done.served.fell_back}"
         if job.note:
             response.message += f"; it {job.note}"
         return response
@@ -243,8 +253,7 @@ class ActionRunner:
             raise InvalidArgumentError(f"{what} {digest} is not a {name} message") from None
 
     def _spec(self, job: Job, action: pb.Action, todo: Plan) -> SandboxSpec:
-        own = [(p.name, p.value) for p in action.platform.properties]
-        asked = action_limits(own or todo.properties)
+        asked = action_limits(_properties(action, todo))
         network = self._policy.network
         if isinstance(asked.network, tuple):
             network = Network.HOSTS
@@ -292,6 +301,24 @@ class ActionRunner:
             message=self._name,
             result=pb.ActionResult(execution_metadata=metadata),
         )
+
+
+def _properties(action: pb.Action, todo: Plan) -> list[tuple[str, str]]:
+    own = [(p.name, p.value) for p in action.platform.properties]
+    return own or list(todo.properties)
+
+
+def _kind(spec: SandboxSpec, done: Exit) -> str:
+    """What people are told of the isolation."""
+    if done.served is not None and not done.served.fell_back:
+        return "isolated, by a persistent worker"
+    if is_hermetic(done.guarantees):
+        return "hermetic"
+    if spec.network is Network.FULL:
+        return "with the host's network"
+    if spec.network is Network.HOSTS:
+        return f"with the network of {', '.join(spec.hosts)}"
+    return "not hermetic"
 
 
 Number = TypeVar("Number", int, float)

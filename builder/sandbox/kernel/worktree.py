@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # the helpers do not import typing
 ATTRIBUTES = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 LOWER = ATTRIBUTES | mounts.ATTR_RDONLY
 COPY_CHUNK = 1 << 20
-OVERLAY = "overlay"
 KNOWN_TREES = 128
+OVERLAY, SHARED = "overlay", "shared"
 LAYER = "upper"  # in the scratch directory: what the action writes
 
 
@@ -65,6 +65,16 @@ class WorkTrees:
                 del self._ways[:index]  # this kernel will never take the earlier ways
             return tree, name
         raise AssertionError("one way returns or raises")
+
+    def share(self, directory: str) -> int:
+        """A detached mount of a host directory as it is, to be written to. Raises OSError."""
+        tree = mounts.detached_tree(directory, recursive=False)
+        try:
+            mounts.set_attributes(tree, ATTRIBUTES, recursive=False)
+        except OSError:
+            os.close(tree)
+            raise
+        return tree
 
     def released(self) -> list[int]:
         """What `make` needed, for the caller to close. The end of a detached mount waits for all

@@ -1,0 +1,83 @@
+"""Actions that a program has served, or was to serve (`sandbox.interface.Finished`)."""
+
+import os
+import shutil
+from dataclasses import replace
+from types import TracebackType
+
+import trio
+
+from builder.sandbox.interface import Exit, Finished, Served
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Taken:
+    """Its files were taken out of the program's sight, to `path`."""
+
+    def __init__(self, done: Exit, path: str) -> None:
+        self._exit, self._path = done, path
+        self._root_fd = os.open(path, DIRECTORY)
+
+    @property
+    def exit(self) -> Exit:
+        return self._exit
+
+    @property
+    def root_fd(self) -> int:
+        return self._root_fd
+
+    async def __aenter__(self) -> "Taken":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._root_fd)
+        await self.remove(self._path)
+
+    @staticmethod
+    async def remove(path: str) -> None:
+        """A program may still have a directory of it open, so nothing is done by force here: what
+        does not go by itself goes with the program's place."""
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(path, ignore_errors=True))
+
+
+class FellBack:
+    """An action that ran by itself, though a program was to serve it."""
+
+    def __init__(self, inner: Finished, served: Served) -> None:
+        self._inner, self._served = inner, served
+
+    @property
+    def exit(self) -> Exit:
+        return replace(self._inner.exit, served=self._served)
+
+    @property
+    def root_fd(self) -> int:
+        return self._inner.root_fd
+
+    async def __aenter__(self) -> "FellBack":
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._inner.__aexit__(kind, value, traceback)
+
+
+def write_streams(scratch: str, output: bytes) -> tuple[str, str]:
+    """A response has one text, for people: that is stderr, as Bazel shows it."""
+    stdout, stderr = (os.path.join(scratch, name) for name in ("stdout", "stderr"))
+    for path, data in ((stdout, b""), (stderr, output)):
+        with open(path, "xb") as file:
+            file.write(data)
+    return stdout, stderr
