@@ -79,6 +79,7 @@ Examples:
 @common
 @click.option("--limit", type=click.IntRange(1, 10_000), default=30, show_default=True)
 @click.option("--invocation", metavar="ID", help="Only those of one build.")
+@click.option("--worker", metavar="NAME", help="Only those that this worker has or had.")
 @click.option("--failures", is_flag=True, help="Only those that did not succeed.")
 def actions(
     config: str | None,
@@ -86,6 +87,7 @@ def actions(
     as_json: bool,
     limit: int,
     invocation: str | None,
+    worker: str | None,
     failures: bool,
 ) -> None:
     """The actions, the newest first: what waits and why, what runs where, what became of them."""
@@ -93,7 +95,7 @@ def actions(
     from builder.telemetry import telling
 
     request = control_pb2.ListActionsRequest(
-        limit=limit, invocation=invocation or "", failures=failures
+        limit=limit, invocation=invocation or "", worker=worker or "", failures=failures
     )
     data = call(client_of(config, coordinator), "ListActions", request.SerializeToString())
     found = control_pb2.ListActionsResponse.FromString(data)

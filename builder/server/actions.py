@@ -136,6 +136,8 @@ class Actions:
 def _wanted(request: pb.ListActionsRequest, record: Record) -> bool:
     if request.invocation and record.spec.client.invocation != request.invocation:
         return False
+    if request.worker and all(one.worker != request.worker for one in record.moments):
+        return False
     if request.target and record.spec.client.target != request.target:
         return False
     if request.ran and record.cached:

@@ -9,6 +9,8 @@ from html import escape
 
 from markupsafe import Markup
 
+from builder.web.fleet import natural
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 480, 150, 44, 18, 8
 MOST_BARS = 1000
 ROW = 22
@@ -87,7 +89,12 @@ def _scale(top: float, unit: str, span: float) -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    return f"{value:.0%}" if unit == "%" else f"{value:.3g}{unit}"
+    if unit == "%":
+        return f"{value:.0%}"
+    for least, scale, sign in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / scale:.3g}{sign}{unit}"
+    return f"{value:,.0f}{unit}" if value >= 1000 else f"{value:.3g}{unit}"
 
 
 def _latest(values: Sequence[float | None], unit: str) -> str:
@@ -117,7 +124,8 @@ def gantt(bars: Sequence[Bar]) -> Markup:
     bars = bars[:MOST_BARS]
     start = min(bar.start_s for bar in bars)
     span = max(max(bar.end_s for bar in bars) - start, 0.001)
-    rows = {row: number for number, row in enumerate(sorted({bar.row for bar in bars}))}
+    names = sorted({bar.row for bar in bars}, key=natural)
+    rows = {row: number for number, row in enumerate(names)}
     width, left = 960, 130
     height = len(rows) * ROW + BOTTOM
     parts = [f'<svg class="gantt" viewBox="0 0 {width} {height}" role="img" aria-label="timeline">']

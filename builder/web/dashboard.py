@@ -29,19 +29,20 @@ from builder.base.errors import FailedPreconditionError, InvalidArgumentError, N
 from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
+from builder.web import fleet, wording
 from builder.web.charts import MOST_BARS, Line, gantt, line_chart
 from builder.web.errors import told
 from builder.web.files import Files
 from builder.web.sight import Sight
-from builder.web.timeline import at, bars, critical_path
+from builder.web.timeline import at, bars, critical_path, longest
 from builder.web.told import rows_of_tests, sentence, title
 
 TICK_S = 1.0
 ROWS = 100  # of a table
 SLOWEST = 10
+ROWS_OF_PATH = 30
 RECENT = 12
 LOGS = 5  # of failures, shown at once
-TAIL = 20  # lines of a log
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -71,18 +72,12 @@ def _environment() -> jinja2.Environment:
     )
     made.filters.update(
         duration=format_duration, size=format_size, short=telling.short, state=telling.state,
-        label=telling.label, took=_took, seconds=telling.seconds, clock=_clock, at=at,
-        digest=telling.short_digest, text=_text, tail=_tail, title=title, sentence=sentence,
+        label=telling.label, seconds=telling.seconds, at=at, digest=telling.short_digest,
+        took=wording.took, waited=wording.waited, ran=wording.ran, clock=wording.clock,
+        count=wording.count, text=wording.text, tail=wording.tail,
+        title=title, sentence=sentence,
     )  # fmt: skip
     return made
-
-
-def _clock(at_s: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at_s))
-
-
-def _took(action: pb.Action, now_s: float) -> float:
-    return telling.took(action, round(now_s * 1e9))
 
 
 def _skip(request: Request) -> int:
@@ -91,15 +86,6 @@ def _skip(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidArgumentError(f"skip: {text[:20]!r} is no number of actions")
     return int(text)
-
-
-def _tail(data: bytes) -> str:
-    """The end of it: that is where errors are."""
-    return "\n".join(_text(data).rstrip("\n").split("\n")[-TAIL:])
-
-
-def _text(data: bytes) -> str:
-    return telling.plain(data.decode(errors="replace"))
 
 
 class Dashboard:
@@ -135,6 +121,7 @@ class Dashboard:
             now_s=time.time(),
             figures=_figures(status),
             here=HERE.get(template),
+            zone=wording.zone(),
             **values,
         )
         return HTMLResponse(html, code, HEADERS)
@@ -176,9 +163,20 @@ class Dashboard:
         recent = self._sight.actions(pb.ListActionsRequest(limit=RECENT)).actions
         return self.page("overview.html", charts=charts, actions=recent)
 
-    async def invocations(self, _request: Request) -> Response:
-        found = self._sight.tallies()[:ROWS]
-        return self.page("invocations.html", invocations=found, told=self._sight.builds())
+    @told
+    async def invocations(self, request: Request) -> Response:
+        skip = _skip(request)
+        tallies, builds = self._sight.tallies(), {one.id: one for one in self._sight.builds()}
+        known = {one.id for one in tallies}
+        return self.page(
+            "invocations.html",
+            invocations=tallies[skip : skip + ROWS],
+            total=len(tallies),
+            skip=skip,
+            rows=ROWS,
+            builds=builds,
+            others=[one for id_, one in builds.items() if id_ not in known],
+        )
 
     @told
     async def invocation(self, request: Request) -> Response:
@@ -201,7 +199,8 @@ class Dashboard:
             told=build,
             tests=rows_of_tests(build) if build is not None else (),
             chart=gantt(bars(newest, time.time())),
-            path=path[-ROWS:],
+            path=longest(path, ROWS_OF_PATH),
+            path_length=len(path),
             path_s=sum(telling.took(action, 0) for action in path),
             slowest=some(SLOWEST, slowest=True),
             failures=failures,
@@ -211,10 +210,15 @@ class Dashboard:
             rows=ROWS,
         )
 
+    @told
     async def actions(self, request: Request) -> Response:
-        failures = request.query_params.get("show") == "failures"
-        found = self._sight.actions(pb.ListActionsRequest(limit=ROWS, failures=failures))
-        return self.page("actions.html", found=found, failures=failures)
+        failures, skip = request.query_params.get("show") == "failures", _skip(request)
+        worker = request.query_params.get("worker", "")
+        wanted = pb.ListActionsRequest(limit=ROWS, failures=failures, worker=worker, skip=skip)
+        found = self._sight.actions(wanted)
+        return self.page(
+            "actions.html", found=found, failures=failures, worker=worker, skip=skip, rows=ROWS
+        )
 
     @told
     async def action(self, request: Request) -> Response:
@@ -230,13 +234,25 @@ class Dashboard:
     async def miss(self, request: Request) -> Response:
         return self.page("miss.html", answer=await self._sight.explain(request.path_params["id"]))
 
-    async def workers(self, _request: Request) -> Response:
-        status = self._sight.status(details=True)
+    @told
+    async def workers(self, request: Request) -> Response:
+        status, skip = self._sight.status(details=True), _skip(request)
         running: dict[str, list[pb.Action]] = {}
         for action in status.action:
             running.setdefault(action.worker, []).append(action)
+        show = request.query_params.get("show", "")
+        found = fleet.shown(status.worker, show)
         return self.page(
-            "workers.html", status=status, running=running, decisions=self._sight.decisions()
+            "workers.html",
+            status=status,
+            running=running,
+            decisions=self._sight.decisions(),
+            workers=found[skip : skip + ROWS],
+            total=len(found),
+            states=fleet.states(status.worker),
+            show=show,
+            skip=skip,
+            rows=ROWS,
         )
 
     async def storage(self, _request: Request) -> Response:
@@ -326,10 +342,10 @@ def _figures(status: pb.Status) -> dict[str, str]:
     return {
         "workers": f"{workers.busy} / {workers.total}",
         "utilisation": f"{workers.slots_busy / workers.slots:.0%}" if workers.slots else "-",
-        "pending": str(queue.pending),
-        "executing": str(queue.executing),
-        "completed": str(queue.completed),
+        "pending": wording.count(queue.pending),
+        "executing": wording.count(queue.executing),
+        "completed": wording.count(queue.completed),
         "hits": f"{done.cache_hits / lookups:.1%}" if lookups else "-",
         "success": f"{done.succeeded / ended:.1%}" if ended else "-",
-        "health": f"{len(status.problems)} problems" if status.problems else "healthy",
+        "health": wording.problems(len(status.problems)),
     }

@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from heapq import nlargest
 
 from builder.reapi.pb import control_pb2 as pb
-from builder.telemetry.telling import label, short, state
+from builder.telemetry.telling import label, short, state, took
 from builder.web.charts import MOST_BARS, Bar
 
 
@@ -27,6 +28,12 @@ def critical_path(actions: Iterable[pb.Action]) -> list[pb.Action]:
         asked_s = at(found[-1].queued)
         place = min(bisect_right(ended, asked_s, hi=place, key=lambda one: one[0]), place) - 1
     return found[::-1]
+
+
+def longest(path: list[pb.Action], most: int) -> list[pb.Action]:
+    """Those of a path that took longest, in its order."""
+    numbered = nlargest(most, enumerate(path), key=lambda one: took(one[1], 0))
+    return [action for _, action in sorted(numbered, key=lambda one: one[0])]
 
 
 def _ran(actions: Iterable[pb.Action]) -> Iterable[pb.Action]:

@@ -127,6 +127,8 @@ async def test_actions_are_listed_newest_first() -> None:
         assert [one.outcome for one in found] == ["refused", "cached", "succeeded"]
         assert "OSFamily" in found[0].reason
         assert [one.outcome for one in await listed(farm, failures=True)] == ["refused"]
+        assert {one.worker for one in await listed(farm, worker="w1")} == {"w1"}
+        assert await listed(farm, worker="w2") == []
         assert len(await listed(farm, invocation="inv-1")) == 3
         assert await listed(farm, invocation="inv-2") == []
         assert await listed(farm, ran=True) == [found[0], found[2]]

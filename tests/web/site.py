@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
 from builder.builds.invocation import ActionFailure, Invocation, TestAttempt
-from builder.builds.tally import Tally
+from builder.builds.tally import BAD, Tally
 from builder.net.listeners import open_listeners
 from builder.reapi.pb import control_pb2 as pb
 from builder.server.contents import Entry, Found
@@ -72,7 +73,13 @@ class Plain:
         return [] if self.told is None else [self.told]
 
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
-        wanted = [one for one in self.found if request.invocation in ("", one.invocation)]
+        wanted = [
+            one
+            for one in self.found
+            if request.invocation in ("", one.invocation)
+            and request.worker in ("", one.worker)
+            and (not request.failures or one.outcome in BAD)
+        ]
         page = wanted[request.skip :][: request.limit or 100]
         self.given += len(page)
         return pb.ListActionsResponse(actions=page, more=len(wanted) > request.skip + len(page))
@@ -134,6 +141,7 @@ class Plain:
 def evil() -> Plain:
     """Everything that a client may choose tries to become script."""
     plain = Plain(found=[made(1, target=EVIL, mnemonic=EVIL, reason=EVIL, worker=EVIL)])
+    plain.found[0].outcome = "failed"
     plain.found[0].invocation = "inv"
     details = plain.details
     details.summary.CopyFrom(plain.found[0])
@@ -159,7 +167,9 @@ def evil() -> Plain:
     plain.told.tests[EVIL, 1, 1, 1] = TestAttempt(EVIL, 1, 1, 1, "failed", 1.0, cached=False)
     plain.state.problems.append(EVIL)
     plain.state.queues.add(platform=EVIL, waiting=1)
-    plain.state.worker.add(name=EVIL, state="idle", backend=EVIL, host=EVIL)
+    plain.state.worker.add(
+        name=EVIL, state="idle", backend=EVIL, host=EVIL, ailment=EVIL, platform={EVIL: EVIL}
+    )
     plain.state.pools.add(name=EVIL, maximum=4, next_action=EVIL)
     plain.state.pools.add(name="other", maximum=4)
     plain.state.stores.add(name="blobs", capacity_bytes=100, used_bytes=5)
@@ -175,11 +185,13 @@ PAGES = (
     "/invocations/inv",
     "/actions",
     "/actions?show=failures",
+    f"/actions?worker={quote(EVIL)}",
     "/actions/0000",
     "/actions/0000/miss",
     "/actions/0000/inputs/",
     "/actions/0000/outputs/",
     "/workers",
+    f"/workers?show={quote(EVIL)}",
     "/storage",
 )
 

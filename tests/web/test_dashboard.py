@@ -6,8 +6,9 @@ import httpx
 import pytest
 import trio
 
-from builder.web.charts import MOST_BARS, Bar, Line, gantt, line_chart, nice
+from builder.web.charts import MOST_BARS, Bar, Line, gantt, line_chart, nice, shown
 from builder.web.dashboard import SLOWEST
+from builder.web.wording import ran, waited
 from tests.web.site import EVIL, PAGES, Plain, evil, made, site
 
 
@@ -30,7 +31,7 @@ async def test_an_empty_service_has_every_page() -> None:
     """Nothing has happened yet: no page fails, and what is not known is a page that says so."""
     async with site(Plain()) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
         codes = [(await client.get(path)).status_code for path in PAGES]
-        assert codes == [200, 200, 404, 200, 200, 404, 200, 200, 200, 200, 200]
+        assert codes == [200, 200, 404, 200, 200, 200, 404, *[200] * 6]
         assert "no action 0000" in (await client.get("/actions/0000")).text
 
 
@@ -122,14 +123,68 @@ async def test_an_invocation_has_pages() -> None:
     async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
         page = (await client.get("/invocations/inv")).text
         assert "1 to 100 of 250" in page
-        assert '<a href="?skip=100">older</a>' in page
-        assert "newer" not in page
+        assert '<a href="?skip=100" rel="next">Next</a>' in page
+        assert "Previous" not in page
         last = (await client.get("/invocations/inv?skip=200")).text
         assert "201 to 250 of 250" in last
-        assert '<a href="?skip=100">newer</a>' in last
-        assert "older" not in last
+        assert '<a href="?skip=100" rel="prev">Previous</a>' in last
+        assert "Next" not in last
         assert f'href="/actions/{made(50).operation[-32:][:12]}"' in last
         assert (await client.get("/invocations/inv?skip=-1")).status_code == 400
+
+
+async def test_a_large_fleet_is_shown_in_parts() -> None:
+    """By name, a hundred at once; those of one state; those that are not well, with the reason."""
+    plain = Plain()
+    for number in range(250):
+        state = "busy" if number % 2 else "idle"
+        plain.state.worker.add(name=f"w-{number}", state=state, platform={"OSFamily": "linux"})
+    plain.state.worker[7].ailment = "three actions failed on it"
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        first = (await client.get("/workers")).text
+        assert first.index(">w-9<") < first.index(">w-10<")
+        assert "1 to 100 of 250" in first
+        assert "OSFamily=linux" in first
+        busy = (await client.get("/workers?show=busy&skip=100")).text
+        assert "101 to 125 of 125" in busy
+        assert ">w-10<" not in busy
+        ill = (await client.get("/workers?show=unwell")).text
+        assert ">w-7<" in ill
+        assert "three actions failed on it" in ill
+        assert ">w-8<" not in ill
+
+
+async def test_a_worker_leads_to_what_it_ran() -> None:
+    """Page by page, and only that."""
+    plain = Plain(found=[made(number) for number in range(1000, 0, -1)])
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        page = (await client.get("/actions?worker=w3")).text
+        assert "//pkg:t995<" in page
+        assert "//pkg:t996<" not in page
+        assert 'href="?worker=w3&amp;skip=100"' in page
+        assert (await client.get("/actions?skip=x")).status_code == 400
+
+
+def test_an_action_tells_how_long_it_waited_and_ran() -> None:
+    """Up to now while that goes on; a hit did neither."""
+    one = made(1)
+    asked_s = one.queued.seconds
+    one.started.FromSeconds(asked_s + 3)
+    one.ended.FromSeconds(asked_s + 5)
+    assert (waited(one, 0), ran(one, 0)) == ("3.0s", "2.0s")
+    one.ClearField("ended")
+    assert (waited(one, asked_s + 10), ran(one, asked_s + 10)) == ("3.0s", "7.0s")
+    one.ClearField("started")
+    assert (waited(one, asked_s + 10), ran(one, asked_s + 10)) == ("10.0s", "-")
+    one.outcome = "cached"
+    assert (waited(one, 0), ran(one, 0)) == ("-", "-")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "0.25"), (999, "999"), (1500, "1,500"), (20_000, "20k"), (3e6, "3M")]
+)
+def test_large_numbers_of_charts_are_short(value: float, text: str) -> None:
+    assert shown(value, "") == text
 
 
 async def test_events_bring_figures_each_second() -> None:

@@ -85,7 +85,7 @@ class InstanceUsage(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uploaded_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., refused_uploads: _Optional[int] = ...) -> None: ...
 
 class StoreState(_message.Message):
-    __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes", "leased_bytes")
+    __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes", "leased_bytes", "ages")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,7 @@ class StoreState(_message.Message):
     EVICTED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REFUSED_WRITES_FIELD_NUMBER: _ClassVar[int]
     LEASED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    AGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     entries: int
     used_bytes: int
@@ -100,7 +101,16 @@ class StoreState(_message.Message):
     evicted_entries: int
     refused_writes: int
     leased_bytes: int
-    def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ..., leased_bytes: _Optional[int] = ...) -> None: ...
+    ages: _containers.RepeatedCompositeFieldContainer[AgedBytes]
+    def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ..., leased_bytes: _Optional[int] = ..., ages: _Optional[_Iterable[_Union[AgedBytes, _Mapping]]] = ...) -> None: ...
+
+class AgedBytes(_message.Message):
+    __slots__ = ("within", "bytes")
+    WITHIN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    within: _duration_pb2.Duration
+    bytes: int
+    def __init__(self, within: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("platform", "waiting", "workers", "slots", "oldest")
@@ -270,7 +280,7 @@ class Action(_message.Message):
     def __init__(self, operation: _Optional[str] = ..., action: _Optional[str] = ..., stage: _Optional[str] = ..., reason: _Optional[str] = ..., reason_code: _Optional[str] = ..., worker: _Optional[str] = ..., target: _Optional[str] = ..., mnemonic: _Optional[str] = ..., queued: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., tool: _Optional[str] = ..., invocation: _Optional[str] = ..., instance: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[str] = ..., exit_code: _Optional[int] = ..., execution: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListActionsRequest(_message.Message):
-    __slots__ = ("limit", "invocation", "failures", "skip", "slowest", "target", "ran")
+    __slots__ = ("limit", "invocation", "failures", "skip", "slowest", "target", "ran", "worker")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     INVOCATION_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +288,7 @@ class ListActionsRequest(_message.Message):
     SLOWEST_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     RAN_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
     limit: int
     invocation: str
     failures: bool
@@ -285,7 +296,8 @@ class ListActionsRequest(_message.Message):
     slowest: bool
     target: str
     ran: bool
-    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ..., skip: _Optional[int] = ..., slowest: _Optional[bool] = ..., target: _Optional[str] = ..., ran: _Optional[bool] = ...) -> None: ...
+    worker: str
+    def __init__(self, limit: _Optional[int] = ..., invocation: _Optional[str] = ..., failures: _Optional[bool] = ..., skip: _Optional[int] = ..., slowest: _Optional[bool] = ..., target: _Optional[str] = ..., ran: _Optional[bool] = ..., worker: _Optional[str] = ...) -> None: ...
 
 class ListActionsResponse(_message.Message):
     __slots__ = ("actions", "more")
