@@ -85,7 +85,9 @@ def _advice(
 
 def _network(name: str) -> str:
     """What to write for this address: a host by its name, anything for a number."""
-    host, _, port = name.rpartition(":")
+    host, colon, port = name.rpartition(":")
+    if not colon:
+        return f"[{name}]"  # it asked for the address
     if not any(letter.isalpha() for letter in host) or host.startswith("["):
         return "true"
     return f"[{host}]" if port in USUAL_PORTS else f"['{name}']"

@@ -9,7 +9,6 @@ import os
 import posixpath
 from dataclasses import dataclass
 
-from builder.sandbox import proxy
 from builder.sandbox.interface import (
     WORK_TREE,
     Access,
@@ -23,6 +22,7 @@ from builder.sandbox.interface import (
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/dev", "/proc")
 SYSTEM_ITSELF = ("/", "/builder", "/var", "/run")
+LOOPBACK = ("127.", "[::1]:")  # of its own, where it has a network namespace
 FIELDS = 4
 COMPLETE, CUT = "end", "blind"
 CONNECT, EXECUTE, LOOK, READ, WRITE = "connect", "execute", "look", "read", "write"
@@ -44,8 +44,8 @@ class Judge:
 
     def class_of(self, use: str, name: str) -> NameClass:
         if use == CONNECT:
-            to_proxy = self.spec.network is Network.HOSTS and name == proxy.ADDRESS
-            return NameClass.SYSTEM if to_proxy else NameClass.OUTSIDE
+            own = self.spec.network is not Network.FULL and name.startswith(LOOPBACK)
+            return NameClass.TEMPORARY if own else NameClass.OUTSIDE
         if below(name, (WORK_TREE,)):
             return self._in_tree(posixpath.relpath(name, WORK_TREE))
         if below(name, TEMPORARY):

@@ -17,7 +17,7 @@ import os
 import select
 
 from builder.sandbox import link
-from builder.sandbox.kernel import notify, signals
+from builder.sandbox.kernel import notify, queries, signals
 
 FINISH, DONE, BLIND = b"F", b"D", b"B"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -130,7 +130,11 @@ class Watcher:
         notify.proceed(self._listener, note)
 
     def _seen(self, note: notify.Note) -> None:
-        _, directory, place, use, flags = SHAPE_OF[note.number]
+        call, directory, place, use, flags = SHAPE_OF[note.number]
+        if use == notify.SEND_TO:
+            for name in queries.asked(note, call):
+                self._write(notify.CONNECT, self._program(note.pid), name)
+            return
         address = note.arguments[place]
         if use == notify.CONNECT:
             name = address_name(notify.memory_of(note.pid, address, min(note.arguments[2], 128)))

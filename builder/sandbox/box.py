@@ -19,7 +19,7 @@ from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.quota import Quota
 from builder.sandbox.kernel.worktree import LAYER, OVERLAY, SHARED, WorkTrees
-from builder.sandbox.plan import TEMPORARY, WORK_TREE
+from builder.sandbox.plan import RESOLVER, TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -146,9 +146,15 @@ class Box:
         if wish["audit"] == CHEAP:
             records = new_file(wish["scratch"], AUDIT, os.O_APPEND)
             self.watch = Watch(records, pid_of(self.pidfd))
+        resolver = -1
+        if self.network == FULL_NETWORK and os.path.exists(RESOLVER):
+            resolver = mounts.shown_file(RESOLVER)
+            self._held.append(resolver)
         identity.set_namespace(self._view, identity.CLONE_NEWNS)
         try:
             mounts.attach(tree, WORK_TREE)
+            if resolver >= 0:
+                mounts.attach(resolver, RESOLVER)
             if wish["memory"] is not None and not self._host.groups.has("memory"):
                 for place in TEMPORARY:  # a group would count what is in them
                     mounts.resize_tmpfs(place, wish["memory"])

@@ -42,7 +42,7 @@ CONFIGURATION = (
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
 )
-FULL_NETWORK = ("/etc/resolv.conf",)
+RESOLVER = "/etc/resolv.conf"
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
 TEMPORARY = ("/tmp", "/dev/shm")
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -66,6 +66,7 @@ GROUP = f"root:x:0:\n{USER}:x:{USER_ID}:\nnogroup:x:65534:\n"
 HOSTS = f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n"
 NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
 NSSWITCH += "protocols: files\nrpc: files\n"
+NO_RESOLVER = "nameserver 127.0.0.1\n"  # but for an action with the host's network
 
 
 def system_entry(path: str, root: str = "") -> list[Operation]:
@@ -112,13 +113,14 @@ def template(
     system itself is that of the host, or of the host directory `root`, or all of an image, whose
     layers are host directories, the lowest first."""
     plan = [(LAYERS, *reversed(layers))] if layers else system(root)
-    for path in [*shown_paths(FULL_NETWORK), *read_only]:
+    for path in read_only:
         plan += shown(path)
     plan += [
         ("file", "/etc/passwd", PASSWD),
         ("file", "/etc/group", GROUP),
         ("file", "/etc/hosts", HOSTS),
         ("file", "/etc/nsswitch.conf", NSSWITCH),
+        ("file", RESOLVER, NO_RESOLVER),
     ]
     plan += [("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
     plan += [("symlink", f"/dev/{name}", target) for name, target in DEVICE_LINKS.items()]
@@ -159,7 +161,7 @@ def allowed() -> list[tuple[str, bytes]]:
 def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[str, bytes]]:
     """What an action may read and write where there are no mounts, for Landlock alone: what it
     would see in a sandbox, and the host's temporary places."""
-    shown = shown_paths([*SYSTEM, *CONFIGURATION, *FULL_NETWORK, *ACCOUNTS, *read_only])
+    shown = shown_paths([*SYSTEM, *CONFIGURATION, RESOLVER, *ACCOUNTS, *read_only])
     places = [path for path in (*TEMPORARY, "/var/tmp") if os.path.isdir(path)]
     return [
         *(("look", path.encode()) for path in shown),

@@ -30,10 +30,11 @@ def test_each_use_has_its_advice() -> None:
         Access(name="192.0.2.1:80", use="connect", program="/usr/bin/curl", there=True),
         Access(name="unix:/run/dbus", use="connect", program="/bin/bash", there=True),
         Access(name="pypi.org:443", use="connect", program="proxy", there=True),
+        Access(name="b.org", use="connect", program="/usr/bin/curl", there=True),
         Access(name="a.org:8443", use="connect", program="proxy", there=True),
     )
     assert said == [
-        "audit: 8 of 50 names used are not declared",
+        "audit: 9 of 50 names used are not declared",
         "  read    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'",
         "  look    src/made.h (by cc1); no target makes it",
         "  write   junk (by bash); if it is to be kept: 'outputs: [junk]', else write to /tmp",
@@ -41,6 +42,7 @@ def test_each_use_has_its_advice() -> None:
         "  connect 192.0.2.1:80 (by curl); if it must: 'hermetic: {network: true}'",
         "  connect unix:/run/dbus (by bash); no service of the host is in the sandbox",
         "  connect pypi.org:443 (by proxy); if it must: 'hermetic: {network: [pypi.org]}'",
+        "  connect b.org (by curl); if it must: 'hermetic: {network: [b.org]}'",
         "  connect a.org:8443 (by proxy); if it must: 'hermetic: {network: ['a.org:8443']}'",
     ]
 

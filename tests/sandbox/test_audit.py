@@ -11,6 +11,7 @@ from builder.sandbox.interface import (
     Audit,
     AuditLevel,
     NameClass,
+    Network,
     Outcome,
     Sandbox,
     SandboxRefusedError,
@@ -107,6 +108,33 @@ async def test_connects_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
     assert done.exit.audit is not None
     found = {one.name for one in done.exit.audit.accesses if one.use == audit.CONNECT}
     assert found == {"127.0.0.1:81", "[::1]:82", "unix:/tmp/none"}
+
+
+async def test_hosts_are_told_by_the_names_that_were_asked_for(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Though nobody answers; connections within the sandbox itself are nobody's business."""
+    script = (
+        "import socket\n"
+        "for host in ('files.example.org', 'EXAMPLE.net', '192.0.2.7'):\n"
+        "  try: socket.create_connection((host, 443), 5)\n  except OSError as e: print(e)\n"
+        "s = socket.create_server(('127.0.0.1', 0))\nsocket.create_connection(s.getsockname())\n"
+        "socket.socket(2, 2).sendto(b'no query at all', ('127.0.0.1', 53))\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert done.exit.audit is not None
+    found = {one.name for one in done.exit.audit.outside if one.use == audit.CONNECT}
+    found.discard("unix:/var/run/nscd/socket")
+    assert found == {"files.example.org", "example.net", "192.0.2.7:443"}
+
+
+async def test_the_resolver_is_the_same_everywhere(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The host's is seen only with the host's network."""
+    command = ("cat", "/etc/resolv.conf")
+    done = await act(sandbox, tmp_path, *command)
+    assert done.out == "nameserver 127.0.0.1\n"
+    done = await act(sandbox, tmp_path, *command, network=Network.FULL)
+    assert done.out == Path("/etc/resolv.conf").read_text()
 
 
 async def test_audit_of_what_ran_out_of_time_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:

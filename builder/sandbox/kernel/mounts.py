@@ -106,6 +106,13 @@ def detached_tree(path: str, *, recursive: bool = True) -> int:
     return call("open_tree", AT_FDCWD, os.fsencode(path), flags)
 
 
+def shown_file(path: str) -> int:
+    """A detached mount of a file, or of what a link leads to, that can only be read."""
+    fd = detached_tree(path, recursive=False)
+    set_attributes(fd, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, recursive=False)
+    return fd
+
+
 def set_attributes(fd: int, attributes: int, *, userns_fd: int = 0, recursive: bool = True) -> None:
     """Add mount attributes; with `userns_fd`, also map owners through that user namespace."""
     words = (attributes | (ATTR_IDMAP if userns_fd else 0), 0, 0, userns_fd)

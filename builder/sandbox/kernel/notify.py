@@ -1,4 +1,4 @@
-"""System calls on files and addresses, told to a supervisor before they happen.
+"""System calls on files, addresses and datagrams, told to a supervisor before they happen.
 
 A second seccomp filter, beside the one that denies: the calls below stop until the supervisor
 has answered "continue", so it learns of names that do not exist too. It only watches: between
@@ -16,6 +16,7 @@ from builder.sandbox.kernel.seccomp import AUDIT_ARCH, SET_MODE_FILTER, encoded
 from builder.sandbox.kernel.syscalls import MACHINE, call
 
 READ, WRITE, EXECUTE, LOOK, CONNECT = "read", "write", "execute", "look", "connect"
+SEND_TO = "send"
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
 NR, ARCH, ARG0 = 0, 4, 16
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
@@ -40,20 +41,21 @@ SHAPES: "dict[str, tuple[int | None, int, str, int | None]]" = {
     "renameat2": (2, 3, WRITE, None), "link": (HERE, 1, WRITE, None),
     "linkat": (2, 3, WRITE, None), "symlink": (HERE, 1, WRITE, None),
     "symlinkat": (1, 2, WRITE, None), "connect": (HERE, 1, CONNECT, 2),
+    "sendto": (HERE, 1, SEND_TO, None), "sendmmsg": (HERE, 1, SEND_TO, None),
 }  # fmt: skip
 NUMBERS = {
     "x86_64": {
-        "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "execve": 59,
+        "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "sendto": 44, "execve": 59,
         "truncate": 76, "rename": 82, "mkdir": 83, "creat": 85, "link": 86, "unlink": 87,
         "symlink": 88, "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263,
-        "renameat": 264, "linkat": 265, "symlinkat": 266, "faccessat": 269, "renameat2": 316,
-        "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439,
+        "renameat": 264, "linkat": 265, "symlinkat": 266, "faccessat": 269, "sendmmsg": 307,
+        "renameat2": 316, "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439,
     },
     "aarch64": {
         "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38,
         "truncate": 45, "faccessat": 48, "openat": 56, "newfstatat": 79, "connect": 203,
-        "execve": 221, "renameat2": 276, "execveat": 281, "statx": 291, "openat2": 437,
-        "faccessat2": 439,
+        "sendto": 206, "execve": 221, "renameat2": 276, "execveat": 281, "statx": 291,
+        "openat2": 437, "faccessat2": 439, "sendmmsg": 269,
     },
 }  # fmt: skip
 OF_DESCRIPTORS = ("newfstatat", "statx")  # with AT_EMPTY_PATH they are fstat, and of no interest
