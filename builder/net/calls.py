@@ -1,7 +1,8 @@
 """A call on the server's side, as its handler sees it."""
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -33,9 +34,11 @@ class ServerCall:
     __slots__ = (
         "_context",
         "_event",
+        "_heard",
         "_inbox",
         "_link",
         "_sent",
+        "_stopped",
         "_wire",
         "ended",
         "scope",
@@ -51,10 +54,12 @@ class ServerCall:
         self._inbox: deque[Message] = deque()
         self._event: trio.Event | None = None
         self._sent = 0
+        self._heard: Callable[[bytes], None] | None = None
+        self._stopped: Exception | None = None
         self.stream = stream
         self.ended = False
         deadline = context.deadline
-        self.scope = trio.CancelScope(deadline=float("inf") if deadline is None else deadline)
+        self.scope = trio.CancelScope(deadline=math.inf if deadline is None else deadline)
 
     @property
     def path(self) -> str:
@@ -116,6 +121,32 @@ class ServerCall:
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
 
+    async def each(self, heard: Callable[[bytes], None]) -> None:
+        """Have every message taken in place, as it comes, until the last one or until `stop`."""
+        self._heard = heard
+        while self._inbox:
+            self.deliver(self._inbox.popleft())
+        self._link.flush()
+        while not self.ended and self._stopped is None:
+            await self._wait()
+        if self._stopped is not None:
+            raise self._stopped
+
+    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+        """Queue one response message."""
+        self._wire.send_headers(self.stream)
+        self._wire.send_message(self.stream, message)
+        self._link.due = True
+
+    def flush(self) -> None:
+        if self._link.due:
+            self._link.flush()
+
+    def stop(self, error: Exception) -> None:
+        """End the handler's `each` with this; the first one counts."""
+        self._stopped = self._stopped or error
+        self.wake()
+
     async def _wait(self) -> None:
         self._event = trio.Event()
         try:
@@ -126,8 +157,16 @@ class ServerCall:
     # ---- for the connection
 
     def deliver(self, message: Message) -> None:
-        self._inbox.append(message)
-        self.wake()
+        if self._heard is None:
+            self._inbox.append(message)
+            self.wake()
+        elif self._stopped is None:
+            joined = whole(message)
+            self._wire.consumed(self.stream, len(joined))
+            try:
+                self._heard(joined)
+            except Exception as error:
+                self.stop(error)
 
     def end(self) -> None:
         """The client sends no more."""
@@ -143,13 +182,83 @@ class ServerCall:
         self.scope.cancel()
 
 
+class FollowedCall:
+    """A call whose answers somebody else has to tell (`rpc.Told`); no task is its own.
+
+    `over` is called once, with the error if there was one, and cleans up.
+    """
+
+    __slots__ = ("_late", "_link", "_over", "_wire", "path", "scope", "stream")
+
+    def __init__(
+        self,
+        path: str,
+        stream: Stream,
+        link: Link,
+        wire: ServerConnection,
+        over: Callable[["FollowedCall", Exception | None], None],
+    ) -> None:
+        self.path = path
+        self.stream = stream
+        self.scope: trio.CancelScope | None = None  # of the task that waits for its deadline
+        self._link = link
+        self._wire = wire
+        self._over = over
+        self._late: Buffer | None = None
+
+    def tell(self, message: Buffer) -> None:
+        stream = self.stream
+        if stream.closed:
+            return
+        if stream.waiting:
+            self._late = message
+            return
+        self._wire.send_headers(stream)
+        self._wire.send_message(stream, message)
+        self._link.due = True
+
+    def end(self, message: Buffer) -> None:
+        """However slow the client is: there is nothing more to come."""
+        stream = self.stream
+        if stream.owner is not self:
+            return
+        if not stream.closed:
+            self._wire.send_headers(stream)
+            self._wire.send_message(stream, message)
+            self._wire.finish(stream, 0)
+            self._link.due = True
+        self._over(self, None)
+
+    def fail(self, error: Exception) -> None:
+        if self.stream.owner is self:
+            self._link.due = True
+            self._over(self, error)
+
+    def flush(self) -> None:
+        if self._link.due:
+            self._link.flush()
+
+    # ---- for the connection
+
+    def wake(self) -> None:
+        if self._late is not None and not self.stream.closed:
+            late, self._late = self._late, None
+            self.tell(late)
+            self._link.flush_soon()
+
+    def cancel(self) -> None:
+        """Nobody is there to be answered."""
+        if self.stream.owner is self:
+            self._over(self, None)
+
+
 class AwaitedCall:
     """A unary call whose handler has to wait: all that is left to do to it is to cancel it."""
 
     __slots__ = ("scope",)
 
     def __init__(self, deadline: float | None) -> None:
-        self.scope = trio.CancelScope(deadline=float("inf") if deadline is None else deadline)
+        self.scope = trio.CancelScope(deadline=math.inf if deadline is None else deadline)
 
     def wake(self) -> None:
         """Nothing waits for its stream: the answer is queued whole."""

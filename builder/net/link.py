@@ -20,7 +20,16 @@ BUDGET = 272 * 1024  # octets framed ahead of the socket, as a piece of a blob a
 class Link:
     """Moves bytes between a wire connection and its transport."""
 
-    __slots__ = ("_nursery", "_on_flushed", "_progress", "broken", "transport", "wire", "writing")
+    __slots__ = (
+        "_nursery",
+        "_on_flushed",
+        "_progress",
+        "broken",
+        "due",
+        "transport",
+        "wire",
+        "writing",
+    )
 
     def __init__(
         self,
@@ -33,12 +42,14 @@ class Link:
         self.transport = transport
         self.writing = False
         self.broken = False
+        self.due = False  # something was queued without a flush
         self._nursery = nursery
         self._on_flushed = on_flushed
         self._progress: trio.Event | None = None
 
     def flush(self) -> None:
         """Send what is due as far as the socket takes it; the rest follows by itself."""
+        self.due = False
         if self.writing or self.broken:
             return
         if self._push():

@@ -8,7 +8,8 @@ answered inside the receive loop, without a task, which is what makes small call
 streaming handler (server, client or both ways) is an async function of the `Call` alone.
 Between the two is a method of one request and a stream of answers: its `single` handler takes the
 request and answers with the bytes of the only answer there is, in place as above, or with a
-streaming handler, which says the rest by a task. A streaming method may have a `short` handler
+streaming handler, which says the rest by a task, or with a `Following`: then nobody waits, and who
+has the news tells them when they come. A streaming method may have a `short` handler
 besides: a call whose only message has come with its end is shown to that one first, which answers
 in place, or by None, and then the streaming handler takes the call.
 A handler that raises a `StatusError` ends the call with that status; any other exception is
@@ -70,10 +71,58 @@ class Call(Context, Protocol):
         """
         ...
 
+    async def each(self, heard: Callable[[bytes], None]) -> None:
+        """Have every message taken in place, as it comes, until the last one or until `stop`.
+
+        Raises what `heard` raises, and what `stop` was given.
+        """
+        ...
+
+    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+        """As `send`, without waiting and from any task: for few and small messages. It leaves
+        with the next `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """What was posted leaves now."""
+        ...
+
+    def stop(self, error: Exception) -> None:
+        """End the handler's `each` with this."""
+        ...
+
+
+class Told(Protocol):
+    """The answers of a call without a task. Nothing here waits; after its end nothing happens."""
+
+    def tell(self, message: Buffer) -> None:
+        """One more; while the client does not take them, only the latest is kept."""
+        ...
+
+    def end(self, message: Buffer) -> None:
+        """The last one, and OK."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End the call with the status that a handler's exception would."""
+        ...
+
+    def flush(self) -> None:
+        """What was told leaves now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Answers that come by and by. `begin` is called in place; what it returns is called once,
+    when the call is over, whoever ended it."""
+
+    begin: Callable[[Told], Callable[[], None]]
+
 
 UnaryHandler = Callable[[bytes, Context], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[Call], Awaitable[None]]
-SingleHandler = Callable[[bytes, Context], bytes | StreamHandler]
+SingleHandler = Callable[[bytes, Context], bytes | StreamHandler | Following]
 ShortHandler = Callable[[bytes, Context], bytes | None]
 
 

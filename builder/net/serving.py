@@ -13,10 +13,10 @@ from typing import cast
 
 import trio
 
-from builder.base.errors import Code, StatusError
-from builder.net.calls import AwaitedCall, CallContext, ServerCall
+from builder.base.errors import Code, DeadlineExceededError, StatusError
+from builder.net.calls import AwaitedCall, CallContext, FollowedCall, ServerCall
 from builder.net.link import Link
-from builder.net.rpc import Context, Method, Peer, StreamHandler
+from builder.net.rpc import Context, Following, Method, Peer, StreamHandler
 from builder.net.transport import Transport
 from builder.wire.events import (
     ConnectionEnded,
@@ -105,26 +105,36 @@ class ServerLink:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._link = link = Link(wire, transport, nursery, self._flushed)
-            link.flush()
-            while not link.broken and not wire.ended:
-                data = await transport.receive()
-                if not data:
-                    break
-                self.heard_at = now = trio.current_time()
-                events = wire.receive(data, now)
-                if events:
-                    self._handle(events)
+            try:
+                await self._receive(transport, link)
+            finally:
+                for stream in list(wire.streams.values()):
+                    if type(stream.owner) is FollowedCall:
+                        stream.owner.cancel()
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, transport: Transport, link: Link) -> None:
+        wire = self.wire
+        link.flush()
+        while not link.broken and not wire.ended:
+            data = await transport.receive()
+            if not data:
+                break
+            self.heard_at = now = trio.current_time()
+            events = wire.receive(data, now)
+            if events:
+                self._handle(events)
+                if self._held:
                     for stream in list(self._held):
                         self._release(stream)
-                if wire.limits_hit:
-                    self._tell_limits()
-                link.flush()
-                if link.writing and len(wire.sender.out) > STALLED:
-                    await link.drained(STALLED)
-            if wire.ended:
-                with trio.move_on_after(1):
-                    await link.drained()
-            nursery.cancel_scope.cancel()
+            if wire.limits_hit:
+                self._tell_limits()
+            link.flush()
+            if link.writing and len(wire.sender.out) > STALLED:
+                await link.drained(STALLED)
+        if wire.ended:
+            with trio.move_on_after(1):
+                await link.drained()
 
     # ---- events
 
@@ -305,6 +315,9 @@ class ServerLink:
             self.wire.reply(stream_id, bytes(answer))
             return
         stream = self.wire.adopt(stream_id, head)
+        if type(answer) is Following:
+            self._follow(stream, context, answer)
+            return
         if callable(answer):
             stream.owner = many = ServerCall(context, stream, self._link, self.wire)
             many.ended = True
@@ -314,6 +327,46 @@ class ServerLink:
         self._nursery.start_soon(
             self._unary, call, stream, context.path, cast("Awaitable[bytes]", answer)
         )
+
+    def _follow(self, stream: Stream, context: CallContext, answer: Following) -> None:
+        """A call without a task, but for its deadline if it has one."""
+        assert self._nursery is not None
+        assert self._link is not None
+        started = time.perf_counter()
+        left: Callable[[], None] | None = None
+
+        def over(call: FollowedCall, error: Exception | None) -> None:
+            if call.scope is not None:
+                call.scope.cancel()
+            code = Code.OK if stream.ending or stream.ended else Code.CANCELLED
+            if error is not None:
+                code = self._fail_stream(stream, call.path, error)
+            stream.owner = None
+            stream.ignored = True
+            if left is not None:
+                left()
+            if self._observe is not None:
+                self._observe(call.path, code, time.perf_counter() - started, 1)
+
+        stream.owner = call = FollowedCall(context.path, stream, self._link, self.wire, over)
+        if context.deadline is not None:
+            call.scope = trio.CancelScope(deadline=context.deadline)
+            self._nursery.start_soon(self._expire, call, call.scope)
+        try:
+            left = answer.begin(call)
+        except Exception as error:
+            call.fail(error)
+            return
+        if stream.owner is not call:  # it has ended already
+            left()
+
+    async def _expire(self, call: FollowedCall, scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.sleep_forever()
+        if call.stream.owner is call:
+            self.wire.sender.drop(call.stream)
+            call.fail(DeadlineExceededError("the call's deadline passed"))
+            call.flush()
 
     async def _unary(
         self, call: AwaitedCall, stream: Stream, path: str, answer: Awaitable[bytes]

@@ -23,7 +23,7 @@ from builder.reapi.status import missing
 from builder.schedule.platform import Properties
 from builder.schedule.spec import ActionSpec
 from builder.server.specs import spec_of
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobStore, InlineStore
 
 METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 AVOID_HEADER = "builder-avoid-workers"  # names, with commas between them
@@ -41,6 +41,21 @@ class Timeouts:
     most_s: float = 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client wants to have executed."""
+
+    instance: str
+    action: Digest
+    metadata: pb.RequestMetadata
+    queued_ns: int
+    priority: int = 0
+    skip_cache: bool = False
+    traceparent: str = ""
+    user: str = ""
+    avoid: Sequence[str] = ()
+
+
 class Admission:
     """Reads actions from `blobs`. `absolute_symlinks`: whether inputs may have such."""
 
@@ -48,72 +63,83 @@ class Admission:
         self, blobs: BlobStore, timeouts: Timeouts, absolute_symlinks: bool = False
     ) -> None:
         self._blobs = blobs
+        self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._absolute_symlinks = absolute_symlinks
         self._timeouts = timeouts
         self._commands: OrderedDict[Digest, Properties] = OrderedDict()  # those that were checked
 
-    async def admit(
-        self,
-        instance: str,
-        digest: Digest,
-        request: pb.ExecuteRequest,
-        metadata: pb.RequestMetadata,
-        queued_ns: int,
-        traceparent: str = "",
-        user: str = "",
-        avoid: Sequence[str] = (),
-    ) -> ActionSpec:
+    async def admit(self, asked: "Asked") -> ActionSpec:
         """Raises InvalidArgumentError, or FailedPreconditionError with the MISSING blobs."""
-        action = await self._action(digest)
-        of_command = await self._command(action, digest.function)
+        digest = asked.action
+        _check_size(digest, "Action")
+        try:
+            action = _parse(pb.Action, await self._blobs.get(digest), digest)
+        except NotFoundError:
+            raise missing([digest], "Action") from None
+        command, root = _beneath(action, digest.function)
+        absent = await self._blobs.find_missing([command, root])
+        if absent:
+            raise missing(absent, "blobs of the action")
+        properties = self._known(command)
+        if properties is None:
+            try:
+                properties = self._learn(command, await self._blobs.get(command))
+            except NotFoundError:  # evicted just now
+                raise missing([command], "Command") from None
+        return self._spec(asked, action, properties)
+
+    def admit_nowait(self, asked: "Asked") -> ActionSpec | None:
+        """As `admit`; None: the blobs have to be waited for."""
+        if self._inline is None:
+            return None
+        digest = asked.action
+        _check_size(digest, "Action")
+        try:
+            data = self._inline.get_nowait(digest)
+        except NotFoundError:
+            raise missing([digest], "Action") from None
+        if data is None:
+            return None
+        action = _parse(pb.Action, data, digest)
+        command, root = _beneath(action, digest.function)
+        absent = self._inline.absent_nowait(digest.function, (command, root))
+        properties = self._known(command)
+        if absent:
+            raise missing(absent, "blobs of the action")
+        if absent is None or properties is None:
+            return None
+        return self._spec(asked, action, properties)
+
+    def _spec(self, asked: "Asked", action: pb.Action, of_command: Properties) -> ActionSpec:
         timeout_s = self._timeout(action)
         properties = _properties(action.platform) or of_command
         action_limits(properties)
         granted = workers_pb2.LeaseGranted(
-            instance_name=instance,
-            digest_function=NUMBERS[digest.function],
-            action_digest=to_proto(digest),
+            instance_name=asked.instance,
+            digest_function=NUMBERS[asked.action.function],
+            action_digest=to_proto(asked.action),
             action=action,
-            request_metadata=metadata,
+            request_metadata=asked.metadata,
             absolute_symlinks=self._absolute_symlinks,
-            traceparent=traceparent,
-            avoid=avoid,
+            traceparent=asked.traceparent,
+            avoid=asked.avoid,
         )
-        granted.queued_timestamp.FromNanoseconds(queued_ns)
+        granted.queued_timestamp.FromNanoseconds(asked.queued_ns)
         granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
-        priority = request.execution_policy.priority
-        return spec_of(granted, properties, priority, request.skip_cache_lookup, user)
+        return spec_of(granted, properties, asked.priority, asked.skip_cache, asked.user)
 
-    async def _action(self, digest: Digest) -> pb.Action:
-        _check_size(digest, "Action")
-        try:
-            data = await self._blobs.get(digest)
-        except NotFoundError:
-            raise missing([digest], "Action") from None
-        return _parse(pb.Action, data, digest)
-
-    async def _command(self, action: pb.Action, function: str) -> Properties:
-        """Of the Command, where an old client put them (REAPI before 2.2).
-
-        Also sees that the input root is there, so that all that is missing is named at once.
-        """
-        command_digest = from_proto(action.command_digest, function)
-        root_digest = from_proto(action.input_root_digest, function)
-        _check_size(command_digest, "Command")
-        absent = await self._blobs.find_missing([command_digest, root_digest])
-        if absent:
-            raise missing(absent, "blobs of the action")
-        known = self._commands.get(command_digest)
+    def _known(self, command: Digest) -> Properties | None:
+        """The properties of one that was checked before."""
+        known = self._commands.get(command)
         if known is not None:
-            self._commands.move_to_end(command_digest)
-            return known
-        try:
-            data = await self._blobs.get(command_digest)
-        except NotFoundError:  # evicted just now
-            raise missing([command_digest], "Command") from None
-        command = _parse(pb.Command, data, command_digest)
+            self._commands.move_to_end(command)
+        return known
+
+    def _learn(self, digest: Digest, data: bytes) -> Properties:
+        """Of the Command, where an old client put them (REAPI before 2.2)."""
+        command = _parse(pb.Command, data, digest)
         _check_command(command)
-        self._commands[command_digest] = properties = _properties(command.platform)
+        self._commands[digest] = properties = _properties(command.platform)
         if len(self._commands) > MOST_COMMANDS:
             self._commands.popitem(last=False)
         return properties
@@ -153,6 +179,14 @@ def avoided(headers: Metadata) -> list[str]:
 
 def _properties(platform: pb.Platform) -> Properties:
     return tuple((pair.name, pair.value) for pair in platform.properties)
+
+
+def _beneath(action: pb.Action, function: str) -> tuple[Digest, Digest]:
+    """Command and input root: both are looked for, so that all that is missing is named at once."""
+    command = from_proto(action.command_digest, function)
+    root = from_proto(action.input_root_digest, function)
+    _check_size(command, "Command")
+    return command, root
 
 
 def _check_size(digest: Digest, what: str) -> None:

@@ -7,26 +7,28 @@ how the action went is inside the last Operation.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
 
 from builder.base.digest import Digest
-from builder.base.errors import InvalidArgumentError
-from builder.net.rpc import Call, Context, Method, Service, StreamHandler
+from builder.base.errors import InvalidArgumentError, StatusError
+from builder.net.rpc import Call, Context, Following, Method, Service, StreamHandler, Told
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.schedule.spec import ActionKey
-from builder.server.admission import METADATA_HEADER, Admission, avoided, request_metadata
-from builder.server.cached_operations import cached_operation
+from builder.schedule.operation import OperationView
+from builder.schedule.spec import ActionKey, ActionSpec
+from builder.server.admission import METADATA_HEADER, Admission, Asked, avoided, request_metadata
 from builder.server.history import Hit
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
 from builder.server.messages import only, parse
+from builder.server.operation_bytes import cached_operation, operation_bytes
 from builder.server.operation_messages import operation_message
-from builder.server.scheduler import Scheduler, Watcher
+from builder.server.scheduler import Scheduler
+from builder.server.watching import Watcher
 from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
 from builder.telemetry.tracing import HEADER, OFF, Span, Tracer, parent_of, tell_queue
 
@@ -102,7 +104,7 @@ class ExecutionService:
             ),
         )
 
-    def execute(self, data: bytes, context: Context) -> bytes | StreamHandler:
+    def execute(self, data: bytes, context: Context) -> bytes | StreamHandler | Following:
         request = parse(pb.ExecuteRequest, data)
         instance = self._stores.instances.check(request.instance_name)
         message = request.action_digest
@@ -119,7 +121,53 @@ class ExecutionService:
         action = from_proto(message, function)
         if not in_range:
             raise _out_of_range(priority, self._priorities)
-        return partial(self._execute, request, instance, action, self._wall_ns())
+        queued_ns = self._wall_ns()
+        if not self._tracer.on and not _wants_inline(request):
+            spec = self._admitted(request, instance, action, queued_ns, context)
+            if spec is not None:
+                return Following(partial(self._begin, instance, spec))
+        return partial(self._execute, request, instance, action, queued_ns)
+
+    def _admitted(
+        self,
+        request: pb.ExecuteRequest,
+        instance: str,
+        action: Digest,
+        queued_ns: int,
+        context: Context,
+    ) -> ActionSpec | None:
+        """What is to be run, if nothing of it has to be waited for and no result is cached."""
+        looks = not request.skip_cache_lookup
+        if looks and (self._at_once is None or not self._at_once.lacks(instance, action)):
+            return None
+        asked = self._asked(request, instance, action, queued_ns, context)
+        spec = self._admission.admit_nowait(asked)
+        if looks and spec is not None:
+            self._figures.missed_by_execute += 1
+        return spec
+
+    def _asked(
+        self,
+        request: pb.ExecuteRequest,
+        instance: str,
+        action: Digest,
+        queued_ns: int,
+        context: Context,
+    ) -> Asked:
+        return Asked(
+            instance,
+            action,
+            request_metadata(context.metadata),
+            queued_ns,
+            request.execution_policy.priority,
+            request.skip_cache_lookup,
+            user=self._who(context),
+            avoid=avoided(context.metadata),
+        )
+
+    def _begin(self, instance: str, spec: ActionSpec, told: Told) -> Callable[[], None]:
+        ear = self._scheduler.follow(instance, spec, partial(_Client, told))
+        return partial(self._scheduler.leave, ear)
 
     async def _execute(
         self, request: pb.ExecuteRequest, instance: str, action: Digest, queued_ns: int, call: Call
@@ -135,16 +183,8 @@ class ExecutionService:
         metadata = request_metadata(call.metadata)
         parent = parent_of(call.metadata.get(HEADER, ""), metadata.tool_invocation_id)
         with self._tracer.span("Execute", parent, _attributes(action, metadata)) as span:
-            spec = await self._admission.admit(
-                instance,
-                action,
-                request,
-                metadata,
-                queued_ns,
-                span.traceparent,
-                self._who(call),
-                avoided(call.metadata),
-            )
+            asked = self._asked(request, instance, action, queued_ns, call)
+            spec = await self._admission.admit(replace(asked, traceparent=span.traceparent))
             ended = await self._follow(self._scheduler.submit(instance, spec), call, hints)
             if self._tracer.on:
                 _tell(span, ended)
@@ -201,14 +241,37 @@ class ExecutionService:
         message.response.value = response.SerializeToString()
 
 
+class _Client:
+    """One that hears of its operation without a task of its own."""
+
+    __slots__ = ("_last", "_told", "operation")
+
+    def __init__(self, told: Told, operation: str) -> None:
+        self.operation = operation
+        self._told = told
+        self._last: OperationView | None = None
+
+    def tell(self, view: OperationView) -> None:
+        if view.ending is not None:
+            self._told.end(operation_bytes(view))
+        elif view != self._last:
+            self._last = view
+            self._told.tell(operation_bytes(view))
+
+    def refuse(self, error: StatusError) -> None:
+        self._told.fail(error)
+
+    def flush(self) -> None:
+        self._told.flush()
+
+
 def _asks_more(request: pb.ExecuteRequest) -> bool:
     """Than for the result as it is in the cache."""
-    return bool(
-        request.skip_cache_lookup
-        or request.inline_stdout
-        or request.inline_stderr
-        or request.inline_output_files
-    )
+    return request.skip_cache_lookup or _wants_inline(request)
+
+
+def _wants_inline(request: pb.ExecuteRequest) -> bool:
+    return bool(request.inline_stdout or request.inline_stderr or request.inline_output_files)
 
 
 def _out_of_range(priority: int, allowed: tuple[int, int]) -> InvalidArgumentError:

@@ -18,7 +18,7 @@ from builder.reapi.pb.control_pb2 import Action
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
-from builder.server.cached_operations import cached_response
+from builder.server.operation_bytes import cached_response
 from builder.server.specs import client_of, metadata_of
 
 MOST = 20_000  # operations

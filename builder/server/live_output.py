@@ -24,7 +24,8 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.schedule.operation import OperationView
 from builder.server.operation_messages import LOGS, response_of
-from builder.server.scheduler import Scheduler, WantOutput
+from builder.server.scheduler import Scheduler
+from builder.server.watching import WantOutput
 from builder.stores.interface import BlobStore
 
 NAME = re.compile(rf"((?:.+/)?operations/[^/]+)/{LOGS}/(stdout|stderr)")

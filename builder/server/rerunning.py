@@ -9,12 +9,12 @@ from collections.abc import Callable
 import trio
 
 from builder.base.errors import FailedPreconditionError, StatusError
-from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
-from builder.server.admission import Admission
+from builder.server.admission import Admission, Asked
 from builder.server.operation_messages import digest_of_key
-from builder.server.scheduler import Scheduler, Watcher
+from builder.server.scheduler import Scheduler
+from builder.server.watching import Watcher
 
 
 class Rerunner:
@@ -37,9 +37,6 @@ class Rerunner:
         or several; FailedPreconditionError when something of the action is no longer stored."""
         record = self._scheduler.history.find(id_)
         key, client = record.spec.key, record.spec.client
-        digest = digest_of_key(key)
-        request = pb.ExecuteRequest(action_digest=to_proto(digest), skip_cache_lookup=True)
-        request.execution_policy.priority = record.spec.priority
         metadata = pb.RequestMetadata(
             tool_invocation_id=client.invocation,
             correlated_invocations_id=client.correlated,
@@ -51,7 +48,14 @@ class Rerunner:
         metadata.MergeFrom(asked)
         try:
             spec = await self._admission.admit(
-                key.instance, digest, request, metadata, self._wall_ns()
+                Asked(
+                    key.instance,
+                    digest_of_key(key),
+                    metadata,
+                    self._wall_ns(),
+                    record.spec.priority,
+                    skip_cache=True,
+                )
             )
         except StatusError as error:
             raise FailedPreconditionError(f"it cannot run again: {error.message}") from error

@@ -7,7 +7,7 @@ Without routes the services are used as they are, and this costs nothing.
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from builder.net.rpc import Buffer, Call, Context, Method, Service, StreamHandler
+from builder.net.rpc import Buffer, Call, Context, Following, Method, Service, StreamHandler
 from builder.reapi.names import KEYWORDS
 from builder.server.wrapped import Wrapped
 
@@ -44,7 +44,7 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
         assert chosen is not None
         return chosen(data, context)
 
-    def single(data: bytes, context: Context) -> bytes | StreamHandler:
+    def single(data: bytes, context: Context) -> bytes | StreamHandler | Following:
         chosen = routes.get(instance_of(data), method).single
         assert chosen is not None
         return chosen(data, context)

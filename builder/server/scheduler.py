@@ -4,17 +4,16 @@ Theory of operation. Whoever has news posts an event, which never waits; the one
 them in their order and gives each to the machine with the time. Performing an effect never waits
 either: what goes to a worker is put into its session's mail, what goes to clients into the watchers
 of that operation. Only writing the action cache takes time; a task of its own does it and posts
-what has come of it.
+what has come of it, unless the cache can do it at once.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Container
-from typing import NamedTuple, assert_never
+from typing import TypeVar, assert_never
 
 import trio
 
-from builder.base.digest import Digest
 from builder.base.errors import StatusError, from_status
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
@@ -28,72 +27,15 @@ from builder.schedule.snapshot import Snapshot
 from builder.schedule.spec import ActionSpec
 from builder.server.history import History
 from builder.server.journal import Journal, NoJournal
-from builder.stores.interface import ActionCache
+from builder.server.operation_messages import digest_of_key
+from builder.server.watching import Ear, ForWorker, Line, Taken, WantOutput, Watcher
+from builder.stores.interface import ActionCache, InlineActionCache
 from builder.telemetry.log import get_logger
 
 log = get_logger()
 AT_ONCE = 100  # events, before other tasks get their turn
 ACKNOWLEDGE_S = 0.25  # that acknowledgements wait for something to travel with
-UNSENT = 8  # views that a slow client may lag behind before the older ones are left out
-
-
-class WantOutput(NamedTuple):
-    """A question to a worker: what follows `offset` of what a lease's action has written?"""
-
-    request_id: str
-    lease: str
-    stderr: bool
-    offset: int
-
-
-class Taken(NamedTuple):
-    """Results of a worker's that are taken: it may forget them."""
-
-    leases: tuple[str, ...]
-
-
-ForWorker = (
-    effects.WelcomeWorker
-    | effects.RefuseWorker
-    | effects.CloseSession
-    | effects.GrantLease
-    | effects.CancelLease
-    | effects.AcknowledgeLease
-    | effects.DrainWorker
-)
-Mail = ForWorker | WantOutput | Taken
-
-
-class Watcher:
-    """One client that waits for one operation."""
-
-    __slots__ = ("_changed", "_last", "_refusal", "_views", "operation")
-
-    def __init__(self, operation: str) -> None:
-        self.operation = operation
-        self._views: deque[OperationView] = deque(maxlen=UNSENT)
-        self._last: OperationView | None = None
-        self._refusal: StatusError | None = None
-        self._changed = trio.Event()
-
-    async def next(self) -> OperationView:
-        """The next state. Raises a StatusError when the operation is refused or not known."""
-        while not self._views:
-            if self._refusal is not None:
-                raise self._refusal
-            await self._changed.wait()
-            self._changed = trio.Event()
-        return self._views.popleft()
-
-    def tell(self, view: OperationView) -> None:
-        if view != self._last:
-            self._last = view
-            self._views.append(view)
-            self._changed.set()
-
-    def refuse(self, error: StatusError) -> None:
-        self._refusal = error
-        self._changed.set()
+EarT = TypeVar("EarT", bound=Ear)
 
 
 class Scheduler:
@@ -113,14 +55,16 @@ class Scheduler:
     ) -> None:
         self._machine = machine
         self._cache = cache
+        self._at_once = cache if isinstance(cache, InlineActionCache) else None
         self._new_id = new_id
         self._joined = joined
         self._journal = journal or NoJournal()
         self._inbox: deque[events.Event] = deque()
         self._news = trio.Event()
-        self._watchers: dict[str, list[Watcher]] = {}
-        self._mail: dict[str, trio.MemorySendChannel[Mail]] = {}
+        self._ears: dict[str, list[Ear]] = {}
+        self._lines: dict[str, Line] = {}  # by session
         self._names: dict[str, str] = {}  # session -> worker
+        self._told: dict[Ear | Line, None] = {}  # in this turn
         self._taken: dict[str, list[str]] = {}  # session -> results to acknowledge
         self._taken_due = math.inf
         self._turned: Callable[[], None] = lambda: None
@@ -136,39 +80,40 @@ class Scheduler:
 
     def submit(self, instance: str, spec: ActionSpec) -> Watcher:
         """Ask for an action to be executed. Every watcher has to `leave` in the end."""
+        return self.follow(instance, spec, Watcher)
+
+    def follow(self, instance: str, spec: ActionSpec, ear: Callable[[str], EarT]) -> EarT:
+        """As `submit`, with an ear of the caller's, made for the new operation's name."""
         prefix = f"{instance}/" if instance else ""
-        watcher = self._watch(f"{prefix}operations/{self._new_id()}")
-        self.history.asked(watcher.operation, spec, trio.current_time())
-        self.post(events.ActionSubmitted(watcher.operation, spec))
-        return watcher
+        made = ear(f"{prefix}operations/{self._new_id()}")
+        self._ears[made.operation] = [made]
+        self.history.asked(made.operation, spec, trio.current_time())
+        self.post(events.ActionSubmitted(made.operation, spec))
+        return made
 
     def attach(self, operation: str) -> Watcher:
         """Wait for an operation that may be known; the first view comes at once."""
-        watcher = self._watch(operation)
+        watcher = Watcher(operation)
+        self._ears.setdefault(operation, []).append(watcher)
         self.post(events.ClientAttached(operation))
         return watcher
 
-    def _watch(self, operation: str) -> Watcher:
-        watcher = Watcher(operation)
-        self._watchers.setdefault(operation, []).append(watcher)
-        return watcher
-
-    def leave(self, watcher: Watcher) -> None:
-        every = self._watchers[watcher.operation]
-        every.remove(watcher)
+    def leave(self, ear: Ear) -> None:
+        every = self._ears[ear.operation]
+        every.remove(ear)
         if not every:
-            del self._watchers[watcher.operation]
-        self.post(events.ClientDetached(watcher.operation))
+            del self._ears[ear.operation]
+        self.post(events.ClientDetached(ear.operation))
 
-    def open_session(self, worker: str) -> tuple[str, trio.MemoryReceiveChannel[Mail]]:
-        """A new stream of a worker, and what there is to say on it."""
+    def open_session(self, worker: str, line: Line) -> str:
+        """A new stream of a worker, and the way to say something on it."""
         session = self._new_id()
-        self._mail[session], mail = trio.open_memory_channel[Mail](math.inf)
+        self._lines[session] = line
         self._names[session] = worker
-        return session, mail
+        return session
 
     def close_session(self, session: str) -> None:
-        self._mail.pop(session).close()
+        del self._lines[session]
         self._taken.pop(session, None)
         del self._names[session]
         self.post(events.WorkerDisconnected(session))
@@ -179,9 +124,10 @@ class Scheduler:
 
     def tell(self, session: str, question: WantOutput) -> None:
         """Say something on a worker's stream that the machine need not know of."""
-        mail = self._mail.get(session)
-        if mail is not None:
-            mail.send_nowait(question)
+        line = self._lines.get(session)
+        if line is not None:
+            line.say(question)
+            line.flush()
 
     def operation(self, name: str) -> OperationView | None:
         return self._machine.operation(name)
@@ -210,13 +156,17 @@ class Scheduler:
                 if not self._inbox:
                     with trio.move_on_at(min(self._deadline(), self._taken_due)):
                         await self._news.wait()
+                now = trio.current_time()
                 for _ in range(min(len(self._inbox), AT_ONCE)):
-                    self._handle(self._inbox.popleft(), nursery)
-                if self._deadline() <= trio.current_time():
-                    self._handle(events.TimePassed(), nursery)
-                if self._taken_due <= trio.current_time():
+                    self._handle(self._inbox.popleft(), now, nursery)
+                if self._deadline() <= now:
+                    self._handle(events.TimePassed(), now, nursery)
+                if self._taken_due <= now:
                     self._acknowledge_all()
                 self._journal.flush()
+                for told in self._told:
+                    told.flush()
+                self._told.clear()
                 self._turned()
                 if self._inbox:
                     await trio.lowlevel.checkpoint()
@@ -225,18 +175,21 @@ class Scheduler:
         at = self._machine.next_deadline()
         return math.inf if at is None else at
 
-    def _handle(self, event: events.Event, nursery: trio.Nursery) -> None:
-        now = trio.current_time()
+    def _handle(self, event: events.Event, now: float, nursery: trio.Nursery) -> None:
         for effect in self._machine.handle(event, now):
             match effect:
                 case effects.UpdateOperation(view):
                     self._tell(view, now)
                 case effects.RefuseOperation(operation, code, reason):
                     self.history.refused(operation, reason, Ending(reason, code), now)
-                    for watcher in self._watchers.get(operation, ()):
-                        watcher.refuse(from_status(code, reason.sentence))
+                    for ear in tuple(self._ears.get(operation, ())):
+                        ear.refuse(from_status(code, reason.sentence))
+                        self._told[ear] = None
                 case effects.KeepResult() as kept:
-                    nursery.start_soon(self._keep, kept)
+                    if self._keep_nowait(kept):
+                        self._inbox.append(events.ResultKept(kept.task))
+                    else:
+                        nursery.start_soon(self._keep, kept)
                 case effects.Remember(entry):
                     self._journal.remember(entry)
                 case effects.Forget(operation):
@@ -247,15 +200,18 @@ class Scheduler:
                     self._to_worker(effect)
 
     def _to_worker(self, effect: ForWorker) -> None:
-        mail = self._mail.get(effect.session)
-        if mail is None:
+        line = self._lines.get(effect.session)
+        if line is None:
             return  # the stream is gone; its WorkerDisconnected is in the inbox
         if type(effect) is effects.AcknowledgeLease:
             self._taken.setdefault(effect.session, []).append(effect.lease)
             self._taken_due = min(self._taken_due, trio.current_time() + ACKNOWLEDGE_S)
             return
         self._acknowledge(effect.session)
-        mail.send_nowait(effect)
+        line.say(effect)
+        self._told[line] = None
+        if type(effect) is effects.GrantLease and not log.verbose:
+            return
         match effect:
             case effects.WelcomeWorker(session):
                 self._joined(self._names[session])
@@ -271,10 +227,11 @@ class Scheduler:
                 assert_never(effect)
 
     def _acknowledge(self, session: str) -> None:
-        taken = self._taken.pop(session, None) if self._taken else None
-        mail = self._mail.get(session)
-        if taken and mail is not None:
-            mail.send_nowait(Taken(tuple(taken)))
+        taken = self._taken.pop(session, None)
+        line = self._lines.get(session)
+        if taken and line is not None:
+            line.say(Taken(tuple(taken)))
+            self._told[line] = None
 
     def _acknowledge_all(self) -> None:
         self._taken_due = math.inf
@@ -283,8 +240,9 @@ class Scheduler:
 
     def _tell(self, view: OperationView, now: float) -> None:
         self.history.told(view, now)
-        for watcher in self._watchers.get(view.name, ()):
-            watcher.tell(view)
+        for ear in tuple(self._ears.get(view.name, ())):  # the end makes them leave
+            ear.tell(view)
+            self._told[ear] = None
         if log.verbose:
             fields = self.history.fields(view.name)
             log.debug(f"Operation {view.stage.name.lower()}", why=view.reason.sentence, **fields)
@@ -293,18 +251,41 @@ class Scheduler:
         fields = self.history.fields(subject)
         log.warning("Scheduling", reason=code.value, why=sentence, **fields)
 
+    def _keep_nowait(self, kept: effects.KeepResult) -> bool:
+        """Whether the cache has it, or will not have it."""
+        if self._at_once is None:
+            return False
+        try:
+            result, metadata = _kept(kept)
+            return not is_whole(result) or self._at_once.store_nowait(
+                kept.key.instance, digest_of_key(kept.key), result, metadata
+            )
+        except Exception as error:
+            self._not_kept(kept, error)
+            return True
+
     async def _keep(self, kept: effects.KeepResult) -> None:
         """The clients get their result whatever becomes of the cache."""
-        key = kept.key
-        action = Digest(key.hash, key.size_bytes, key.function)
         try:
-            result = pb.ExecuteResponse.FromString(kept.response).result
+            result, metadata = _kept(kept)
             if is_whole(result):
-                asked = workers_pb2.LeaseGranted.FromString(kept.payload).request_metadata
-                metadata = asked.SerializeToString()
-                await self._cache.store(key.instance, action, result, metadata)
-        except StatusError as error:
-            log.warning("Result not cached", action=str(action), why=error.message)
-        except Exception:  # a broken cache costs time, not results
-            log.exception("Result not cached", action=str(action))
+                await self._cache.store(
+                    kept.key.instance, digest_of_key(kept.key), result, metadata
+                )
+        except Exception as error:
+            self._not_kept(kept, error)
         self.post(events.ResultKept(kept.task))
+
+    def _not_kept(self, kept: effects.KeepResult, error: Exception) -> None:
+        action = str(digest_of_key(kept.key))
+        if isinstance(error, StatusError):
+            log.warning("Result not cached", action=action, why=error.message)
+        else:  # a broken cache costs time, not results
+            log.exception("Result not cached", action=action)
+
+
+def _kept(kept: effects.KeepResult) -> tuple[pb.ActionResult, bytes]:
+    """The result, and the RequestMetadata of who asked for it."""
+    result = pb.ExecuteResponse.FromString(kept.response).result
+    asked = workers_pb2.LeaseGranted.FromString(kept.payload).request_metadata
+    return result, asked.SerializeToString()

@@ -13,7 +13,7 @@ from builder.schedule.resources import amounts
 from builder.schedule.spec import Outcome
 from builder.schedule.workers import RUNS
 from builder.server.messages import bytes_field
-from builder.server.scheduler import WantOutput
+from builder.server.watching import WantOutput
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
 OUT_OF_MEMORY = "out-of-memory"  # as ExecutionProof.outcome says it

@@ -15,7 +15,6 @@ from builder.base.errors import (
     AbortedError,
     AlreadyExistsError,
     InvalidArgumentError,
-    StatusError,
     UnauthenticatedError,
 )
 from builder.net.rpc import Call, Method, Service
@@ -23,7 +22,8 @@ from builder.reapi.pb import workers_pb2
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.server.messages import only, parse
-from builder.server.scheduler import Mail, Scheduler, Taken
+from builder.server.scheduler import Scheduler
+from builder.server.watching import Mail, Taken
 from builder.server.worker_messages import acknowledgement, event_of, info_of, message_of
 
 NAME = "builder.workers.Workers"
@@ -57,19 +57,23 @@ class WorkersService:
         hello = await self._hello(call)
         info = info_of(hello)
         _check(info)
-        session, mail = self._scheduler.open_session(info.name)
-        endings: list[StatusError] = []  # of the two ways, the first that ends counts
+        line = _Line(call)
+        session = self._scheduler.open_session(info.name, line)
+
+        def heard(data: bytes) -> None:
+            message = parse(workers_pb2.FromWorker, data)
+            event = event_of(session, message)
+            if event is not None:
+                self._scheduler.post(event)
+            elif message.HasField("output"):
+                self._output(message.output)
+
         try:
             running = tuple(hello.running_lease_ids)
             self._scheduler.post(events.WorkerConnected(session, info, running))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, call, session, endings, nursery.cancel_scope)
-                endings.append(await _send(call, mail))
-                nursery.cancel_scope.cancel()
+            await call.each(heard)
         finally:
             self._scheduler.close_session(session)
-        if endings:
-            raise endings[0]
 
     async def _hello(self, call: Call) -> workers_pb2.Hello:
         """Raises InvalidArgumentError, UnauthenticatedError."""
@@ -86,50 +90,37 @@ class WorkersService:
             return message.hello
         raise InvalidArgumentError(f"no Hello within {HELLO_S:g} s")
 
-    async def _receive(
-        self, call: Call, session: str, endings: list[StatusError], stream: trio.CancelScope
-    ) -> None:
-        """Until the worker half-closes; a malformed message ends the stream too."""
-        try:
-            while (data := await call.receive()) is not None:
-                message = parse(workers_pb2.FromWorker, data)
-                event = event_of(session, message)
-                if message.HasField("output"):
-                    self._output(message.output)
-                if event is not None:
-                    self._scheduler.post(event)
-        except InvalidArgumentError as error:
-            endings.append(error)
-        stream.cancel()
 
+class _Line:
+    """What the scheduler has for one worker. Acknowledgements travel with what comes next."""
 
-async def _send(call: Call, mail: trio.MemoryReceiveChannel[Mail]) -> StatusError:
-    """Until the scheduler closes the session; the status with which to end the stream.
+    __slots__ = ("_call", "_taken")
 
-    Acknowledgements travel with what comes next, if it is there already.
-    """
-    async for effect in mail:
-        pieces: list[bytes] = []
-        if isinstance(effect, Taken):
-            pieces.append(acknowledgement(effect.leases))
-            try:
-                effect = mail.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                await call.send(pieces)
-                continue
-        match effect:
-            case effects.RefuseWorker(_, why):
-                return AlreadyExistsError(why)
-            case effects.CloseSession(_, why):
-                return AbortedError(why)
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._taken = b""
+
+    def say(self, mail: Mail) -> None:
+        match mail:
             case Taken(leases):
-                pieces.append(acknowledgement(leases))
+                self._taken += acknowledgement(leases)
+            case effects.RefuseWorker(_, why):
+                self._call.stop(AlreadyExistsError(why))
+            case effects.CloseSession(_, why):
+                self._call.stop(AbortedError(why))
             case effects.AcknowledgeLease():
-                raise AssertionError("the scheduler's task has collected them")
+                raise AssertionError("the scheduler has collected them")
             case _:
-                pieces += message_of(effect)
-        await call.send(pieces)
-    return AbortedError("the coordinator has ended the session")
+                self._call.post([*self._pieces(), *message_of(mail)])
+
+    def flush(self) -> None:
+        if self._taken:
+            self._call.post(self._pieces())
+        self._call.flush()
+
+    def _pieces(self) -> list[bytes]:
+        taken, self._taken = self._taken, b""
+        return [taken] if taken else []
 
 
 def _check(info: WorkerInfo) -> None:

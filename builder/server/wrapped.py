@@ -1,6 +1,6 @@
 """A call as somebody in between hands it on: what is not overridden is the call's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builder.net.rpc import Buffer, Call, Metadata, Peer
 
@@ -35,3 +35,15 @@ class Wrapped:
 
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         await self._call.send(message)
+
+    async def each(self, heard: Callable[[bytes], None]) -> None:
+        await self._call.each(heard)
+
+    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+        self._call.post(message)
+
+    def flush(self) -> None:
+        self._call.flush()
+
+    def stop(self, error: Exception) -> None:
+        self._call.stop(error)

@@ -24,8 +24,8 @@ from builder.reapi.pb.remote_execution_pb2 import ActionResult
 from builder.reapi.status import missing as missing_blobs
 from builder.stores.interface import BlobStore, InlineStore
 from builder.stores.kept_result import Entry, packed, unpacked
-from builder.stores.records import RESULTS, Records
-from builder.stores.references import References
+from builder.stores.records import RESULTS, InlineRecords, Records
+from builder.stores.references import References, direct
 
 NEVER = -1  # no stamp: the store cannot vouch for what it said
 BYTES_PER_REFERENCE = 300  # of memory
@@ -69,6 +69,7 @@ class CheckedActionCache:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._records = records
+        self._inline_records = records if isinstance(records, InlineRecords) else None
         self._memory = memory_bytes
         self._keeping = keeping or Keeping()
         self._now = now
@@ -81,6 +82,11 @@ class CheckedActionCache:
             return None
         known.hits += 1
         return known.data
+
+    def lacks(self, instance: str, action: Digest) -> bool:
+        """Whether `lookup` would surely find nothing."""
+        records = self._inline_records
+        return records is not None and records.lacks(_space(instance, action), _name(action))
 
     async def lookup(self, instance: str, action: Digest) -> ActionResult | None:
         data = await self.lookup_serialized(instance, action)
@@ -113,11 +119,7 @@ class CheckedActionCache:
     async def store(
         self, instance: str, action: Digest, result: ActionResult, metadata: bytes = b""
     ) -> None:
-        if result.exit_code and not self._keeping.failed:
-            raise InvalidArgumentError(
-                f"the result's exit code is {result.exit_code}: only those of exit code 0 are kept "
-                "here (store.failed_results: keep takes the others too)"
-            )
+        self._check(result)
         stamp = self._stamp()
         walk = References(self._blobs, action.function)
         await walk.walk(result)
@@ -126,10 +128,41 @@ class CheckedActionCache:
         if absent:
             raise missing_blobs(absent, "outputs")
         data = result.SerializeToString(deterministic=True)
-        now = self._now()
-        record = packed(Entry(data, now, now, 0, metadata[:MOST_METADATA]))
+        record = self._record(data, metadata)
         await self._records.put(_space(instance, action), _name(action), record)
         self._remember((instance, action), Known(stamp, data, needed))
+
+    def store_nowait(
+        self, instance: str, action: Digest, result: ActionResult, metadata: bytes = b""
+    ) -> bool:
+        """Whether it is kept now; directories in a result have to be walked, by `store`."""
+        self._check(result)
+        if self._inline is None or self._inline_records is None or result.output_directories:
+            return False
+        stamp = self._stamp()
+        needed = tuple(direct(result, action.function))
+        absent = self._inline.absent_nowait(action.function, needed) if needed else []
+        if absent is None:
+            return False
+        if absent:
+            raise missing_blobs(absent, "outputs")
+        data = result.SerializeToString(deterministic=True)
+        record = self._record(data, metadata)
+        if not self._inline_records.put_nowait(_space(instance, action), _name(action), record):
+            return False
+        self._remember((instance, action), Known(stamp, data, needed))
+        return True
+
+    def _check(self, result: ActionResult) -> None:
+        if result.exit_code and not self._keeping.failed:
+            raise InvalidArgumentError(
+                f"the result's exit code is {result.exit_code}: only those of exit code 0 are kept "
+                "here (store.failed_results: keep takes the others too)"
+            )
+
+    def _record(self, data: bytes, metadata: bytes) -> bytes:
+        now = self._now()
+        return packed(Entry(data, now, now, 0, metadata[:MOST_METADATA]))
 
     async def about(self, instance: str, action: Digest) -> Entry | None:
         """The entry with all that is known of it; renews nothing, and is no hit."""

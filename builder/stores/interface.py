@@ -188,3 +188,13 @@ class InlineActionCache(Protocol):
     def peek(self, instance: str, action: Digest) -> bytes | None:
         """What `lookup` would give, serialized; None: not known without asking `lookup`."""
         ...
+
+    def lacks(self, instance: str, action: Digest) -> bool:
+        """Whether `lookup` would surely find nothing."""
+        ...
+
+    def store_nowait(
+        self, instance: str, action: Digest, result: ActionResult, metadata: bytes = b""
+    ) -> bool:
+        """Whether it is kept now; False: `store` has to be asked. Raises as `store` does."""
+        ...

@@ -8,8 +8,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
 import trio
@@ -38,6 +39,19 @@ class Records(Protocol):
         ...
 
 
+@runtime_checkable
+class InlineRecords(Protocol):
+    """What records on this machine can do at once."""
+
+    def lacks(self, space: str, hash_: str) -> bool:
+        """Whether `get` would surely find nothing."""
+        ...
+
+    def put_nowait(self, space: str, hash_: str, data: bytes) -> bool:
+        """Whether it is kept now; False: `put` has to be asked. Raises as `put` does."""
+        ...
+
+
 class MemoryRecords:
     """At most `capacity_bytes` of records; the least recently used go first."""
 
@@ -54,14 +68,21 @@ class MemoryRecords:
             self._index.renew(key, len(data), self._now())
         return data
 
+    def lacks(self, space: str, hash_: str) -> bool:
+        return f"{space}/{hash_}" not in self._records
+
     async def put(self, space: str, hash_: str, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
+        self.put_nowait(space, hash_, data)
+
+    def put_nowait(self, space: str, hash_: str, data: bytes) -> bool:
         key = f"{space}/{hash_}"
         for victim, _ in self._index.reserve(len(data), self._now()):
             del self._records[victim]
         self._index.release(len(data))
         self._index.add(key, len(data), self._now())
         self._records[key] = data
+        return True
 
     def snapshot(self) -> Occupancy:
         return self._index.snapshot()
@@ -123,18 +144,35 @@ class DiskRecords:
         stored = sealed(data)
         if not self._loaded and not self._index.fits(len(stored)):
             await self.load()
-        victims = self._index.reserve(len(stored), self._now())
-        self._index.release(len(stored))
         with self._folder.errors():
-            self._remove(victims)
             try:
-                self._write(path, stored)
+                self._put(key, path, stored)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
                 await self.load()
                 self._remove(self._index.evict(RELIEF, self._now()))
-                self._write(path, stored)
+                self._put(key, path, stored)
+
+    def put_nowait(self, space: str, hash_: str, data: bytes) -> bool:
+        if not self._loaded:
+            return False
+        key = _key(space, hash_)
+        try:
+            self._put(key, f"{self._folder.root}/{key}", sealed(data))
+        except OSError:  # `put` may find a way, and says why if it does not
+            return False
+        return True
+
+    def lacks(self, space: str, hash_: str) -> bool:
+        return self._loaded and self._index.size(_key(space, hash_)) is None
+
+    def _put(self, key: str, path: str, stored: bytes) -> None:
+        """Make room and write. Raises OSError."""
+        victims = self._index.reserve(len(stored), self._now())
+        self._index.release(len(stored))
+        self._remove(victims)
+        self._write(path, stored)
         self._index.add(key, len(stored), self._now())
 
     def snapshot(self) -> Occupancy:
@@ -176,10 +214,13 @@ def _check(name: str, data: bytes) -> bytes:
 
 
 def _key(space: str, hash_: str) -> str:
+    return f"{_folder_name(space)}/{hash_[:2]}/{hash_}"
+
+
+@lru_cache(1024)
+def _folder_name(space: str) -> str:
     name = quote(space, safe="")
-    if len(name) > LONGEST_SPACE:
-        name = blake3(space.encode()).hexdigest()
-    return f"={name}/{hash_[:2]}/{hash_}"
+    return f"={blake3(space.encode()).hexdigest() if len(name) > LONGEST_SPACE else name}"
 
 
 def _scan(root: str) -> list[tuple[float, str, int]]:

@@ -74,6 +74,12 @@ class References:
             self._add(file.digest)
 
 
+def direct(result: pb.ActionResult, function: str) -> list[Digest]:
+    """What a result without directories needs, each once. Raises InvalidArgumentError."""
+    every = dict.fromkeys(from_proto(message, function) for message in _direct(result))
+    return [digest for digest in every if not is_empty(digest)]
+
+
 def _direct(result: pb.ActionResult) -> Iterator[pb.Digest]:
     for file in result.output_files:
         yield file.digest

@@ -9,6 +9,7 @@ never copied: DATA payloads are memoryviews of what the application gave.
 """
 
 from collections.abc import Sequence
+from struct import Struct
 
 from builder.wire import frames
 from builder.wire.frames import DATA, pack_header
@@ -16,6 +17,11 @@ from builder.wire.stream import PREFIX_OCTETS, Buffer, Stream
 
 QUANTUM = 64 * 1024
 SMALL_PIECE = 64  # octets that are joined to the prefix of their message
+SMALL_MESSAGE = 4096  # octets that may go into `out` at once,
+FEW = 256  # while no more buffers than these wait there
+_DATA = Struct(">IBIBI")  # header of a DATA frame, and the prefix of the message in it
+
+pack_data = _DATA.pack
 
 
 class Sender:
@@ -62,9 +68,29 @@ class Sender:
         self.backlog += size + PREFIX_OCTETS
         self.ready[stream] = None
 
+    def pass_by(self, stream: Stream, message: Buffer | Sequence[Buffer]) -> bool:
+        """Whether the message is so small that it went past the queue, into `out` at once."""
+        if stream.queued or len(self.out) >= FEW:
+            return False
+        pieces = (message,) if isinstance(message, bytes | bytearray | memoryview) else message
+        size = sum(map(len, pieces))
+        framed = size + PREFIX_OCTETS
+        if framed > SMALL_MESSAGE or framed > self.window or framed > stream.send_window:
+            return False
+        self.window -= framed
+        stream.send_window -= framed
+        self.moved += framed
+        self.out.append(pack_data(framed << 8 | DATA, 0, stream.id, 0, size))
+        self.out += pieces
+        return True
+
     def finish(self, stream: Stream, final_block: bytes = b"") -> None:
         """After what is queued, end the stream: by this header block, or by an empty DATA flag."""
         stream.ending = True
+        if final_block and not stream.queued:
+            self.out.append(frames.headers(stream.id, final_block, True, self.max_frame))
+            self._end(stream)
+            return
         stream.final_block = final_block
         self.ready[stream] = None
 

@@ -11,7 +11,7 @@ A call is reported in one of two ways, by its route:
 - streaming: StreamOpened, MessageReceived..., StreamEnded. Answer by `send_message`, `finish`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from struct import Struct
 
 from builder.base.errors import Code
@@ -30,7 +30,14 @@ from builder.wire.frames import (
 )
 from builder.wire.hpacked import HeaderMemo
 from builder.wire.limits import Limits
-from builder.wire.stream import PREFIX_OCTETS, Message, MessageFaultError, Stream, whole
+from builder.wire.stream import (
+    PREFIX_OCTETS,
+    Buffer,
+    Message,
+    MessageFaultError,
+    Stream,
+    whole,
+)
 
 # The response of a small unary call: HEADERS, DATA and message prefix; then the trailers.
 _ANSWER = Struct(f">IBI{len(heads.RESPONSE_BLOCK)}sIBIBI")
@@ -332,6 +339,12 @@ class ServerConnection(Connection):
         self.send_message(stream, message)
         stream.waiting = False
         sender.finish(stream, heads.OK_BLOCK)
+
+    def send_message(self, stream: Stream, message: Buffer | Sequence[Buffer]) -> bool:
+        """As `Connection.send_message`; a small one, whose end is headers, needs no queue."""
+        if not stream.closed and not stream.ending and self.sender.pass_by(stream, message):
+            return True
+        return super().send_message(stream, message)
 
     def send_headers(self, stream: Stream, block: bytes = heads.RESPONSE_BLOCK) -> None:
         """Response headers; once."""

@@ -1,12 +1,12 @@
 """A way to services without a wire between: the client's `Channel` straight onto handlers."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
 from builder.base.errors import StatusError, UnimplementedError
-from builder.net.rpc import Buffer, Metadata, Method, Peer, Service, SingleHandler
+from builder.net.rpc import Buffer, Following, Metadata, Method, Peer, Service, SingleHandler
 
 
 def joined(message: Buffer | Sequence[Buffer]) -> bytes:
@@ -39,6 +39,8 @@ class DirectCall(DirectContext):
         self.responses_in, self.responses_out = trio.open_memory_channel[bytes](4)
         self.ended = trio.Event()
         self.error: StatusError | None = None
+        self.stopped = trio.Event()
+        self.why: Exception | None = None
 
     async def receive(self) -> bytes | None:
         try:
@@ -52,6 +54,45 @@ class DirectCall(DirectContext):
 
     async def send(self, message: Buffer | Sequence[Buffer]) -> None:
         await self.responses_in.send(joined(message))
+
+    async def each(self, heard: Callable[[bytes], None]) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def hear() -> None:
+                try:
+                    while (message := await self.receive()) is not None:
+                        heard(message)
+                except Exception as error:
+                    self.stop(error)
+                self.stopped.set()
+
+            nursery.start_soon(hear)
+            await self.stopped.wait()
+            nursery.cancel_scope.cancel()
+        if self.why is not None:
+            raise self.why
+
+    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+        self.responses_in.send_nowait(joined(message))
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def stop(self, error: Exception) -> None:
+        self.why = self.why or error
+        self.stopped.set()
+
+    # ---- as `rpc.Told`
+
+    def tell(self, message: Buffer) -> None:
+        self.responses_in.send_nowait(bytes(message))
+
+    def end(self, message: Buffer) -> None:
+        self.tell(message)
+        self.stopped.set()
+
+    def fail(self, error: Exception) -> None:
+        self.stop(error)
 
     async def handle(self, method: Method) -> None:
         try:
@@ -72,6 +113,14 @@ class DirectCall(DirectContext):
         answer = handler(request, self)
         if isinstance(answer, bytes):
             await self.send(answer)
+        elif isinstance(answer, Following):
+            left = answer.begin(self)
+            try:
+                await self.stopped.wait()
+            finally:
+                left()
+            if self.why is not None:
+                raise self.why
         else:
             await answer(self)
 

@@ -3,23 +3,26 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder.base.digest import HEX_LENGTHS, Digest, digest_of
-from builder.base.errors import StatusError
+from builder.base.errors import Code, StatusError
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.machine import Machine
+from builder.schedule.operation import Ending, OperationView, Stage
+from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey
 from builder.server.admission import METADATA_HEADER, Admission, Timeouts
-from builder.server.cached_operations import cached_operation, cached_response
 from builder.server.execution import ExecutionService, ExecutionStores
 from builder.server.history import History, Hit
 from builder.server.instances import Instances
-from builder.server.operation_messages import finished_message
+from builder.server.operation_bytes import cached_operation, cached_response, operation_bytes
+from builder.server.operation_messages import finished_message, operation_message
 from builder.server.scheduler import Scheduler
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.interface import ActionCache
@@ -162,3 +165,25 @@ def test_hits_are_bounded_and_found_as_other_operations_are() -> None:
         assert [one.operation for one in history.newest()] == ["operations/large"]
     history.hit(Hit("operations/small", key, b"", b"", 9.0))
     assert [one.operation for one in history.newest()] == ["operations/small"]
+
+
+KEY = ActionKey("", "sha256", KNOWN.hash, KNOWN.size_bytes)
+PROGRESS = pb.ExecutedActionMetadata(worker="w").SerializeToString()
+SAID = Reason(ReasonCode.RUNNING, "runs")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        OperationView("operations/ä", KEY, Stage.QUEUED, SAID),
+        OperationView("a/operations/1", KEY._replace(size_bytes=0), Stage.EXECUTING, SAID, "w"),
+        OperationView("operations/1", KEY, Stage.EXECUTING, SAID, "w", PROGRESS),
+        OperationView(
+            "operations/1", KEY, Stage.COMPLETED, SAID, ending=Ending(SAID, Code.ABORTED)
+        ),
+        OperationView("o/1", KEY, Stage.COMPLETED, SAID, ending=Ending(SAID, response=PROGRESS)),
+    ],
+    ids=lambda view: view.stage.name,
+)
+def test_a_view_is_spliced_as_protobuf_writes_it(view: OperationView) -> None:
+    assert operation_bytes(view) == operation_message(view).SerializeToString(deterministic=True)

@@ -14,7 +14,8 @@ from builder.schedule.machine import Machine
 from builder.schedule.operation import OperationView, Stage
 from builder.schedule.policy import Policy
 from builder.schedule.spec import ActionKey, ActionSpec, Outcome
-from builder.server.scheduler import AT_ONCE, UNSENT, Scheduler, Watcher
+from builder.server.scheduler import AT_ONCE, Scheduler
+from builder.server.watching import UNSENT, Mail, Watcher
 
 
 class FullCache:
@@ -28,6 +29,19 @@ class FullCache:
 
     async def store(self, instance: str, action: Digest, result: ActionResult) -> None:
         raise self.error
+
+
+class Post:
+    """A worker's line that keeps what comes."""
+
+    def __init__(self) -> None:
+        self._in, self.mail = trio.open_memory_channel[Mail](1000)
+
+    def say(self, mail: Mail) -> None:
+        self._in.send_nowait(mail)
+
+    def flush(self) -> None:
+        """It is there already."""
 
 
 def scheduler(cache: FullCache, policy: Policy | None = None) -> Scheduler:
@@ -53,7 +67,7 @@ async def test_a_cache_that_takes_nothing_costs_no_result(error: Exception) -> N
     one = scheduler(FullCache(error))
     async with trio.open_nursery() as nursery:
         await nursery.start(one.run)
-        session, mail = one.open_session("w")
+        session = one.open_session("w", Post())
         one.post(events.WorkerConnected(session, WorkerInfo("w", 1, ())))
         watcher = one.submit("", spec("a"))
         lease = f"{watcher.operation}/1"
@@ -62,7 +76,6 @@ async def test_a_cache_that_takes_nothing_costs_no_result(error: Exception) -> N
             assert (await ended(watcher)).stage is Stage.COMPLETED
         one.leave(watcher)
         one.close_session(session)
-        mail.close()
         nursery.cancel_scope.cancel()
 
 
@@ -110,14 +123,13 @@ async def test_the_task_wakes_when_something_is_due(autojump_clock: trio.testing
     one = scheduler(FullCache(OSError()), Policy(heartbeat_timeout_s=15.0))
     async with trio.open_nursery() as nursery:
         await nursery.start(one.run)
-        session, mail = one.open_session("w")
+        session = one.open_session("w", line := Post())
         one.post(events.WorkerConnected(session, WorkerInfo("w", 1, ())))
         start = trio.current_time()
-        kinds = [type(await mail.receive()).__name__ for _ in range(2)]
+        kinds = [type(await line.mail.receive()).__name__ for _ in range(2)]
         assert kinds == ["WelcomeWorker", "CloseSession"]
         assert trio.current_time() - start == pytest.approx(15.0)
         one.close_session(session)
-        mail.close()
         nursery.cancel_scope.cancel()
 
 
@@ -125,11 +137,11 @@ async def test_what_is_for_a_stream_that_has_just_ended_is_dropped() -> None:
     """The machine hears of its end a moment later, and nothing is lost by it."""
     one = scheduler(FullCache(OSError()), Policy(reconnect_grace_s=0.01))
     async with trio.open_nursery() as nursery:
-        first, mail = one.open_session("w")
+        first = one.open_session("w", Post())
         one.post(events.WorkerConnected(first, WorkerInfo("w", 1, ())))
         watcher = one.submit("", spec("a"))
         one.close_session(first)
-        second, other = one.open_session("v")
+        second = one.open_session("v", Post())
         one.post(events.WorkerConnected(second, WorkerInfo("v", 1, ())))
         await nursery.start(one.run)
         with trio.fail_after(60):
@@ -138,6 +150,4 @@ async def test_what_is_for_a_stream_that_has_just_ended_is_dropped() -> None:
         assert view.stage is Stage.EXECUTING
         one.leave(watcher)
         one.close_session(second)
-        mail.close()
-        other.close()
         nursery.cancel_scope.cancel()
