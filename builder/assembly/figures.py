@@ -10,7 +10,7 @@ from builder.assembly.stores import Stores
 from builder.base.errors import Code
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
-from builder.reapi.pb.workers_pb2 import ExecutionProof
+from builder.reapi.pb.workers_pb2 import ExecutionProof, PersistentWorker
 from builder.schedule.counters import Counters
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
@@ -209,6 +209,8 @@ class Stages:
         stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
         phases = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
         self._stage, self._phase = cache(stages.labels), cache(phases.labels)
+        self._served: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        metrics.add(self._persistent)
 
     def observe(self, response: bytes) -> None:
         """Of a serialized ExecuteResponse that a worker has sent."""
@@ -222,6 +224,19 @@ class Stages:
             if any_.Unpack(proof):
                 self._phase("setup").observe(seconds(proof.setup))
                 self._phase("cleanup").observe(seconds(proof.cleanup))
+                if proof.HasField("persistent_worker"):
+                    self._served[(_way(proof.persistent_worker),)] += 1
+
+    def _persistent(self) -> Iterator[Family]:
+        name, help_ = "builder_persistent_worker_actions_total", "Actions that asked for one."
+        yield Family(name, help_, "counter", self._served, ("way",))
+
+
+def _way(worker: PersistentWorker) -> str:
+    """Of an action that asked for a program that stays."""
+    if worker.fell_back:
+        return "by itself"
+    return "warm" if worker.request > 1 else "started"
 
 
 def journal(kept: FileJournal) -> Iterator[Family]:

@@ -78,6 +78,7 @@ def check(spec: SandboxSpec) -> None:
         "it is to be deterministic": spec.deterministic,
         "its disk is limited": (limits.disk_bytes, limits.disk_files) != (None, None),
         "it must have a fresh process": "fresh-process" in spec.required,
+        "it has an image": spec.layers != (),  # which may go while a program still stands in it
         "it has a working directory": spec.working_directory != "",
     }
     for why, holds in unfit.items():

@@ -134,6 +134,7 @@ def test_a_request_is_not_in_the_key(spec: SandboxSpec, files: dict[str, pb.File
         (replace(SPEC, deterministic=True), FILES, "deterministic"),
         (replace(SPEC, limits=Limits(disk_files=1)), FILES, "disk is limited"),
         (replace(SPEC, required=frozenset({"fresh-process"})), FILES, "fresh process"),
+        (replace(SPEC, layers=("/image",)), FILES, "has an image"),
         (replace(SPEC, working_directory="a"), FILES, "working directory"),
     ],
 )
