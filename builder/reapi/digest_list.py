@@ -97,6 +97,12 @@ def sizes_of(elements: Sequence[bytes], digits: int) -> list[int]:
     ]
 
 
+def at_most(elements: Sequence[bytes], digits: int) -> int:
+    """What no size of them is above; quicker than to look at each."""
+    octets = max(map(len, elements), default=0) - HASH_AT - digits - 1
+    return (1 << 7 * max(octets, 0)) - 1
+
+
 def read(elements: Sequence[bytes], digits: int) -> list[Element]:
     """Hashes and sizes. Raises UnicodeDecodeError for a hash that is not ASCII."""
     end = HASH_AT + digits

@@ -9,9 +9,12 @@ wire`, figures.find_missing_digests_per_s, find_present_digests_per_s, find_abse
 """
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import compress
+from operator import not_
 
 from builder.base.digest import checked
-from builder.reapi.digest_list import Element, keys_of, read, sizes_of
+from builder.reapi.digest_list import Element, at_most, keys_of, read, sizes_of
 from builder.stores.interface import BulkStore, InlineStore
 
 REMEMBERED = 1 << 18  # elements, about 40 MB
@@ -32,10 +35,10 @@ class Presence:
         here = self._current(function)
         if here.issuperset(elements):
             return []
-        unknown = [element for element in elements if element not in here]
+        unknown = [one for one in elements if one not in here] if here else list(elements)
         return unknown if len(set(unknown)) == len(unknown) else list(dict.fromkeys(unknown))
 
-    def absent(self, function: str, elements: Sequence[bytes], digits: int) -> list[bytes] | None:
+    def absent(self, function: str, elements: list[bytes], digits: int) -> list[bytes] | None:
         """Those that are not here, in order; None: the store cannot tell at once.
 
         Each is given once. Raises InvalidArgumentError for one that is no hash, UnicodeDecodeError
@@ -44,20 +47,21 @@ class Presence:
         keys = None if self._bulk is None else keys_of(elements, digits)
         if self._bulk is None or keys is None:
             return self._absent(function, elements, digits)
-        sizes = sizes_of(elements, digits)
-        strange = self._bulk.strange(function, keys, sizes)
+        strange = self._bulk.strange(
+            function, keys, partial(sizes_of, elements, digits), at_most(elements, digits)
+        )
         if strange is None:
             return self._absent(function, elements, digits)
         if all(strange):
-            return list(elements)
-        known = elements
+            return elements
+        known: Sequence[bytes] = elements
         if any(strange):
             known = _without(elements, strange)
-            keys, sizes = keys_of(known, digits) or b"", sizes_of(known, digits)
-        renewed = self._bulk.renew_nowait(function, keys, sizes)
+            keys = keys_of(known, digits) or b""
+        renewed = self._bulk.renew_nowait(function, keys, sizes_of(known, digits))
         missing = self._looked_for(function, known, renewed, digits)
-        if missing is None:
-            return None
+        if not missing:
+            return None if missing is None else list(compress(elements, strange))
         gone = frozenset(missing)
         return [one for one, flag in zip(elements, strange, strict=True) if flag or one in gone]
 
@@ -105,7 +109,7 @@ class Presence:
 
 def _without(elements: Sequence[bytes], flags: Sequence[bool]) -> list[bytes]:
     """Those that have no flag."""
-    return [one for one, flag in zip(elements, flags, strict=True) if not flag]
+    return list(compress(elements, map(not_, flags)))
 
 
 def are_hex(elements: Sequence[Element]) -> bool:

@@ -160,15 +160,19 @@ class DiskBlobStore:
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
         return self._absent(function, digests) if self.small.loaded else None
 
-    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+    def strange(
+        self, function: str, keys: bytes, sizes: Callable[[], Sequence[int]], at_most: int
+    ) -> list[bool] | None:
         if not self.small.loaded or EMPTY_KEYS[function] in keys:
             return None
         flags = self.small.log.table(function).strange(keys)
         if self._older:
             return self.files.strange(function, keys, flags)
         limit, width = self._limit, HEX_LENGTHS[function] // 2
-        if max(sizes, default=0) >= limit:
-            large = [index for index, size in enumerate(sizes) if size >= limit]
+        if at_most >= limit:
+            large = [index for index, size in enumerate(sizes()) if size >= limit]
+            if not large:
+                return flags
             some = b"".join([keys[index * width : index * width + width] for index in large])
             gone = self.files.strange(function, some, [flags[index] for index in large])
             if gone is None:

@@ -6,7 +6,7 @@ services' business. `BlobStore` is the whole contract. `InlineStore`, `Resumable
 does without.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from builder.base.digest import Digest
@@ -92,10 +92,13 @@ class InlineStore(Protocol):
 class BulkStore(InlineStore, Protocol):
     """An inline store that can be asked for thousands of blobs at once."""
 
-    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
+    def strange(
+        self, function: str, keys: bytes, sizes: Callable[[], Sequence[int]], at_most: int
+    ) -> list[bool] | None:
         """For each hash, of all that are joined in `keys`: whether no such blob is here.
 
-        True is certain; what is not strange may still be absent. None: ask `absent_nowait`.
+        No size is above `at_most`; who needs the sizes calls for them. True is certain; what is
+        not strange may still be absent. None: ask `absent_nowait`.
         """
         ...
 

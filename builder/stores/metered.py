@@ -134,8 +134,10 @@ class MeteredBulkBlobs(MeteredLocalBlobs):
         super().__init__(store, meter)
         self._bulk = store
 
-    def strange(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
-        flags = self._bulk.strange(function, keys, sizes)
+    def strange(
+        self, function: str, keys: bytes, sizes: Callable[[], Sequence[int]], at_most: int
+    ) -> list[bool] | None:
+        flags = self._bulk.strange(function, keys, sizes, at_most)
         self._meter.misses += sum(flags or ())
         return flags
 

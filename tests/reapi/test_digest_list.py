@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.reapi.digest_list import number_field, read, split
+from builder.reapi.digest_list import at_most, number_field, read, sizes_of, split
 from builder.reapi.pb import remote_execution_pb2 as pb
 
 HEX = "0123456789abcdef"
@@ -135,3 +135,12 @@ def test_mixed_hashes_are_left_to_protobuf() -> None:
 def test_the_field_after_the_digests(rest: bytes, value: int | None) -> None:
     """None: parse the message."""
     assert number_field(rest, 3) == value
+
+
+@given(requests())
+def test_no_size_is_above_what_the_lengths_allow(request: pb.FindMissingBlobsRequest) -> None:
+    """And it is not above the next length of a varint."""
+    found = split(request.SerializeToString())
+    assert found is not None
+    largest = max(sizes_of(found.elements, found.digits))
+    assert largest <= at_most(found.elements, found.digits) <= max(largest * 128, 127)

@@ -47,6 +47,11 @@ def put_many(store: BulkStore, blobs: Sequence[bytes], function: str = "sha256")
     return store.put_many_nowait(function, keys_of(names(blobs, function)), blobs)
 
 
+def strange(store: BulkStore, digests: Sequence[Digest]) -> list[bool] | None:
+    sizes = [digest.size_bytes for digest in digests]
+    return store.strange(digests[0].function, keys_of(digests), lambda: sizes, max(sizes))
+
+
 def get_many(store: BulkStore, digests: Sequence[Digest]) -> list[bytes | None]:
     sizes = [digest.size_bytes for digest in digests]
     return store.get_many_nowait(digests[0].function, keys_of(digests), sizes)
@@ -102,7 +107,7 @@ async def test_a_meter_counts_what_is_asked_at_once(disk: DiskBlobStore) -> None
     assert (meter.hits, meter.misses, meter.written_bytes) == (0, 0, 8)
     asked = names([b"new", b"gone", b"other"])
     sizes = [digest.size_bytes for digest in asked]
-    assert store.strange("sha256", keys_of(asked), sizes) == [False, True, False]
+    assert strange(store, asked) == [False, True, False]
     assert (meter.hits, meter.misses) == (0, 1)
     assert store.renew_nowait("sha256", keys_of(asked[::2]), sizes[::2]) == [True, True]
     assert (meter.hits, meter.misses) == (2, 1)
@@ -116,11 +121,11 @@ async def test_without_a_segment_nothing_is_put(tmp_path: Path) -> None:
     try:
         assert put_many(store, [b"a"]) == [False]
         assert get_many(store, names([b"a"])) == [None]
-        assert store.strange("sha256", keys_of(names([b"a"])), [1]) is None
+        assert strange(store, names([b"a"])) is None
         await store.load()
         assert put_many(store, [b"a"]) == [False]
         assert get_many(store, names([b"a"])) == [None]
-        assert store.strange("sha256", keys_of(names([b"a"])), [1]) == [True]
+        assert strange(store, names([b"a"])) == [True]
     finally:
         store.close()
 
@@ -136,8 +141,7 @@ async def test_damaged_ones_are_left_to_the_way_that_puts_them_aside(disk: DiskB
     assert get_many(disk, digests) == [*NOISE[:2], None, *NOISE[3:]]
     with pytest.raises(NotFoundError, match="damaged"):
         disk.get_nowait(digests[2])
-    sizes = [len(blob) for blob in NOISE]
-    assert disk.strange("sha256", keys_of(digests), sizes) == [False, False, True, False, False]
+    assert strange(disk, digests) == [False, False, True, False, False]
 
 
 async def test_large_ones_are_looked_for_among_the_files(disk: DiskBlobStore) -> None:
@@ -145,11 +149,10 @@ async def test_large_ones_are_looked_for_among_the_files(disk: DiskBlobStore) ->
     large, gone = b"x" * SMALL, b"y" * SMALL
     await disk.put(digest_of(large), large)
     asked = names([large, b"first", gone, b"small"])
-    sizes = [digest.size_bytes for digest in asked]
-    assert disk.strange("sha256", keys_of(asked), sizes) == [False, False, True, True]
+    assert strange(disk, asked) == [False, False, True, True]
     disk.files._loaded = False
-    assert disk.strange("sha256", keys_of(asked), sizes) is None
-    assert disk.strange("sha256", keys_of(asked[1:2]), sizes[1:2]) == [False]
+    assert strange(disk, asked) is None
+    assert strange(disk, asked[1:2]) == [False]
 
 
 async def test_leases_are_renewed_one_by_one(disk: DiskBlobStore, clock: Time) -> None:
@@ -231,11 +234,10 @@ def test_many_and_one_agree() -> None:
                 assert done or store.put_nowait(digest_of(blob, function), blob)
             digests = [digest_of(BLOBS[index], function) for index in asked]
             digests[0] = digests[0]._replace(size_bytes=digests[0].size_bytes + more)
-            sizes = [digest.size_bytes for digest in digests]
-            strange = store.strange(function, keys_of(digests), sizes)
-            assert strange is not None
+            flags = strange(store, digests)
+            assert flags is not None
             found = get_many(store, digests)
-            for digest, blob, gone in zip(digests, found, strange, strict=True):
+            for digest, blob, gone in zip(digests, found, flags, strict=True):
                 assert blob == one(store, digest)
                 assert not (gone and blob)
                 assert gone == (store.small.log.size(function, digest.hash) is None)
