@@ -105,6 +105,7 @@ def policy_of(settings: Settings) -> Policy:
             output_bytes=limits.output_size,
             disk_bytes=limits.disk_size,
             disk_files=limits.disk_files,
+            cpu_s=limits.cpu_time,
         ),
         network=Network(settings.sandbox.network),
         required=frozenset(settings.sandbox.required),

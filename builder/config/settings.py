@@ -191,6 +191,7 @@ class SandboxLimits:
     output_size: Bytes = 64 * MIB
     disk_size: Bytes | None = None
     disk_files: int | None = None
+    cpu_time: Seconds | None = None
     grace: Seconds = 2.0
 
 

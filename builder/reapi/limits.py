@@ -2,7 +2,8 @@
 
 REAPI v2 has fields for none of these, so they are properties of our own, that no pool has to
 declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in the work tree),
-`max-cpu` (cores, `1.5`), `max-processes` (with threads, at a time), `network` (`none`, `full`, or
+`max-cpu` (cores, `1.5`), `max-cpu-time` (`30s`, of all processes together), `max-processes` (with
+threads, at a time), `network` (`none`, `full`, or
 the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
 between two runs is made the same where it can be) and `audit` (`cheap` or `full`: the result then
 tells what the action used beyond what it declared).
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from builder.base.errors import InvalidArgumentError, UsageError
 from builder.base.hosts import checked
-from builder.base.units import parse_size
+from builder.base.units import parse_duration, parse_size
 
 MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
@@ -21,11 +22,12 @@ NETWORK = "network"
 NONE, FULL = "none", "full"
 MAX_DISK = "max-disk"
 MAX_PROCESSES = "max-processes"
+MAX_CPU_TIME = "max-cpu-time"
 AUDIT = "audit"
 DETERMINISTIC = "deterministic"
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
-    {MAX_MEMORY, MAX_CPU, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
+    {MAX_MEMORY, MAX_CPU, MAX_CPU_TIME, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
 )  # never used to choose a pool
 
 
@@ -41,6 +43,7 @@ class ActionLimits:
     disk_bytes: int | None = None
     processes: int | None = None
     deterministic: bool = False
+    cpu_s: float | None = None
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -59,6 +62,8 @@ class ActionLimits:
             pairs.append((AUDIT, self.audit))
         if self.deterministic:
             pairs.append((DETERMINISTIC, "true"))
+        if self.cpu_s is not None:
+            pairs.append((MAX_CPU_TIME, f"{self.cpu_s:g}s"))
         return pairs
 
 
@@ -76,7 +81,20 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         _size(given, MAX_DISK, "nothing can be written to no disk"),
         _processes(given[MAX_PROCESSES]) if MAX_PROCESSES in given else None,
         _flag(given, DETERMINISTIC),
+        _duration(given, MAX_CPU_TIME),
     )
+
+
+def _duration(given: Mapping[str, str], name: str) -> float | None:
+    if name not in given:
+        return None
+    try:
+        found = parse_duration(given[name])
+    except UsageError as error:
+        raise InvalidArgumentError(f"property {name}: {error}") from None
+    if found <= 0:
+        raise InvalidArgumentError(f"property {name} is {given[name]!r}: nothing runs in no time")
+    return found
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:

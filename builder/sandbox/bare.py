@@ -47,9 +47,12 @@ def descendants(of: int) -> list[int]:
 class Descendants(running.Namespace):
     """Reaches what descends from this process, which adopts its orphans."""
 
+    def processes(self) -> list[int]:
+        return descendants(os.getpid())
+
     def signal(self, number: int) -> bool:
         """Whether there was anybody. Forks may be faster than we look: the caller repeats."""
-        found = descendants(os.getpid())
+        found = self.processes()
         for pid in found:
             try:
                 os.kill(pid, number)

@@ -15,11 +15,12 @@ from typing import Any
 import trio
 
 from builder.host.obstacles import obstacles
-from builder.sandbox import link, report
+from builder.sandbox import link
 from builder.sandbox.interface import SandboxError
 from builder.sandbox.kernel.groups import pid_of, sweep_dead_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper
 from builder.sandbox.proxy import Proxy
+from builder.sandbox.report import Report, fits, unpack
 from builder.sandbox.running import DIRECTORY, LISTENS, REPORT, STARTED
 
 PATIENCE_S = 30.0
@@ -58,17 +59,17 @@ class Run:
         else:
             self.root_fd = root_fd
 
-    async def report(self) -> bytes | None:
+    async def report(self) -> Report | None:
         """The init's last word; None when it did not come to that, and all is over."""
         await trio.lowlevel.wait_readable(self.sock)
         packet, fds = link.receive_packet(self.sock)
-        if packet[:1] != REPORT or len(fds) != 1 or not report.fits(packet[1:]):
+        if packet[:1] != REPORT or len(fds) != 1 or not fits(packet[1:]):
             for fd in fds:
                 os.close(fd)
             await self.gone.wait()
             return None
         self._keep(fds[0])
-        return packet[1:]
+        return unpack(packet[1:])
 
     async def started(self) -> int:
         """The process id, on this host, of a program that is spoken to; 0 when it never ran."""
@@ -84,7 +85,7 @@ class Run:
             for fd in fds:
                 os.close(fd)
 
-    async def report_through(self, proxy: Proxy) -> bytes | None:
+    async def report_through(self, proxy: Proxy) -> Report | None:
         """The same, of an action that has a proxy meanwhile."""
         await trio.lowlevel.wait_readable(self.sock)
         if self.sock.recv(1, socket.MSG_PEEK) != LISTENS:

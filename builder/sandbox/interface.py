@@ -38,6 +38,10 @@ class Outcome(Enum):
     TIMED_OUT = "timed-out"
     OUT_OF_MEMORY = "out-of-memory"
     DISK_FULL = "disk-full"  # it wrote more than it may
+    CPU_TIME = "cpu-time"  # it used more of the processors than it may
+    TOO_MANY_PROCESSES = "too-many-processes"  # it was refused one, and failed
+    FILE_TOO_LARGE = "file-too-large"  # it wrote a file larger than it may, and failed
+    OUTPUT_TOO_LARGE = "output-too-large"  # of which the rest was dropped; the code is its own
     CANCELLED = "cancelled"
     NOT_STARTED = "not-started"  # no such program, not executable: exit code 127 or 126
 
@@ -85,10 +89,12 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None is no limit. Wall time counts from the program's start; after it SIGTERM, then,
-    `grace_s` later, everything is killed."""
+    """None is no limit. Wall time counts from the program's start; after it, or after the
+    processor time of all processes together, SIGTERM, then, `grace_s` later, everything is
+    killed."""
 
     wall_s: float | None = None
+    cpu_s: float | None = None
     grace_s: float = 2.0
     memory_bytes: int | None = None
     cpu_cores: float | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from builder.base.errors import UsageError
-from builder.sandbox import audit, link, outcome, report
+from builder.sandbox import audit, link, outcome
 from builder.sandbox.brokerage import Broker, Run, abandon
 from builder.sandbox.interface import (
     Audit,
@@ -110,6 +110,8 @@ class NativeSandbox:
 
     async def start(self) -> Broker:
         """The live broker, started if need be. Raises SandboxError."""
+        if self._broker is not None and self._broker.alive:
+            return self._broker
         async with self._starting:
             if self._broker is None or not self._broker.alive:
                 broker = Broker(self._options)
@@ -156,7 +158,7 @@ class NativeSandbox:
             if spec.dialogue is not None and (pid := await run.started()) > 0:
                 spec.dialogue.started(pid)
             told = await (run.report_through(proxy) if job["proxy"] else run.report())
-            if told is None or report.unpack(told).ended_early or spec.audit is AuditLevel.CHEAP:
+            if told is None or told.ended_early or spec.audit is AuditLevel.CHEAP:
                 await run.gone.wait()
             if told is None and run.facts is None:
                 raise SandboxError(run.error or "the sandbox gave no answer")

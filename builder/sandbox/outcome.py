@@ -1,6 +1,7 @@
 """From a spec to what the helpers are told, and from what they report to an Exit. Pure."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from builder.base.errors import InvalidArgumentError
@@ -26,7 +27,7 @@ ALIKE = {
 }
 SIGNAL_BASE = 128
 TOLD = 5
-SIGTERM, SIGKILL = 15, 9
+SIGKILL, SIGXFSZ = 9, 25
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 ALWAYS = (
@@ -86,11 +87,14 @@ def relative(path: str, what: str) -> bytes:
 def wish(spec: SandboxSpec) -> dict[str, Any]:
     """What the broker sets up. Raises InvalidArgumentError."""
     limits = spec.limits
-    for name, value in (("memory", limits.memory_bytes), ("processes", limits.processes)):
+    for name, value in (
+        ("memory", limits.memory_bytes),
+        ("processes", limits.processes),
+        ("cpu", limits.cpu_cores),
+        ("cpu time", limits.cpu_s),
+    ):
         if value is not None and value <= 0:
             raise InvalidArgumentError(f"the {name} limit is {value}; it must be positive")
-    if limits.cpu_cores is not None and limits.cpu_cores <= 0:
-        raise InvalidArgumentError(f"the cpu limit is {limits.cpu_cores}; it must be positive")
     return {
         "inputs": os.path.abspath(spec.input_root),
         "scratch": os.path.abspath(spec.scratch),
@@ -129,6 +133,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "directory": relative(spec.working_directory, "working directory"),
         "parents": [relative(path, "output directory") for path in spec.output_parents],
         "wall_s": spec.limits.wall_s,
+        "cpu_s": spec.limits.cpu_s,
         "grace_s": spec.limits.grace_s,
         "output_bytes": spec.limits.output_bytes,
         "audit": spec.audit is AuditLevel.FULL,
@@ -143,7 +148,7 @@ def pipes(dialogue: Dialogue) -> tuple[bytes, bytes]:
     return relative(dialogue.stdin, "pipe"), relative(dialogue.stdout, "pipe")
 
 
-def facts(told: bytes | None, more: dict[str, Any] | None) -> dict[str, Any]:
+def facts(told: report.Report | None, more: dict[str, Any] | None) -> dict[str, Any]:
     """What is known of an action: from its init's report, and from the broker where that had a
     hand in its end."""
     found: dict[str, Any] = {
@@ -156,41 +161,39 @@ def facts(told: bytes | None, more: dict[str, Any] | None) -> dict[str, Any]:
         "setup_us": 0,
     }
     if told is not None:
-        said = report.unpack(told)
         found |= {
-            "oom_kills": said.oom_kills,
-            "usage": {"peak_memory_bytes": said.peak_memory_bytes, "processes": said.processes},
-            "overlay": said.overlay,
-            "setup_us": said.setup_us,
+            "oom_kills": told.oom_kills,
+            "usage": {"peak_memory_bytes": told.peak_memory_bytes, "processes": told.processes},
+            "overlay": told.overlay,
+            "setup_us": told.setup_us,
         }
     return found | (more or {})
 
 
+def seconds(value: float) -> str:
+    return f"{value:g}s"
+
+
 def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]:
     """Each limit that was enforced, with what enforced it."""
-    found = []
-    by = dict(enforced)
-    if limits.memory_bytes is not None:
-        each = " for each process" if by["memory"] == "rlimit" else ""
-        found.append(f"memory={size(limits.memory_bytes)} ({by['memory']}{each})")
-    if limits.processes is not None:
-        found.append(f"processes={limits.processes} ({by['processes']})")
-    if limits.cpu_cores is not None:
-        found.append(f"cpu={limits.cpu_cores:g} ({by['cpu']})")
-    if limits.wall_s is not None:
-        found.append(f"wall={limits.wall_s:g}s (timer)")
-    if limits.open_files is not None:
-        found.append(f"open-files={limits.open_files} (rlimit)")
-    if limits.file_bytes is not None:
-        found.append(f"file={size(limits.file_bytes)} (rlimit)")
-    if limits.disk_bytes is not None and "disk" in by:
-        found.append(f"disk={size(limits.disk_bytes)} ({by['disk']})")
-    if limits.disk_files is not None and "disk" in by:
-        found.append(f"disk-files={limits.disk_files} ({by['disk']})")
-    if "processors" in by:
-        found.append(f"processors={by['processors']} (affinity)")
-    found.append(f"output={size(limits.output_bytes)} (pipe)")
-    return tuple(found)
+    by = {name: enforced.get(name, "") for name in ("memory", "processes", "cpu", "disk")}
+    if by["memory"] == "rlimit":
+        by["memory"] += " for each process"
+    rows: tuple[tuple[str, Any, Callable[[Any], str], str], ...] = (
+        ("memory", limits.memory_bytes, size, by["memory"]),
+        ("processes", limits.processes, str, by["processes"]),
+        ("cpu", limits.cpu_cores, "{:g}".format, by["cpu"]),
+        ("wall", limits.wall_s, seconds, "timer"),
+        ("cpu-time", limits.cpu_s, seconds, "accounting"),
+        ("open-files", limits.open_files, str, "rlimit"),
+        ("file", limits.file_bytes, size, "rlimit"),
+        ("disk", limits.disk_bytes, size, by["disk"]),
+        ("disk-files", limits.disk_files, str, by["disk"]),
+        ("processors", enforced.get("processors"), str, "affinity"),
+        ("output", limits.output_bytes, size, "pipe"),
+    )
+    found = [(name, said(value), how) for name, value, said, how in rows if value is not None]
+    return tuple(f"{name}={said} ({how})" for name, said, how in found if how)
 
 
 def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
@@ -234,11 +237,25 @@ def ending(
         return Outcome.TIMED_OUT, code, signal, f"timed out after {limits.wall_s:g} s"
     if told is None:
         return Outcome.SIGNALLED, code, signal, "the sandbox was killed from outside"
+    outcome, message = by_itself(told, code, limits)
+    return outcome, code, signal if outcome is not Outcome.NOT_STARTED else 0, message
+
+
+def by_itself(told: report.Report, code: int, limits: Limits) -> tuple[Outcome, str]:
+    """How it ended when nobody but its own processes and limits had a hand in that."""
+    if told.cpu_over:
+        return Outcome.CPU_TIME, f"cpu time: it used more than {limits.cpu_s:g} s of it"
+    if code and told.refused_processes:
+        least = f"it may have {limits.processes} at a time"
+        return Outcome.TOO_MANY_PROCESSES, f"too many processes: {least}"
+    if code == SIGNAL_BASE + SIGXFSZ and limits.file_bytes is not None:
+        largest = f"none may be larger than {size(limits.file_bytes)}"
+        return Outcome.FILE_TOO_LARGE, f"file too large: {largest}"
     if told.status == report.NOT_STARTED:
-        return Outcome.NOT_STARTED, code, 0, f"could not be started: {told.message}"
+        return Outcome.NOT_STARTED, f"could not be started: {told.message}"
     if told.status == report.SIGNALLED:
-        return Outcome.SIGNALLED, code, signal, f"killed by signal {signal}"
-    return Outcome.EXITED, code, 0, ""
+        return Outcome.SIGNALLED, f"killed by signal {told.code}"
+    return Outcome.EXITED, ""
 
 
 def disk_sentence(limits: Limits) -> str:
@@ -279,10 +296,11 @@ def conclude(
     blocked: tuple[str, ...] = (),
 ) -> Exit:
     """The Exit of an action from what the broker tells of it."""
-    packed = facts["report"]
-    told = None if packed is None else report.unpack(packed)
+    told = facts["report"]
     outcome, code, signal, message = ending(told, facts, spec.limits)
     cut = cut_sentences(told, spec.limits)
+    if cut and outcome in (Outcome.EXITED, Outcome.SIGNALLED) and not told.output_errno:
+        outcome = Outcome.OUTPUT_TOO_LARGE
     return Exit(
         outcome=outcome,
         exit_code=code,

@@ -11,7 +11,8 @@ ENOENT, ENOTDIR = 2, 20
 FIELDS = (
     "status", "code", "timed_out", "ended_early", "wall_us", "user_us", "system_us",
     "max_rss_kib", "sweep_us", "stdout_bytes", "stderr_bytes", "output_errno",
-    "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes",
+    "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes", "refused_processes",
+    "cpu_over",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
 MESSAGE_BYTES = 4096
@@ -35,9 +36,11 @@ class Report:
         self.output_errno = 0
         self.setup_us = 0  # this and the next are what the broker has told
         self.overlay = 0
-        self.oom_kills = 0  # this and the next two are what the control groups have counted
+        self.oom_kills = 0  # this and the next three are what the control groups have counted
         self.peak_memory_bytes = 0
         self.processes = 0
+        self.refused_processes = 0
+        self.cpu_over = 0
         self.message = ""
 
     def not_started(self, error: OSError) -> None:
@@ -61,7 +64,6 @@ def fits(packet: bytes) -> bool:
 def unpack(packet: bytes) -> Report:
     """Raises struct.error for what is too short to be a report."""
     report = Report()
-    for name, value in zip(FIELDS, LAYOUT.unpack_from(packet), strict=True):
-        setattr(report, name, value)
+    vars(report).update(zip(FIELDS, LAYOUT.unpack_from(packet), strict=True))
     report.message = packet[LAYOUT.size :].decode(errors="replace")[:MESSAGE_BYTES]
     return report

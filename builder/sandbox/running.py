@@ -20,6 +20,7 @@ import time
 from builder.sandbox import link
 from builder.sandbox.auditor import Auditor
 from builder.sandbox.kernel import signals
+from builder.sandbox.kernel.cputime import Meter
 from builder.sandbox.kernel.syscalls import call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
 
@@ -33,6 +34,7 @@ DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
+WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
 NOBODY = 0  # a signal that only asks whether there is a process
@@ -92,6 +94,10 @@ def find_program(name: bytes, environment: "Mapping[bytes, bytes]") -> bytes:
 class Namespace:
     """Reaches every process of an action: all others in this PID namespace."""
 
+    def processes(self) -> list[int]:
+        own = os.getpid()
+        return [int(n) for n in os.listdir("/proc") if n.isdigit() and int(n) != own]
+
     def signal(self, number: int) -> bool:
         """Whether there was anybody."""
         try:
@@ -134,6 +140,7 @@ class Action:
         self._running = False
         self._deadline: float | None = None
         self._ending = False
+        self._meter: Meter | None = None
 
     def rehearse(self) -> None:
         """Touch what a run will need, so that the copies of its pages are made beforehand."""
@@ -247,6 +254,8 @@ class Action:
         """Until the program itself has ended."""
         if self._job["wall_s"] is not None:
             self._deadline = started + self._job["wall_s"]
+        if self._job["cpu_s"] is not None:
+            self._meter = Meter(self._job["cpu_s"])
         while self._running:
             for fd, events in self._poll.poll(self._patience()):
                 if fd in self._by_fd:
@@ -258,13 +267,26 @@ class Action:
                 else:
                     self._end_early()
                     self._poll.unregister(fd)
-            if self._deadline is not None and time.monotonic() >= self._deadline:
-                self._deadline_passed()
+            self._look_at_clocks()
+
+    def _look_at_clocks(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            if self._ending:
+                self._reach.signal(KILL)
+                self._deadline = None
+            else:
+                self._report.timed_out = 1
+                self._end_with_grace()
+        meter = self._meter
+        if meter and time.monotonic() >= meter.next and meter.over(self._reach.processes()):
+            self._report.cpu_over = 1
+            self._end_with_grace()
 
     def _patience(self) -> int | None:
-        if self._deadline is None:
-            return None
-        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
+        times = [] if self._deadline is None else [self._deadline]
+        if self._meter is not None:
+            times.append(self._meter.next)
+        return max(0, int((min(times) - time.monotonic()) * 1000) + 1) if times else None
 
     def _end_early(self) -> None:
         """The broker asks for the end now: an out-of-memory kill, or it is gone itself."""
@@ -275,13 +297,8 @@ class Action:
             os._exit(1)
         self._reach.signal(KILL)
 
-    def _deadline_passed(self) -> None:
-        if self._ending:
-            self._reach.signal(KILL)
-            self._deadline = None
-            return
-        self._ending = True
-        self._report.timed_out = 1
+    def _end_with_grace(self) -> None:
+        self._ending, self._meter = True, None
         self._reach.signal(TERM)
         self._reach.signal(CONT)
         self._deadline = time.monotonic() + float(self._job["grace_s"])
@@ -317,7 +334,10 @@ class Action:
         report.user_us = int((after.ru_utime - before.ru_utime) * 1e6)
         report.system_us = int((after.ru_stime - before.ru_stime) * 1e6)
         report.max_rss_kib = after.ru_maxrss if report.status != NOT_STARTED else 0
+        fine = report.status == EXITED and report.code == 0
         for name, fd in self._counters:
+            if fine and name == "refused_processes":
+                continue  # it did without
             setattr(report, name, count_in(os.pread(fd, 4096, 0), name))
 
 
@@ -331,9 +351,9 @@ def listen(link_out: "_socket.socket", port: int) -> None:
 
 
 def count_in(data: bytes, name: str) -> int:
-    """What a counter's file says: a number, or the number behind `oom_kill`."""
-    if name == "oom_kills":
-        return int(data.partition(b"oom_kill ")[2].split(b"\n", 1)[0] or 0)
+    """What a counter's file says: a number, or the number behind a word."""
+    if name in WORDS:
+        return int(data.partition(WORDS[name])[2].split(b"\n", 1)[0] or 0)
     number = int(data)
     return max(0, number - 1) if name == "processes" else number  # less the init
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from builder.sandbox import link, outcome, plan, running
+from builder.sandbox import link, outcome, plan, report, running
 from builder.sandbox.interface import (
     Exit,
     Network,
@@ -152,8 +152,8 @@ class WeakSandbox:
         copy_tree(inputs, tree, self._uid)
 
 
-async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
-    """The packed report; None when the helper had to be killed. Raises SandboxError."""
+async def perform(spec: SandboxSpec, job: dict[str, Any]) -> report.Report | None:
+    """The report; None when the helper had to be killed. Raises SandboxError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, contextlib.ExitStack() as stack:
         outputs = []
@@ -181,7 +181,7 @@ async def perform(spec: SandboxSpec, job: dict[str, Any]) -> bytes | None:
             with trio.CancelScope(shield=True):
                 await end(process, ours)
     if packet[:1] == running.REPORT:
-        return packet[1:]
+        return report.unpack(packet[1:])
     if scope.cancelled_caught:
         return None
     raise SandboxError(packet[1:].decode(errors="replace") or "the action's helper died")

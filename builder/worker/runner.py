@@ -279,6 +279,7 @@ class ActionRunner:
                 cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
                 disk_bytes=_least(asked.disk_bytes, limits.disk_bytes),
                 processes=_least(asked.processes, limits.processes),
+                cpu_s=_least(asked.cpu_s, limits.cpu_s),
             ),
             required=self._policy.required,
             audit=None if asked.audit is None else AuditLevel(asked.audit),
@@ -336,7 +337,7 @@ def _most(usual: int | None, slot: int) -> int | None:
 
 def _exit_code(outcome: Outcome, exit_code: int) -> int:
     """Never 0 for what did not end by itself: a shell may exit 0 though its child was killed."""
-    if outcome is Outcome.EXITED or exit_code != 0:
+    if exit_code != 0 or outcome in (Outcome.EXITED, Outcome.OUTPUT_TOO_LARGE):
         return exit_code
     return 137 if outcome is Outcome.OUT_OF_MEMORY else 1
 

@@ -43,3 +43,12 @@ def test_nothing_said_is_left_to_the_worker() -> None:
     """No property, no limit."""
     assert action_limits([]) == ActionLimits()
     assert ActionLimits().properties() == []
+
+
+def test_processor_time_is_a_duration() -> None:
+    """`max-cpu-time` is written in seconds and read in any unit; none at all is refused."""
+    assert ActionLimits(cpu_s=90).properties() == [("max-cpu-time", "90s")]
+    assert action_limits([("max-cpu-time", "1m30s")]).cpu_s == 90
+    for wrong in ("0s", "soon"):
+        with pytest.raises(InvalidArgumentError, match="max-cpu-time"):
+            action_limits([("max-cpu-time", wrong)])

@@ -82,6 +82,50 @@ async def test_too_many_processes_are_refused_to_it(sandbox: Sandbox, tmp_path: 
     assert f"processes=20 ({by})" in done.exit.limits
 
 
+async def test_too_many_processes_are_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A program that fails for want of processes is told so, where groups count them."""
+    script = "import os, time\nwhile True:\n  if os.fork() == 0: time.sleep(600)\n"
+    done = await python(sandbox, tmp_path, script, limits=Limits(processes=20))
+    named = Outcome.TOO_MANY_PROCESSES if by_group(sandbox, "processes") else Outcome.EXITED
+    assert (done.exit.outcome, done.exit.exit_code) == (named, 1)
+
+
+SPIN = "while True: pass"
+SPIN_BELOW = "import os\nfor _ in range(3):\n  if os.fork() == 0: break\nwhile True: pass"
+SPIN_IN_TURN = (
+    "import os, time\nwhile True:\n"
+    "  if os.fork() == 0:\n    end = time.process_time() + 0.05\n"
+    "    while time.process_time() < end: pass\n    os._exit(0)\n  os.wait()"
+)
+
+
+@pytest.mark.parametrize("script", [SPIN, SPIN_BELOW, SPIN_IN_TURN])
+async def test_cpu_time_is_bounded(sandbox: Sandbox, tmp_path: Path, script: str) -> None:
+    """The time of all processes together, living and gone; an idle program has all it needs."""
+    done = await python(sandbox, tmp_path, script, limits=Limits(cpu_s=0.4, grace_s=1))
+    assert done.exit.outcome is Outcome.CPU_TIME, done.exit
+    assert done.exit.usage.user_s + done.exit.usage.system_s > 0.35
+    assert "cpu-time=0.4s (accounting)" in done.exit.limits
+    (tmp_path / "idle").mkdir()
+    idle = await shell(sandbox, tmp_path / "idle", "sleep 1", limits=Limits(cpu_s=0.8))
+    assert idle.exit.outcome is Outcome.EXITED
+
+
+async def test_cpu_time_ends_who_ignores_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    """After the grace there is no choice."""
+    script = "trap '' TERM; while true; do :; done"
+    done = await shell(sandbox, tmp_path, script, limits=Limits(cpu_s=0.1, grace_s=0.1))
+    assert (done.exit.outcome, done.exit.signal) == (Outcome.CPU_TIME, 9)
+
+
+@pytest.mark.parametrize("script", ["exec head -c 3M /dev/zero > f", "head -c 3M /dev/zero > f"])
+async def test_file_too_large_is_named(sandbox: Sandbox, tmp_path: Path, script: str) -> None:
+    """The program that wrote it is killed for it, and a shell above it passes that on."""
+    done = await shell(sandbox, tmp_path, script, limits=Limits(file_bytes=1 * MIB))
+    assert (done.exit.outcome, done.exit.exit_code) == (Outcome.FILE_TOO_LARGE, 153)
+    assert len(done.tree["f"]) == MIB
+
+
 async def test_threads_are_processes_too(sandbox: Sandbox, tmp_path: Path) -> None:
     """Threads count against the same bound."""
     script = (
@@ -117,6 +161,7 @@ async def test_output_flood_is_cut(sandbox: Sandbox, tmp_path: Path) -> None:
     script = "head -c 3000000 /dev/zero; head -c 2000 /dev/zero >&2; echo end > end"
     done = await shell(sandbox, tmp_path, script, limits=Limits(output_bytes=1000))
     assert (len(done.out), len(done.err), done.tree) == (1000, 1000, {"end": b"end\n"})
+    assert (done.exit.outcome, done.exit.exit_code) == (Outcome.OUTPUT_TOO_LARGE, 0)
     assert "stdout was cut after 1000 of 3000000 bytes" in done.exit.message
     assert "stderr was cut after 1000 of 2000 bytes" in done.exit.message
 

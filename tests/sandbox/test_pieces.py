@@ -157,22 +157,25 @@ def test_packets_carry_values_of_any_size() -> None:
             os.close(fd)
 
 
-def told(**fields: Any) -> bytes:
+def told(**fields: Any) -> report.Report:
     made = report.Report()
     for name, value in fields.items():
         setattr(made, name, value)
-    return made.pack()
+    return made
 
 
 def test_reports_survive_packing() -> None:
     """Every field, and the message, come back."""
-    packed = told(status=report.SIGNALLED, code=9, wall_us=5, stderr_bytes=1 << 40, message="é")
+    made = told(status=report.SIGNALLED, code=9, wall_us=5, stderr_bytes=1 << 40, message="é")
+    packed = made.pack()
     again = report.unpack(packed)
     assert (again.code, again.stderr_bytes, again.message) == (9, 1 << 40, "é")
     assert again.pack() == packed
 
 
-SPEC = SandboxSpec(("x",), "/in", "/scratch", limits=Limits(wall_s=2, memory_bytes=3 << 30))
+SPEC = SandboxSpec(
+    ("x",), "/in", "/scratch", limits=Limits(wall_s=2, memory_bytes=3 << 30, cpu_s=1, file_bytes=9)
+)
 FACTS: dict[str, Any] = {
     "oom_kills": 0, "overdue": False, "disk_full": False, "usage": {}, "setup_us": 0,
     "enforced": {"memory": "cgroup", "processes": "rlimit"},
@@ -190,6 +193,13 @@ FACTS: dict[str, Any] = {
         ({"code": 0}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
         ({"code": 0}, {"disk_full": True}, (Outcome.DISK_FULL, 0, 0)),
         ({"timed_out": 1}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
+        ({"cpu_over": 1, "status": report.SIGNALLED, "code": 15}, {}, (Outcome.CPU_TIME, 143, 15)),
+        ({"code": 2, "refused_processes": 3}, {}, (Outcome.TOO_MANY_PROCESSES, 2, 0)),
+        ({"code": 0, "refused_processes": 3}, {}, (Outcome.EXITED, 0, 0)),
+        ({"code": 153}, {}, (Outcome.FILE_TOO_LARGE, 153, 0)),
+        ({"status": report.SIGNALLED, "code": 25}, {}, (Outcome.FILE_TOO_LARGE, 153, 25)),
+        ({"code": 3, "stdout_bytes": 1 << 30}, {}, (Outcome.OUTPUT_TOO_LARGE, 3, 0)),
+        ({"timed_out": 1, "stdout_bytes": 1 << 30}, {}, (Outcome.TIMED_OUT, 0, 0)),
         (None, {"overdue": True}, (Outcome.TIMED_OUT, 137, 9)),
         (None, {"oom_kills": 2}, (Outcome.OUT_OF_MEMORY, 137, 9)),
         (None, {}, (Outcome.SIGNALLED, 137, 9)),
@@ -199,8 +209,8 @@ def test_each_end_has_its_name(
     fields: dict[str, Any] | None, facts: dict[str, Any], wanted: tuple[Outcome, int, int]
 ) -> None:
     """What init and kernel tell becomes one outcome; memory explains all others."""
-    packed = None if fields is None else told(**fields)
-    done = outcome.conclude(SPEC, FACTS | facts | {"report": packed}, "b", ("g",))
+    made = None if fields is None else told(**fields)
+    done = outcome.conclude(SPEC, FACTS | facts | {"report": made}, "b", ("g",))
     assert (done.outcome, done.exit_code, done.signal) == wanted
     assert done.limits[:2] == ("memory=3GiB (cgroup)", "processes=512 (rlimit)")
 

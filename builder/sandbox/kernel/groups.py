@@ -27,6 +27,7 @@ COUNTERS = (  # name, controller, the file in version 1 and 2
     ("oom_kills", "memory", ("memory.oom_control", "memory.events")),
     ("peak_memory_bytes", "memory", ("memory.max_usage_in_bytes", "memory.peak")),
     ("processes", "pids", ("pids.peak", "pids.peak")),
+    ("refused_processes", "pids", ("pids.events", "pids.events")),
 )
 
 
