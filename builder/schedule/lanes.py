@@ -123,9 +123,7 @@ class Lanes:
 
     def _requirement(self, properties: Properties) -> tuple[Requirement, Properties]:
         every = canonical(
-            pair
-            for pair in properties
-            if pair[0] not in NOT_OF_A_POOL and not is_resource(pair[0])
+            pair for pair in properties if pair[0] not in NOT_OF_A_POOL and not is_resource(pair[0])
         )
         if self.names.issuperset(name for name, _ in every):
             return every, ()

@@ -15,8 +15,8 @@ import os
 import shutil
 import stat
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -203,18 +203,23 @@ async def _remove(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove it whatever modes an action gave its directories; absence is no error."""
+    """Remove it whatever modes an action gave its directories; absence is no error, nor is that
+    somebody else removes it, too."""
 
     def unlock(_function: object, failed: str, _info: object) -> None:
-        parent = os.path.dirname(failed)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(failed) and not os.path.islink(failed):
-            was_locked = os.stat(failed).st_mode & stat.S_IRWXU != stat.S_IRWXU
-            os.chmod(failed, 0o700)
-            # what is in it may be locked too
-            shutil.rmtree(failed, not was_locked, unlock if was_locked else None)
-        elif os.path.lexists(failed):
-            os.unlink(failed)
+        with suppress(FileNotFoundError):
+            os.chmod(os.path.dirname(failed), 0o700)
+            _remove_unlocked(failed, unlock)
 
     if os.path.lexists(path):
         shutil.rmtree(path, onerror=unlock)
+
+
+def _remove_unlocked(path: str, unlock: Callable[[object, str, object], None]) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        was_locked = os.stat(path).st_mode & stat.S_IRWXU != stat.S_IRWXU
+        os.chmod(path, 0o700)
+        # what is in it may be locked too
+        shutil.rmtree(path, not was_locked, unlock if was_locked else None)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from builder.worker.inputs import remove_tree
 
 ROOT = Path(__file__).parents[2]
 ANYBODY = 60998  # a user id that no account has
@@ -39,3 +42,15 @@ def test_locked_directories_within_locked_ones() -> None:
             **who,  # type: ignore[call-overload]  # three of run's own
         )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_two_who_remove_the_same(tmp_path: Path) -> None:
+    """Neither minds that the other was first."""
+    for _ in range(5):
+        top = tmp_path / "tree"
+        for number in range(300):
+            (top / str(number % 20) / "d").mkdir(parents=True, exist_ok=True)
+            (top / str(number % 20) / "d" / str(number)).touch()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(remove_tree, [str(top)] * 4))
+        assert not top.exists()
