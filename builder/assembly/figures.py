@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Literal, Protocol
 
 from builder.assembly.stores import Stores
 from builder.base.errors import Code
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
+from builder.reapi.pb.timestamp_pb2 import Timestamp
 from builder.reapi.pb.workers_pb2 import ExecutionProof, PersistentWorker
 from builder.schedule.counters import Counters
 from builder.schedule.reasons import ReasonCode
@@ -19,7 +19,7 @@ from builder.server.journal import FileJournal
 from builder.server.scheduler import Scheduler
 from builder.stores.index import Occupancy
 from builder.telemetry.metrics import Family, Metrics
-from builder.telemetry.telling import STAGES, between, seconds
+from builder.telemetry.telling import STAGES, seconds
 from builder.telemetry.wellbeing import COMPONENTS, Problem
 from builder.wire.frames import ErrorCode
 from builder.wire.limits import Limits
@@ -208,7 +208,8 @@ class Stages:
         stage, sandbox = "builder_stage_seconds", "builder_sandbox_seconds"
         stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
         phases = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
-        self._stage, self._phase = cache(stages.labels), cache(phases.labels)
+        self._stages = [(start, end, stages.observer(name)) for name, start, end in STAGES]
+        self._setup, self._cleanup = phases.observer("setup"), phases.observer("cleanup")
         self._served: defaultdict[tuple[str, ...], float] = defaultdict(float)
         metrics.add(self._persistent)
 
@@ -217,13 +218,13 @@ class Stages:
         metadata = ExecuteResponse.FromString(response).result.execution_metadata
         if not metadata.worker:
             return
-        for name, start, end in STAGES:
-            self._stage(name).observe(between(getattr(metadata, start), getattr(metadata, end)))
+        for start, end, observed in self._stages:
+            observed(_between(getattr(metadata, start), getattr(metadata, end)))
         proof = ExecutionProof()
         for any_ in metadata.auxiliary_metadata:
             if any_.Unpack(proof):
-                self._phase("setup").observe(seconds(proof.setup))
-                self._phase("cleanup").observe(seconds(proof.cleanup))
+                self._setup(seconds(proof.setup))
+                self._cleanup(seconds(proof.cleanup))
                 if proof.HasField("persistent_worker"):
                     self._served[(_way(proof.persistent_worker),)] += 1
 
@@ -237,6 +238,10 @@ def _way(worker: PersistentWorker) -> str:
     if worker.fell_back:
         return "by itself"
     return "warm" if worker.request > 1 else "started"
+
+
+def _between(start: Timestamp, end: Timestamp) -> float:
+    return max(end.seconds - start.seconds + (end.nanos - start.nanos) / 1e9, 0.0)
 
 
 def journal(kept: FileJournal) -> Iterator[Family]:

@@ -25,6 +25,7 @@ from builder.config.checks import exposed
 from builder.config.kinds import Secret
 from builder.config.loading import dotted
 from builder.config.settings import Settings
+from builder.host import garbage
 from builder.host.lock import owned
 from builder.telemetry.log import get_logger
 
@@ -117,6 +118,7 @@ def _tell_pool(pool: Pool) -> None:
 
 def _ready(coordinator: Coordinator) -> None:
     coordinator.ready()
+    garbage.settle()
     log.info("Remote execution service ready")
 
 

@@ -40,7 +40,7 @@ class TierFigures:
             )
             for one in self._tiers:
                 one.meter.observe = _observing(
-                    lambda name, operation: seconds.labels(name, operation).observe, one.tier.name
+                    lambda name, operation: seconds.observer(name, operation), one.tier.name
                 )
 
     def families(self) -> Iterator[Family]:

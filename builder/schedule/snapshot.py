@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from builder.schedule.books import Books
 from builder.schedule.counters import Counters
 from builder.schedule.fleet import Worker, WorkerInfo
+from builder.schedule.health import Health
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import LeaseState
 from builder.schedule.operation import Stage
@@ -16,11 +18,11 @@ from builder.schedule.spec import ActionKey, Client
 from builder.schedule.task import Task
 from builder.schedule.views import STAGES, reason_of
 
+HEALTHS = {health: health.value for health in Health}
 RUNNING = (LeaseState.OFFERED, LeaseState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(NamedTuple):
     """`state` is idle, busy, draining or away (its stream is down for a moment)."""
 
     info: WorkerInfo
@@ -106,9 +108,9 @@ def _worker(worker: Worker) -> WorkerView:
         worker.seen_at,
         worker.cpu_fraction,
         worker.memory_fraction,
-        worker.health.value,
+        HEALTHS[worker.health],
         worker.ailment,
-        tuple(worker.free.items()),
+        tuple(worker.free.items()) if worker.free else (),
     )
 
 

@@ -1,5 +1,6 @@
 """Figures in Prometheus' text format."""
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from builder.telemetry.metrics import Family, Metrics
@@ -32,10 +33,18 @@ def test_counters_and_histograms_are_exposed() -> None:
     metrics = Metrics()
     metrics.add(lambda: [Family("builder_leases_total", "Given.", "counter", {(): 3.0})])
     seconds = metrics.seconds("builder_stage_seconds", "Stages.", ("stage",))
-    seconds.labels("fetch").observe(0.02)
+    observe = seconds.observer("fetch")
+    for took in (0.02, 0.025, 7000.0):
+        observe(took)
     found = samples(metrics)
+    text = metrics.expose().decode()
+    assert 'builder_stage_seconds_bucket{le="0.01",stage="fetch"} 0.0' in text
+    assert 'builder_stage_seconds_bucket{le="0.025",stage="fetch"} 2.0' in text
+    assert 'builder_stage_seconds_bucket{le="1800.0",stage="fetch"} 2.0' in text
+    assert 'builder_stage_seconds_bucket{le="+Inf",stage="fetch"} 3.0' in text
+    assert found["builder_stage_seconds_count", ("fetch",)] == 3
     assert found["builder_leases_total", ()] == 3
-    assert found["builder_stage_seconds_sum", ("fetch",)] == 0.02
+    assert found["builder_stage_seconds_sum", ("fetch",)] == pytest.approx(7000.045)
 
 
 def test_the_process_tells_of_itself() -> None:
