@@ -17,7 +17,7 @@ from builder.assembly.journal import open_journal
 from builder.assembly.ports import open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, admission_of, api_services, new_id
 from builder.assembly.stores import Stores, open_stores
-from builder.assembly.tier_figures import TierFigures
+from builder.assembly.tier_figures import TierFigures, tier_states
 from builder.assembly.tracing import open_tracer
 from builder.assembly.wellbeing import Wellbeing
 from builder.assembly.worker import capacity_of, own_platform
@@ -184,6 +184,7 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
         hooks.hold,
         partial(store_states, stores),
         partial(upload_quotas.usage, quotas),
+        partial(tier_states, stores.tiers),
         kept=stores.about,
     )
 

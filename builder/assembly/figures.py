@@ -17,6 +17,7 @@ from builder.schedule.snapshot import Snapshot
 from builder.server.execution import CacheFigures
 from builder.server.journal import FileJournal
 from builder.server.scheduler import Scheduler
+from builder.stores.ages import WITHIN_S
 from builder.stores.index import Occupancy
 from builder.telemetry.metrics import Family, Metrics
 from builder.telemetry.telling import STAGES, seconds
@@ -262,9 +263,10 @@ def journal(kept: FileJournal) -> Iterator[Family]:
         yield Family(name, help_, kind_of(name), {NONE: float(value)})
 
 
-def store_states(stores: Stores) -> list[control_pb2.StoreState]:
-    """How full each store is."""
-    found = [(tier.name, tier.held.snapshot()) for tier in stores.tiers if tier.held is not None]
+def store_states(stores: Stores, details: bool) -> list[control_pb2.StoreState]:
+    """How full each store is; with details by age, which takes milliseconds in an old one."""
+    held = [(tier.name, tier.held) for tier in stores.tiers if tier.held is not None]
+    found = [(name, one.snapshot(), one.ages() if details else ()) for name, one in held]
     return [
         control_pb2.StoreState(
             name=name,
@@ -274,9 +276,18 @@ def store_states(stores: Stores) -> list[control_pb2.StoreState]:
             evicted_entries=full.evicted_blobs,
             refused_writes=full.refused_writes,
             leased_bytes=full.leased_bytes,
+            ages=list(_aged(ages)),
         )
-        for name, full in found
+        for name, full, ages in found
     ]
+
+
+def _aged(ages: Sequence[int]) -> Iterator[control_pb2.AgedBytes]:
+    for number, count in enumerate(ages):
+        one = control_pb2.AgedBytes(bytes=count)
+        if number < len(WITHIN_S):
+            one.within.FromSeconds(round(WITHIN_S[number]))
+        yield one
 
 
 def kind_of(name: str) -> Literal["counter", "gauge"]:

@@ -24,6 +24,8 @@ def sections(status: pb.Status) -> list[Section]:
     found.append(("Metrics", _executions(status.executions)))
     if status.stores:
         found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
+    if status.tiers:
+        found.append(("Storage tiers", [(one.name, _tier(one)) for one in status.tiers]))
     if status.instances:
         named = [(one.name or "(unnamed)", _usage(one)) for one in status.instances]
         found.append(("Uploads of instances", named))
@@ -56,6 +58,14 @@ def _store(store: pb.StoreState) -> str:
     evicted = f", {store.evicted_entries} evicted" if store.evicted_entries else ""
     refused = f", {store.refused_writes} writes refused" if store.refused_writes else ""
     return f"{store.entries} entries, {size}{leased}{evicted}{refused}"
+
+
+def _tier(tier: pb.Tier) -> str:
+    state = f"down: {tier.trouble}" if tier.trouble else "well"
+    asked = tier.hits + tier.misses
+    hits = f", {tier.hits / asked:.0%} hits" if asked else ""
+    moved = f", {format_size(tier.read_bytes)} read, {format_size(tier.written_bytes)} written"
+    return f"{tier.kind}, {state}{hits}{moved}"
 
 
 def _workers(workers: pb.WorkerCounts) -> Rows:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from builder.assembly.tiers import Tier
+from builder.reapi.pb import control_pb2
 from builder.stores.metered import Meter, Observe
 from builder.telemetry.metrics import Family, Metrics
 
@@ -18,6 +19,24 @@ COUNTED = {  # field of Meter -> what it is
 }
 
 Values = dict[tuple[str, ...], float]
+
+
+def tier_states(tiers: Sequence[Tier]) -> list[control_pb2.Tier]:
+    """Of those that count, for status and pages."""
+    return [
+        control_pb2.Tier(
+            name=tier.name,
+            kind=tier.kind,
+            trouble=tier.why(),
+            hits=tier.meter.hits,
+            misses=tier.meter.misses,
+            read_bytes=tier.meter.read_bytes,
+            written_bytes=tier.meter.written_bytes,
+            failures=tier.meter.failures,
+        )
+        for tier in tiers
+        if tier.meter is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ class Held(Protocol):
 
     def snapshot(self) -> Occupancy: ...
 
+    def ages(self) -> Sequence[int]:
+        """Bytes by the time since their last use, see `stores.ages`."""
+        ...
+
 
 @dataclass(slots=True)
 class Tier:

@@ -42,8 +42,9 @@ class Around:
     pools: Callable[[], Sequence[pb.PoolState]] = tuple
     problems: Callable[[], Sequence[str]] = tuple
     hold: Callable[[str, int | None], None] | None = None  # a pool at a size; None gives it back
-    stores: Callable[[], Sequence[pb.StoreState]] = tuple
+    stores: Callable[[bool], Sequence[pb.StoreState]] = lambda _details: ()
     instances: Callable[[], Sequence[pb.InstanceUsage]] = tuple
+    tiers: Callable[[], Sequence[pb.Tier]] = tuple
     kept: About = unknown
 
 
@@ -130,8 +131,9 @@ class ControlService:
             executions=_executions(snapshot, self._cache),
             pools=pools,
             problems=(*self._around.problems(), *_problems(snapshot)),
-            stores=self._around.stores(),
+            stores=self._around.stores(details),
             instances=self._around.instances(),
+            tiers=self._around.tiers(),
             queues=[_lane(lane, trio.current_time()) for lane in snapshot.lanes],
         )
         if pools:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from operator import add
 from pathlib import Path
 
 import trio
@@ -253,6 +254,10 @@ class DiskBlobStore:
             refused_writes=files.refused_writes,
             leased_bytes=files.leased_bytes + self.small.leased_bytes(),
         )
+
+    def ages(self) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return tuple(map(add, self.files.ages(), self.small.ages()))
 
     def check(self) -> None:
         """Invariants, for tests."""

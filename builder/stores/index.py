@@ -20,6 +20,7 @@ from typing import NoReturn
 from builder.base.digest import EMPTY, Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
+from builder.stores.ages import by_age
 from builder.stores.entries import SHIFT, SIZE, Entries, OrderedEntries
 from builder.stores.interface import NamedT
 
@@ -231,6 +232,10 @@ class Index:
             refused_writes=self._refused,
             leased_bytes=self._leased(now),
         )
+
+    def ages(self, now: float) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return by_age(((tick * self._tick_s, size) for tick, size in self._tick_bytes.items()), now)
 
     def check(self) -> None:
         """Invariants: the sum is right, and entries are as they should be."""

@@ -18,6 +18,7 @@ import os
 from collections.abc import Sequence
 
 from builder.base.digest import HEX_LENGTHS, Digest, digest_of
+from builder.stores.ages import by_age
 from builder.stores.checks import check_of
 from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
@@ -71,6 +72,11 @@ class SegmentLog:
             for used, size in segment.ticks.items()
             if used > free
         )
+
+    def ages(self, now: float) -> tuple[int, ...]:
+        """Bytes of records by the time since their last use, see `ages`."""
+        ticks = (one for segment in self.segments.values() for one in segment.ticks.items())
+        return by_age(ticks, now)
 
     @property
     def segment_bytes(self) -> int:

@@ -119,6 +119,10 @@ class MemoryBlobStore:
     def snapshot(self) -> Occupancy:
         return self._index.snapshot(self._now())
 
+    def ages(self) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return self._index.ages(self._now())
+
     def check(self) -> None:
         """Invariants, for tests."""
         self._index.check()

@@ -85,7 +85,11 @@ class MemoryRecords:
         return True
 
     def snapshot(self) -> Occupancy:
-        return self._index.snapshot()
+        return self._index.snapshot(self._now())
+
+    def ages(self) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return self._index.ages(self._now())
 
 
 class DiskRecords:
@@ -176,7 +180,11 @@ class DiskRecords:
         self._index.add(key, len(stored), self._now())
 
     def snapshot(self) -> Occupancy:
-        return self._index.snapshot()
+        return self._index.snapshot(self._now())
+
+    def ages(self) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return self._index.ages(self._now())
 
     def _write(self, path: str, stored: bytes) -> None:
         try:

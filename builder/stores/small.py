@@ -186,6 +186,10 @@ class SmallBlobs:
     def leased_bytes(self) -> int:
         return self.log.leased_bytes(self._now())
 
+    def ages(self) -> tuple[int, ...]:
+        """Bytes by the time since their last use, see `ages`."""
+        return self.log.ages(self._now())
+
     def digests(self) -> Iterator[Digest]:
         """All that are here; they may not change meanwhile."""
         for function, table in self.log.tables.items():

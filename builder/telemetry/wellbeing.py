@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from builder.base.shown import ago
 from builder.base.units import format_duration, format_size
 
 
@@ -120,7 +121,7 @@ def _work(facts: Facts, limits: Thresholds) -> Iterator[Problem]:
     if lost > 1 and lost > limits.most_lost * (lost + left):
         yield Problem(
             "workers",
-            f"{lost} workers were lost within {format_duration(limits.lost_within_s)}, and {left} "
+            f"{lost} workers were lost within {ago(limits.lost_within_s)}, and {left} "
             f"are left: look at the network between them and this coordinator",
             False,
         )

@@ -26,6 +26,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from builder.base.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from builder.base.shown import ago
 from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.telemetry import telling
@@ -74,7 +75,7 @@ def _environment() -> jinja2.Environment:
         duration=format_duration, size=format_size, short=telling.short, state=telling.state,
         label=telling.label, seconds=telling.seconds, at=at, digest=telling.short_digest,
         took=wording.took, waited=wording.waited, ran=wording.ran, clock=wording.clock,
-        count=wording.count, text=wording.text, tail=wording.tail,
+        count=wording.count, ago=ago, text=wording.text, tail=wording.tail,
         title=title, sentence=sentence,
     )  # fmt: skip
     return made
@@ -256,7 +257,7 @@ class Dashboard:
         )
 
     async def storage(self, _request: Request) -> Response:
-        return self.page("storage.html")
+        return self.page("storage.html", status=self._sight.status(details=True))
 
     # ---- what steers
 

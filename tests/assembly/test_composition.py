@@ -105,6 +105,10 @@ async def test_redis_dies_during_a_run(tmp_path: Path, redis: RedisProcess) -> N
         assert "storage tier blobs.far is down: Redis" in "\n".join(made.wellbeing.sentences())
         assert made.is_ready()
         assert b'builder_tier_up{tier="blobs.far"} 0.0' in made.metrics.expose()
+        tiers = {one.name: one for one in made.control.status(details=False).tiers}
+        assert tiers["blobs.far"].trouble.startswith("Redis")
+        assert (tiers["blobs.near"].kind, tiers["blobs.near"].trouble) == ("disk", "")
+        assert tiers["blobs.near"].hits > 0
         await build(3)
         redis.start()
         await look_until(made, well=True)

@@ -66,6 +66,16 @@ def test_a_working_service() -> None:
     ]
 
 
+def test_tiers_tell_their_hits_and_why_they_are_down() -> None:
+    status = pb.Status(state="running")
+    status.tiers.add(name="blobs.near", kind="disk", hits=3, misses=1, read_bytes=2048)
+    status.tiers.add(name="blobs.far", kind="redis", trouble="Redis does not answer")
+    assert ("Storage tiers", [
+        ("blobs.near", "disk, well, 75% hits, 2 KB read, 0 B written"),
+        ("blobs.far", "redis, down: Redis does not answer, 0 B read, 0 B written"),
+    ]) in sections(status)  # fmt: skip
+
+
 def test_a_pool_that_an_operator_holds() -> None:
     """Who does not autoscale says so; a hold is told, with those that leave."""
     pool = pb.PoolState(minimum=2, maximum=4, desired=3, ready=3, leaving=1, held=3, trend=-0.2)

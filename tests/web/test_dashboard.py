@@ -187,6 +187,25 @@ def test_large_numbers_of_charts_are_short(value: float, text: str) -> None:
     assert shown(value, "") == text
 
 
+async def test_the_storage_is_told_by_age_lease_tier_and_instance() -> None:
+    plain = Plain()
+    store = plain.state.stores.add(name="blobs", capacity_bytes=1 << 30, used_bytes=1 << 20)
+    store.leased_bytes = 3 << 19
+    for within_s, count in ((3600, 3 << 18), (86_400, 1 << 18)):
+        store.ages.add(bytes=count).within.FromSeconds(within_s)
+    store.ages.add(bytes=0)
+    plain.state.tiers.add(name="blobs.far", kind="redis", trouble="no answer", hits=1, misses=3)
+    plain.state.instances.add(name="ci", uploaded_bytes=2048, quota_bytes=4096)
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        page = (await client.get("/storage")).text
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert "Leased 1.5 MB" in told
+    assert "within 1h 768 KB 75%" in told
+    assert "older 0 B 0%" in told
+    assert "blobs.far redis down: no answer 1 3 25%" in told
+    assert "ci 2 KB 4 KB 0" in told
+
+
 async def test_events_bring_figures_each_second() -> None:
     """Over a plain connection, as httpx cannot leave a stream that has no end."""
     plain = Plain(number=7)

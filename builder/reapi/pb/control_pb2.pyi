@@ -41,7 +41,7 @@ class DrainWorkerResponse(_message.Message):
     def __init__(self, running: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems", "stores", "queues", "instances", "pools")
+    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems", "stores", "queues", "instances", "pools", "tiers")
     STATE_FIELD_NUMBER: _ClassVar[int]
     UPTIME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Status(_message.Message):
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     state: str
     uptime: _duration_pb2.Duration
     version: str
@@ -70,7 +71,8 @@ class Status(_message.Message):
     queues: _containers.RepeatedCompositeFieldContainer[Queue]
     instances: _containers.RepeatedCompositeFieldContainer[InstanceUsage]
     pools: _containers.RepeatedCompositeFieldContainer[PoolState]
-    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[InstanceUsage, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ...) -> None: ...
+    tiers: _containers.RepeatedCompositeFieldContainer[Tier]
+    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[InstanceUsage, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ...) -> None: ...
 
 class InstanceUsage(_message.Message):
     __slots__ = ("name", "uploaded_bytes", "quota_bytes", "refused_uploads")
@@ -103,6 +105,26 @@ class StoreState(_message.Message):
     leased_bytes: int
     ages: _containers.RepeatedCompositeFieldContainer[AgedBytes]
     def __init__(self, name: _Optional[str] = ..., entries: _Optional[int] = ..., used_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ..., evicted_entries: _Optional[int] = ..., refused_writes: _Optional[int] = ..., leased_bytes: _Optional[int] = ..., ages: _Optional[_Iterable[_Union[AgedBytes, _Mapping]]] = ...) -> None: ...
+
+class Tier(_message.Message):
+    __slots__ = ("name", "kind", "trouble", "hits", "misses", "read_bytes", "written_bytes", "failures")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    trouble: str
+    hits: int
+    misses: int
+    read_bytes: int
+    written_bytes: int
+    failures: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., trouble: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., read_bytes: _Optional[int] = ..., written_bytes: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class AgedBytes(_message.Message):
     __slots__ = ("within", "bytes")
