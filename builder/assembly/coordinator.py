@@ -20,7 +20,7 @@ from builder.assembly.stores import Stores, open_stores
 from builder.assembly.tier_figures import TierFigures, tier_states
 from builder.assembly.tracing import open_tracer
 from builder.assembly.wellbeing import Wellbeing
-from builder.assembly.worker import capacity_of, own_platform
+from builder.assembly.worker import capacity_of, platform_of
 from builder.base.version import VERSION
 from builder.builds.index import Builds
 from builder.builds.lookups import LookUps
@@ -154,11 +154,11 @@ def scheduling(settings: SchedulerSettings) -> Policy:
 
 def pools(settings: Settings) -> list[Offer]:
     """What the configured pools promise; a role without one promises nothing."""
-    return [_offer(one.pool.name, one.worker) for one in every_pool(settings)]
+    return [_offer(settings, one.pool.name, one.worker) for one in every_pool(settings)]
 
 
-def _offer(pool: str, worker: WorkerSettings) -> Offer:
-    platform = {**own_platform(pool), **worker.platform}
+def _offer(settings: Settings, pool: str, worker: WorkerSettings) -> Offer:
+    platform = platform_of(settings, pool, worker)
     return Offer.of(pool, platform.items(), capacity_of(worker))
 
 

@@ -142,6 +142,7 @@ class HereExecutor(Executor):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator["ActionRunner"]:
+        from builder.assembly.images import open_images
         from builder.assembly.worker import is_best_effort, policy_of, recycling_of
         from builder.sandbox.native import open_sandbox
         from builder.telemetry.clock import SystemClock
@@ -161,6 +162,7 @@ class HereExecutor(Executor):
                 best_effort=is_best_effort(settings),
             ) as sandbox,
             open_persistent(sandbox, scratch, recycling_of(settings)) as persistent,
+            open_images(settings.sandbox.images) as images,
         ):
             self._nursery.start_soon(self._stores.load)  # from now on it may have to evict
             yield ActionRunner(
@@ -172,4 +174,5 @@ class HereExecutor(Executor):
                 SystemClock(),
                 policy,
                 persistent=persistent,
+                images=images,
             )

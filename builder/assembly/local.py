@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from builder.assembly.coordinator import Hooks, open_coordinator
+from builder.assembly.images import image_platform
 from builder.assembly.worker import (
     is_best_effort,
     open_worker,
@@ -50,7 +51,10 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
                 name="worker-1",
                 coordinator=coordinator.coordinator,
                 scratch=folder / "worker",
-                platform=own_platform(settings.pool.name),
+                platform={
+                    **own_platform(settings.pool.name),
+                    **image_platform(settings.sandbox.images),
+                },
                 policy=policy_of(settings),
             )
             async with open_worker(setup, sandbox) as program, trio.open_nursery() as nursery:

@@ -14,15 +14,18 @@ import psutil
 import trio
 
 from builder.assembly.dial import Access, open_channel, worker_access
+from builder.assembly.images import image_platform, open_images
 from builder.assembly.leftovers import set_aside
 from builder.assembly.parent import watch_parent
 from builder.assembly.signals import obey_signals
 from builder.assembly.tracing import open_tracer
 from builder.base.errors import UsageError
 from builder.base.version import VERSION
+from builder.config.settings import Images as ImageSettings
 from builder.config.settings import Settings, Tracing
 from builder.config.settings import Worker as WorkerSettings
 from builder.host.lock import take_soon
+from builder.images.images import Images
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -68,6 +71,7 @@ class WorkerSetup:
     capacity: tuple[tuple[str, int], ...] = ()
     tracing: Tracing = field(default_factory=Tracing)
     recycling: Recycling = field(default_factory=Recycling)
+    images: ImageSettings = field(default_factory=ImageSettings)
 
 
 def own_cores() -> int:
@@ -90,6 +94,12 @@ def own_platform(pool: str) -> dict[str, str]:
     """What a worker on this host is, in the words of REAPI's platform properties."""
     machine = platform.machine()
     return {"OSFamily": "linux", "ISA": ISA.get(machine, machine), "Pool": pool}
+
+
+def platform_of(settings: Settings, pool: str, worker: WorkerSettings) -> dict[str, str]:
+    """What a worker of a pool offers: its host, its images, and what its settings declare."""
+    images = image_platform(settings.sandbox.images)
+    return {**own_platform(pool), **images, **worker.platform}
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -136,7 +146,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         coordinator=str(worker.coordinator),
         scratch=Path(worker.scratch),
         slots=worker.slots or own_cores(),
-        platform={**own_platform(settings.pool.name), **worker.platform},
+        platform=platform_of(settings, settings.pool.name, worker),
         cache_bytes=worker.cache_size,
         drain_grace_s=worker.drain_grace,
         policy=policy_of(settings),
@@ -150,6 +160,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         capacity=capacity_of(worker),
         tracing=settings.tracing,
         recycling=recycling_of(settings),
+        images=settings.sandbox.images,
     )
 
 
@@ -184,12 +195,14 @@ class Runners:
         sandbox: Sandbox,
         close: Close,
         persistent: PersistentWorkers,
+        images: Images | None,
     ) -> None:
         self._setup = setup
         self._channel = channel
         self._sandbox = sandbox
         self._close = close
         self._persistent = persistent
+        self._images = images
         self._inputs = InputCache(setup.scratch / "cache", setup.cache_bytes)
         self._runners: dict[str, ActionRunner] = {}
 
@@ -206,6 +219,7 @@ class Runners:
                 self._close,
                 self._persistent,
                 instance,
+                self._images,
             )
         return await self._runners[instance].run(job, report)
 
@@ -229,12 +243,13 @@ async def open_worker(
             make_passable(setup.scratch)
         async with (
             open_channel(setup.coordinator, setup.access) as channel,
+            open_images(setup.images) as images,
             closer() as close,
             open_tracer(setup.tracing, "worker", setup.name) as tracer,
             open_persistent(sandbox, setup.scratch / "actions", setup.recycling) as persistent,
         ):
             remove_tree(str(setup.scratch / "actions"))
-            runners = Runners(setup, channel, sandbox, close, persistent)
+            runners = Runners(setup, channel, sandbox, close, persistent, images)
             identity = Identity(
                 name=setup.name,
                 slots=setup.slots,

@@ -196,12 +196,33 @@ class SandboxLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRegistry:
+    host: str
+    mirrors: tuple[str, ...] = ()
+    insecure: bool = False
+    username: str | None = None
+    password: Secret | None = None
+    ca: FilePath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    registries: tuple[ImageRegistry, ...] = ()
+    layouts: tuple[FilePath, ...] = ()
+    default_registry: str | None = None
+    path: FilePath = "~/.cache/builder/images"
+    max_size: Bytes = 20 * GIB
+    tag_age: Seconds = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
     isolation: Literal["required", "best-effort"] = "required"
     required: tuple[str, ...] = ()
     network: Literal["none", "full"] = "none"
     read_only_paths: tuple[FilePath, ...] = ()
     root: FilePath | None = None
+    images: Images = field(default_factory=Images)
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
 

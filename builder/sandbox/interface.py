@@ -137,6 +137,7 @@ class SandboxSpec:
     working_directory: str = ""
     output_parents: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()  # host directories, the lowest first: an image as the whole root
+    image: str = ""  # what they are, for people
     network: Network = Network.NONE
     hosts: tuple[str, ...] = ()  # `example.org`, `*.example.org:8443`; for Network.HOSTS
     limits: Limits = field(default_factory=Limits)

@@ -89,7 +89,7 @@ def workers(status: pb.Status) -> list[str]:
             one.state,
             f"{one.slots_busy}/{one.slots}",
             one.health or "-",
-            line(one.backend),
+            _sandbox(one),
             line(one.host),
             ", ".join(running.get(one.name, ())) or "-",
         )
@@ -98,6 +98,12 @@ def workers(status: pb.Status) -> list[str]:
     ill = [f"{line(one.name)} is {one.health}: {line(one.ailment)}" for one in status.worker]
     told = table(("WORKER", "STATE", "SLOTS", "HEALTH", "SANDBOX", "HOST", "RUNS"), rows)
     return told + [text for text, one in zip(ill, status.worker, strict=True) if one.ailment]
+
+
+def _sandbox(worker: pb.Worker) -> str:
+    """What isolates, and whether it takes container images."""
+    images = "container-image" in worker.platform
+    return f"{line(worker.backend)}, images" if images else line(worker.backend)
 
 
 def actions(found: pb.ListActionsResponse, now_ns: int) -> list[str]:
@@ -212,6 +218,7 @@ def _guarantees(details: pb.ActionDetails) -> list[tuple[str, str]]:
     proof = details.proof
     return [
         ("Backend", proof.backend),
+        ("Image", plain(proof.image)),
         ("Held", ", ".join(proof.guarantees)),
         ("Limits", ", ".join(proof.limits)),
     ]

@@ -32,6 +32,7 @@ from builder.base.errors import (
     StatusError,
 )
 from builder.base.units import format_duration
+from builder.images.images import Images
 from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -52,6 +53,7 @@ from builder.sandbox.interface import (
 from builder.stores.interface import BlobStore
 from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
+from builder.worker.imaged import in_image, wanted_image
 from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
 from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
@@ -84,7 +86,8 @@ class Policy:
 class ActionRunner:
     """Runs actions, several at once. `scratch` is a directory of this runner's alone; `close`
     gets what is to be tidied up after each action; `persistent` are the programs that stay, shared
-    by all runners, and `instance` is whose actions these are."""
+    by all runners, and `instance` is whose actions these are; `images` are None where it takes
+    none."""
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class ActionRunner:
         close: Close = at_once,
         persistent: PersistentWorkers | None = None,
         instance: str = "",
+        images: Images | None = None,
     ) -> None:
         self._name = name
         self._blobs = blobs
@@ -109,6 +113,7 @@ class ActionRunner:
         self._close = close
         self._persistent = persistent
         self._instance = instance
+        self._images = images
         scratch.mkdir(parents=True, exist_ok=True)
         scratch.chmod(PASSABLE)
 
@@ -136,9 +141,11 @@ class ActionRunner:
         action, todo = await self._messages(job)
         spec = self._spec(job, action, todo)
         wish = persistent(_properties(action, todo))
+        image = wanted_image(_properties(action, todo))
         root = from_proto(action.input_root_digest, job.digest.function)
-        if not self._inputs.has(root):  # a stage that takes no time is not worth a message
+        if not (self._inputs.has(root) and self._has_image(image)):
             report(Stage.FETCHING, timeline.partial())
+        spec = await in_image(spec, image, self._images, stack)
         inputs = await stack.enter_async_context(
             self._inputs.checkout(self._blobs, root, job.absolute_links)
         )
@@ -170,6 +177,10 @@ class ActionRunner:
         if wish is None or self._persistent is None:
             return await self._sandbox.run(spec)
         return await self._persistent.run(spec, wish, self._instance, inputs)
+
+    def _has_image(self, image: str) -> bool:
+        """Whether a stage of fetching is not worth a message: it takes no time."""
+        return not image or (self._images is not None and self._images.has(image))
 
     def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
         """What clients can show while it runs: where, and what holds it in."""
@@ -218,6 +229,7 @@ class ActionRunner:
         virtual = result.execution_metadata.virtual_execution_duration
         virtual.FromNanoseconds(round(done.usage.wall_s * 1e9))
         told = proof(done, job.attempt, unkept)
+        told.image = spec.image
         result.execution_metadata.auxiliary_metadata.add().Pack(told)
         if job.client is not None and job.client.ByteSize():
             result.execution_metadata.auxiliary_metadata.add().Pack(job.client)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.base.digest import Digest, digest_of
+from builder.images.images import Images
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Sandbox
@@ -86,6 +87,7 @@ class Bench:
         sandbox: Sandbox | None = None,
         policy: Policy | None = None,
         close: Close = at_once,
+        images: Images | None = None,
     ) -> None:
         self.blobs = memory() if blobs is None else blobs
         self.plain = PlainSandbox()
@@ -100,6 +102,7 @@ class Bench:
             SystemClock(),
             policy,
             close,
+            images=images,
         )
 
     async def run(
