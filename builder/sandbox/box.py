@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from typing import Any
 
 MAKING, READY, RUNNING, GONE = "making", "ready", "running", "gone"
-END = b"K"
+END, LINK = b"K", b"L"
 AUDIT, CHEAP, FULL = "audit", "cheap", "full"
 FULL_NETWORK = "full"
 SPARE_NETWORKS = 16
@@ -107,13 +107,11 @@ class Box:
         self._group.entered(self.pidfd)
         self.state = READY
 
-    def begin(
-        self, run_id: int, wish: "Mapping[str, Any]", job: bytes, answer: int, started: float
-    ) -> None:
-        """Give it its action; `answer` is where the report goes. Raises OSError; the box must
-        then be destroyed."""
+    def begin(self, run_id: int, wish: "Mapping[str, Any]", answer: int, started: float) -> None:
+        """Give it its action, which `answer` is the link for: the service says there what to run,
+        and gets the report. Raises OSError; the box must then be destroyed."""
         self.run_id = run_id
-        link.send(self.sock, job, (answer,))  # it makes itself ready while we make its work tree
+        link.send_packet(self.sock, LINK, (answer,))  # it listens while we make its work tree
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
         if wish["memory"] is not None and self._host.groups.has("memory"):
             self.oom_event = self._group.watch_oom()

@@ -104,10 +104,10 @@ def start_zygote(
 
 
 class Wanted:
-    """An action that waits for a sandbox. `answer` is the link for its report."""
+    """An action that waits for a sandbox. `answer` is its link to the service."""
 
-    def __init__(self, run_id: int, wish: "dict[str, Any]", job: bytes, answer: int) -> None:
-        self.run_id, self.wish, self.job, self.answer = run_id, wish, job, answer
+    def __init__(self, run_id: int, wish: "dict[str, Any]", answer: int) -> None:
+        self.run_id, self.wish, self.answer = run_id, wish, answer
         self.network = wish["network"]
         self.since = time.monotonic()
 
@@ -199,7 +199,7 @@ class Broker:
                 self._waiting = [wanted for wanted in self._waiting if wanted.run_id != run_id]
                 self._tell(("gone", run_id, None))
             return
-        self._waiting.append(Wanted(run_id, rest[0], rest[1], fds[0]))
+        self._waiting.append(Wanted(run_id, rest[0], fds[0]))
         self._match()
 
     def _match(self) -> None:
@@ -247,7 +247,7 @@ class Broker:
     def _begin(self, box: Box, wanted: Wanted) -> None:
         self._by_run[wanted.run_id] = box
         try:
-            box.begin(wanted.run_id, wanted.wish, wanted.job, wanted.answer, wanted.since)
+            box.begin(wanted.run_id, wanted.wish, wanted.answer, wanted.since)
         except OSError as error:
             self._tell(("error", box.run_id, f"setting up the sandbox: {error}"))
             box.state = "ending"

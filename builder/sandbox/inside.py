@@ -57,17 +57,28 @@ def main(sock: "_socket.socket", fds: list[int], kit: Kit, order: bytes) -> None
         counters = list(zip(kit.counted, fds[entrances:], strict=True))
         action = Action(sock, Namespace(), PLACE, counters)
         action.rehearse()
-        job, fds = link.receive(sock)
-        if job is not None:
-            action.learn(link.value_of(job, []), fds[0])
-            told, fds = link.receive(sock)
-            if told is not None:
-                action.run(told, fds)
-                tell(sock, DONE)
+        perform(action, sock)
     except (OSError, SetupError, ValueError, KeyError) as error:
         tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
     finally:
         os._exit(0)
+
+
+def perform(action: Action, sock: "_socket.socket") -> None:
+    """The action that the broker brings a link for and the service names, in the work tree that
+    the broker has made meanwhile; nothing when either of them is gone."""
+    _, fds = link.receive_packet(sock)
+    if not fds:
+        return
+    service = _socket.socket(fileno=fds[0])
+    job, _ = link.receive(service)
+    if job is None:
+        return
+    action.learn(job, service)
+    told, fds = link.receive(sock)
+    if told is not None:
+        action.run(told, fds)
+        tell(sock, DONE)
 
 
 def enter_network(order: bytes, used: int) -> bytes:

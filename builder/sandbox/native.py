@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from builder.base.errors import UsageError
-from builder.sandbox import audit, link, outcome
+from builder.sandbox import audit, outcome
 from builder.sandbox.brokerage import Broker, Run, abandon
 from builder.sandbox.interface import (
     Audit,
@@ -135,8 +135,7 @@ class NativeSandbox:
         """See `interface.Sandbox.run`."""
         if spec.layers != self._options.layers:
             return await self._images.run(spec)
-        wish, job = outcome.wish(spec), outcome.job(spec)
-        proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
+        wish = outcome.wish(spec)
         broker = await self.start()
         held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
@@ -145,16 +144,17 @@ class NativeSandbox:
                 "the cheap audit needs root (fanotify on mounts); ask for audit=full, "
                 "which every user has"
             )
-        enforced, job["rlimits"], job["cpus"] = borne(
-            wish, broker.features.__contains__, self._cpus
-        )
         self._number += 1
         run_id, run = self._number, Run()
         broker.runs[run_id] = run
         try:
-            request = ("run", run_id, wish, link.packed(job))
-            await broker.send(request, (run.far_end.fileno(),))
-            run.far_end.close()
+            await broker.send(("run", run_id, wish), (run.far_end.fileno(),))
+            job = outcome.job(spec)  # while the broker makes the work tree
+            enforced, job["rlimits"], job["cpus"] = borne(
+                wish, broker.features.__contains__, self._cpus
+            )
+            run.tell(job)
+            proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
             if spec.dialogue is not None and (pid := await run.started()) > 0:
                 spec.dialogue.started(pid)
             told = await (run.report_through(proxy) if job["proxy"] else run.report())

@@ -158,11 +158,11 @@ class Action:
         Report().pack()
         set_limit(resource.RLIMIT_CORE, 0)
 
-    def learn(self, job: "dict[str, Any]", answer: int) -> None:
+    def learn(self, job: "dict[str, Any]", answer: "_socket.socket") -> None:
         """What it is to run, and the link that the report goes to; its work tree is made
         meanwhile."""
-        self._job, self._environment = job, dict(job["environment"])
-        self._answer = _socket.socket(fileno=answer)
+        self._job, self._answer = job, answer
+        self._environment = dict(job["environment"])
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
