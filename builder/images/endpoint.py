@@ -57,7 +57,7 @@ class Endpoint:
             follow_redirects=True,
             max_redirects=MOST_REDIRECTS,
             timeout=SILENCE_S,
-            event_hooks={"request": [self._check]},
+            event_hooks={"request": [self.check]},
             verify=ssl.create_default_context(cafile=registry.ca) if registry.ca else True,
         )
         return self
@@ -70,7 +70,7 @@ class Endpoint:
     ) -> None:
         await self._client.aclose()
 
-    async def _check(self, request: "httpx.Request") -> None:
+    async def check(self, request: "httpx.Request") -> None:
         """Redirects, and a realm, are requests too."""
         if request.url.scheme != "https" and not self.registry.insecure:
             raise ImageError(

@@ -24,7 +24,6 @@ from builder.images.verify import Incoming, checked
 
 TRIES = 5
 BACKOFF = Backoff()
-PIECE = 1 << 16
 
 Result = TypeVar("Result")
 
@@ -121,7 +120,7 @@ async def _document(endpoint: Endpoint, path: str) -> bytes:
     data = bytearray()
     async with endpoint.get(path, {"accept": ", ".join(ACCEPTED)}) as answer:
         with trio.CancelScope() as enough:
-            async for piece in answer.aiter_raw(PIECE):
+            async for piece in answer.aiter_raw():
                 data += piece
                 if len(data) > MOST_BYTES:
                     enough.cancel()  # not by an exception here: httpx's generators would stay
@@ -142,6 +141,6 @@ async def _piece(endpoint: Endpoint, digest: str, incoming: Incoming) -> None:
             if answer.status_code != 200:
                 raise UnavailableError(f"{digest}: the registry sends another part than asked for")
         with trio.CancelScope() as enough:
-            async for piece in answer.aiter_raw(PIECE):
+            async for piece in answer.aiter_raw():
                 if not incoming.take(piece):
                     enough.cancel()
