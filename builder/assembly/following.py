@@ -4,6 +4,7 @@ A connection that breaks is taken up again where it was; what has been told is n
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import trio
@@ -13,24 +14,22 @@ from builder.base.errors import UnavailableError
 from builder.client.retry import pauses
 from builder.config.settings import Client
 from builder.net.rpc import Channel
+from builder.net.together import each
 from builder.reapi.pb import bytestream_pb2 as bs
 
 READ = "/google.bytestream.ByteStream/Read"
 Stream = Literal["stdout", "stderr"]
+STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 Tell = Callable[[Stream, bytes], None]
 
 
 async def follow(client: Client, operation: str, tell: Tell) -> None:
     """Until the action has ended. Raises StatusError, NotFoundError for an operation of no name."""
-    async with (
-        open_channel(str(client.coordinator), client_access(client)) as channel,
-        trio.open_nursery(strict_exception_groups=False) as nursery,
-    ):
-        nursery.start_soon(_follow, channel, operation, "stdout", tell)
-        nursery.start_soon(_follow, channel, operation, "stderr", tell)
+    async with open_channel(str(client.coordinator), client_access(client)) as channel:
+        await each(partial(_follow, channel, operation, tell), STREAMS)
 
 
-async def _follow(channel: Channel, operation: str, stream: Stream, tell: Tell) -> None:
+async def _follow(channel: Channel, operation: str, tell: Tell, stream: Stream) -> None:
     at, waits = 0, pauses()
     while True:
         before = at

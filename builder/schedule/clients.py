@@ -6,7 +6,7 @@ from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
 from builder.schedule.effects import RefuseOperation, Remember, UpdateOperation
-from builder.schedule.events import ActionSubmitted
+from builder.schedule.events import ActionSubmitted, CancelRequested
 from builder.schedule.lanes import Lane
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
@@ -155,11 +155,11 @@ def _unattended(books: Books, task: Task) -> None:
         task.step(TaskInput.LEAVE)
 
 
-def cancel(books: Books, name: str, now: float) -> None:
-    """A client's wish, for this operation alone; others that share its action are not touched."""
-    operation = books.operations.get(name)
+def cancel(books: Books, event: CancelRequested, now: float) -> None:
+    """Somebody's wish, for this operation alone; others that share its action are not touched."""
+    operation = books.operations.get(event.operation)
     if operation is not None and operation.ending is None:
-        _cancel(books, operation, reasons.CANCELLED, now)
+        _cancel(books, operation, reasons.cancelled(event.by), now)
 
 
 def abandon_if_due(books: Books, operation: Operation, now: float) -> None:

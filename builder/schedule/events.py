@@ -33,6 +33,7 @@ class ClientDetached(NamedTuple):
 
 class CancelRequested(NamedTuple):
     operation: str
+    by: str = "its client"
 
 
 class OperationDeleted(NamedTuple):

@@ -37,7 +37,7 @@ HANDLERS: Mapping[type, Handler[Any]] = {  # every type of `events.Event`, as a 
     events.OperationsRestored: lambda books, event, now: restore(books, event.entries, now),
     events.ClientAttached: lambda books, event, now: clients.attach(books, event.operation, now),
     events.ClientDetached: lambda books, event, now: clients.detach(books, event.operation, now),
-    events.CancelRequested: lambda books, event, now: clients.cancel(books, event.operation, now),
+    events.CancelRequested: clients.cancel,
     events.OperationDeleted: lambda books, event, _now: clients.delete(books, event.operation),
     events.ResultKept: _kept,
     events.WorkerConnected: workers.connect,

@@ -77,13 +77,16 @@ UNKNOWN_OPERATION = Reason(
     ReasonCode.UNKNOWN_OPERATION,
     "no such operation is known here: it never was, or it ended too long ago; execute again",
 )
-CANCELLED = Reason(ReasonCode.CANCELLED, "was cancelled by its client")
 CLIENT_AWAY = Reason(
     ReasonCode.CLIENT_AWAY, "is not started while no client waits for it; one may attach again"
 )
 SHUTTING_DOWN = Reason(
     ReasonCode.SHUTTING_DOWN, "the coordinator is shutting down; try again in a moment"
 )
+
+
+def cancelled(by: str) -> Reason:
+    return Reason(ReasonCode.CANCELLED, f"was cancelled by {by}")
 
 
 def abandoned(grace_s: float) -> Reason:

@@ -106,7 +106,7 @@ class Actions:
             raise FailedPreconditionError(
                 f"{record.operation} has ended already: {record.last.reason.sentence}"
             )
-        self._scheduler.post(CancelRequested(record.operation))
+        self._scheduler.post(CancelRequested(record.operation, "an operator"))
         return summary(record, self._offset_ns)
 
     async def explain(self, id_: str) -> pb.MissExplanation:

@@ -68,7 +68,9 @@ async def test_logs_are_followed_while_the_action_runs() -> None:
         async def follow() -> None:
             command = [sys.executable, "-c", PROGRAM, "remote", "logs", id_, "-f"]
             process = await trio.lowlevel.open_process(
-                [*command, "--coordinator", farm.address], stdout=subprocess.PIPE
+                [*command, "--coordinator", farm.address],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,  # nothing but the output is said, on either
             )
             assert process.stdout is not None
             async for piece in process.stdout:

@@ -153,6 +153,7 @@ async def test_a_waiting_action_is_cancelled_once() -> None:
             assert (await stream.result()).status.message
             details = await shown(farm, name, wait=True)
             assert details.summary.outcome == "cancelled"
+            assert "cancelled by an operator" in details.response.status.message
             with pytest.raises(FailedPreconditionError, match="ended already"):
                 await ask(farm, "CancelAction", request, control_pb2.Action)
 
