@@ -144,7 +144,7 @@ class Autoscaler:
         total = self._instances.total
         low, high = self._bounds.minimum, self._bounds.maximum
         assert low <= total <= high, f"{low} <= {total} <= {high} does not hold"
-        assert all(launch.count > 0 for launch in self._instances.launches.values())
+        self._instances.check()
 
     def snapshot(self, now: float) -> Snapshot:
         instances = self._instances
@@ -154,7 +154,7 @@ class Autoscaler:
             desired=self._desired,
             ready=instances.ready,
             starting=instances.starting,
-            leaving=sum(1 for _ in instances.of(State.LEAVING)),
+            leaving=instances.leaving,
             predicted_load=max(0.0, self._utilisation.smoothed + self._utilisation.trend),
             trend=self._utilisation.trend,
             held=self._held,
@@ -205,10 +205,10 @@ class Autoscaler:
             case InstanceBusy(instance, running):
                 known.set_running(instance, running)
             case InstanceLeaving(instance):
-                if instance in known.known:
+                if instance in known:
                     known.put(instance, State.LEAVING, now)
             case InstanceGone(instance):
-                known.known.pop(instance, None)
+                known.forget(instance)
             case _:
                 assert_never(event)
 
@@ -226,7 +226,7 @@ class Autoscaler:
         since = launch.since if launch else now
         self._pause_s = FIRST_PAUSE_S
         for instance in instances:
-            if instance not in self._instances.known:
+            if instance not in self._instances:
                 self._instances.put(instance, State.STARTING, since)
 
     def _refused(self, event: LaunchRefused, now: float) -> None:
@@ -241,7 +241,7 @@ class Autoscaler:
 
     def _ready(self, instance: str, now: float) -> None:
         """A worker that nobody launched is somebody else's: it serves, but is not counted."""
-        known = self._instances.known.get(instance)
+        known = self._instances.get(instance)
         if known is not None and known.state is State.STARTING:
             self._start_up.add(max(0.0, now - known.since))
             self._instances.put(instance, State.READY, now)

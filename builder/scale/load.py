@@ -45,20 +45,25 @@ class Series:
     def __init__(self, alpha: float, window: int) -> None:
         self._alpha = alpha
         self._samples: deque[float] = deque(maxlen=window)
+        self._trend: float | None = None
         self.smoothed = 0.0
 
     def add(self, value: float) -> None:
         first = not self._samples
         self.smoothed = value if first else self.smoothed + self._alpha * (value - self.smoothed)
         self._samples.append(value)
+        self._trend = None
 
     @property
     def trend(self) -> float:
-        return slope(self._samples)
+        if self._trend is None:
+            self._trend = slope(self._samples)
+        return self._trend
 
     @property
-    def samples(self) -> tuple[float, ...]:
-        return tuple(self._samples)
+    def samples(self) -> Sequence[float]:
+        """The newest last. It changes with each one that is added."""
+        return self._samples
 
 
 class Learned:

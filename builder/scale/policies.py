@@ -4,7 +4,7 @@ A wish is not yet a decision: the autoscaler clamps it to the pool's bounds, wai
 and counts what is already starting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
 
@@ -22,7 +22,7 @@ class View:
     utilisation: float  # (running + queued) / ready slots, this moment
     smoothed: float  # the same, smoothed
     trend: float  # of the same, per sample
-    samples: tuple[float, ...]  # running + queued at the last samples, the newest last
+    samples: Sequence[float]  # running + queued at the last samples, the newest last
     arrival_rate: float  # actions per second, smoothed
     service_s: float  # an action holds its slot so long, learned
     start_up_s: float  # from launch to ready, learned

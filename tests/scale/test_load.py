@@ -23,7 +23,7 @@ def test_smoothing_starts_at_the_first_sample() -> None:
     for value in (1.0, 2.0, 2.0):
         series.add(value)
     assert series.smoothed == pytest.approx(1.51)
-    assert series.samples == (2.0, 2.0)
+    assert tuple(series.samples) == (2.0, 2.0)
     assert series.trend == 0.0
 
 
