@@ -1,19 +1,23 @@
 """One pool from the settings: the machine that decides, the keeper that performs, the provider."""
 
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
 from builder.assembly.machines import Machines
 from builder.config.settings import Settings
+from builder.pool.forecast_file import ForecastFile
 from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Provider
 from builder.reapi.pb import control_pb2
 from builder.scale.autoscaler import Autoscaler, Bounds, Snapshot
 from builder.scale.choice import Wanted, choose
+from builder.scale.seasonal import HoltWinters
 from builder.schedule.demand import Demand
 from builder.schedule.events import DrainRequested, WorkersStarting, WorkerVanished
 from builder.server.control import NO_HURRY_S
@@ -21,9 +25,12 @@ from builder.server.scheduler import Scheduler
 from builder.telemetry.log import get_logger
 
 log = get_logger()
+A_MONDAY_S = 4 * 86400.0  # 5 January 1970, in seconds of the wall's clock (UTC)
 
 
-def autoscaler(settings: Settings, machines: Machines, size: int, now: float) -> Autoscaler:
+def autoscaler(
+    settings: Settings, machines: Machines, size: int, now: float, forecast: HoltWinters
+) -> Autoscaler:
     """Without `autoscale` the policy is static; an operator may hold another size all the same."""
     pool = settings.pool
     bounds = Bounds(
@@ -42,6 +49,7 @@ def autoscaler(settings: Settings, machines: Machines, size: int, now: float) ->
         down=pool.scale_down_threshold,
         size=size,
         wait_s=machines.wait_s,
+        forecast=forecast,
     )
     policy = choose(pool.policy if pool.autoscale else "static", wanted)
     return Autoscaler(bounds, policy, now)
@@ -71,6 +79,11 @@ class Pool:
         self._full_ones = full_ones
         self._scheduler: Scheduler | None = None
         self._keeper: PoolKeeper | None = None
+        self._forecast = HoltWinters(time.time() - A_MONDAY_S - trio.current_time())
+        self._file: ForecastFile | None = None
+        if pool.policy == "holt_winters" and pool.forecast is not None:
+            self._file = ForecastFile(Path(pool.forecast))
+            self._forecast.learned = self._file.load()
         self._starting = 0
 
     @asynccontextmanager
@@ -83,12 +96,18 @@ class Pool:
         now = trio.current_time()
         async with self._machines.open(address, self._exited) as provider:
             self._keeper = self._keep(provider, now)
-            yield self._keeper
+            if self._file is None:
+                yield self._keeper
+                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._file.keep, self._forecast)
+                yield self._keeper
+                nursery.cancel_scope.cancel()
 
     def _keep(self, provider: Provider, now: float) -> PoolKeeper:
         return PoolKeeper(
             provider,
-            autoscaler(self.settings, self._machines, self.size, now),
+            autoscaler(self.settings, self._machines, self.size, now, self._forecast),
             self,
             random.random,
             run_id=uuid.uuid4().hex[:12],

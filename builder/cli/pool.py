@@ -50,8 +50,8 @@ def simulate(
 ) -> None:
     """Replay TRACE through the autoscaler itself, without starting anything.
 
-    TRACE is a shape to generate (bursty, daily, quiet, ramp, spike, step) or a file with one
-    JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
+    TRACE is a shape to generate (bursty, daily, nightly, quiet, ramp, spike, step) or a file with
+    one JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
 
     \b
     Examples:

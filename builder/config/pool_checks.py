@@ -39,6 +39,10 @@ def _another(settings: Settings, index: int) -> Iterator[Finding]:
     if settings.role == "coordinator" and pool.provider == "local":
         message = f"'pools.{index}' is local, but a coordinator has no local workers"
         yield Finding((*path, "provider"), message, "use role: all, or another provider", path)
+    others = [settings.pool, *settings.pools[:index]]
+    if pool.forecast is not None and pool.forecast in [one.forecast for one in others]:
+        message = f"another pool keeps its forecast in {pool.forecast}"
+        yield Finding((*path, "forecast"), message, "give each pool a file of its own")
     if pool.record is not None:
         message = "one trace is recorded for the whole service"
         yield Finding((*path, "record"), message, "set 'pool.record'")

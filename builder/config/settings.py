@@ -29,7 +29,9 @@ else:  # twenty classes, which take as long to make as all others together
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
-PolicyName = Literal["predictive", "specification", "threshold", "hpa", "p95", "static"]
+PolicyName = Literal[
+    "predictive", "holt_winters", "specification", "threshold", "hpa", "p95", "static"
+]
 Role = Literal["all", "coordinator", "worker", "client"]
 AccessRole = Literal["reader", "writer", "trusted", "worker", "operator"]
 DigestFunction = Literal[
@@ -177,6 +179,7 @@ class Pool:
     alpha: float = 0.3
     window: int = 10
     record: FilePath | None = None
+    forecast: FilePath | None = None
     workers: PoolWorkers | None = None
     providers: Providers | None = None
 

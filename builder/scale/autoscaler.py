@@ -285,6 +285,7 @@ class Autoscaler:
             arrival_rate=self._arrivals.smoothed,
             service_s=self._service.with_running(self._load.running_s),
             start_up_s=self._start_up.value_s,
+            arrived=self._load.arrived,
         )
 
     def _wish(self, now: float) -> Wish:

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from builder.scale import policies
 from builder.scale.autoscaler import Bounds
+from builder.scale.foresight import holt_winters
 from builder.scale.policies import Policy
+from builder.scale.seasonal import HoltWinters
 from builder.scale.simulate import Report, Simulation
 from builder.scale.traces import Arrival
 
@@ -17,6 +19,12 @@ def _predictive(bounds: Bounds) -> tuple[Policy, Bounds]:
     """Decides on events; retires after a minute, for a launch is a guess that may be wrong."""
     ours = replace(bounds, sample_every_s=2.0, up_cooldown_s=0.0, down_cooldown_s=60.0)
     return policies.predictive(), ours
+
+
+def _holt_winters(bounds: Bounds) -> tuple[Policy, Bounds]:
+    """The same with a forecast, which has seen nothing before the trace."""
+    _, ours = _predictive(bounds)
+    return holt_winters(HoltWinters(), flow_s=ours.flow_s), ours
 
 
 def _specification(bounds: Bounds) -> tuple[Policy, Bounds]:
@@ -46,6 +54,7 @@ def _static(bounds: Bounds) -> tuple[Policy, Bounds]:
 
 CONTENDERS: dict[str, Callable[[Bounds], tuple[Policy, Bounds]]] = {
     "predictive": _predictive,
+    "holt_winters": _holt_winters,
     "specification": _specification,
     "threshold": _threshold,
     "hpa": _horizontal_pod,

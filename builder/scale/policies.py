@@ -26,6 +26,7 @@ class View:
     arrival_rate: float  # actions per second, smoothed
     service_s: float  # an action holds its slot so long, learned
     start_up_s: float  # from launch to ready, learned
+    arrived: int = 0  # actions, a total that only grows
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,11 @@ def settings(values: dict[str, Any]) -> Settings:
             "'pools.0' is local, but a coordinator has no local workers",
         ),
         (
+            {"pool": {"forecast": "f"}, "pools": [{"name": "gpu", "forecast": "f"}]},
+            "pools.0.forecast",
+            "another pool keeps its forecast in f",
+        ),
+        (
             {"pools": [{"name": "gpu", "record": "file"}]},
             "pools.0.record",
             "one trace is recorded for the whole service",
