@@ -20,6 +20,7 @@ LIMITS = (
 )
 
 
+NO_ENGINE = "no engine, which only .wasm actions need: pip install wasmtime"
 WITHOUT_LANDLOCK = {
     "what": "Landlock, a second layer behind the mounts, is not in this kernel or switched off",
     "command": "run Linux 5.19 or later, with landlock in `lsm=` on the kernel's command line",
@@ -69,8 +70,16 @@ def report() -> dict[str, Any]:
         "host": facts().as_dict(),
         "user": os.getuid(),
         "sandbox": sandbox,
+        "webassembly": engine_version(),
         "missing": missing,
     }
+
+
+def engine_version() -> str:
+    """Of the WebAssembly engine; empty without one, which is no fault of the host."""
+    from builder.sandbox.wasm import version
+
+    return version()
 
 
 def sentences(told: dict[str, Any]) -> list[str]:
@@ -92,6 +101,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
         lines.append("limits     wall time, open files, file size and output always")
     else:
         lines.append(f"sandbox    DOES NOT WORK: {sandbox['problem']}")
+    engine = told["webassembly"]
+    lines.append(f"wasm       {f'wasmtime {engine}' if engine else NO_ENGINE}")
     for obstacle in told["missing"]:
         lines += [f"missing    {obstacle['what']}", f"  enable:  {obstacle['command']}"]
     if not told["missing"]:

@@ -31,7 +31,6 @@ SIGKILL, SIGXFSZ = 9, 25
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 ALWAYS = (
-    "fresh-process",  # nothing of an earlier action is in the program's memory
     "user-namespace",
     "mount-namespace",
     "pid-namespace",
@@ -46,6 +45,7 @@ ALWAYS = (
     "no-capabilities",
     "no-new-privileges",
     "seccomp",
+    "fresh-process",  # nothing of an earlier action is in the program's memory
 )
 NETWORK = {
     Network.NONE: ("network-namespace",),

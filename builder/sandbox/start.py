@@ -1,4 +1,4 @@
-"""Starts a helper by path: `python -I -S -B start.py broker`, or `bare`.
+"""Starts a helper by path: `python -I -S -B start.py broker`, `bare` or `wasm`.
 
 Nothing is installed for such an interpreter. The package is found beside this file, and without
 running any `__init__`, so that a helper never loads more than it names. This file is small
@@ -23,6 +23,8 @@ if __name__ == "__main__":
     find_packages()
     if sys.argv[1] == "broker":
         from builder.sandbox.broker import main
+    elif sys.argv[1] == "wasm":
+        from builder.sandbox.wasm_run import main
     else:
         from builder.sandbox.bare import main
     sys.exit(main())

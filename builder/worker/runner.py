@@ -38,6 +38,7 @@ from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.persistent import Persistent, persistent
+from builder.reapi.runtime import is_wasm
 from builder.reapi.status import missing as missing_error
 from builder.reapi.status import to_status
 from builder.sandbox.interface import (
@@ -50,6 +51,7 @@ from builder.sandbox.interface import (
     Sandbox,
     SandboxSpec,
 )
+from builder.sandbox.wasm import WasmSandbox
 from builder.stores.interface import BlobStore
 from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
@@ -112,6 +114,7 @@ class ActionRunner:
         self._policy = policy or Policy()
         self._close = close
         self._persistent = persistent
+        self._wasm = WasmSandbox()
         self._instance = instance
         self._images = images
         scratch.mkdir(parents=True, exist_ok=True)
@@ -140,8 +143,10 @@ class ActionRunner:
         timeline.mark("input_fetch_start")
         action, todo = await self._messages(job)
         spec = self._spec(job, action, todo)
-        wish = persistent(_properties(action, todo))
-        image = wanted_image(_properties(action, todo))
+        properties = _properties(action, todo)
+        sandbox = self._wasm if is_wasm(properties, todo.argv[0]) else self._sandbox
+        wish = persistent(properties) if sandbox is self._sandbox else None
+        image = wanted_image(properties)
         root = from_proto(action.input_root_digest, job.digest.function)
         if not (self._inputs.has(root) and self._has_image(image)):
             report(Stage.FETCHING, timeline.partial())
@@ -157,8 +162,8 @@ class ActionRunner:
         timeline.mark("input_fetch_completed")
         timeline.mark("execution_start")
         job.began(scratch)
-        report(Stage.EXECUTING, self._beginning(spec, timeline))
-        finished = await stack.enter_async_context(await self._perform(spec, wish, inputs))
+        report(Stage.EXECUTING, _beginning(sandbox, spec, timeline))
+        finished = await stack.enter_async_context(await self._perform(sandbox, spec, wish, inputs))
         timeline.mark("execution_completed")
         if finished.exit.outcome is Outcome.CANCELLED:
             raise CancelledError(f"the action was cancelled on worker {self._name}")
@@ -172,25 +177,15 @@ class ActionRunner:
         return self._finish(response, job, spec, finished.exit, timeline, unkept)
 
     async def _perform(
-        self, spec: SandboxSpec, wish: Persistent | None, inputs: InputRoot
+        self, sandbox: Sandbox, spec: SandboxSpec, wish: Persistent | None, inputs: InputRoot
     ) -> Finished:
         if wish is None or self._persistent is None:
-            return await self._sandbox.run(spec)
+            return await sandbox.run(spec)
         return await self._persistent.run(spec, wish, self._instance, inputs)
 
     def _has_image(self, image: str) -> bool:
         """Whether a stage of fetching is not worth a message: it takes no time."""
         return not image or (self._images is not None and self._images.has(image))
-
-    def _beginning(self, spec: SandboxSpec, timeline: Timeline) -> pb.ExecutedActionMetadata:
-        """What clients can show while it runs: where, and what holds it in."""
-        metadata = timeline.partial()
-        if spec.network is Network.NONE and is_hermetic(self._sandbox.guarantees):
-            held = workers_pb2.ExecutionProof(
-                backend=self._sandbox.backend, guarantees=self._sandbox.guarantees
-            )
-            metadata.auxiliary_metadata.add().Pack(held)
-        return metadata
 
     async def _bring_back(self, job: Job, todo: Plan, finished: Finished) -> pb.ExecuteResponse:
         """Outputs, stdout and stderr, stored. A refused output keeps the streams."""
@@ -314,6 +309,17 @@ class ActionRunner:
             message=self._name,
             result=pb.ActionResult(execution_metadata=metadata),
         )
+
+
+def _beginning(
+    sandbox: Sandbox, spec: SandboxSpec, timeline: Timeline
+) -> pb.ExecutedActionMetadata:
+    """What clients can show while it runs: where, and what holds it in."""
+    metadata = timeline.partial()
+    if spec.network is Network.NONE and is_hermetic(sandbox.guarantees):
+        held = workers_pb2.ExecutionProof(backend=sandbox.backend, guarantees=sandbox.guarantees)
+        metadata.auxiliary_metadata.add().Pack(held)
+    return metadata
 
 
 def _properties(action: pb.Action, todo: Plan) -> list[tuple[str, str]]:

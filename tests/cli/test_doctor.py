@@ -13,6 +13,7 @@ def test_doctor_tells_what_holds() -> None:
     told = json.loads(done.output)
     assert (done.exit_code, told["sandbox"]["works"]) == (0, True)
     assert "network-namespace" in told["sandbox"]["guarantees"]
+    assert f"wasm       wasmtime {told['webassembly']}" in sentences(told)
     assert "isolates   user-namespace" in "\n".join(sentences(told))
 
 
@@ -25,8 +26,10 @@ def test_doctor_tells_what_does_not() -> None:
         },
         "user": 1000,
         "sandbox": {"works": False, "problem": "no way", "guarantees": [], "limits": []},
+        "webassembly": "",
         "missing": [{"what": "user namespaces are switched off", "command": "sysctl -w x=1"}],
     }  # fmt: skip
     lines = sentences(told)
+    assert "wasm       no engine, which only .wasm actions need: pip install wasmtime" in lines
     assert "sandbox    DOES NOT WORK: no way" in lines
     assert lines[-1] == "  enable:  sysctl -w x=1"

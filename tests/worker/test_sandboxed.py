@@ -9,6 +9,7 @@ import pytest
 
 from builder.assembly.worker import make_passable
 from builder.base.errors import Code, UsageError
+from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.proof import is_whole
 from builder.sandbox.interface import Limits
@@ -17,6 +18,7 @@ from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
 from builder.worker.job import Job, say_nothing
 from builder.worker.runner import Policy
+from tests.sandbox import modules
 from tests.worker.kit import Bench, put_action, shell
 
 
@@ -132,3 +134,36 @@ def test_a_directory_that_others_cannot_reach_is_refused(tmp_path: Path) -> None
     (tmp_path / "closed" / "scratch").mkdir()
     with pytest.raises(UsageError, match="cannot pass through"):
         make_passable(tmp_path / "closed" / "scratch")
+
+
+async def test_a_module_is_run_by_the_engine(tmp_path: Path) -> None:
+    """A program whose name ends in `.wasm`, wherever the worker is; its proof says how."""
+    bench = Bench(tmp_path)
+    command = pb.Command(arguments=["tool/m.wasm"], output_paths=["out"])
+    module = modules.open_file("out", modules.OWN, modules.WRITE, modules.CREATE)
+    response = await bench.run(command, {"tool": {"m.wasm": module}})
+    proof = workers_pb2.ExecutionProof()
+    assert response.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
+    assert proof.backend == "webassembly"
+    assert [file.path for file in response.result.output_files] == ["out"]
+    assert response.message == "worker-1 (hermetic: webassembly)"
+    assert bench.plain.specs == []
+
+
+@pytest.mark.parametrize(("runtime", "by_engine"), [("wasm", True), ("native", False)])
+async def test_the_property_decides_what_runs_it(
+    tmp_path: Path, runtime: str, by_engine: bool
+) -> None:
+    bench = Bench(tmp_path)
+    name = "program" if by_engine else "program.wasm"
+    program = modules.say("engine") if by_engine else b"#!/bin/sh\necho native\n"
+    command = pb.Command(arguments=[f"./{name}"])
+    tree = {name: (program, True)}
+    response = await bench.run(command, tree, platform={"runtime": runtime})
+    assert response.result.stdout_raw == (b"engine" if by_engine else b"native\n")
+
+
+async def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
+    response = await Bench(tmp_path).run(shell("true"), platform={"runtime": "jvm"})
+    assert response.status.code == Code.INVALID_ARGUMENT
+    assert response.status.message == "property runtime is 'jvm': use wasm or native"

@@ -1,0 +1,126 @@
+"""A child process with a time limit, whose output is kept up to a bound: any Unix, and no more.
+
+For the ways of running actions that have no init of their own: what isolates the action is what
+the child is made of. Its descendants are reached as its process group, so one that leaves that by
+setsid(2) is not.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+import trio
+
+from builder.sandbox.interface import SandboxSpec
+from builder.sandbox.report import EXITED, SIGNALLED, Report
+
+CHUNK = 65536
+KIB = 1024
+# getrusage(2): kibibytes on Linux and the BSDs, bytes on macOS
+RSS_UNIT = 1 if sys.platform == "darwin" else KIB
+GROUP_END_S = 10.0
+
+
+async def run_child(
+    argv: Sequence[str], environment: Mapping[str, str], directory: str, spec: SandboxSpec
+) -> Report:
+    """How it ended. stdout and stderr go to files of the spec's scratch directory, cut after as
+    many bytes as its limits say. Raises OSError when it cannot be started.
+
+    Cancelled, it kills the group and waits for the child.
+    """
+    report = Report()
+    process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, or posix_spawn
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        cwd=directory,
+        start_new_session=True,
+    )
+    started = time.monotonic()
+    ended = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep, process.stdout, spec, "stdout", report)
+            nursery.start_soon(_keep, process.stderr, spec, "stderr", report)
+            nursery.start_soon(_watch_time, process.pid, spec, report, ended)
+            await _reap(process, report)
+            ended.set()
+            report.wall_us = int((time.monotonic() - started) * 1e6)
+            kill_group(process.pid, signal.SIGKILL)  # what it has left would keep the pipes open
+            nursery.cancel_scope.deadline = trio.current_time() + GROUP_END_S
+    finally:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    return report
+
+
+async def _reap(process: "subprocess.Popen[bytes]", report: Report) -> None:
+    try:
+        status, usage = await trio.to_thread.run_sync(_wait, process.pid, abandon_on_cancel=True)
+    except trio.Cancelled:
+        kill_group(process.pid, signal.SIGKILL)
+        raise
+    process.returncode = os.waitstatus_to_exitcode(status)
+    killed = os.WIFSIGNALED(status)
+    report.status = SIGNALLED if killed else EXITED
+    report.code = os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+    report.user_us, report.system_us = int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6)
+    report.max_rss_kib = usage.ru_maxrss * RSS_UNIT // KIB
+
+
+def _wait(pid: int) -> tuple[int, resource.struct_rusage]:
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage
+
+
+async def _watch_time(pid: int, spec: SandboxSpec, report: Report, ended: trio.Event) -> None:
+    limits = spec.limits
+    if limits.wall_s is None:
+        return
+    with trio.move_on_after(limits.wall_s):
+        await ended.wait()
+        return
+    report.timed_out = 1
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        kill_group(pid, number)
+    with trio.move_on_after(limits.grace_s):
+        await ended.wait()
+        return
+    kill_group(pid, signal.SIGKILL)
+
+
+async def _keep(stream: IO[bytes] | None, spec: SandboxSpec, name: str, report: Report) -> None:
+    """One output into its file, up to the bound; the rest is counted and dropped."""
+    assert stream is not None  # both are pipes
+    pipe = trio.lowlevel.FdStream(os.dup(stream.fileno()))
+    left, total = spec.limits.output_bytes, 0
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    file = os.open(os.path.join(spec.scratch, name), flags, 0o600)
+    try:
+        async with pipe:
+            async for data in pipe:
+                total += len(data)
+                setattr(report, f"{name}_bytes", total)
+                try:
+                    left -= os.write(file, data[:left]) if left > 0 else 0
+                except OSError as error:  # such as a full disk: drop the rest, say so
+                    report.output_errno, left = error.errno or errno.EIO, 0
+    finally:
+        os.close(file)
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Whoever is in it; nobody is no error. macOS says EPERM of a group of zombies."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,67 @@
+"""A work tree that is a copy of the inputs: where nothing else keeps them from being changed."""
+
+import os
+import shutil
+from types import TracebackType
+
+import trio
+
+from builder.base.errors import InvalidArgumentError
+from builder.sandbox.interface import Exit, SandboxSpec
+
+DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class FinishedInCopy:
+    """See `interface.Finished`. The copy is in the scratch directory, which the worker removes."""
+
+    def __init__(self, done: Exit, tree: str) -> None:
+        self._exit = done
+        self._root_fd = os.open(tree, DIRECTORY)
+
+    @property
+    def exit(self) -> Exit:
+        return self._exit
+
+    @property
+    def root_fd(self) -> int:
+        return self._root_fd
+
+    async def __aenter__(self) -> "FinishedInCopy":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+
+async def copy_inputs(spec: SandboxSpec, owner: int | None = None) -> str:
+    """The copy's path, with the directories that outputs go to. `owner` is whose it is to be.
+
+    Raises InvalidArgumentError when a link leads one of those out of the work tree.
+    """
+    return await trio.to_thread.run_sync(_copy, spec, owner)
+
+
+def _copy(spec: SandboxSpec, owner: int | None) -> str:
+    tree = os.path.join(os.path.abspath(spec.scratch), "tree")
+    shutil.copytree(spec.input_root, tree, symlinks=True)
+    os.chmod(tree, 0o755)  # noqa: S103 - nobody passes the directory above
+    real = os.path.realpath(tree)
+    for parent in (*spec.output_parents, spec.working_directory):
+        path = os.path.join(tree, parent)
+        found = os.path.realpath(path)
+        if found != real and not found.startswith(real + os.sep):
+            raise InvalidArgumentError(f"a link leads {parent!r} out of the work tree")
+        os.makedirs(found, exist_ok=True)
+    if owner is not None:
+        for base, directories, files in os.walk(tree):
+            for name in (".", *directories, *files):
+                os.chown(os.path.join(base, name), owner, owner, follow_symlinks=False)
+    return tree
