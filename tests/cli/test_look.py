@@ -34,7 +34,7 @@ async def ended(farm: Farm, *arguments: str, **result: object) -> str:
 
 async def test_an_action_is_followed_from_the_list_to_its_logs() -> None:
     """List, details, logs, and why it was a miss; the exit code of logs is that of the action."""
-    async with farming() as farm:
+    async with farming(patience_s=240) as farm:
         await ended(farm, "cc", "-O2")
         id_ = await ended(farm, "cc", "-O3", exit_code=1, stdout_raw=b"out", stderr_raw=b"err")
         code, out, _ = await said(farm, "actions")
@@ -55,7 +55,7 @@ async def test_an_action_is_followed_from_the_list_to_its_logs() -> None:
 async def test_logs_are_followed_while_the_action_runs() -> None:
     """Each piece comes when it is written; the exit code is the action's in the end."""
     async with (
-        farming() as farm,
+        farming(patience_s=240) as farm,
         farm.worker() as worker,
         farm.execute(await farm.put_action("make")) as stream,
         trio.open_nursery() as nursery,
@@ -94,7 +94,7 @@ async def test_logs_are_followed_while_the_action_runs() -> None:
 
 async def test_health_is_the_exit_code_of_status() -> None:
     """An action that no worker can take is a problem."""
-    async with farming() as farm:
+    async with farming(patience_s=240) as farm:
         code, out, _ = await said(farm, "status")
         assert (code, "State: healthy" in out) == (0, True)
         async with farm.execute(await farm.put_action("one")) as stream:
@@ -115,7 +115,7 @@ async def read(terminal: int) -> bytes:
 
 async def test_watch_is_lines_without_a_terminal_and_a_screen_on_one() -> None:
     """Keys change the view, q ends it, and the terminal is as it was."""
-    async with farming() as farm:
+    async with farming(patience_s=240) as farm:
         code, out, _ = await said(farm, "watch", "--count", "1")
         assert (code, out.count("\n")) == (0, 1)
         master, slave = pty.openpty()
