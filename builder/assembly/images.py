@@ -1,13 +1,18 @@
 """Container images from the settings: who may be asked, and where they are kept."""
 
+import os
+import stat
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from builder.base.errors import UsageError
+from builder.base.errors import StatusError, UsageError
 from builder.config.settings import Images as ImageSettings
 from builder.images.cache import LayerCache
 from builder.images.endpoint import Registry
 from builder.images.images import Allowed, Images
+from builder.images.merged import OPAQUE
+from builder.sandbox.interface import Outcome, Sandbox, SandboxSpec
 
 
 def allowed(settings: ImageSettings) -> Allowed:
@@ -48,3 +53,23 @@ async def open_images(settings: ImageSettings) -> AsyncIterator[Images | None]:
         yield images
     finally:
         images.close()
+
+
+async def image_problem(sandbox: Sandbox, settings: ImageSettings, scratch: str) -> str:
+    """Why no action could run in an image here, on the disk that they are kept on; empty for no
+    reason. `scratch` is an empty place for the attempt, which finds no program in the image."""
+    place = settings.path if image_platform(settings) else scratch
+    try:
+        os.makedirs(place, 0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="probe-", dir=place) as base:
+            layer, inputs, own = (os.path.join(base, name) for name in ("layer", "in", "own"))
+            for folder in (layer, inputs, own):
+                os.mkdir(folder)
+            os.mknod(os.path.join(layer, "removed"), stat.S_IFCHR, 0)
+            os.setxattr(layer, OPAQUE, b"y")
+            spec = SandboxSpec(("/none",), inputs, own, layers=(layer,))
+            async with await sandbox.run(spec) as finished:
+                done = finished.exit
+    except (OSError, StatusError) as error:
+        return str(error)
+    return "" if done.outcome is Outcome.NOT_STARTED else done.message or done.outcome.value

@@ -8,8 +8,11 @@ from typing import Any
 import click
 import trio
 
+from builder.assembly.settings import load_settings
 from builder.base.errors import BuilderError
 from builder.base.units import format_size
+from builder.cli.options import config_option
+from builder.config.settings import Images
 from builder.host.facts import Facts, facts
 from builder.host.obstacles import obstacles
 
@@ -27,8 +30,9 @@ WITHOUT_LANDLOCK = {
 }
 
 
-async def examine() -> dict[str, Any]:
-    """Start a real sandbox, run one action in it, and see what held."""
+async def examine(images: Images) -> dict[str, Any]:
+    """Start a real sandbox, run one action in it, and see what held; and an image, if it can."""
+    from builder.assembly.images import image_problem
     from builder.sandbox.interface import Limits, Outcome, SandboxSpec
     from builder.sandbox.native import open_sandbox
 
@@ -45,6 +49,7 @@ async def examine() -> dict[str, Any]:
         async with open_sandbox(ready=1) as sandbox, await sandbox.run(spec) as finished:
             done = finished.exit
             return {
+                "images": await image_problem(sandbox, images, base),
                 "backend": done.backend,
                 "guarantees": list(done.guarantees),
                 "limits": list(done.limits),
@@ -54,11 +59,11 @@ async def examine() -> dict[str, Any]:
             }
 
 
-def report() -> dict[str, Any]:
+def report(images: Images) -> dict[str, Any]:
     """Everything that doctor knows, as one value."""
     isolation, groups = obstacles()
     try:
-        sandbox = trio.run(examine)
+        sandbox = trio.run(examine, images)
     except BuilderError as error:
         sandbox = {"works": False, "problem": str(error), "guarantees": [], "limits": []}
     missing = [
@@ -71,6 +76,13 @@ def report() -> dict[str, Any]:
         "user": os.getuid(),
         "sandbox": sandbox,
         "webassembly": engine_version(),
+        "images": {
+            "problem": sandbox.pop("images", sandbox["problem"]),
+            "registries": [one.host for one in images.registries],
+            "layouts": list(images.layouts),
+            "path": images.path,
+            "max_size": images.max_size,
+        },
         "missing": missing,
     }
 
@@ -99,6 +111,7 @@ def sentences(told: dict[str, Any]) -> list[str]:
             by = "control group" if guarantee in sandbox["guarantees"] else instead
             lines.append(f"limits     {name} by {by}")
         lines.append("limits     wall time, open files, file size and output always")
+        lines += wrapped("images", image_sentences(told["images"]))
     else:
         lines.append(f"sandbox    DOES NOT WORK: {sandbox['problem']}")
     engine = told["webassembly"]
@@ -108,6 +121,17 @@ def sentences(told: dict[str, Any]) -> list[str]:
     if not told["missing"]:
         lines.append("missing    nothing")
     return lines
+
+
+def image_sentences(told: dict[str, Any]) -> list[str]:
+    """Whether actions can run in container images here, and in which ones they may."""
+    if told["problem"]:
+        return [f"DO NOT WORK: {told['problem']}"]
+    sources = [*told["registries"], *told["layouts"]]
+    if not sources:
+        return ["would work; sandbox.images lets none in"]
+    kept = f"kept in {told['path']} up to {format_size(told['max_size'])}"
+    return [f"work, of {sources[0]}", *sources[1:], kept]
 
 
 def wrapped(label: str, names: list[str], width: int = 78) -> list[str]:
@@ -122,14 +146,16 @@ def wrapped(label: str, names: list[str], width: int = 78) -> list[str]:
 
 
 @click.command
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, config: str | None, as_json: bool) -> None:
     """Tell what this host can isolate and limit, and the command that enables what is missing.
 
     Runs one action in a real sandbox to see. Exit code 1 when no sandbox works here.
     """
-    told = report()
+    settings, _ = load_settings(config, {}, os.environ)
+    told = report(settings.sandbox.images)
     click.echo(json.dumps(told) if as_json else "\n".join(sentences(told)))
     if not told["sandbox"]["works"]:
         ctx.exit(1)

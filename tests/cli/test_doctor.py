@@ -1,10 +1,11 @@
 """`builder doctor` on this very host."""
 
 import json
+from pathlib import Path
 
 from click.testing import CliRunner
 
-from builder.cli.doctor import command, sentences
+from builder.cli.doctor import command, image_sentences, sentences
 
 
 def test_doctor_tells_what_holds() -> None:
@@ -14,7 +15,27 @@ def test_doctor_tells_what_holds() -> None:
     assert (done.exit_code, told["sandbox"]["works"]) == (0, True)
     assert "network-namespace" in told["sandbox"]["guarantees"]
     assert f"wasm       wasmtime {told['webassembly']}" in sentences(told)
-    assert "isolates   user-namespace" in "\n".join(sentences(told))
+    assert "user-namespace, mount-namespace" in "\n".join(sentences(told))
+    assert "images     would work; sandbox.images lets none in" in sentences(told)
+
+
+def test_doctor_tries_an_image(tmp_path: Path) -> None:
+    """On the disk where they would be kept; and says whom the configuration lets in."""
+    config = tmp_path / "worker.yaml"
+    images = f"{{registries: [{{host: r.example}}], layouts: [/srv/a], path: {tmp_path}/images}}"
+    config.write_text(f"sandbox: {{images: {images}}}")
+    done = CliRunner().invoke(command, ["--config", str(config)])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert "images     work, of r.example, /srv/a" in lines
+    assert f"images     kept in {tmp_path}/images up to 20.0 GB" in lines
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_doctor_tells_why_images_do_not_work() -> None:
+    """Such as a disk that carries no overlay."""
+    told = {"problem": "overlay: Invalid argument", "registries": ["r.example"], "layouts": []}
+    assert image_sentences(told) == ["DO NOT WORK: overlay: Invalid argument"]
 
 
 def test_doctor_tells_what_does_not() -> None:
