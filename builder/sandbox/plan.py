@@ -56,7 +56,7 @@ DEVICE_LINKS = {
 PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 PROC_MASKED = (
     *("kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpageflags", "timer_list"),
-    *("slabinfo", "sched_debug", "latency_stats", "config.gz", "vmallocinfo"),
+    *("cmdline", "slabinfo", "sched_debug", "latency_stats", "config.gz", "vmallocinfo"),
 )
 PROC_EMPTY = ("acpi", "scsi", "driver")
 

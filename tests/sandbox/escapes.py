@@ -254,7 +254,56 @@ MORE_NETWORK = [
     ("make a pair of a foreign family", "socket.socketpair(40, socket.SOCK_STREAM)",
      ("EAFNOSUPPORT",)),
 ]  # fmt: skip
+OTHERS = [
+    ("have a driver loaded as a line discipline", "import fcntl; m, s = os.openpty();"
+     " fcntl.ioctl(s, 0x5423, (21).to_bytes(4, 'little'))", ("EPERM",)),
+    ("take the console's messages", "import fcntl; m, s = os.openpty();"
+     " fcntl.ioctl(s, 0x541D, 0)", ("EPERM",)),
+    ("hide a file by a whiteout of its own", "os.mknod('w', 0o20000, 0)", NO_ENTRY),
+    ("touch the host's device", "os.utime('/dev/null')", READ_ONLY_FS),
+    ("read how the host was started", "say(len(read('/proc/cmdline')))", ("0", *NO_ENTRY)),
+    ("listen to the host's devices", "socket.socket(16, socket.SOCK_RAW, 15)",
+     ("EPROTONOSUPPORT",)),
+    ("speak to the packet filter", "socket.socket(16, socket.SOCK_RAW, 12)",
+     ("EPROTONOSUPPORT",)),
+    ("see sockets by netlink", "socket.socket(16, socket.SOCK_RAW, 4)", ("EPROTONOSUPPORT",)),
+    ("freeze the file system", "import fcntl; fcntl.ioctl(os.open('.', 0), 0xC0045877, 0)",
+     ("EPERM", "ENOTTY", "EOPNOTSUPP")),
+    ("make a file that nobody can remove", "import fcntl; open('i', 'w').close();"
+     " fcntl.ioctl(os.open('i', 0), 0x40086602, (16).to_bytes(8, 'little'))",
+     ("EPERM", "ENOTTY")),
+    ("lease a system file", "import fcntl; fcntl.fcntl(os.open('/usr/bin/env', 0), 1024, 0)",
+     ("EACCES",)),
+    ("open init's program by path only", "os.open('/proc/1/exe', os.O_PATH)", NO_ENTRY),
+    ("open init's directory by path only", "os.open('/proc/1/cwd', os.O_PATH)", NO_ENTRY),
+    ("map a file through /proc", "os.open('/proc/self/map_files/'"
+     " + os.listdir('/proc/self/map_files')[0], os.O_RDWR)", ("EPERM", *NO_ENTRY)),
+    ("be the last to die for memory", "write('/proc/self/oom_score_adj', b'-1000')", ("EACCES",)),
+    ("keep init's core", "write('/proc/1/coredump_filter', b'0')", NO_ENTRY),
+    ("shift init's timers", "write('/proc/1/timerslack_ns', b'0')", NO_ENTRY),
+    ("shift its own clock", "write('/proc/self/timens_offsets', b'monotonic 100 0')", NO_ENTRY),
+    ("find init's user namespace", "import fcntl; fcntl.ioctl(os.pidfd_open(1), 0xFF08)",
+     (*NO_ENTRY, "ENOTTY")),
+    ("find the parent's user namespace", "import fcntl;"
+     " fcntl.ioctl(os.open('/proc/self/ns/user', 0), 0xB702)", ("EPERM",)),
+    ("move init's pages", "sys_call(279, 1, 0, 0, 0, 0, 0)", ("EPERM", "ENOSYS", "EACCES"))
+    if MACHINE == "x86_64" else
+    ("move init's pages", "sys_call(239, 1, 0, 0, 0, 0, 0)", ("EPERM", "ENOSYS", "EACCES")),
+    ("add to the kernel's chance", "import fcntl;"
+     " fcntl.ioctl(os.open('/dev/urandom', os.O_RDWR), 0x40085203, bytes(16))", ("EPERM",)),
+    ("load a filter into a socket", "socket.socket().setsockopt(1, 50, bytes(4))",
+     ("EPERM", "EINVAL", "EBADF")),
+    ("write to release_agent", "write('/sys/fs/cgroup/memory/release_agent')", NO_ENTRY),
+    ("use userfaultfd's device", "os.open('/dev/userfaultfd', os.O_RDWR)", NO_ENTRY),
+    ("use io_uring's work", "sys_call(426, 0, 1, 0, 0, 0, 0)", ("EPERM",)),
+    ("use another action's queue", "say(os.path.exists('/dev/mqueue'))", ("False",)),
+    ("find a foreign segment", "libc.shmget.restype = ctypes.c_int;"
+     " say(libc.shmget(0x77777777, 0, 0))", ("-1",)),
+    ("take more memory in huge pages", "import mmap; mmap.mmap(-1, 1 << 21, flags=0x40022)",
+     ("ENOMEM", "EINVAL", "ENOSYS")),
+]  # fmt: skip
 ESCAPES = [
+    *OTHERS,
     *(FILES + MORE_FILES + PROC + MORE_PROC + PROCESSES + MORE_PROCESSES),
     *(NETWORK + MORE_NETWORK + NAMESPACES + ARCHITECTURE + DENY_LIST),
 ]

@@ -61,6 +61,7 @@ def test_filter_refuses_exactly_what_it_lists(machine: str) -> None:
     calls = seccomp.INSPECTED[machine]
     refused = {n for n in range(500) if verdict(machine, n) != seccomp.ALLOW}
     wanted = set(seccomp.DENIED[machine].values()) | {calls["clone3"]}
+    wanted |= set(seccomp.FLUSHES[machine].values())
     assert refused == wanted | {calls["socket"], calls["socketpair"]}  # family 0 is none of ours
 
 
@@ -72,6 +73,10 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     for family in seccomp.FAMILIES:
         assert verdict(machine, calls["socket"], family) == allow
         assert verdict(machine, calls["socketpair"], family) == allow
+    assert verdict(machine, calls["socket"], 16, 3, 0) == allow
+    assert verdict(machine, calls["socket"], 16, 3, 12) == refuse(seccomp.EPROTONOSUPPORT)
+    for number in seccomp.FLUSHES[machine].values():
+        assert verdict(machine, number) == refuse(seccomp.DONE)
     for family in (17, 38, 40):
         assert verdict(machine, calls["socket"], family) == refuse(seccomp.EAFNOSUPPORT)
     assert verdict(machine, calls["clone"], 17) == allow
@@ -80,6 +85,7 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     assert verdict(machine, calls["clone3"]) == refuse(seccomp.ENOSYS)
     assert verdict(machine, calls["ioctl"], 0, 0x5412) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x541C) == refuse(seccomp.EPERM)
+    assert verdict(machine, calls["ioctl"], 0, 0x5423) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
     for number, everybody in seccomp.RANKED[machine].values():
         assert verdict(machine, number, 1, 1) == refuse(seccomp.EPERM)

@@ -170,8 +170,10 @@ def open_trees(plan: "list[tuple[str, ...]]") -> "dict[str, int]":
     for operation in plan:
         if operation[0] in SHOWN and operation[1] not in trees:
             device = operation[0] == "device"
-            attributes = mounts.ATTR_NOSUID
-            attributes |= mounts.ATTR_NOEXEC if device else mounts.ATTR_RDONLY | mounts.ATTR_NODEV
+            attributes = (
+                mounts.ATTR_NOSUID | mounts.ATTR_RDONLY
+            )  # one writes to a device all the same
+            attributes |= mounts.ATTR_NOEXEC if device else mounts.ATTR_NODEV
             try:
                 tree = mounts.detached_tree(operation[1])
                 mounts.set_attributes(tree, attributes)

@@ -4,7 +4,8 @@ The filter is data (a list of instructions) until `install`. Its shape: a foreig
 kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
 falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
 foreign socket families, terminal injection and limits on the sandbox's init are refused by
-argument; the deny list answers EPERM; everything else passes.
+argument; what flushes the host's disks is done without doing anything; the deny list answers
+EPERM; everything else passes.
 
 AF_VSOCK is the important family: no network namespace confines it.
 See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rst.
@@ -14,13 +15,16 @@ import ctypes
 
 from builder.sandbox.kernel.syscalls import call
 
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
+DONE = 0  # "no error": the call does nothing
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NR, ARCH, ARG0, ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data (low halves)
+NR, ARCH, ARG0, ARG1, ARG2 = 0, 4, 16, 24, 32  # offsets in struct seccomp_data (low halves)
 NEW_NAMESPACES = 0x7E020080
-FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
-INJECTIONS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+NETLINK, ROUTE = 16, 0  # of which only what lists interfaces and addresses
+# terminal injection, and line disciplines, which make the kernel load whatever driver is named
+TERMINAL = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 SET_MODE_FILTER = 1
 X32_BIT = 0x40000000
 
@@ -83,6 +87,8 @@ GUARDED = {
     "aarch64": {"prlimit64": 261, "sched_setaffinity": 122, "sched_setscheduler": 119,
                 "sched_setparam": 118, "sched_setattr": 274},
 }  # fmt: skip
+# what flushes the host's disks, with everybody's files; an action's own are scratch
+FLUSHES = {"x86_64": {"sync": 162, "syncfs": 306}, "aarch64": {"sync": 81, "syncfs": 267}}
 INIT = 1
 # the same by argument 1; and argument 0 may not say "all of my user's", which the init is one of
 RANKED = {
@@ -137,20 +143,25 @@ def by_argument(machine: str) -> list[Instruction]:
         (RETURN, 0, 0, ALLOW),
     ]
     for name in ("socket", "socketpair"):
-        out += [(EQUAL, 0, 3 + len(FAMILIES), calls[name]), (LOAD, 0, 0, ARG0)]
+        out += [(EQUAL, 0, 7 + len(FAMILIES), calls[name]), (LOAD, 0, 0, ARG0)]
         left = len(FAMILIES)
         for family in FAMILIES:
-            out.append((EQUAL, left, 0, family))
+            out.append((EQUAL, left + 4, 0, family))
             left -= 1
-        out += [(RETURN, 0, 0, refuse(EAFNOSUPPORT)), (RETURN, 0, 0, ALLOW)]
-    out += [
-        (EQUAL, 0, 5, calls["ioctl"]),
-        (LOAD, 0, 0, ARG1),
-        (EQUAL, 1, 0, INJECTIONS[0]),
-        (EQUAL, 0, 1, INJECTIONS[1]),
-        (RETURN, 0, 0, refuse(EPERM)),
-        (RETURN, 0, 0, ALLOW),
-    ]
+        out += [
+            (EQUAL, 1, 0, NETLINK),
+            (RETURN, 0, 0, refuse(EAFNOSUPPORT)),
+            (LOAD, 0, 0, ARG2),
+            (EQUAL, 1, 0, ROUTE),
+            (RETURN, 0, 0, refuse(EPROTONOSUPPORT)),
+            (RETURN, 0, 0, ALLOW),
+        ]
+    out += [(EQUAL, 0, 3 + len(TERMINAL), calls["ioctl"]), (LOAD, 0, 0, ARG1)]
+    for left, request in zip((2, 1, 0), TERMINAL, strict=True):
+        out.append((EQUAL, left, 0 if left else 1, request))
+    out += [(RETURN, 0, 0, refuse(EPERM)), (RETURN, 0, 0, ALLOW)]
+    for number in FLUSHES[machine].values():
+        out += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(DONE))]
     for number in sorted(GUARDED[machine].values()):
         out += [
             (EQUAL, 0, 4, number),
