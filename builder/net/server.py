@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import trio
 
+from builder.net.dozing import rounds
 from builder.net.listeners import Listener, join_address
 from builder.net.rpc import Method, Peer, Service
 from builder.net.serving import Hooks, ServerLink
@@ -98,6 +99,7 @@ class Server:
                 with self._accepting:
                     async with trio.open_nursery() as accepting:
                         accepting.start_soon(watch, self._links, self._upkeep)
+                        accepting.start_soon(rounds, self._links)
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, connections)
                         task_status.started(self)

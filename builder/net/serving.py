@@ -33,6 +33,7 @@ from builder.wire.stream import Message, Stream, whole
 
 log = logging.getLogger("builder.net")
 
+MORE_THAN_PING = 18  # octets
 DRAIN_PING = b"draining"  # eight octets
 FEW_STREAMS = 2  # above it, answers of tasks that end together leave together
 STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
@@ -82,6 +83,7 @@ class ServerLink:
         self._drain_started = False
         self._held: dict[Stream, Held] = {}  # only while events are handled
         self.heard_at = trio.current_time()
+        self.dozes = False
 
     @property
     def sent_octets(self) -> int:
@@ -120,21 +122,50 @@ class ServerLink:
             data = await transport.receive()
             if not data:
                 break
-            self.heard_at = now = trio.current_time()
-            events = wire.receive(data, now)
-            if events:
-                self._handle(events)
-                if self._held:
-                    for stream in list(self._held):
-                        self._release(stream)
-            if wire.limits_hit:
-                self._tell_limits()
-            link.flush()
+            if self.dozes:
+                self.rouse()
+            self._take(data, link, trio.current_time())
             if link.writing and len(wire.sender.out) > STALLED:
                 await link.drained(STALLED)
         if wire.ended:
             with trio.move_on_after(1):
                 await link.drained()
+
+    def _take(self, data: bytes, link: Link, now: float) -> None:
+        self.heard_at = now
+        events = self.wire.receive(data, now)
+        if events:
+            self._handle(events)
+            if self._held:
+                for stream in list(self._held):
+                    self._release(stream)
+        if self.wire.limits_hit:
+            self._tell_limits()
+        link.flush()
+
+    # ---- silence, see `dozing`
+
+    def doze(self) -> None:
+        """Be woken for more than a PING only, if nothing is open or half said."""
+        wire = self.wire
+        if self._link is None or wire.streams or wire.in_headers or self.has_waiting:
+            return
+        if not (wire.ended or self._drain_started):
+            self.dozes = self._link.transport.doze(MORE_THAN_PING)
+
+    def rouse(self) -> None:
+        """Be woken for everything again."""
+        if self._link is not None and self.dozes:
+            self.dozes = False
+            self._link.transport.doze(1)
+
+    def look(self, now: float) -> None:
+        """Take what has come while it dozed."""
+        if self._link is None or not (data := self._link.transport.read_now()):
+            return
+        self._take(data, self._link, now)
+        if self.wire.streams or self.wire.in_headers or self.wire.ended:
+            self.rouse()
 
     # ---- events
 
@@ -433,6 +464,7 @@ class ServerLink:
         if self._drain_started or self._link is None:
             return
         self._drain_started = True
+        self.rouse()
         self.wire.announce_drain()
         self.wire.ping(DRAIN_PING)
         self._link.flush()

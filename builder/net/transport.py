@@ -43,6 +43,14 @@ class Transport(Protocol):
 
     async def wait_writable(self) -> None: ...
 
+    def doze(self, octets: int) -> bool:
+        """Be woken for so many octets, or for the end; whether that is possible."""
+        ...
+
+    def read_now(self) -> bytes:
+        """What has arrived, if anything."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -120,6 +128,19 @@ class SocketTransport:
 
     async def wait_writable(self) -> None:
         await trio.lowlevel.wait_writable(self.sock)
+
+    def doze(self, octets: int) -> bool:
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets)
+        except OSError:
+            return False
+        return True
+
+    def read_now(self) -> bytes:
+        try:
+            return self.sock.recv(SMALL_READ)
+        except OSError:  # BlockingIOError is one; what is wrong with the socket wakes its reader
+            return b""
 
     def close(self) -> None:
         if self.sock.fileno() >= 0:
@@ -213,6 +234,12 @@ class TlsTransport:
 
     async def wait_writable(self) -> None:
         await self._raw.wait_writable()
+
+    def doze(self, octets: int) -> bool:  # noqa: ARG002 -- how long a record is, the peer decides
+        return False
+
+    def read_now(self) -> bytes:
+        return b""
 
     def close(self) -> None:
         self._raw.close()

@@ -114,7 +114,7 @@ class Uploads:
     async def _take(self, partial: _Partial, request: WriteChunk, name: str) -> bool:
         """Whether that was the end of the upload."""
         try:
-            if request.size_bytes:
+            if any(request.data):
                 await partial.upload.append(*request.data)
             if request.finish_write:
                 await partial.upload.commit()

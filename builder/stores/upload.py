@@ -49,6 +49,7 @@ class DiskUpload:
         self._hasher = hasher(digest.function, digest.size_bytes)
         self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
+        self._unturned = 0  # bytes that were taken in place since others had their turn
         self._offset = 0
         self._temporary = folder.temporary()
         with folder.errors():
@@ -116,13 +117,22 @@ class DiskUpload:
                 if size <= IN_PLACE and self._folder.prompt:
                     with self._folder.in_place():
                         self._take(pieces, GATHER_PIECES)
-                    await trio.lowlevel.checkpoint()
+                    await self._turn(size)
                 else:
                     await trio.to_thread.run_sync(self._take, pieces, JOINED_ABOVE)
             except OSError as error:
                 if error.errno not in FULL or not await self._relieve():
                     raise
                 await trio.to_thread.run_sync(self._write)
+
+    async def _turn(self, size: int) -> None:
+        """Everybody else's, after a megabyte."""
+        self._unturned += size
+        if self._unturned >= IN_PLACE:
+            self._unturned = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def _take(self, pieces: list[Buffer], most: int = 1) -> None:
         if len(pieces) > (1 if self._digest.function in WANT_MUCH else most):
