@@ -11,11 +11,11 @@ from builder.schedule.dispatch import dequeue, enqueue, occupy, vacate
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
-from builder.schedule.operation import Ending, Operation
+from builder.schedule.operation import Ending, Operation, OperationView, Stage
 from builder.schedule.reasons import CODES, Reason, ReasonCode
 from builder.schedule.spec import Outcome
 from builder.schedule.task import Task, TaskInput, TaskState
-from builder.schedule.views import tell, view
+from builder.schedule.views import tell
 
 
 def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> None:
@@ -153,7 +153,10 @@ def stop(books: Books, task: Task, why: str, now: float) -> None:
 def end_operation(books: Books, operation: Operation, ending: Ending, now: float) -> None:
     operation.ending = ending
     operation.ended_at = now
-    books.effects.append(UpdateOperation(view(books, operation)))
+    ended = OperationView(
+        operation.name, operation.key, Stage.COMPLETED, ending.reason, ending=ending
+    )
+    books.effects.append(UpdateOperation(ended))
     if books.policy.remember:
         books.effects.append(Forget(operation.name))
     for name in books.finished.add(operation):

@@ -18,7 +18,7 @@ from builder.schedule.views import view
 
 def submit(books: Books, event: ActionSubmitted, now: float) -> None:
     name, spec = event
-    running = _joinable(books, spec)
+    running = None if spec.do_not_cache else _joinable(books, spec)
     lane = books.lane_for(spec)
     refusal = _refusal(books, spec, running, lane)
     if refusal is not None:
@@ -39,8 +39,6 @@ def _joinable(books: Books, spec: ActionSpec) -> Task | None:
     that waits or executes, but not one whose result is there already. Every task that may be
     joined writes the action cache, whoever asked first, so the others lose nothing either.
     """
-    if spec.do_not_cache:
-        return None
     running = books.in_flight.get(spec.key)
     if running is not None and running.state is TaskState.KEEPING and spec.skip_cache:
         return None

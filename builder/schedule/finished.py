@@ -27,10 +27,13 @@ class Finished:
 
     def add(self, operation: Operation) -> list[str]:
         """Names of those that have to go for it."""
+        if not self._kept:
+            self.first = operation.ended_at + self._time_s
         self._kept[operation.name] = operation
         self._size_bytes += _size(operation)
-        self.first = min(self.first, operation.ended_at + self._time_s)
-        gone = []
+        gone: list[str] = []
+        if len(self._kept) <= self._most and self._size_bytes <= self._most_bytes:
+            return gone
         while len(self._kept) > self._most or (
             self._size_bytes > self._most_bytes and len(self._kept) > 1
         ):

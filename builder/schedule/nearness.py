@@ -21,17 +21,16 @@ class Nearness:
 
     def ran(self, spec: ActionSpec, worker: str) -> None:
         """The worker gets the action, and with it its inputs."""
+        roots, kinds = self._roots, self._kinds
         if spec.root:
-            _note(self._roots, spec.root, worker)
+            roots[spec.root] = worker
+            if len(roots) > MOST:
+                roots.popitem(last=False)
         if spec.kind:
-            _note(self._kinds, spec.kind, worker)
+            kinds[spec.kind] = worker
+            if len(kinds) > MOST:
+                kinds.popitem(last=False)
 
     def candidates(self, spec: ActionSpec) -> tuple[str | None, str | None]:
         """The names of those who have the inputs, and who have like ones."""
         return self._roots.get(spec.root), self._kinds.get(spec.kind)
-
-
-def _note(table: OrderedDict[str, str], key: str, worker: str) -> None:
-    table[key] = worker
-    if len(table) > MOST:
-        table.popitem(last=False)

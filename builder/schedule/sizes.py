@@ -45,16 +45,21 @@ class Sizes:
     def learn(self, kind: str, outcome: Outcome) -> None:
         if not kind or not outcome.execution_s:
             return
-        size = self._known.pop(kind, None) or Size()
-        self._known[kind] = size
-        if len(self._known) > MOST_KINDS:
-            self._known.popitem(last=False)
-        size.memory_bytes = max(outcome.peak_memory_bytes, size.memory_bytes * FALL)
+        size = self._known.get(kind)
+        if size is None:
+            size = self._known[kind] = Size()
+            if len(self._known) > MOST_KINDS:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(kind)
+        peak, fallen = outcome.peak_memory_bytes, size.memory_bytes * FALL
+        size.memory_bytes = max(fallen, peak)
         if outcome.out_of_memory:
             return  # how long it would have run is not known
-        size.cpu = max(outcome.cpu_s / outcome.execution_s * MILLI, size.cpu * FALL)
-        size.count += 1
-        weight = max(1 / size.count, FORGET)
+        cpu, fallen = outcome.cpu_s / outcome.execution_s * MILLI, size.cpu * FALL
+        size.cpu = max(fallen, cpu)
+        size.count = count = size.count + 1
+        weight = 1 / count if count * FORGET < 1 else FORGET
         distance = outcome.execution_s - size.seconds
         size.seconds += weight * distance
         size.variance = (1 - weight) * (size.variance + weight * distance * distance)

@@ -42,7 +42,7 @@ def _waiting(books: Books, task: Task) -> Reason:
         slots += kind.slots
         resting += kind.resting
     ready_s = 0.0
-    for pool in lane.pools:
+    for pool in lane.pools if books.starting else ():
         if pool.name in books.starting:
             starting += books.starting[pool.name].workers
             ready_s = max(books.starting[pool.name].ready_at - books.now, 1.0)

@@ -11,11 +11,11 @@ sizes are all at work.
 `ratios.flat` is the speed at 100,000 queued by that at 1,000: near 1 when the cost is flat.
 """
 
-import gc
 from collections import deque
 from hashlib import sha256
 from time import process_time
 
+from builder.host import garbage
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
@@ -82,13 +82,12 @@ class Load:
 def measure(queued: int) -> float:
     """Cycles per second, the best round."""
     load = Load(queued)
-    gc.freeze()  # what is queued is no garbage, and would be looked at in every collection
+    garbage.settle()  # as the service does
     best = 0.0
     for _ in range(ROUNDS):
         specs = [load.spec() for _ in range(CYCLES)]
         best = max(best, CYCLES / load.cycles(specs))
     assert load.machine.snapshot().counters.succeeded == ROUNDS * CYCLES
-    gc.unfreeze()
     return best
 
 

@@ -191,6 +191,7 @@ class Farm:
         self.actions = actions
         self.asked: dict[str, float] = {}
         self.waits: list[float] = []
+        self.late: list[float] = []  # seconds by which we ask after a call is due
         self.done = self.welcome = 0
         self.selector = selectors.DefaultSelector()
         self.workers = deque(Worker(port, f"fake-{number}", self) for number in range(workers))
@@ -216,13 +217,16 @@ class Farm:
 
     def ask(self, times: Iterable[float]) -> None:
         """One call for each time at which it is, or was, due."""
+        now = time.perf_counter()
         for number, at in enumerate(times):
+            self.late.append(now - at)
             self.clients[number % len(self.clients)].call(self.actions.popleft(), at)
         for client in self.clients:
             client.flush()
 
     def closed(self, depth: int, count: int) -> float:
         """Seconds for so many actions, with `depth` of them open."""
+        self.waits.clear()
         start, asked, before = time.perf_counter(), 0, self.done
         while self.done - before < count:
             open_ = asked - (self.done - before)
@@ -238,6 +242,7 @@ class Farm:
         What is due while `depth` are open waits here, and its wait counts.
         """
         self.waits.clear()
+        self.late.clear()
         start, asked, before = time.perf_counter(), 0, self.done
         while self.done - before < count:
             due = int((time.perf_counter() - start) * rate) + 1
