@@ -180,11 +180,8 @@ class Scheduler:
             match effect:
                 case effects.UpdateOperation(view):
                     self._tell(view, now)
-                case effects.RefuseOperation(operation, code, reason):
-                    self.history.refused(operation, reason, Ending(reason, code), now)
-                    for ear in tuple(self._ears.get(operation, ())):
-                        ear.refuse(from_status(code, reason.sentence))
-                        self._told[ear] = None
+                case effects.RefuseOperation():
+                    self._refuse(effect, now)
                 case effects.KeepResult() as kept:
                     if self._keep_nowait(kept):
                         self._inbox.append(events.ResultKept(kept.task))
@@ -220,7 +217,9 @@ class Scheduler:
             case effects.CloseSession(_, why):
                 log.debug("Stream closed", worker=self._names[effect.session], why=why)
             case effects.GrantLease(_, lease):
-                log.debug("Lease granted", worker=self._names[effect.session], lease=lease)
+                fields = self.history.fields(lease.rpartition("/")[0])
+                fields["worker"] = self._names[effect.session]
+                log.debug("Lease granted", lease=lease, **fields)
             case effects.CancelLease() | effects.AcknowledgeLease() | effects.DrainWorker():
                 pass
             case _:
@@ -246,6 +245,16 @@ class Scheduler:
         if log.verbose:
             fields = self.history.fields(view.name)
             log.debug(f"Operation {view.stage.name.lower()}", why=view.reason.sentence, **fields)
+
+    def _refuse(self, effect: effects.RefuseOperation, now: float) -> None:
+        operation, code, reason = effect
+        self.history.refused(operation, reason, Ending(reason, code), now)
+        for ear in tuple(self._ears.get(operation, ())):
+            ear.refuse(from_status(code, reason.sentence))
+            self._told[ear] = None
+        if log.verbose:
+            fields = self.history.fields(operation)
+            log.debug("Operation refused", why=reason.sentence, **fields)
 
     def _explain(self, subject: str, code: ReasonCode, sentence: str) -> None:
         fields = self.history.fields(subject)

@@ -277,6 +277,7 @@ def _about(granted: workers_pb2.LeaseGranted) -> dict[str, str]:
     client = granted.request_metadata
     found = {
         "lease": granted.lease_id,
+        "operation": granted.lease_id.rpartition("/")[0],
         "action": granted.action_digest.hash,
         "invocation": client.tool_invocation_id,
         "target": client.target_id,
