@@ -115,8 +115,12 @@ class Pull:
         try:
             await each(work, [-1, *missing], AT_ONCE)
         finally:
-            for place in self._places:
-                shutil.rmtree(place, ignore_errors=True)
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._tidy)
+
+    def _tidy(self) -> None:
+        for place in self._places:
+            shutil.rmtree(place, ignore_errors=True)
 
     async def _unpack_all(self, hold: Holding, coming: set[int]) -> None:
         for number, chain in enumerate(self._image.chains):

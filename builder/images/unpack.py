@@ -51,6 +51,7 @@ class Unpacker:
         self._made: dict[Parts, Kind] = {(): Kind.DIRECTORY}
         self._removed: set[Parts] = set()
         self._opaque: set[Parts] = set()
+        self._new: set[Parts] = set()  # directories that no layer below has
         self._times: dict[Parts, int] = {}
         self.skipped = 0  # devices and named pipes
         self.size_bytes = 0  # about what it takes on disk
@@ -102,6 +103,8 @@ class Unpacker:
 
     def _is_seen(self, place: Parts) -> bool:
         """Whether what the layers below have there is still to be seen in this one."""
+        if place[:-1] in self._new:
+            return False
         above = [place[:count] for count in range(len(place) + 1)]
         return self._removed.isdisjoint(above) and self._opaque.isdisjoint(above[:-1])
 
@@ -115,7 +118,9 @@ class Unpacker:
         if place in self._removed:
             self._hide(place)
         like = self._merged.look(place) if self._is_seen(place) else None
-        if like is not None and stat.S_ISDIR(like.st_mode):
+        if like is None or not stat.S_ISDIR(like.st_mode):
+            self._new.add(place)
+        else:
             os.fchmod(self._directories.at(place), stat.S_IMODE(like.st_mode))
             self._times[place] = like.st_mtime_ns
 

@@ -147,6 +147,18 @@ def test_a_layer_may_lean_on_those_below(shelf: Shelf) -> None:
     assert sorted(os.listdir(above)) == ["lib"]
 
 
+def test_a_removed_directory_lends_nothing(shelf: Shelf) -> None:
+    """Neither modes, nor links, nor files: in the image they are gone."""
+    shelf.add(directory("a", mode=0o711), directory("a/b", mode=0o711), entry("a/b/file"))
+    shelf.add(symlink("link", "a"), directory("own"))
+    top = shelf.add(entry(".wh.a"), entry("a/b/new"), entry(".wh.link"), entry("link/x"))
+    assert stat.S_IMODE(os.stat(top / "a/b").st_mode) == 0o755
+    assert (top / "link/x").exists()
+    assert shelf.seen("a/b/file") is None
+    with pytest.raises(HostileLayerError, match="no file of the image"):
+        shelf.add(hard_link("own/file", "a/b/file"))
+
+
 DEEP = "/".join("d" for _ in range(MOST_DEPTH + 1))
 HOSTILE: dict[str, tuple[str, list[tuple[tarfile.TarInfo, bytes]]]] = {
     "parent path": ("leaves the image", [entry("../outside", b"changed")]),

@@ -13,7 +13,7 @@ in the broker's private mount namespace for the moment of the mount.
 import os
 
 from builder.sandbox.kernel import mounts
-from builder.sandbox.kernel.perform import lay
+from builder.sandbox.kernel.perform import SetupError, lay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -28,10 +28,11 @@ def image_root(
     plan: "list[tuple[str, ...]]", layers: "Sequence[str]", trees: "Mapping[str, int]", owners: int
 ) -> int:
     """A detached mount: the files of a template's plan above these layers. `owners` is a user
-    namespace that maps the layers' owner, or 0. Raises OSError, SetupError."""
-    found = [_layer(path, owners) for path in layers]
+    namespace that maps the layers' owner, or 0. Raises SetupError."""
     place, covers = os.path.dirname(layers[0]), 0
+    found: list[int] = []
     try:
+        found.extend(_layer(path, owners) for path in layers)
         mounts.mount("tmpfs", place, "tmpfs", mounts.MS_NOSUID, "mode=0755,size=16m")
         covers += 1
         os.chdir(place)
@@ -44,6 +45,8 @@ def image_root(
         mounts.mount("overlay", place, "overlay", SEALED, OPTIONS + names)
         covers += 1
         return mounts.detached_tree(place, recursive=False)
+    except OSError as error:
+        raise SetupError(("layers", place), error) from None
     finally:
         os.chdir("/")
         for _ in range(covers):
