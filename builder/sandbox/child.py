@@ -53,6 +53,7 @@ async def run_child(
             nursery.start_soon(_keep, process.stdout, spec, "stdout", report)
             nursery.start_soon(_keep, process.stderr, spec, "stderr", report)
             nursery.start_soon(_watch_time, process.pid, spec, report, ended)
+            nursery.start_soon(_end_with_us, process.pid, ended)
             await _reap(process, report)
             ended.set()
             report.wall_us = int((time.monotonic() - started) * 1e6)
@@ -66,11 +67,7 @@ async def run_child(
 
 
 async def _reap(process: "subprocess.Popen[bytes]", report: Report) -> None:
-    try:
-        status, usage = await trio.to_thread.run_sync(_wait, process.pid, abandon_on_cancel=True)
-    except trio.Cancelled:
-        kill_group(process.pid, signal.SIGKILL)
-        raise
+    status, usage = await trio.to_thread.run_sync(_wait, process.pid)
     process.returncode = os.waitstatus_to_exitcode(status)
     killed = os.WIFSIGNALED(status)
     report.status = SIGNALLED if killed else EXITED
@@ -82,6 +79,15 @@ async def _reap(process: "subprocess.Popen[bytes]", report: Report) -> None:
 def _wait(pid: int) -> tuple[int, resource.struct_rusage]:
     _, status, usage = os.wait4(pid, 0)
     return status, usage
+
+
+async def _end_with_us(pid: int, ended: trio.Event) -> None:
+    """Nobody can leave the thread that waits, so a cancelled child is killed."""
+    try:
+        await ended.wait()
+    except trio.Cancelled:
+        kill_group(pid, signal.SIGKILL)
+        raise
 
 
 async def _watch_time(pid: int, spec: SandboxSpec, report: Report, ended: trio.Event) -> None:

@@ -30,9 +30,9 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 HOP_BY_HOP = (b"proxy-", b"connection:", b"keep-alive:")
 
 
-def environment() -> dict[str, str]:
+def environment(port: int = PORT) -> dict[str, str]:
     """What tells programs where the proxy is."""
-    return dict.fromkeys(VARIABLES, URL) | OWN
+    return dict.fromkeys(VARIABLES, f"http://127.0.0.1:{port}") | OWN
 
 
 class Filter:

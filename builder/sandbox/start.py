@@ -1,4 +1,4 @@
-"""Starts a helper by path: `python -I -S -B start.py broker`, `bare` or `wasm`.
+"""Starts a helper by path: `python -I -S -B start.py broker`, or another's name.
 
 Nothing is installed for such an interpreter. The package is found beside this file, and without
 running any `__init__`, so that a helper never loads more than it names. This file is small
@@ -25,6 +25,8 @@ if __name__ == "__main__":
         from builder.sandbox.broker import main
     elif sys.argv[1] == "wasm":
         from builder.sandbox.wasm_run import main
+    elif sys.argv[1] == "limited":
+        from builder.sandbox.limited import main
     else:
         from builder.sandbox.bare import main
     sys.exit(main())
