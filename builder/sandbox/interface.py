@@ -192,6 +192,7 @@ class Exit:
     audit: Audit | None = None
     blocked: tuple[str, ...] = ()  # hosts that it asked the proxy for, and must not reach
     served: Served | None = None  # where a persistent worker was to do it
+    spec: str = ""  # which held: its digest (`canonical`)
     output_cut: bool = False  # not all of stdout and stderr was kept; the message says how much
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from builder.base.errors import UsageError
-from builder.sandbox import audit, outcome
+from builder.sandbox import audit, canonical, outcome
 from builder.sandbox.brokerage import Broker, Run, abandon
 from builder.sandbox.interface import (
     Audit,
@@ -154,6 +154,7 @@ class NativeSandbox:
                 wish, broker.features.__contains__, self._cpus
             )
             run.tell(job)
+            name = canonical.digest(spec)
             proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
             if spec.dialogue is not None and (pid := await run.started()) > 0:
                 spec.dialogue.started(pid)
@@ -162,7 +163,7 @@ class NativeSandbox:
                 await run.gone.wait()
             if told is None and run.facts is None:
                 raise SandboxError(run.error or "the sandbox gave no answer")
-            facts = outcome.facts(told, run.facts) | {"enforced": enforced}
+            facts = outcome.facts(told, run.facts) | {"enforced": enforced, "spec": name}
             done = await self._conclude(spec, facts, held, proxy)
         except BaseException:
             await abandon(broker, run_id, run)

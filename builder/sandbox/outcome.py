@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builder.base.errors import InvalidArgumentError
-from builder.sandbox import proxy, report
+from builder.sandbox import canonical, proxy, report
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
@@ -314,5 +314,6 @@ def conclude(
         signal=signal,
         audit=audit,
         blocked=blocked,
+        spec=facts.get("spec") or canonical.digest(spec),
         output_cut=bool(cut),
     )

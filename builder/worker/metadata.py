@@ -84,6 +84,7 @@ def proof(done: Exit, attempt: int, unkept: Iterable[str] = ()) -> workers_pb2.E
         attempt=attempt,
         audit=None if done.audit is None else _audit(done.audit),
         output_cut=done.output_cut,
+        spec=done.spec,
         undeclared=[tellable(path) for path in unkept],
     )
     if (served := done.served) is not None:
