@@ -2,8 +2,10 @@
 "use strict";
 
 const MOST_OUTPUT = 1 << 20; // characters that are kept of each stream
+const PATIENCE = 20; // a page that takes long to make is made seldom: so many times as long
 let version = null;
 let asked = 0;
+let took = 0;
 let busy = false;
 
 function show(figures) {
@@ -18,8 +20,8 @@ function show(figures) {
 
 // The server renders and escapes; we only exchange sections of the same name.
 async function renew() {
-  if (busy) return;
   busy = true;
+  asked = performance.now();
   try {
     const answer = await fetch(location.href, { cache: "no-store" });
     if (!answer.ok) return;
@@ -31,6 +33,7 @@ async function renew() {
       }
     }
   } finally {
+    took = performance.now() - asked;
     busy = false;
   }
 }
@@ -42,14 +45,14 @@ source.onerror = () => { connection.hidden = false; };
 source.onmessage = (event) => {
   const told = JSON.parse(event.data);
   show(told.figures);
-  const now = Date.now();
+  const since = performance.now() - asked;
   const timed = document.querySelector("[data-every]");
-  const due = timed && now - asked > 1000 * Number(timed.dataset.every);
-  if ((version !== null && version !== told.version) || due) {
-    asked = now;
+  const due = timed && since > 1000 * Number(timed.dataset.every);
+  if (version === null) version = told.version;
+  if (!busy && (version !== told.version || due) && since > PATIENCE * took) {
+    version = told.version;
     renew();
   }
-  version = told.version;
   document.documentElement.dataset.alive = "yes";
 };
 addEventListener("pagehide", () => source.close());
