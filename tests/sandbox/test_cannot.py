@@ -1,4 +1,6 @@
-"""What an action cannot do, tried against the real kernel: one sandbox, all of `escapes.py`."""
+"""What an action cannot do, tried against the real kernel: one sandbox, all of `escapes.py`; and
+again in an image, whose root is another one.
+"""
 
 import functools
 import hashlib
@@ -6,12 +8,16 @@ import json
 import os
 import socket
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from builder.sandbox.native import open_sandbox
+from builder.sandbox.native import NativeSandbox, open_sandbox
+from builder.sandbox.options import Options
+from builder.sandbox.plan import SYSTEM
 from tests.sandbox.escapes import ESCAPES, HOST_SECRET
 from tests.sandbox.support import PYTHON, READ_ONLY, act
 
@@ -19,7 +25,30 @@ ATTEMPTS = Path(__file__).with_name("attempts.py").read_text()
 ABSTRACT = f"builder-test-{os.getpid()}"
 
 
-async def answers(base: Path) -> dict[str, str]:
+@asynccontextmanager
+async def opened(layers: tuple[str, ...]) -> AsyncIterator[NativeSandbox]:
+    """The host's root; or that of an image which holds nothing, with the host's programs shown in
+    it."""
+    if not layers:
+        async with open_sandbox(read_only=READ_ONLY) as sandbox:
+            assert isinstance(sandbox, NativeSandbox)
+            yield sandbox
+        return
+    system = [path for path in SYSTEM if os.path.lexists(path)]
+    options = Options((*system, "/etc/ld.so.cache", *READ_ONLY), layers=layers)
+    async with trio.open_nursery() as nursery:
+        image = NativeSandbox(options, nursery)
+        await image.start()
+        try:
+            yield image
+        finally:
+            await image.close()
+            nursery.cancel_scope.cancel()
+
+
+async def answers(base: Path, *, in_image: bool) -> dict[str, str]:
+    (base / "layers/empty").mkdir(parents=True)
+    layers = (str(base / "layers/empty"),) if in_image else ()
     secret = base / "secret"
     secret.write_text(HOST_SECRET)
     secret.chmod(0o644)
@@ -32,29 +61,29 @@ async def answers(base: Path) -> dict[str, str]:
         abstract.listen()
         named.bind(str(base / "socket"))
         named.listen()
-        async with open_sandbox(read_only=READ_ONLY) as sandbox:
+        async with opened(layers) as sandbox:
             places = {
                 "@SECRET@": str(secret),
                 "@SCRATCH@": str(base),
                 "@SOCKET@": str(base / "socket"),
                 "@ABSTRACT@": ABSTRACT,
                 "@PORT@": str(port.getsockname()[1]),
-                "@BROKER@": str(sandbox.broker_pid),  # type: ignore[attr-defined]  # native's own
+                "@BROKER@": str(sandbox.broker_pid),
             }
             text = json.dumps({name: code for name, code, _ in ESCAPES})
             text = functools.reduce(lambda out, key: out.replace(key, places[key]), places, text)
             files = {"attempts.py": ATTEMPTS, "table.json": text}
             argv = (PYTHON, "-I", "-S", "attempts.py", "table.json")
-            done = await act(sandbox, base, *argv, files=files)
+            done = await act(sandbox, base, *argv, files=files, layers=layers)
     assert done.exit.exit_code == 0, (done.exit, done.err)
     found: dict[str, str] = json.loads(done.out)
     return found
 
 
-@pytest.fixture(scope="module")
-def told() -> dict[str, str]:
+@pytest.fixture(scope="module", params=[False, True], ids=["host", "image"])
+def told(request: pytest.FixtureRequest) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="builder-cannot-") as base:
-        return trio.run(answers, Path(base))
+        return trio.run(functools.partial(answers, Path(base), in_image=request.param))
 
 
 def test_escapes_are_many_and_different() -> None:
