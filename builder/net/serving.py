@@ -171,29 +171,29 @@ class ServerLink:
 
     def _handle(self, events: list[Event]) -> None:
         reply = self.wire.reply
-        authorize = self._authorize
         path, answered, started = "", 0, 0.0  # of the run of calls that is going on
+        last = None  # the context of the call before
         for event in events:
             if type(event) is not tuple:
                 if answered:
                     self._told(path, answered, started)
-                path, answered = "", 0
+                path, answered, last = "", 0, None
                 self._other(event)
                 continue
             stream_id, head, message = event
             context = head.context or self._context(head)
-            if context.path != path:
+            if context is not last and context.path != path:
                 if answered:
                     self._told(path, answered, started)
                 path, answered, started = context.path, 0, time.perf_counter()
             try:
-                if authorize is not None and not context.authorized:
-                    authorize(context)
-                    context.authorized = True
+                if context is not last:
+                    self._admit(context)
+                    last = context
                 answer = head.route.target(message, context)  # type: ignore[union-attr]  # a called path has a route
             except Exception as error:
                 self._failed(stream_id, path, error, self._told(path, answered, started, 1))
-                path, answered = "", 0
+                path, answered, last = "", 0, None
                 continue
             if type(answer) is bytes:
                 reply(stream_id, answer)
@@ -202,6 +202,12 @@ class ServerLink:
                 self._go_on(stream_id, head, context, answer)
         if answered:
             self._told(path, answered, started)
+
+    def _admit(self, context: CallContext) -> None:
+        """Raises a StatusError for who may not call this."""
+        if self._authorize is not None and not context.authorized:
+            self._authorize(context)
+            context.authorized = True
 
     def _told(self, path: str, answered: int, started: float, others: int = 0) -> float:
         """A run of calls that were answered has ended; the seconds that each of them took."""
@@ -282,8 +288,7 @@ class ServerLink:
         started = time.perf_counter()
         code = Code.OK
         try:
-            if self._authorize is not None and not context.authorized:
-                self._authorize(context)
+            self._admit(context)
             answer = method.short(message, context)
             if answer is None:
                 return False
@@ -323,8 +328,7 @@ class ServerLink:
         try:
             with call.scope:
                 try:
-                    if self._authorize is not None and not context.authorized:
-                        self._authorize(context)
+                    self._admit(context)
                     await handler(call)
                     self.wire.send_headers(stream)
                     self.wire.finish(stream, Code.OK)
