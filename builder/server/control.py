@@ -58,7 +58,7 @@ class ControlService:
         self._scheduler = scheduler
         self._cache = cache
         self._around = around
-        self._started_ns = around.wall_ns()
+        self._started = trio.current_time()
 
     def service(self) -> Service:
         return Service(
@@ -138,7 +138,7 @@ class ControlService:
         )
         if pools:
             status.pool.CopyFrom(pools[0])
-        status.uptime.FromNanoseconds(max(now_ns - self._started_ns, 0))
+        status.uptime.FromNanoseconds(round((trio.current_time() - self._started) * 1e9))
         if details:
             offset_ns = now_ns - round(trio.current_time() * 1e9)
             status.worker.extend(_worker(view, offset_ns) for view in snapshot.workers)

@@ -93,6 +93,9 @@ def _seconds(duration: duration_pb2.Duration) -> float:
 
 
 def _execution_s(metadata: pb.ExecutedActionMetadata) -> float:
+    """By the worker's clock that does not jump, if it says so."""
+    if metadata.HasField("virtual_execution_duration"):
+        return _seconds(metadata.virtual_execution_duration)
     start = metadata.execution_start_timestamp
     end = metadata.execution_completed_timestamp
     return max(end.seconds - start.seconds + (end.nanos - start.nanos) / 1e9, 0.0)

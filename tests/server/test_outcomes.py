@@ -29,6 +29,15 @@ def test_memory_and_cpu_are_taken_from_the_proof() -> None:
     assert not outcome.succeeded
 
 
+def test_a_wall_clock_that_jumped_teaches_nothing() -> None:
+    """What the worker measured by another clock is believed."""
+    message = finished(None)
+    metadata = message.response.result.execution_metadata
+    metadata.execution_completed_timestamp.seconds += 86_400
+    metadata.virtual_execution_duration.FromMilliseconds(4500)
+    assert outcome_of(message).execution_s == 4.5
+
+
 def test_without_a_proof_nothing_is_learned() -> None:
     """Nor by one that is no message at all."""
     for message in (finished(None), finished(workers_pb2.ExecutionProof())):
