@@ -1,7 +1,7 @@
 """Where the pool's workers come from: a provider from the settings."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from builder.assembly.local_machines import LocalMachines
 from builder.assembly.remote_machines import RemoteMachines, just
 from builder.base.errors import UsageError
-from builder.config.providers import K8sResources
+from builder.config.providers import K8sResources, MachinePrice
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
+from builder.scale.market import Price
 
 Exited = Callable[[str, str], None]
 
@@ -76,11 +77,16 @@ def _aws(settings: Settings) -> Machines:
         spot=aws.spot,
         spot_max_price=aws.spot_max_price,
         on_demand_base=aws.on_demand_base,
+        prices=_prices(aws.prices),
         profile=aws.profile,
         endpoint=aws.endpoint,
     )
     pool = settings.pool.name
     return RemoteMachines(settings, aws.start_timeout, just(lambda: AwsProvider(pool, fleet)))
+
+
+def _prices(said: Iterable[MachinePrice]) -> dict[str, Price]:
+    return {one.type: Price(one.hour, one.spot_hour, one.slots) for one in said}
 
 
 def _gcp(settings: Settings) -> Machines:
@@ -105,6 +111,7 @@ def _gcp(settings: Settings) -> Machines:
         disk_bytes=gcp.disk_size,
         spot=gcp.spot,
         on_demand_base=gcp.on_demand_base,
+        prices=_prices(gcp.prices),
         endpoint=gcp.endpoint,
     )
     return RemoteMachines(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from builder.base.document import Path
 from builder.config.filling import Finding
 from builder.config.pools import pool_names, settings_of
-from builder.config.providers import Providers
+from builder.config.providers import MachinePrice, Providers
 from builder.config.settings import Pool, Settings
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -76,6 +76,10 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
     if (aws := providers.aws) and aws.spot_max_price is not None and not aws.spot:
         here = (*path, "aws", "spot_max_price")
         yield Finding(here, "a spot price is set, but spot instances are not", "set spot: true")
+    if aws := providers.aws:
+        yield from _prices(aws.prices, aws.instance_types, (*path, "aws", "prices"))
+    if gcp := providers.gcp:
+        yield from _prices(gcp.prices, gcp.machine_types, (*path, "gcp", "prices"))
     name = _dotted(path)
     if (gcp := providers.gcp) and gcp.template is None and gcp.image is None:
         yield Finding((*path, "gcp"), f"'{name}.gcp' needs a template or an image")
@@ -86,6 +90,16 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
         if (None in commands) == (custom.entry_point is None):
             message = f"'{name}.custom' needs launch, terminate and list, or an entry_point"
             yield Finding((*path, "custom"), message)
+
+
+def _prices(
+    prices: tuple[MachinePrice, ...], types: tuple[str, ...], path: Path
+) -> Iterator[Finding]:
+    """All types or none, each once: what has no price could not be compared."""
+    named = sorted(one.type for one in prices)
+    if prices and named != sorted(types):
+        message = f"'{_dotted(path)}' has to name every type once: {', '.join(types)}"
+        yield Finding(path, message, "or leave it out")
 
 
 def _dotted(path: Path) -> str:

@@ -16,6 +16,14 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
+class MachinePrice:
+    type: str
+    hour: float
+    spot_hour: float | None = None
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Aws:
     region: str
     image: str
@@ -31,6 +39,7 @@ class Aws:
     spot: bool = False
     spot_max_price: float | None = None
     on_demand_base: int = 0
+    prices: tuple[MachinePrice, ...] = ()
     profile: str | None = None
     endpoint: str | None = None
     start_timeout: Seconds = 300.0
@@ -51,6 +60,7 @@ class Gcp:
     disk_size: Bytes = 50 * GIB
     spot: bool = False
     on_demand_base: int = 0
+    prices: tuple[MachinePrice, ...] = ()
     credentials: FilePath | None = None
     endpoint: str | None = None
     start_timeout: Seconds = 300.0

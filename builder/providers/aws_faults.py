@@ -112,3 +112,9 @@ def is_unknown(error: ProviderError) -> bool:
 def next_type(error: ProviderError) -> bool:
     """Another subnet would not help: it is the type that is not to be had."""
     return error.message.startswith(NOT_THIS_TYPE)
+
+
+def is_taken_back(status: str) -> bool:
+    """Of a request for a spot instance: its instance goes, or is gone, and not by our wish."""
+    gone = status.startswith("instance-terminated-") and status != "instance-terminated-by-user"
+    return gone or status == "marked-for-termination"

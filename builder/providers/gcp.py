@@ -1,14 +1,15 @@
 """Workers as Compute Engine instances, over its REST API.
 
 An instance's name is made from the launch's token, so asking twice meets what was made before
-(409). Each is tried in every zone with every machine type until one has capacity; Google tells of
-a lack of it in the operation's error, so operations are waited for. Labels carry the pool and the
-token. Spot machines are deleted when they are preempted, so that nothing is left to pay for.
+(409). Each is tried in every zone with every machine type, in the market's order, until one has
+capacity; Google tells of a lack of it in the operation's error, so operations are waited for. With
+prices on-demand machines stand in for spot ones that are not to be had. Labels carry the pool and
+the token. Spot machines are deleted when they are preempted, so that nothing is left to pay for.
 """
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,10 @@ from builder.providers.interface import (
     QuotaError,
     TransientError,
 )
+from builder.scale.market import Candidate, Market, Price
+from builder.telemetry.log import get_logger
 
+log = get_logger()
 ENDPOINT = "https://compute.googleapis.com"
 POOL_LABEL, TOKEN_LABEL = "builder-pool", "builder-launch"
 GONE = ("STOPPING", "TERMINATED")
@@ -50,6 +54,7 @@ class Machines:
     disk_bytes: int = 50 * GIB
     spot: bool = False
     on_demand_base: int = 0
+    prices: Mapping[str, Price] = field(default_factory=dict)
     endpoint: str | None = None
 
 
@@ -117,6 +122,8 @@ class GcpProvider:
         self._token = token
         self._project = f"/compute/v1/projects/{wanted.project}"
         self._zones: dict[str, str] = {}
+        self._market = Market(_candidates(wanted), wanted.prices)
+        self._placed: dict[str, Candidate] = {}  # by name: as far as this process has launched it
         self._launched: dict[str, list[Instance]] = {}
         self._lock = trio.Lock()
 
@@ -133,7 +140,22 @@ class GcpProvider:
         for id_ in wanted:
             if (zone := self._zones.get(id_)) is not None:
                 path = f"{self._project}/zones/{zone}/instances/{id_}"
+                taken_back = await self._is_going(id_, path)
                 await self._call("DELETE", path, fine=(404,))
+                self._forget(id_, taken_back=taken_back)
+
+    async def _is_going(self, id_: str, path: str) -> bool:
+        """Whether Google has called a spot machine back, though we are first to end it."""
+        if id_ not in self._placed or not self._placed[id_].spot:
+            return False
+        there = await self._call("GET", path, fine=(404,))
+        return there.get("status", GONE[0]) in GONE
+
+    def _forget(self, id_: str, *, taken_back: bool) -> None:
+        candidate = self._placed.pop(id_, None)
+        if candidate is not None:
+            tell = self._market.interrupted if taken_back else self._market.ended
+            tell(candidate, trio.current_time())
 
     async def _create(self, count: int, token: str) -> list[Instance]:
         there = await self._described()
@@ -154,29 +176,31 @@ class GcpProvider:
             made.append(Instance(name, label(token)))
         return made
 
-    def _places(self) -> Iterator[tuple[str, str]]:
-        for machine_type in self._wanted.machine_types:
-            for zone in self._wanted.zones:
-                yield zone, machine_type
-
     async def _place(self, name: str, token: str, spot: bool) -> None:
         """In the first place that has room for it."""
         trouble: ProviderError | None = None
-        for zone, machine_type in self._places():
+        either = spot and bool(self._wanted.prices)
+        for one in self._market.ranked(trio.current_time()):
+            if one.spot != spot and not either:
+                continue
             try:
-                await self._insert(name, token, zone, machine_type, spot)
+                await self._insert(name, token, one)
             except (CapacityError, QuotaError) as error:
-                trouble = error
+                trouble = error if trouble is None or error.may_retry else trouble
+                self._market.refused([one], trio.current_time())
             else:
-                self._zones[name] = zone
+                self._zones[name] = one.place
+                self._placed[name] = one
+                now = trio.current_time()
+                self._market.granted(one, 1, now)
+                log.info("Machine chosen", name=name, why=self._market.why(one, now))
                 return
         assert trouble is not None
         raise trouble
 
-    async def _insert(
-        self, name: str, token: str, zone: str, machine_type: str, spot: bool
-    ) -> None:
-        made = body(self._wanted, self._pool, token, name, zone, machine_type, spot)
+    async def _insert(self, name: str, token: str, one: Candidate) -> None:
+        zone = one.place
+        made = body(self._wanted, self._pool, token, name, zone, one.kind, one.spot)
         params = {}
         if self._wanted.template is not None:
             template = f"global/instanceTemplates/{self._wanted.template}"
@@ -222,10 +246,27 @@ class GcpProvider:
         return answer.json()
 
     async def list(self) -> list[Instance]:
-        return [
+        launched = list(self._placed)  # what is launched meanwhile may not be listed
+        found = [
             Instance(one["name"], one.get("labels", {}).get(TOKEN_LABEL, ""))
             for one in await self._described()
         ]
+        there = {one.id for one in found}
+        for id_ in launched:
+            if id_ not in there:
+                self._forget(id_, taken_back=True)
+        return found
+
+
+def _candidates(wanted: Machines) -> list[Candidate]:
+    """Every type in every zone, those of on-demand machines last where there are spot ones."""
+    markets = (True, False) if wanted.spot else (False,)
+    return [
+        Candidate(kind, zone, spot)
+        for spot in markets
+        for kind in wanted.machine_types
+        for zone in wanted.zones
+    ]
 
 
 def _is_of(one: dict[str, Any], token: str) -> bool:

@@ -91,6 +91,20 @@ def settings(values: dict[str, Any]) -> Settings:
             "pools.0.record",
             "one trace is recorded for the whole service",
         ),
+        (
+            {"providers": {"aws": {**AWS, "prices": [{"type": "c7i.xlarge", "hour": 1}]}}},
+            "providers.aws.prices",
+            "'providers.aws.prices' has to name every type once: c7i.xlarge, c6i.xlarge",
+        ),
+        (
+            {
+                "providers": {
+                    "gcp": {**GCP, "image": "i", "prices": [{"type": "n1-large", "hour": 1}]}
+                }
+            },
+            "providers.gcp.prices",
+            "'providers.gcp.prices' has to name every type once: n2-standard-4",
+        ),
         ({"providers": {"gcp": GCP}}, "providers.gcp", "'providers.gcp' needs a template or an"),
         ({"providers": {"k8s": {}}}, "providers.k8s", "'providers.k8s' needs a template or an"),
         ({"providers": {"custom": {}}}, "providers.custom", "'providers.custom' needs launch,"),

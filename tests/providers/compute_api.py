@@ -21,6 +21,7 @@ class Compute:
         self.instances: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
         self.exhausted: dict[str, str] = {}  # "zone/type" or "type": the operation's error code
+        self.spotless = False  # no zone has spot machines
         self.asked: list[str] = []
         self.refuse: tuple[int, str, str] | None = None
         self.grants: list[dict[str, list[str]]] = []
@@ -36,6 +37,8 @@ class Compute:
             return error(409, "alreadyExists", f"instance {made['name']} already exists")
         name = f"operation-{len(self.operations)}"
         code = self.exhausted.get(f"{zone}/{kind}", self.exhausted.get(kind))
+        if self.spotless and "scheduling" in made:
+            code = "ZONE_RESOURCE_POOL_EXHAUSTED"
         done: dict[str, Any] = {"name": name, "status": "DONE"}
         if code:
             done["error"] = {"errors": [{"code": code, "message": f"{zone} has none"}]}
@@ -67,6 +70,9 @@ class Compute:
                 return 200, self.operations[name]
             case ("GET", "aggregated", "instances"):
                 return self.aggregated(query)
+            case ("GET", "zones", zone, "instances", name):
+                there = self.instances.get(name, {})
+                return (200, there) if there.get("zone") == zone else error(404, "notFound", name)
             case ("DELETE", "zones", zone, "instances", name):
                 if self.instances.get(name, {}).get("zone") != zone:
                     return error(404, "notFound", name)

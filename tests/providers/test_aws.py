@@ -25,6 +25,7 @@ from builder.providers.interface import (
     TransientError,
 )
 from builder.providers.user_data import start_script
+from builder.scale.market import Price
 from tests.providers.contract import CONTRACT, SURVIVING, Make
 
 IMAGE = "ami-12c6146b"  # one of those that moto knows
@@ -268,3 +269,60 @@ async def test_real_refusals(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", "/nonexistent")
     with pytest.raises(CredentialsError, match="redentials"):
         await AwsProvider("pool", replace(fleet, profile=None)).list()
+
+
+PRICES = {"c7i.xlarge": Price(0.20, 0.08), "c6i.xlarge": Price(0.18, 0.07)}
+
+
+async def test_prices_choose_the_machine(fleet: Fleet) -> None:
+    """The cheapest first; on-demand machines beyond the base only where no spot one is had."""
+    answers: dict[str, object] = {}
+    provider = Scarce(replace(fleet, spot=True, on_demand_base=1, prices=PRICES), answers)
+    assert len(await provider.launch(2, "one")) == 2
+    kinds = sorted(one.get("InstanceLifecycle", "on-demand") for one in instances(fleet))
+    assert (kinds, provider.asked) == (["on-demand", "spot"], ["c6i.xlarge/-", "c6i.xlarge/-"])
+
+    class NoSpot(Scarce):
+        def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+            if "InstanceMarketOptions" in request:
+                raise CapacityError("InsufficientInstanceCapacity: no")
+            return super()._blocking(method, request)
+
+    scarce = NoSpot(replace(fleet, spot=True, on_demand_base=3, prices=PRICES), {})
+    made = await scarce.launch(4, "two")
+    assert len({one.id for one in made}) == 4
+    assert scarce.asked == ["c6i.xlarge/-", "c6i.xlarge/-"]
+
+
+async def test_what_is_not_to_be_had_is_not_asked_for_first_again(
+    fleet: Fleet, mock_clock: trio.testing.MockClock
+) -> None:
+    """For a while; then it is."""
+    provider = Scarce(fleet, {"c7i.xlarge": "InsufficientInstanceCapacity"})
+    await provider.launch(1, "one")
+    await provider.launch(1, "two")
+    assert provider.asked == ["c7i.xlarge/-", "c6i.xlarge/-", "c6i.xlarge/-"]
+    mock_clock.jump(61)
+    provider.answers.clear()
+    await provider.launch(1, "three")
+    assert provider.asked[3:] == ["c7i.xlarge/-"]
+
+
+async def test_a_kind_that_is_taken_back_is_left(fleet: Fleet) -> None:
+    """By the word of AWS, also where the notice came first and we have ended it ourselves."""
+
+    class Marked(OnMoto):
+        def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+            if method != "describe_spot_instance_requests":
+                return super()._blocking(method, request)
+            ids = request["Filters"][0]["Values"]
+            status = {"Code": "marked-for-termination"}
+            return {"SpotInstanceRequests": [{"InstanceId": id_, "Status": status} for id_ in ids]}
+
+    provider = Marked("pool", replace(fleet, spot=True, prices=PRICES))
+    started = await provider.launch(8, "one")
+    assert {one["InstanceType"] for one in instances(fleet)} == {"c6i.xlarge"}
+    await provider.terminate([one.id for one in started])
+    await provider.launch(1, "two")
+    there = [one["InstanceType"] for one in instances(fleet) if one["State"]["Name"] == "running"]
+    assert there == ["c7i.xlarge"]

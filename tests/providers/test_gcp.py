@@ -22,6 +22,7 @@ from builder.providers.interface import (
     TransientError,
 )
 from builder.providers.user_data import start_script
+from builder.scale.market import Price
 from tests.providers.compute_api import Compute, serving
 from tests.providers.contract import CONTRACT, SURVIVING, Make
 
@@ -158,10 +159,43 @@ async def test_no_capacity_leads_to_the_next_zone_and_type(
             "zone-a/e2-standard-4",
         ]
         compute.exhausted["e2-standard-4"] = "QUOTA_EXCEEDED"
-        with pytest.raises(QuotaError, match="QUOTA_EXCEEDED: zone-b has none"):
-            await provider.launch(1, "two")
+        with pytest.raises(CapacityError, match="ZONE_RESOURCE_POOL_EXHAUSTED"):
+            await provider.launch(1, "two")  # a person alone could help with the other
+        compute.exhausted["n2-standard-4"] = "QUOTA_EXCEEDED"
+        with pytest.raises(QuotaError, match="QUOTA_EXCEEDED"):
+            await provider.launch(1, "three")
         await provider.terminate([started.id])
         assert compute.instances == {}
+
+
+PRICES = {"n2-standard-4": Price(0.2, 0.08), "e2-standard-4": Price(0.15, 0.06)}
+
+
+async def test_prices_choose_the_machine(compute: Compute, credentials: str) -> None:
+    """The cheapest first; where spot has no capacity, the cheapest on demand."""
+    wanted = replace(WANTED, spot=True, prices=PRICES)
+    async with machines(compute, credentials, wanted) as provider:
+        await provider.launch(1, "one")
+        assert compute.asked == ["zone-a/e2-standard-4"]
+        compute.spotless = True
+        (second,) = await provider.launch(1, "two")
+    assert compute.asked[-1] == "zone-a/e2-standard-4"
+    assert len(compute.asked) == 1 + 4 + 1
+    assert "scheduling" not in compute.instances[second.id]
+
+
+async def test_a_zone_that_takes_machines_back_is_left(compute: Compute, credentials: str) -> None:
+    """Whether they are gone from the list, or going when we end them; others end without a word."""
+    wanted = replace(WANTED, spot=True, prices=PRICES)
+    async with machines(compute, credentials, wanted) as provider:
+        started = [one.id for one in await provider.launch(4, "one")]
+        for name in started[:3]:
+            compute.instances[name]["status"] = "STOPPING"
+        del compute.instances[started[0]]
+        assert [one.id for one in await provider.list()] == started[3:]
+        await provider.terminate(started)
+        await provider.launch(1, "two")
+        assert compute.asked == ["zone-a/e2-standard-4"] * 4 + ["zone-b/e2-standard-4"]
 
 
 async def test_what_is_stopping_does_not_count(compute: Compute, credentials: str) -> None:

@@ -1,0 +1,137 @@
+"""Which machine to ask for: of what kind, in which place, spot or not.
+
+Theory of operation. Every candidate has the price of an hour of one slot, and that of a spot
+machine is raised by what its interruptions cost: each one throws away work and waits for another
+machine, a quarter of an hour in all. The rate of interruptions is learned, from the hours that
+machines of that kind were there in that place and how many of them were taken back; what is long
+ago counts less and less. The cheapest comes first. Who was refused for want of capacity rests, at
+the end of the order and not out of it, and longer with each time in a row. Where no prices are
+known the order of the configuration stands.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf
+
+FIRST_REST_S = 60.0
+LONGEST_REST_S = 900.0
+LOSS_H = 0.25  # of an interruption
+MEMORY_S = 6 * 3600.0
+PRIOR_H, PRIOR_RATE = 10.0, 0.05  # before anything was seen: one in twenty hours
+SPOT_PART = 0.4  # of the price, where that of spot machines is not told
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of an hour of one machine, in any one currency, with `slots` of equal worth."""
+
+    hour: float
+    spot_hour: float | None = None
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    kind: str
+    place: str
+    spot: bool
+
+    def __str__(self) -> str:
+        where = f" in {self.place}" if self.place else ""
+        return f"{self.kind}{where} ({'spot' if self.spot else 'on demand'})"
+
+
+@dataclass(slots=True)
+class History:
+    """What is remembered of one candidate; hours and interruptions fade."""
+
+    machines: int = 0  # that are there
+    at: float = 0.0  # when the figures below were brought up to date
+    hours: float = 0.0
+    interruptions: float = 0.0
+    refusals: int = 0  # in a row
+    rests_until: float = -inf
+
+
+class Market:
+    """Candidates in the order of preference, and what is known of each. Times in seconds."""
+
+    def __init__(
+        self, candidates: Sequence[Candidate], prices: Mapping[str, Price] | None = None
+    ) -> None:
+        self._prices = prices or {}
+        self._known = {candidate: History() for candidate in candidates}
+
+    # ---- what has happened
+
+    def granted(self, candidate: Candidate, machines: int, now: float) -> None:
+        one = self._until(candidate, now)
+        one.machines += machines
+        one.refusals, one.rests_until = 0, -inf
+
+    def refused(self, candidates: Iterable[Candidate], now: float) -> None:
+        """No capacity, or no quota left."""
+        for candidate in candidates:
+            one = self._until(candidate, now)
+            one.refusals += 1
+            one.rests_until = now + min(LONGEST_REST_S, FIRST_REST_S * 2 ** (one.refusals - 1))
+
+    def ended(self, candidate: Candidate, now: float) -> None:
+        """A machine that we have ended ourselves."""
+        one = self._until(candidate, now)
+        one.machines = max(0, one.machines - 1)
+
+    def interrupted(self, candidate: Candidate, now: float) -> None:
+        """A machine was taken back."""
+        self.ended(candidate, now)
+        self._known[candidate].interruptions += 1
+
+    # ---- what follows
+
+    def ranked(self, now: float) -> list[Candidate]:
+        """The one to ask first, first."""
+        preferred = {candidate: number for number, candidate in enumerate(self._known)}
+
+        def key(candidate: Candidate) -> tuple[bool, float, int]:
+            price = self.price(candidate, now)
+            resting = self._known[candidate].rests_until > now
+            return resting, inf if price is None else price, preferred[candidate]
+
+        return sorted(self._known, key=key)
+
+    def price(self, candidate: Candidate, now: float) -> float | None:
+        """Of an hour of one slot, interruptions included; None where it is not told."""
+        found = self._prices.get(candidate.kind)
+        if found is None:
+            return None
+        if not candidate.spot:
+            return found.hour / found.slots
+        hour = found.hour * SPOT_PART if found.spot_hour is None else found.spot_hour
+        return hour / found.slots * (1 + LOSS_H * self.rate(candidate, now))
+
+    def rate(self, candidate: Candidate, now: float) -> float:
+        """Interruptions in an hour of one machine, as far as that is known."""
+        one = self._until(candidate, now)
+        return (one.interruptions + PRIOR_RATE * PRIOR_H) / (one.hours + PRIOR_H)
+
+    def why(self, candidate: Candidate, now: float) -> str:
+        """One sentence on where it stands in the order."""
+        one, price = self._until(candidate, now), self.price(candidate, now)
+        if price is None:
+            said = f"{candidate}: as the configuration prefers"
+        else:
+            said = f"{candidate}: {price:.4f} an hour for each slot"
+        if candidate.spot and price is not None:
+            said += f", with {self.rate(candidate, now):.2f} interruptions an hour"
+        if one.rests_until > now:
+            said += f"; refused {one.refusals} times, rests {one.rests_until - now:.0f} s more"
+        return said
+
+    def _until(self, candidate: Candidate, now: float) -> History:
+        one = self._known[candidate]
+        passed = max(0.0, now - one.at)
+        kept = exp(-passed / MEMORY_S)
+        one.hours = one.hours * kept + one.machines * passed / 3600
+        one.interruptions *= kept
+        one.at = max(one.at, now)
+        return one

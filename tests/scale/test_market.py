@@ -1,0 +1,105 @@
+"""Which machine to ask for."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.scale.market import Candidate, Market, Price
+
+BIG = Candidate("big", "a", spot=False)
+SMALL = Candidate("small", "a", spot=False)
+SPOT_A = Candidate("small", "a", spot=True)
+SPOT_B = Candidate("small", "b", spot=True)
+PRICES = {"small": Price(0.2, 0.08, slots=4), "big": Price(0.3, 0.2, slots=8)}
+EVERY = (SMALL, BIG, SPOT_A, SPOT_B)
+
+
+def test_without_prices_the_order_of_the_configuration_stands() -> None:
+    """Nothing is guessed."""
+    assert Market(EVERY).ranked(0.0) == list(EVERY)
+    assert Market(EVERY).why(SMALL, 0.0) == "small in a (on demand): as the configuration prefers"
+
+
+def test_the_cheapest_slot_comes_first() -> None:
+    """A large machine may be cheaper for each slot than a small one."""
+    market = Market(EVERY, PRICES)
+    assert market.ranked(0.0) == [SPOT_A, SPOT_B, BIG, SMALL]
+    assert market.why(BIG, 0.0) == "big in a (on demand): 0.0375 an hour for each slot"
+    said = "small in a (spot): 0.0203 an hour for each slot, with 0.05 interruptions an hour"
+    assert market.why(SPOT_A, 0.0) == said
+
+
+def test_an_untold_spot_price_is_a_part_of_the_other() -> None:
+    """Two fifths."""
+    market = Market([SPOT_A], {"small": Price(1.0)})
+    assert market.price(SPOT_A, 0.0) == 0.4 * (1 + 0.25 * 0.05)
+
+
+def test_who_is_refused_rests_longer_each_time() -> None:
+    """It stays in the order, at its end: it may be all that there is. A grant ends it."""
+    market = Market(EVERY, PRICES)
+    market.refused([SPOT_A], 0.0)
+    assert market.ranked(59.0) == [SPOT_B, BIG, SMALL, SPOT_A]
+    assert market.why(SPOT_A, 50.0).endswith("; refused 1 times, rests 10 s more")
+    assert market.ranked(60.0)[0] == SPOT_A
+    market.refused([SPOT_A], 60.0)
+    assert market.ranked(179.0)[-1] == SPOT_A
+    assert market.ranked(180.0)[0] == SPOT_A
+    for _ in range(20):
+        market.refused([SPOT_A], 180.0)
+    assert market.ranked(180.0 + 899.0)[-1] == SPOT_A
+    assert market.ranked(180.0 + 900.0)[0] == SPOT_A
+    market.refused([SPOT_A], 2000.0)
+    market.granted(SPOT_A, 1, 2001.0)
+    assert market.ranked(2001.0)[0] == SPOT_A
+
+
+def test_a_place_that_takes_machines_back_is_left() -> None:
+    """For another place first, for on-demand machines when all are like that; it is forgotten."""
+    market = Market(EVERY, PRICES)
+    market.granted(SPOT_A, 10, 0.0)
+    for _ in range(10):
+        market.interrupted(SPOT_A, 1800.0)
+    assert market.ranked(1800.0)[0] == SPOT_B
+    market.granted(SPOT_A, 100, 1800.0)
+    market.granted(SPOT_B, 100, 1800.0)
+    for _ in range(100):
+        market.interrupted(SPOT_A, 1801.0)
+    for _ in range(100):
+        market.interrupted(SPOT_B, 1801.0)
+    assert market.ranked(1801.0) == [BIG, SMALL, SPOT_A, SPOT_B]
+    assert set(market.ranked(1801.0 + 2 * 86400.0)[:2]) == {SPOT_A, SPOT_B}
+
+
+def test_machines_that_stay_speak_for_their_place() -> None:
+    """The same interruptions among more hours are fewer."""
+    market = Market([SPOT_A, SPOT_B], PRICES)
+    market.granted(SPOT_A, 1, 0.0)
+    market.granted(SPOT_B, 20, 0.0)
+    market.interrupted(SPOT_A, 3600.0)
+    market.interrupted(SPOT_B, 3600.0)
+    assert market.rate(SPOT_B, 3600.0) < market.rate(SPOT_A, 3600.0) / 2
+    market.ended(SPOT_B, 3600.0)
+    assert market.ranked(3600.0) == [SPOT_B, SPOT_A]
+
+
+@given(st.data())
+def test_every_candidate_is_always_in_the_order_once(data: st.DataObject) -> None:
+    """Whatever happens, nobody is lost, and who rests stands behind who does not."""
+    market, now = Market(EVERY, PRICES if data.draw(st.booleans()) else None), 0.0
+    for _ in range(data.draw(st.integers(0, 20))):
+        now += data.draw(st.sampled_from([0.0, 1.0, 100.0, 10_000.0]))
+        one = data.draw(st.sampled_from(EVERY))
+        match data.draw(st.integers(0, 3)):
+            case 0:
+                market.granted(one, data.draw(st.integers(1, 5)), now)
+            case 1:
+                market.refused([one], now)
+            case 2:
+                market.ended(one, now)
+            case _:
+                market.interrupted(one, now)
+        ranked = market.ranked(now)
+        assert sorted(map(str, ranked)) == sorted(map(str, EVERY))
+        resting = ["rests" in market.why(candidate, now) for candidate in ranked]
+        assert resting == sorted(resting)
+        assert all(market.rate(candidate, now) > 0 for candidate in EVERY)
