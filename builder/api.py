@@ -59,8 +59,14 @@ class SandboxSpec:
     deterministic: bool = False
 
     @staticmethod
-    def builder() -> "SandboxSpecBuilder":
-        return SandboxSpecBuilder()
+    def builder(preset: str = "hermetic") -> "SandboxSpecBuilder":
+        """What is not said otherwise is as in the preset: 'hermetic' (no network), 'reproducible'
+        (also deterministic, and audited in full), 'bounded' (also 2 GiB, one core, 256 processes
+        and ten minutes) or 'networked' (the host's network; nothing is cached). Raises
+        UsageError."""
+        if preset not in PRESETS:
+            raise UsageError(f"builder({preset!r}): use one of {', '.join(PRESETS)}")
+        return SandboxSpecBuilder(PRESETS[preset])
 
     def to_json(self) -> str:
         """In one form: equal specs give equal text."""
@@ -77,11 +83,21 @@ class SandboxSpec:
             raise UsageError(f"this is no SandboxSpec: {error}") from None
 
 
+PRESETS = {
+    "hermetic": SandboxSpec(),
+    "reproducible": SandboxSpec(deterministic=True, audit="full"),
+    "bounded": SandboxSpec(
+        max_memory_bytes=2 << 30, max_cpu_cores=1.0, max_processes=256, timeout_s=600.0
+    ),
+    "networked": SandboxSpec(network=True, cache=False),
+}
+
+
 class SandboxSpecBuilder:
     """Each method returns the builder, so that calls can be chained."""
 
-    def __init__(self) -> None:
-        self._spec = SandboxSpec()
+    def __init__(self, preset: SandboxSpec | None = None) -> None:
+        self._spec = preset or SandboxSpec()
 
     def input(self, *patterns: str) -> "SandboxSpecBuilder":
         """Files that the command may read: paths, globs, and '!glob' for what to leave out."""

@@ -58,6 +58,17 @@ def test_a_spec_is_text_and_back() -> None:
             SandboxSpec.from_json(wrong)
 
 
+def test_a_preset_is_where_a_spec_begins() -> None:
+    """What is said afterwards counts; the usual one is hermetic."""
+    assert SandboxSpec.builder("hermetic").build() == SandboxSpec.builder().build()
+    spec = SandboxSpec.builder("bounded").timeout("5s").build()
+    assert (spec.max_processes, spec.timeout_s, spec.network) == (256, 5.0, False)
+    assert SandboxSpec.builder("reproducible").build().deterministic
+    assert not SandboxSpec.builder("networked").build().cache
+    with pytest.raises(UsageError, match="use one of hermetic, reproducible, bounded, networked"):
+        SandboxSpec.builder("loose")
+
+
 def test_what_cannot_be() -> None:
     """Wrong amounts, and temporary files elsewhere, are refused at once."""
     with pytest.raises(UsageError, match="is not a size"):
