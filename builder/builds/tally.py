@@ -22,6 +22,7 @@ class Tally:
     started_s: float = float("inf")
     last_s: float = 0.0
     looked_up: int = 0  # hits that were no operations: the client only looked
+    found: tuple[str, ...] = ()  # targets of those, the first thousand
     _targets: set[str] = field(default_factory=set)
 
     def add(self, outcome: str, target: str, queued_s: float, ended_s: float) -> None:
@@ -35,6 +36,7 @@ class Tally:
     def add_lookups(self, found: Found) -> None:
         self.tool = self.tool or found.tool
         self.looked_up += found.hits
+        self.found += tuple(found.targets)
         self._targets.update(found.targets)
         self.started_s = min(self.started_s, found.first_s)
         self.last_s = max(self.last_s, found.last_s)

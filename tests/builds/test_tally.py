@@ -29,4 +29,5 @@ def test_hits_by_look_up_are_actions_too() -> None:
     one.add("succeeded", "//a", queued_s=12.0, ended_s=20.0)
     one.add_lookups(Found("bazel", 10.0, 11.0, hits=7, targets={"//a": None, "//b": None}))
     assert (one.tool, one.actions, one.operations, one.hits, one.targets) == ("bazel", 8, 1, 7, 2)
+    assert one.found == ("//a", "//b")
     assert (one.started_s, one.took_s) == (10.0, 10.0)

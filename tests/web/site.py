@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
 from builder.builds.invocation import ActionFailure, Invocation, TestAttempt
+from builder.builds.lookups import Found as LookedUp
 from builder.builds.tally import BAD, Tally
 from builder.net.listeners import open_listeners
 from builder.reapi.pb import control_pb2 as pb
@@ -55,6 +56,7 @@ class Plain:
     series: Series = field(default_factory=Series)
     files: dict[str, Found] = field(default_factory=lambda: {"": Found()})
     told: Invocation | None = None
+    looked_up: dict[str, LookedUp] = field(default_factory=dict)
     over: trio.Event = field(default_factory=trio.Event)
     number: int = 0
     given: int = 0  # actions that the pages were given
@@ -90,6 +92,9 @@ class Plain:
             if one.invocation and invocation in ("", one.invocation):
                 tally = tallies.setdefault(one.invocation, Tally(one.invocation))
                 tally.add(one.outcome, one.target, one.queued.seconds, one.ended.seconds)
+        for id_, found in self.looked_up.items():
+            if invocation in ("", id_):
+                tallies.setdefault(id_, Tally(id_)).add_lookups(found)
         return list(tallies.values())
 
     async def action(self, id_: str) -> pb.ActionDetails:
@@ -161,6 +166,7 @@ def evil() -> Plain:
     plain.explanation.action.CopyFrom(plain.found[0])
     plain.explanation.conclusion = EVIL
     plain.explanation.differences.add(kind="input", name=EVIL, before=EVIL, after="", diff=EVIL)
+    plain.looked_up["inv"] = LookedUp(EVIL, 1.0, 2.0, hits=3, targets={EVIL: None})
     plain.told = Invocation(EVIL, command=EVIL, patterns=[EVIL], targets={EVIL: "failed"})
     plain.told.verdicts[EVIL] = EVIL
     plain.told.failures.append(ActionFailure(EVIL, EVIL, EVIL, 1))

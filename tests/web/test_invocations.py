@@ -3,8 +3,9 @@
 import httpx
 
 from builder.builds.invocation import Invocation, TestAttempt
+from builder.builds.lookups import Found
 from builder.reapi.pb import control_pb2 as pb
-from builder.web.timeline import critical_path
+from builder.web.timeline import critical_path, longest
 from builder.web.told import rows_of_tests, sentence, title
 from tests.web.site import Plain, made, site
 
@@ -95,3 +96,21 @@ async def test_a_build_that_only_told_of_itself_has_a_page() -> None:
     assert answer.status_code == 200
     assert "test //..." in answer.text
     assert "succeeded" in answer.text
+
+
+async def test_a_build_whose_every_action_was_a_hit_has_a_page() -> None:
+    """What its client found by look-ups alone is counted and named."""
+    plain = Plain(looked_up={"warm": Found("bazel", 10.0, 12.0, hits=7, targets={"//a": None})})
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        every = (await client.get("/invocations")).text
+        assert 'href="/invocations/warm"' in every
+        page = (await client.get("/invocations/warm")).text
+        assert "7 found in the cache by look-ups" in page
+        assert "<code>//a</code>" in page
+        assert "<b>7</b><span>cache hits</span>" in page
+
+
+def test_the_longest_of_a_path_keep_its_order() -> None:
+    path = [action("a", 0, 5), action("b", 5, 6), action("c", 6, 16), action("d", 16, 20)]
+    assert names(longest(path, 2)) == ["a", "c"]
+    assert longest(path, 10) == path
