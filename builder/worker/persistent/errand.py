@@ -8,6 +8,7 @@ the next request.
 """
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import trio
@@ -48,7 +49,10 @@ class Errand:
             return await self._tried()
         self.programs.told(self.command.key, failed=False)
         text = f"timed out after {wall_s:g} s"
-        return self._finished(Outcome.TIMED_OUT, KILLED, self.said, "", Usage(), text)
+        done = self._ended(Outcome.TIMED_OUT, KILLED, self.said, Usage(), text)
+        nothing = os.path.join(self.spec.scratch, "nothing")
+        os.mkdir(nothing)
+        return Taken(done, nothing)
 
     async def _tried(self) -> Taken:
         """Again with another program, when this one was ended for another request's sake."""
@@ -63,6 +67,18 @@ class Errand:
         raise AssertionError("the last try returns or raises")
 
     async def _with(self, process: Process) -> Taken:
+        """What it has made stays in the program's place until somebody has read it."""
+        process.hold()
+        with ExitStack() as stack:
+            stack.callback(process.release)
+            response, path, usage = await self._asked(process)
+            self.programs.told(self.command.key, failed=False)
+            output = response.output.encode(errors="surrogateescape")
+            done = self._ended(Outcome.EXITED, response.exit_code, output, usage)
+            return Taken(done, path, stack.pop_all().close)
+
+    async def _asked(self, process: Process) -> tuple[WorkResponse, str, Usage]:
+        """The answer, and where what was made is now."""
         number, used = 0, Family()
         try:
             try:
@@ -81,9 +97,7 @@ class Errand:
         finally:
             process.forget(self._id(number))
             self.programs.give_back(process, used)
-        self.programs.told(self.command.key, failed=False)
-        output = response.output.encode(errors="surrogateescape")
-        return self._finished(Outcome.EXITED, response.exit_code, output, path, usage)
+        return response, path, usage
 
     def _id(self, number: int) -> int:
         """0 asks for all of the program."""
@@ -115,16 +129,16 @@ class Errand:
         )
         return response, usage, after
 
-    def _finished(
-        self, outcome: Outcome, code: int, output: bytes, path: str, usage: Usage, text: str = ""
-    ) -> Taken:
+    def _ended(
+        self, outcome: Outcome, code: int, output: bytes, usage: Usage, text: str = ""
+    ) -> Exit:
         limits = self.spec.limits
         stdout, stderr = write_streams(self.spec.scratch, output[: limits.output_bytes])
         cut = len(output) > limits.output_bytes
         if cut:
             text = f"stderr was cut after {limits.output_bytes} of {len(output)} bytes"
         held = tuple(name for name in self.held if name != FRESH)
-        done = Exit(
+        return Exit(
             outcome=outcome,
             exit_code=code,
             stdout=stdout,
@@ -138,10 +152,6 @@ class Errand:
             served=Served(self.command.key, self.served),
             output_cut=cut,
         )
-        if not path:
-            path = os.path.join(self.spec.scratch, "nothing")
-            os.mkdir(path)
-        return Taken(done, path)
 
 
 async def clear(process: Process, number: int) -> None:

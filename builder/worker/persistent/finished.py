@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
@@ -12,11 +13,16 @@ from builder.sandbox.interface import Exit, Finished, Served
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Taken:
-    """Its files were taken out of the program's sight, to `path`."""
+def nobody() -> None:
+    """There is nobody to be told."""
 
-    def __init__(self, done: Exit, path: str) -> None:
-        self._exit, self._path = done, path
+
+class Taken:
+    """Its files were taken out of the program's sight, to `path`; `release` tells that nobody
+    needs them any more."""
+
+    def __init__(self, done: Exit, path: str, release: Callable[[], None] = nobody) -> None:
+        self._exit, self._path, self._release = done, path, release
         self._root_fd = os.open(path, DIRECTORY)
 
     @property
@@ -37,7 +43,10 @@ class Taken:
         traceback: TracebackType | None,
     ) -> None:
         os.close(self._root_fd)
-        await self.remove(self._path)
+        try:
+            await self.remove(self._path)
+        finally:
+            self._release()
 
     @staticmethod
     async def remove(path: str) -> None:

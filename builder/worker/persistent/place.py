@@ -15,9 +15,11 @@ so files are copied; the tool's are copied once and linked from there.
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import stat
+import threading
 
 from builder.worker.inputs import link_file
 
@@ -39,7 +41,8 @@ class Place:
         self._is_root = os.getuid() == ROOT
         self._mode = OPEN_DIRECTORY if self._is_root else OWN_DIRECTORY
         self._kept: dict[str, str] = {}
-        self._count = 0
+        self._keeping = threading.Lock()
+        self._numbers = itertools.count(1)  # requests come in threads of their own
         self.live, self.scratch = self._beside("live"), self._beside("scratch")
         for name in ("staged", "done", "kept"):
             os.mkdir(f"{base}/{name}", 0o700)
@@ -80,17 +83,17 @@ class Place:
 
     def install(self, inputs: str) -> None:
         """The tool alone, to stay."""
-        staged = self._stage(inputs, self._tools, ())
-        self._move_in(staged)
+        self._move_in(self._stage(next(self._numbers), inputs, self._tools, ()))
 
     def put(self, inputs: str, parents: tuple[str, ...]) -> int:
         """A request's tree, with the directories that its outputs go to; its number."""
-        staged = self._stage(inputs, None, parents)
+        number = next(self._numbers)
+        staged = self._stage(number, inputs, None, parents)
         if self._together:
-            os.rename(staged, str(self._count), dst_dir_fd=self._below_fd)
+            os.rename(staged, str(number), dst_dir_fd=self._below_fd)
         else:
             self._move_in(staged)
-        return self._count
+        return number
 
     def take(self, number: int) -> str:
         """What a request has left, moved out of the program's sight."""
@@ -113,9 +116,10 @@ class Place:
             os.rename(f"{staged}/{name}", name, dst_dir_fd=self._live_fd)
         os.rmdir(staged)
 
-    def _stage(self, inputs: str, only: frozenset[str] | None, parents: tuple[str, ...]) -> str:
-        self._count += 1
-        staged = self._beside(f"staged/{self._count}")
+    def _stage(
+        self, number: int, inputs: str, only: frozenset[str] | None, parents: tuple[str, ...]
+    ) -> str:
+        staged = self._beside(f"staged/{number}")
         if only is None:
             self._lay_out(inputs, staged, "")
         else:
@@ -155,9 +159,10 @@ class Place:
         if self._is_root and stat.S_IMODE(os.lstat(source).st_mode) & READABLE == READABLE:
             link_file(source, target)
         elif path in self._tools:
-            if path not in self._kept:
-                self._kept[path] = self._beside(f"kept/{len(self._kept)}")
-                copy(source, self._kept[path])
+            with self._keeping:  # a copy is whole before anybody links it
+                if path not in self._kept:
+                    self._kept[path] = self._beside(f"kept/{len(self._kept)}")
+                    copy(source, self._kept[path])
             link_file(self._kept[path], target)
         else:
             copy(source, target)

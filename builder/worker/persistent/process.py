@@ -61,10 +61,20 @@ class Process:
         self._stdin, stdout = (trio.lowlevel.FdStream(fd) for fd in place.open_pipes())
         self._stdout = stdout
         self._writing = trio.Lock()
+        self._holds = 0
+        self._let_go = trio.Event()
 
     @property
     def alive(self) -> bool:
         return not self._why and not self.gone.is_set()
+
+    def hold(self) -> None:
+        """Its place stays, whatever becomes of it, until it is released as often."""
+        self._holds += 1
+
+    def release(self) -> None:
+        self._holds -= 1
+        self._let_go.set()
 
     def end(self, why: str, innocent: bool = True) -> None:
         """Kill it. What others have asked of it fails, with this reason."""
@@ -77,7 +87,8 @@ class Process:
         self._scope.cancel()
 
     async def live(self, sandbox: Sandbox) -> None:
-        """Until nothing is left of it. It starts with the first request, whose files are there
+        """Until nothing is left of it: what others have taken out of its sight lies in its place
+        too, so that this goes last. It starts with the first request, whose files are there
         then: without its tool there is nothing to start."""
         try:
             with self._scope:
@@ -89,9 +100,12 @@ class Process:
             with trio.CancelScope(shield=True):
                 await self._stdin.aclose()
                 await self._stdout.aclose()
+                self.gone.set()
+                while self._holds:
+                    self._let_go = trio.Event()
+                    await self._let_go.wait()
                 self.place.close()
                 await trio.to_thread.run_sync(remove_tree, self.place.base)
-            self.gone.set()
 
     async def _run(self, sandbox: Sandbox) -> None:
         await self._wanted.wait()
