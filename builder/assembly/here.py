@@ -144,7 +144,7 @@ class HereExecutor(Executor):
     async def _opened(self) -> AsyncIterator["ActionRunner"]:
         from builder.assembly.images import open_images
         from builder.assembly.worker import is_best_effort, policy_of, recycling_of
-        from builder.sandbox.native import open_sandbox
+        from builder.sandbox.opening import open_sandbox
         from builder.telemetry.clock import SystemClock
         from builder.worker.inputs import InputCache
         from builder.worker.persistent.workers import open_persistent

@@ -24,7 +24,7 @@ from builder.base.errors import UnavailableError, UsageError
 from builder.config.kinds import Address
 from builder.config.settings import Auth, Settings, Tls
 from builder.host.lock import owned
-from builder.sandbox.native import open_sandbox
+from builder.sandbox.opening import open_sandbox
 
 JOIN_S = 20.0
 MOST_AT_ONCE = 16  # services of this kind that one user runs at a time

@@ -24,13 +24,14 @@ from builder.base.version import VERSION
 from builder.config.settings import Images as ImageSettings
 from builder.config.settings import Settings, Tracing
 from builder.config.settings import Worker as WorkerSettings
+from builder.host.facts import os_family, usable_cores
 from builder.host.lock import take_soon
 from builder.images.images import Images
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Limits, Network, Sandbox
-from builder.sandbox.native import open_sandbox
+from builder.sandbox.opening import open_sandbox
 from builder.schedule.resources import CPU, DISK, MEMORY, MILLI, amounts
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
@@ -76,7 +77,7 @@ class WorkerSetup:
 
 def own_cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def capacity_of(worker: WorkerSettings) -> tuple[tuple[str, int], ...]:
@@ -93,7 +94,8 @@ def capacity_of(worker: WorkerSettings) -> tuple[tuple[str, int], ...]:
 def own_platform(pool: str) -> dict[str, str]:
     """What a worker on this host is, in the words of REAPI's platform properties."""
     machine = platform.machine()
-    return {"OSFamily": "linux", "ISA": ISA.get(machine, machine), "Pool": pool}
+    family = os_family(platform.system())
+    return {"OSFamily": family, "ISA": ISA.get(machine, machine), "Pool": pool}
 
 
 def platform_of(settings: Settings, pool: str, worker: WorkerSettings) -> dict[str, str]:

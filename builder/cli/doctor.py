@@ -23,6 +23,7 @@ LIMITS = (
 )
 
 
+KERNELS = {"linux": "Linux", "macos": "Darwin", "windows": "NT"}
 NO_ENGINE = "no engine, which only .wasm actions need: pip install wasmtime"
 WITHOUT_LANDLOCK = {
     "what": "Landlock, a second layer behind the mounts, is not in this kernel or switched off",
@@ -34,7 +35,7 @@ async def examine(images: Images) -> dict[str, Any]:
     """Start a real sandbox, run one action in it, and see what held; and an image, if it can."""
     from builder.assembly.images import image_problem
     from builder.sandbox.interface import Limits, Outcome, SandboxSpec
-    from builder.sandbox.native import open_sandbox
+    from builder.sandbox.opening import open_sandbox
 
     with tempfile.TemporaryDirectory(prefix="builder-doctor-") as base:
         inputs, scratch = (os.path.join(base, name) for name in ("inputs", "scratch"))
@@ -98,7 +99,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
     """The report for people."""
     host = Facts(**told["host"])
     sandbox = told["sandbox"]
-    machine = f"{host.os_family}, {host.isa}, Linux {host.kernel}, {host.cores} cores"
+    kernel = f"{KERNELS.get(host.os_family, 'kernel')} {host.kernel}"
+    machine = f"{host.os_family}, {host.isa}, {kernel}, {host.cores} cores"
     lines = [
         f"host       {host.host}: {machine}, {format_size(host.memory_bytes)}",
         f"python     {host.python}",
@@ -107,10 +109,7 @@ def sentences(told: dict[str, Any]) -> list[str]:
     if sandbox["works"]:
         lines.append(f"sandbox    works: {sandbox['backend']}")
         lines += wrapped("isolates", [g for g in sandbox["guarantees"] if "-cgroup" not in g])
-        for name, guarantee, instead in LIMITS:
-            by = "control group" if guarantee in sandbox["guarantees"] else instead
-            lines.append(f"limits     {name} by {by}")
-        lines.append("limits     wall time, open files, file size and output always")
+        lines += limits_held(host.os_family, sandbox)
         lines += wrapped("images", image_sentences(told["images"]))
     else:
         lines.append(f"sandbox    DOES NOT WORK: {sandbox['problem']}")
@@ -132,6 +131,17 @@ def image_sentences(told: dict[str, Any]) -> list[str]:
         return ["would work; sandbox.images lets none in"]
     kept = f"kept in {told['path']} up to {format_size(told['max_size'])}"
     return [f"work, of {sources[0]}", *sources[1:], kept]
+
+
+def limits_held(os_family: str, sandbox: dict[str, Any]) -> list[str]:
+    """What bears each limit. Only Linux has more than one way."""
+    if os_family != "linux":
+        return wrapped("limits", sandbox["limits"])
+    lines = []
+    for name, guarantee, instead in LIMITS:
+        by = "control group" if guarantee in sandbox["guarantees"] else instead
+        lines.append(f"limits     {name} by {by}")
+    return [*lines, "limits     wall time, open files, file size and output always"]
 
 
 def wrapped(label: str, names: list[str], width: int = 78) -> list[str]:

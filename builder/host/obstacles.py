@@ -127,7 +127,10 @@ def group_obstacles(places: Sequence[Place], uid: int) -> list[Obstacle]:
 
 
 def obstacles() -> tuple[list[Obstacle], list[Obstacle]]:
-    """For this process: what hinders isolation, and what hinders limits by control group."""
+    """For this process: what hinders isolation, and what hinders limits by control group. Linux
+    alone has either."""
     system = os.uname()
+    if system.sysname != "Linux":
+        return [], []
     isolation = isolation_obstacles(os.getuid(), system.machine, system.release)
     return isolation, group_obstacles(own_places(), os.getuid())

@@ -54,3 +54,27 @@ def test_doctor_tells_what_does_not() -> None:
     assert "wasm       no engine, which only .wasm actions need: pip install wasmtime" in lines
     assert "sandbox    DOES NOT WORK: no way" in lines
     assert lines[-1] == "  enable:  sysctl -w x=1"
+
+
+def test_doctor_tells_what_a_mac_has() -> None:
+    """Its own backend, with the limits that held, and no word of control groups."""
+    told = {
+        "host": {
+            "host": "m", "os_family": "macos", "isa": "arm-a64", "kernel": "24.1", "python": "3.12",
+            "cores": 8, "memory_bytes": 1 << 34,
+        },
+        "user": 501,
+        "sandbox": {
+            "works": True, "backend": "sandbox-exec", "guarantees": ["seatbelt", "no-network"],
+            "limits": ["wall=10s (timer)", "open-files=100 (rlimit)"],
+        },
+        "webassembly": "",
+        "images": {"problem": "on macOS an action cannot see an image"},
+        "missing": [],
+    }  # fmt: skip
+    lines = sentences(told)
+    assert lines[0] == "host       m: macos, arm-a64, Darwin 24.1, 8 cores, 16GiB"
+    assert "sandbox    works: sandbox-exec" in lines
+    assert "images     DO NOT WORK: on macOS an action cannot see an image" in lines
+    assert "isolates   seatbelt, no-network" in lines
+    assert "limits     wall=10s (timer), open-files=100 (rlimit)" in lines

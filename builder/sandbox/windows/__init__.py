@@ -1,0 +1,1 @@
+"""Actions on Windows: job objects and restricted tokens."""
