@@ -44,10 +44,11 @@ from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Quota
 from builder.server.control import Around, ControlService
+from builder.server.counted import bounded
 from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
 from builder.server.live_output import LiveOutput
-from builder.server.quotas import Quotas, bounded
+from builder.server.quotas import Quotas
 from builder.server.reflection import ReflectionService
 from builder.server.rerunning import Rerunner
 from builder.server.scheduler import Scheduler
@@ -84,6 +85,7 @@ class Coordinator:
     guard: Guard
     wellbeing: Wellbeing
     live: LiveOutput
+    quotas: Quotas
     rerunner: Rerunner
     coordinator: str
     reapi: str
@@ -235,9 +237,9 @@ async def open_coordinator(
         wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)
         quotas = upload_quotas.quotas_of(settings.store)
         about = _around(hooks, wellbeing, stores, quotas)
-        control = ControlService(scheduler, cache, about, stores.blobs)
+        control = ControlService(scheduler, cache, about, stores.blobs_of)
         builds, lookups = Builds(), LookUps(time.time)
-        live = LiveOutput(scheduler, stores.blobs, new_id)
+        live = LiveOutput(scheduler, stores.blobs_of, new_id)
         kept = Kept(cache, lookups, builds, live, tracer, guard.who)
         apis = bounded(api_services(settings, stores, scheduler, kept), quotas)
         every, health = _with_health([*apis, control.service()])
@@ -261,7 +263,13 @@ async def open_coordinator(
             guard,
             wellbeing,
             live,
-            Rerunner(scheduler, admission_of(settings, stores), time.time_ns, nursery),
+            quotas,
+            Rerunner(
+                scheduler,
+                lambda instance: admission_of(settings, stores.of(instance)),
+                time.time_ns,
+                nursery,
+            ),
             ports.coordinator[0].address,
             ports.reapi[0].address,
             ports.inside,

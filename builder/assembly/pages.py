@@ -120,4 +120,9 @@ def _metrics(coordinator: Coordinator, sight: Sighting) -> Any:
 
 def _artifacts(coordinator: Coordinator, _sight: Sighting) -> Any:
     module = import_module("builder.web.artifacts")
-    return module.Artifacts(coordinator.stores.blobs, coordinator.stores.records).app()
+    stores = coordinator.stores
+
+    def shelf_of(instance: str) -> Any:
+        return module.Shelf(stores.of(instance).blobs, stores.of(instance).records)
+
+    return module.Artifacts(shelf_of, coordinator.quotas.take).app()

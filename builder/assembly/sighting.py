@@ -26,7 +26,7 @@ class Sighting:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._control = coordinator.control
-        self._contents = Contents(coordinator.scheduler.history, coordinator.stores.blobs)
+        self._contents = Contents(coordinator.scheduler.history, coordinator.stores.blobs_of)
         self._series = Series()
         self._decisions: deque[str] = deque(maxlen=MOST_DECISIONS)
         self._decided: dict[str, str] = {}  # by pool
@@ -84,8 +84,8 @@ class Sighting:
     async def outputs(self, id_: str, path: str) -> Found:
         return await self._contents.outputs(id_, path)
 
-    def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
-        return self._contents.read(digest)
+    def read(self, id_: str, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return self._contents.read(id_, digest)
 
     async def output(self, id_: str, stream: str) -> AsyncGenerator[bytes, None]:
         operation = self._coordinator.scheduler.history.find(id_).operation

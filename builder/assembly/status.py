@@ -49,7 +49,8 @@ def pool_title(status: pb.Status, pool: pb.PoolState) -> str:
 
 def _usage(one: pb.InstanceUsage) -> str:
     refused = f", {one.refused_uploads} refused" if one.refused_uploads else ""
-    return f"{format_size(one.uploaded_bytes)} of {format_size(one.quota_bytes)}{refused}"
+    blobs = f"{one.blobs} of {one.quota_blobs} blobs" if one.quota_blobs else f"{one.blobs} blobs"
+    return f"{format_size(one.uploaded_bytes)} of {format_size(one.quota_bytes)}, {blobs}{refused}"
 
 
 def _store(store: pb.StoreState) -> str:

@@ -41,6 +41,13 @@ class Stores:
     routes: Mapping[str, "Stores"] = field(default_factory=dict)  # of instances with their own
     background: Sequence[Callable[[], Awaitable[object]]] = ()
 
+    def of(self, instance: str) -> "Stores":
+        """The storage of an instance."""
+        return self.routes.get(instance, self)
+
+    def blobs_of(self, instance: str) -> SizedBlobStore:
+        return self.of(instance).blobs
+
     def every_cache(self) -> ActionCache:
         """The results of all instances."""
         caches = {name: stores.cache for name, stores in self.routes.items()}
@@ -48,7 +55,7 @@ class Stores:
 
     async def about(self, instance: str, action: Digest) -> Entry | None:
         """The entry of an action's result, wherever this instance keeps it."""
-        return await self.routes.get(instance, self).cache.about(instance, action)
+        return await self.of(instance).cache.about(instance, action)
 
     async def run(self) -> None:
         """What goes on as long as they are open: loading, writing back, looking after tiers."""

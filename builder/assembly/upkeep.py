@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.assembly.blob_folder import BlobFolder, Progress, export, import_
 from builder.assembly.cas import closure, service_blobs
 from builder.assembly.dial import client_access, open_channel
+from builder.assembly.disks import disks_of, opened, the_disk
 from builder.base.digest import Digest
-from builder.base.errors import BuilderError, UsageError
+from builder.base.errors import BuilderError
 from builder.base.units import format_size
 from builder.config.settings import Settings
 from builder.stores.audit import audit
@@ -19,22 +21,6 @@ from builder.stores.remote import RemoteBlobStore
 
 Say = Callable[[str], object]
 Copies = BlobFolder | BlobStore
-
-
-@asynccontextmanager
-async def store_here(settings: Settings) -> AsyncIterator[DiskBlobStore]:
-    """The store of this machine, loaded. Raises UsageError while a service has it."""
-    store = settings.store
-    root = Path(store.path) / "blobs"
-    if store.kind != "disk" or not root.is_dir():
-        raise UsageError(f"there is no store in {store.path}; name another with --store")
-    pack = store.compression == "zstd"
-    disk = DiskBlobStore(root, store.max_size, store.lease, store.fsync, pack=pack)
-    try:
-        await disk.load()
-        yield disk
-    finally:
-        disk.close()
 
 
 @asynccontextmanager
@@ -54,28 +40,39 @@ def _is_folder(source: str) -> bool:
     return os.path.isdir(source)
 
 
+@dataclass(slots=True)
+class Verified:
+    """So many blobs were checked, of them damaged, of those healed."""
+
+    checked: int = 0
+    damaged: int = 0
+    healed: int = 0
+
+
 async def verify(
-    settings: Settings, say: Say, repair: bool = False, source: str | None = None
-) -> tuple[int, int, int]:
-    """(blobs checked, of them damaged, of those healed); says each damaged one.
+    settings: Settings,
+    say: Say,
+    repair: bool = False,
+    source: str | None = None,
+    tier: str | None = None,
+) -> Verified:
+    """Says each damaged blob of all disks, or of one.
 
     With `repair` they are put aside, and fetched again from `source` where that has them.
     """
-    checked_blobs = damaged = healed = 0
-    async with (
-        store_here(settings) as store,
-        healing(settings, source) as copies,
-        aclosing(audit(store, repair)) as findings,
-    ):
-        async for digest, whole in findings:
-            checked_blobs += 1
-            if whole:
-                continue
-            damaged += 1
-            is_healed = repair and await _heal(store, copies, digest)
-            healed += is_healed
-            say(f"{_outcome(repair, is_healed)}: {digest}")
-    return checked_blobs, damaged, healed
+    found = Verified()
+    async with healing(settings, source) as copies:
+        for disk in disks_of(settings, tier):
+            async with opened(disk) as store, aclosing(audit(store, repair)) as findings:
+                async for digest, whole in findings:
+                    found.checked += 1
+                    if whole:
+                        continue
+                    found.damaged += 1
+                    is_healed = repair and await _heal(store, copies, digest)
+                    found.healed += is_healed
+                    say(f"{_outcome(repair, is_healed)}: {digest}")
+    return found
 
 
 def _outcome(repair: bool, is_healed: bool) -> str:
@@ -98,11 +95,12 @@ async def _heal(store: DiskBlobStore, copies: Copies | None, digest: Digest) -> 
 async def export_to(
     settings: Settings, root: Path, digests: Sequence[Digest], trees: bool, say: Say
 ) -> str:
-    """Copy blobs of the service into a directory; without digests all of the store here."""
+    """Copy blobs of the service into a directory; without digests all of the disks here."""
     progress, folder = Progress(say), BlobFolder(root)
     if not digests:
-        async with store_here(settings) as store:
-            await export(store, list(store.digests()), folder, progress)
+        for disk in disks_of(settings):
+            async with opened(disk) as store:
+                await export(store, list(store.digests()), folder, progress)
         return progress.summary("exported")
     async with service_blobs(settings) as blobs:
         every = list(digests)
@@ -117,26 +115,37 @@ async def import_from(
 ) -> tuple[str, int]:
     """Copy a directory's blobs into the service, or into the store here; how many were wrong."""
     progress, folder = Progress(say), BlobFolder(root)
-    async with (store_here if into_store else service_blobs)(settings) as blobs:
+    async with AsyncExitStack() as stack:
+        blobs: BlobStore
+        if into_store:
+            blobs = await stack.enter_async_context(opened(the_disk(settings, None)))
+        else:
+            blobs = await stack.enter_async_context(service_blobs(settings))
         await import_(folder, blobs, progress, complain)
     return progress.summary("imported"), progress.wrong
 
 
-async def stats(settings: Settings) -> list[tuple[str, str]]:
-    """Labels and figures."""
-    async with store_here(settings) as store:
-        full, log = store.snapshot(), store.small.log
-        return [
+async def stats(settings: Settings, tier: str | None = None) -> list[tuple[str, str]]:
+    """Labels and figures of all disks, each under its name where there are several; or of one."""
+    found: list[tuple[str, str]] = []
+    disks = disks_of(settings, tier)
+    for disk in disks:
+        async with opened(disk) as store:
+            full, log = store.snapshot(), store.small.log
+        used = f"{format_size(full.used_bytes)} of {format_size(full.capacity_bytes)}"
+        found += [("Tier", disk.name)] if len(disks) > 1 else []
+        found += [
             ("Blobs", str(full.blobs)),
             ("In segments", f"{log.blobs} in {len(log.segments)} segments"),
             ("In files", str(store.files.snapshot().blobs)),
-            ("Used", f"{format_size(full.used_bytes)} of {format_size(full.capacity_bytes)}"),
+            ("Used", used),
         ]
+    return found
 
 
-async def shrink(settings: Settings, to_bytes: int) -> str:
-    """What was done, in one line."""
-    async with store_here(settings) as store:
+async def shrink(settings: Settings, to_bytes: int, tier: str | None = None) -> str:
+    """What was done, in one line. Raises UsageError where it is not said which disk is meant."""
+    async with opened(the_disk(settings, tier)) as store:
         await store.shrink(to_bytes)
         full = store.snapshot()
         return (

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 coordinator_option = click.option("--coordinator", metavar="HOST:PORT", help="The service to ask.")
 instance_option = click.option("--instance", metavar="NAME", help="The instance of it.")
 store_option = click.option("--store", metavar="DIR", help="The store's directory.")
+tier_option = click.option(
+    "--tier", metavar="NAME", help="Of a composed storage, one disk, e.g. blobs.near."
+)
 
 
 @click.group(
     epilog="""\b
 A DIGEST is HASH/SIZE, or FUNCTION:HASH/SIZE for another function than SHA-256.
-get, put, ls and tree ask a running service; verify, stats and gc work on the store of this
-machine while no service uses it; export and import on either.
+get, put, ls and tree ask a running service; verify, stats and gc work on the disks of this
+machine's storage while no service uses them; export and import on either.
 """
 )
 def command() -> None:
@@ -154,7 +157,10 @@ Exit codes: 0 all are whole, 1 some were damaged.
 )
 @config_option
 @store_option
-def verify(repair: bool, source: str | None, config: str | None, store: str | None) -> int:
+@tier_option
+def verify(
+    repair: bool, source: str | None, config: str | None, store: str | None, tier: str | None
+) -> int:
     """Read every blob of the store and check its hash.
 
     With --repair what is damaged is put aside and is missing from then on, so that the next build
@@ -165,10 +171,10 @@ def verify(repair: bool, source: str | None, config: str | None, store: str | No
     from builder.assembly import upkeep
 
     settings = _settings(config, store=store)
-    checked, damaged, healed = trio.run(upkeep.verify, settings, click.echo, repair, source)
-    told = f", {healed} healed" if source is not None else ""
-    click.echo(f"{checked} blobs checked, {damaged} damaged{told}")
-    return 1 if damaged > healed else 0
+    found = trio.run(upkeep.verify, settings, click.echo, repair, source, tier)
+    told = f", {found.healed} healed" if source is not None else ""
+    click.echo(f"{found.checked} blobs checked, {found.damaged} damaged{told}")
+    return 1 if found.damaged > found.healed else 0
 
 
 def _progress(line: str) -> None:
@@ -262,13 +268,14 @@ def import_(
 @command.command()
 @config_option
 @store_option
-def stats(config: str | None, store: str | None) -> None:
+@tier_option
+def stats(config: str | None, store: str | None, tier: str | None) -> None:
     """How much the store holds."""
     import trio
 
     from builder.assembly import upkeep
 
-    for label, figure in trio.run(upkeep.stats, _settings(config, store=store)):
+    for label, figure in trio.run(upkeep.stats, _settings(config, store=store), tier):
         click.echo(f"{label}: {figure}")
 
 
@@ -276,7 +283,8 @@ def stats(config: str | None, store: str | None) -> None:
 @click.option("--to", "size", metavar="SIZE", required=True, help="What may stay, e.g. 5GiB.")
 @config_option
 @store_option
-def gc(size: str, config: str | None, store: str | None) -> None:
+@tier_option
+def gc(size: str, config: str | None, store: str | None, tier: str | None) -> None:
     """Evict what was used the longest time ago, until SIZE is left.
 
     What is promised to clients stays, whatever SIZE says.
@@ -287,4 +295,4 @@ def gc(size: str, config: str | None, store: str | None) -> None:
     from builder.base.units import parse_size
 
     settings = _settings(config, store=store)
-    click.echo(trio.run(upkeep.shrink, settings, parse_size(size)))
+    click.echo(trio.run(upkeep.shrink, settings, parse_size(size), tier))

@@ -85,6 +85,7 @@ class Reapi:
 class UploadQuota:
     instance: str
     uploads: Bytes
+    blobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

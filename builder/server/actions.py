@@ -13,13 +13,13 @@ from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.events import CancelRequested
 from builder.server.explaining import Explainer
 from builder.server.history import Record
-from builder.server.inspection import Reader, fill
+from builder.server.inspection import Readers, fill
 from builder.server.kept import About, kept_sentence, unknown
 from builder.server.messages import parse
 from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
 from builder.server.summaries import moments, outcome_of, started_at, summary
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobsOf
 
 PAGE = 100
 MOST_PAGE = 10_000
@@ -33,7 +33,7 @@ class Actions:
     def __init__(
         self,
         scheduler: Scheduler,
-        blobs: BlobStore,
+        blobs_of: BlobsOf,
         wall_ns: Callable[[], int],
         about: About = unknown,
     ) -> None:
@@ -41,8 +41,8 @@ class Actions:
         self._wall_ns = wall_ns
         self._scheduler = scheduler
         self._history = scheduler.history
-        self._reader = Reader(blobs)
-        self._explainer = Explainer(self._history, self._reader)
+        self._readers = Readers(blobs_of)
+        self._explainer = Explainer(self._history, self._readers)
         self._offset_ns = wall_ns() - round(trio.current_time() * 1e9)
 
     def methods(self, service: str) -> tuple[Method, ...]:
@@ -92,7 +92,7 @@ class Actions:
         details = pb.ActionDetails(
             summary=summary(record, self._offset_ns), timeline=moments(record, self._offset_ns)
         )
-        await fill(self._reader, record, details)
+        await fill(self._readers.of(record), record, details)
         entry = await self._about(record.key.instance, digest_of_key(record.key))
         if entry is not None:
             details.kept = kept_sentence(entry, self._wall_ns() / 1e9)

@@ -14,9 +14,9 @@ from builder.base.errors import NotFoundError
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.history import History, Record
-from builder.server.inspection import Reader
+from builder.server.inspection import Reader, Readers
 from builder.server.operation_messages import response_of
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,21 @@ class Found:
 class Contents:
     """Reads only; nothing is promised about how long what it names stays stored."""
 
-    def __init__(self, history: History, blobs: BlobStore) -> None:
+    def __init__(self, history: History, blobs_of: BlobsOf) -> None:
         self._history = history
-        self._reader = Reader(blobs)
-        self._blobs = blobs
+        self._readers = Readers(blobs_of)
+        self._blobs_of = blobs_of
 
     async def inputs(self, id_: str, path: str) -> Found:
         """Raises NotFoundError, InvalidArgumentError."""
-        parts = await self._reader.parts(self._history.find(id_))
+        record = self._history.find(id_)
+        reader = self._readers.of(record)
+        parts = await reader.parts(record)
         if parts.action is None:
             raise NotFoundError("the action is no longer stored")
         root = from_proto(parts.action.input_root_digest, parts.function)
-        return await self._below(await self._directory(root), path.split("/"), root.function)
+        top = await _directory(reader, root)
+        return await _below(reader, top, path.split("/"), root.function)
 
     async def outputs(self, id_: str, path: str) -> Found:
         """As `inputs`, of an action that has ended."""
@@ -65,49 +68,54 @@ class Contents:
         for made in result.output_directories:
             if path == made.path or path.startswith(f"{made.path}/") or not made.path:
                 names = path[len(made.path) :].split("/")
-                return await self._made(made, names, function)
+                return await _made_below(self._readers.of(record), made, names, function)
         raise NotFoundError(f"the action has no output {path[:200]!r}")
 
-    def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
-        """The whole file, in pieces. Raises NotFoundError."""
-        return self._blobs.read(digest)
+    def read(self, id_: str, digest: Digest) -> AsyncGenerator[bytes, None]:
+        """The whole of the action's file, in pieces. Raises NotFoundError."""
+        return self._blobs_of(self._history.find(id_).key.instance).read(digest)
 
-    async def _made(self, made: pb.OutputDirectory, names: list[str], function: str) -> Found:
-        """By the root directory where the result names it, by the Tree otherwise."""
-        if made.HasField("root_directory_digest"):
-            root = from_proto(made.root_directory_digest, function)
-            return await self._below(await self._directory(root), names, function)
-        tree = await self._reader.message(pb.Tree, from_proto(made.tree_digest, function))
-        if tree is None:
-            raise NotFoundError("the tree of this output is no longer stored")
-        known = {digest_of(one.SerializeToString(), function): one for one in tree.children}
-        return await self._below(tree.root, names, function, known)
 
-    async def _below(
-        self,
-        directory: pb.Directory,
-        names: Iterable[str],
-        function: str,
-        known: dict[Digest, pb.Directory] | None = None,
-    ) -> Found:
-        wanted = [name for name in names if name]
-        for at, name in enumerate(wanted):
-            last = at == len(wanted) - 1
-            file = next((one for one in directory.files if one.name == name and last), None)
-            if file is not None:
-                return Found(file=from_proto(file.digest, function))
-            node = next((one for one in directory.directories if one.name == name), None)
-            if node is None:
-                raise NotFoundError(f"there is no {'/'.join(wanted)[:200]!r}")
-            digest = from_proto(node.digest, function)
-            directory = (known or {}).get(digest) or await self._directory(digest)
-        return Found(tuple(_entries(directory, function)))
+async def _made_below(
+    reader: Reader, made: pb.OutputDirectory, names: list[str], function: str
+) -> Found:
+    """By the root directory where the result names it, by the Tree otherwise."""
+    if made.HasField("root_directory_digest"):
+        root = from_proto(made.root_directory_digest, function)
+        return await _below(reader, await _directory(reader, root), names, function)
+    tree = await reader.message(pb.Tree, from_proto(made.tree_digest, function))
+    if tree is None:
+        raise NotFoundError("the tree of this output is no longer stored")
+    known = {digest_of(one.SerializeToString(), function): one for one in tree.children}
+    return await _below(reader, tree.root, names, function, known)
 
-    async def _directory(self, digest: Digest) -> pb.Directory:
-        found = await self._reader.message(pb.Directory, digest)
-        if found is None:
-            raise NotFoundError(f"directory {digest} is no longer stored")
-        return found
+
+async def _below(
+    reader: Reader,
+    directory: pb.Directory,
+    names: Iterable[str],
+    function: str,
+    known: dict[Digest, pb.Directory] | None = None,
+) -> Found:
+    wanted = [name for name in names if name]
+    for at, name in enumerate(wanted):
+        last = at == len(wanted) - 1
+        file = next((one for one in directory.files if one.name == name and last), None)
+        if file is not None:
+            return Found(file=from_proto(file.digest, function))
+        node = next((one for one in directory.directories if one.name == name), None)
+        if node is None:
+            raise NotFoundError(f"there is no {'/'.join(wanted)[:200]!r}")
+        digest = from_proto(node.digest, function)
+        directory = (known or {}).get(digest) or await _directory(reader, digest)
+    return Found(tuple(_entries(directory, function)))
+
+
+async def _directory(reader: Reader, digest: Digest) -> pb.Directory:
+    found = await reader.message(pb.Directory, digest)
+    if found is None:
+        raise NotFoundError(f"directory {digest} is no longer stored")
+    return found
 
 
 def _result(record: Record) -> pb.ActionResult:

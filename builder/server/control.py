@@ -26,7 +26,7 @@ from builder.server.messages import parse
 from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
 from builder.server.summaries import timestamp
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobsOf
 
 NAME = "builder.control.Control"
 NO_HURRY_S = 86400.0 * 365  # a drain that waits for whatever runs
@@ -52,9 +52,9 @@ class ControlService:
     """Times of the scheduler are trio's; `uptime` counts from the making of this object."""
 
     def __init__(
-        self, scheduler: Scheduler, cache: CacheFigures, around: Around, blobs: BlobStore
+        self, scheduler: Scheduler, cache: CacheFigures, around: Around, blobs_of: BlobsOf
     ) -> None:
-        self.actions = Actions(scheduler, blobs, around.wall_ns, around.kept)
+        self.actions = Actions(scheduler, blobs_of, around.wall_ns, around.kept)
         self._scheduler = scheduler
         self._cache = cache
         self._around = around

@@ -15,7 +15,7 @@ from builder.reapi.digests import from_proto
 from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.spec import Client
 from builder.server.history import History, Record
-from builder.server.inspection import Parts, Reader, described, outputs_of
+from builder.server.inspection import Parts, Readers, described, outputs_of
 from builder.server.summaries import outcome_of
 
 MOST_LOOKED_AT = 200  # earlier actions whose command is read
@@ -25,9 +25,9 @@ MOST_DIFF_BYTES = 64 * 1024
 
 
 class Explainer:
-    def __init__(self, history: History, reader: Reader) -> None:
+    def __init__(self, history: History, readers: Readers) -> None:
         self._history = history
-        self._reader = reader
+        self._readers = readers
 
     async def explain(self, record: Record) -> tuple[pb.MissExplanation, Record | None]:
         """Without the two summaries, which the caller can make; and the earlier action."""
@@ -36,7 +36,7 @@ class Explainer:
         same = next((o for o in self._history.before(record) if _same_key(o, record)), None)
         if same is not None and same.spec.key == record.spec.key:
             return pb.MissExplanation(conclusion=_repeated(record, same)), same
-        parts = await self._reader.parts(record)
+        parts = await self._readers.of(record).parts(record)
         if parts.command is None:
             return pb.MissExplanation(conclusion="Its command is no longer stored."), None
         found = await self._nearest(record, parts)
@@ -58,7 +58,7 @@ class Explainer:
         likely = (o for o in self._history.before(record) if _is_kin(o.spec.client, client))
         nearest: tuple[Record, Parts] | None = None
         for other in islice(likely, MOST_LOOKED_AT):
-            found = await self._reader.parts(other)
+            found = await self._readers.of(other).parts(other)
             if found.command is None or found.function != parts.function:
                 continue
             if outputs_of(found.command) == outputs and (
@@ -74,7 +74,7 @@ class Explainer:
         function = after.function
         old_root = from_proto(before.action.input_root_digest, function)
         new_root = from_proto(after.action.input_root_digest, function)
-        old_inputs, new_inputs = await self._reader.changed(old_root, new_root)
+        old_inputs, new_inputs = await after.reader.changed(new_root, before.reader, old_root)
         old: Described = replace(described(before), inputs=old_inputs)
         new: Described = replace(described(after), inputs=new_inputs)
         found = differences(old, new)
@@ -87,26 +87,28 @@ class Explainer:
             told.before = "" if difference.before is None else difference.before
             told.after = "" if difference.after is None else difference.after
             if sum(bool(one.diff) for one in answer.differences) < MOST_DIFFS:
-                told.diff = await self._diff(difference, function)
+                told.diff = await _diff(difference, before, after)
         return answer
 
-    async def _diff(self, difference: Difference, function: str) -> str:
-        """Of an input that both actions have, small and a text."""
-        if difference.kind != "input" or difference.before is None or difference.after is None:
-            return ""
-        old = await self._text(difference.before, function)
-        new = await self._text(difference.after, function)
-        return text_diff(old, new) if old is not None and new is not None else ""
 
-    async def _text(self, shown: str, function: str) -> bytes | None:
-        hash_, _, rest = shown.partition("/")
-        size = rest.partition(" ")[0]
-        if not size.isdigit() or int(size) > MOST_DIFF_BYTES:
-            return None
-        try:
-            return await self._reader.small(Digest(hash_, int(size), function))
-        except StatusError:
-            return None
+async def _diff(difference: Difference, before: Parts, after: Parts) -> str:
+    """Of an input that both actions have, small and a text."""
+    if difference.kind != "input" or difference.before is None or difference.after is None:
+        return ""
+    old = await _text(difference.before, before)
+    new = await _text(difference.after, after)
+    return text_diff(old, new) if old is not None and new is not None else ""
+
+
+async def _text(shown: str, parts: Parts) -> bytes | None:
+    hash_, _, rest = shown.partition("/")
+    size = rest.partition(" ")[0]
+    if not size.isdigit() or int(size) > MOST_DIFF_BYTES:
+        return None
+    try:
+        return await parts.reader.small(Digest(hash_, int(size), parts.function))
+    except StatusError:
+        return None
 
 
 def _same_key(other: Record, record: Record) -> bool:

@@ -19,7 +19,7 @@ from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.history import Record
 from builder.server.operation_messages import digest_of_key, response_of
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobsOf, BlobStore
 
 MOST_INPUTS = 1000  # told one by one
 MOST_DIRECTORIES = 20_000  # read for one question
@@ -34,10 +34,11 @@ class Parts:
     function: str
     action: pb.Action | None
     command: pb.Command | None
+    reader: "Reader"
 
 
 class Reader:
-    """Reads what actions are made of from `blobs`."""
+    """Reads what the actions of one instance are made of from its `blobs`."""
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
@@ -52,7 +53,7 @@ class Reader:
         if action is not None:
             wanted = from_proto(action.command_digest, digest.function)
             command = await self.message(pb.Command, wanted)
-        return Parts(digest.function, action, command)
+        return Parts(digest.function, action, command, self)
 
     async def small(self, digest: Digest) -> bytes | None:
         """A blob of at most a mebibyte, or None for one that is larger or gone."""
@@ -89,8 +90,13 @@ class Reader:
                 for node in reversed(directory.directories)
             ]
 
-    async def changed(self, before: Digest, after: Digest) -> tuple[dict[str, str], dict[str, str]]:
-        """Inputs of both by path, without those in directories that are equal."""
+    async def changed(
+        self, after: Digest, earlier: "Reader", before: Digest
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Inputs of both by path, those before first, without those in directories that are equal.
+
+        `earlier` reads those before.
+        """
         old: dict[str, str] = {}
         new: dict[str, str] = {}
         waiting: list[tuple[str, Digest | None, Digest | None]] = [("", before, after)]
@@ -100,15 +106,16 @@ class Reader:
             if one == two:
                 continue
             read += 1
-            left = await self._below(prefix, one, old)
-            right = await self._below(prefix, two, new)
+            left = await earlier.below(prefix, one, old)
+            right = await self.below(prefix, two, new)
             names = sorted(left.keys() | right.keys(), reverse=True)
             waiting += [(f"{prefix}{name}/", left.get(name), right.get(name)) for name in names]
         return old, new
 
-    async def _below(
+    async def below(
         self, prefix: str, digest: Digest | None, into: dict[str, str]
     ) -> dict[str, Digest]:
+        """The directories in this one; its files and links come `into` that by path."""
         if digest is None:
             return {}
         directory = await self.message(pb.Directory, digest)
@@ -128,6 +135,16 @@ class Reader:
             return kind.FromString(data)
         except (StatusError, DecodeError):
             return None
+
+
+class Readers:
+    """For each action one that reads where its instance has its blobs."""
+
+    def __init__(self, blobs_of: BlobsOf) -> None:
+        self._blobs_of = blobs_of
+
+    def of(self, record: Record) -> Reader:
+        return Reader(self._blobs_of(record.key.instance))
 
 
 def shown(entry: control_pb2.Input) -> str:

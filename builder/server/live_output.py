@@ -26,7 +26,7 @@ from builder.schedule.operation import OperationView
 from builder.server.operation_messages import LOGS, response_of
 from builder.server.scheduler import Scheduler
 from builder.server.watching import WantOutput
-from builder.stores.interface import BlobStore
+from builder.stores.interface import BlobsOf
 
 NAME = re.compile(rf"((?:.+/)?operations/[^/]+)/{LOGS}/(stdout|stderr)")
 PATIENCE_S = 40.0  # for one answer; workers answer within 20 s whatever happens
@@ -42,9 +42,9 @@ class _Question:
 class LiveOutput:
     """Readers of outputs; `new_id` gives ids that are never given twice."""
 
-    def __init__(self, scheduler: Scheduler, blobs: BlobStore, new_id: Callable[[], str]) -> None:
+    def __init__(self, scheduler: Scheduler, blobs_of: BlobsOf, new_id: Callable[[], str]) -> None:
         self._scheduler = scheduler
-        self._blobs = blobs
+        self._blobs_of = blobs_of
         self._new_id = new_id
         self._questions: dict[str, _Question] = {}
 
@@ -108,7 +108,8 @@ class LiveOutput:
         if raw[at:]:
             yield raw[at:]
         elif digest is not None and at < size:
-            async with aclosing(self._blobs.read(digest, at)) as pieces:
+            blobs = self._blobs_of(view.key.instance)
+            async with aclosing(blobs.read(digest, at)) as pieces:
                 async for piece in pieces:
                     yield piece
 

@@ -1,181 +1,125 @@
-"""How much each instance may upload within one lease of the storage.
+"""How much each instance may hold of the storage: blobs that are promised because it uploaded them.
 
 What is uploaded is promised for a lease, so an instance that uploads without end fills the store
-with promises, and everybody else's writes are refused. A quota bounds that. What counts are the
-messages as they come, so blobs that a client did not have to send, and those of others, do not.
-The window moves by a sixteenth of itself; a restart begins with nothing used. Services without
-quotas are used as they are, and this costs nothing.
+with promises, and everybody else's writes are refused. A quota bounds that. A blob counts once
+however often it comes, from its upload until a lease after its instance uploaded it or asked for
+it the last time; then it may go, and is nobody's burden. An upload that breaks off counts too.
+Nothing is counted for instances without a quota, and a restart begins with nothing held.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from builder.base.digest import Digest, is_empty
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
-from builder.net.rpc import Buffer, Call, Context, Method, Service
-from builder.server.routing import instance_of
-from builder.server.wrapped import Wrapped
+from builder.stores.entries import PackedEntries, key_of
+from builder.stores.index import Index
+from builder.stores.interface import Named
 
-CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
-UPLOADS = {f"{CAS}BatchUpdateBlobs", "/google.bytestream.ByteStream/Write"}
-PARTS = 16  # of the window
 OTHERS = "*"  # each instance that is not named
+ENDLESS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """What an instance may hold; 0 blobs is as many as have room."""
+
+    size_bytes: int
+    blobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of one instance, within the window."""
+    """Of one instance."""
 
     instance: str
     used_bytes: int
-    most_bytes: int
+    blobs: int
+    most: Most
     refused: int
 
 
 @dataclass(slots=True)
-class _Window:
-    most_bytes: int
-    used_bytes: int = 0
-    refused: int = 0
-    parts: deque[tuple[int, int]] = field(default_factory=deque)  # (when, bytes)
+class _Held:
+    most: Most
+    index: Index
+    refused: int = field(default=0)
 
 
 class Quotas:
-    """`most` bytes by instance; `now` is seconds of any clock."""
+    """`most` by instance; `now` is seconds of any clock."""
 
     MOST_INSTANCES = 1000  # that are told apart, of those without a quota of their own
 
-    def __init__(self, most: Mapping[str, int], window_s: float, now: Callable[[], float]) -> None:
+    def __init__(self, most: Mapping[str, Most], lease_s: float, now: Callable[[], float]) -> None:
         self._most = dict(most)
-        self._part_s = max(window_s, 1.0) / PARTS
-        self._window_s = window_s
+        self._lease_s = max(lease_s, 1.0)
         self._now = now
-        self._windows: dict[str, _Window] = {}
+        self._held: dict[str, _Held] = {}
 
     def __bool__(self) -> bool:
         return bool(self._most)
 
-    def take(self, instance: str, size: int) -> None:
-        """Count an upload. Raises ResourceExhaustedError for one that is too much."""
-        self.check(instance, size)
-        window = self._window(instance)
-        if window is not None:
-            part = self._move(window)
-            window.used_bytes += size
-            if window.parts and window.parts[-1][0] == part:
-                size += window.parts.pop()[1]
-            window.parts.append((part, size))
+    def counts(self, instance: str) -> bool:
+        """Whether it has a quota."""
+        return instance in self._most or OTHERS in self._most
 
-    def check(self, instance: str, size: int) -> None:
-        """As `take`, without counting it."""
-        window = self._window(instance)
-        if window is None:
+    def take(self, instance: str, blobs: Sequence[Digest]) -> None:
+        """Count uploads, all or none. Raises ResourceExhaustedError when they are too much."""
+        held = self._of(instance)
+        if held is None:
             return
-        self._move(window)
-        if window.used_bytes + size > window.most_bytes:
-            window.refused += 1
-            raise ResourceExhaustedError(
-                f"instance {instance!r} has uploaded {format_size(window.used_bytes)} within "
-                f"{format_duration(self._window_s)}, of {format_size(window.most_bytes)} that it "
-                "may: try again later, or raise its quota in store.quotas"
-            )
+        now, index = self._now(), held.index
+        every = {key_of(one.function, one.hash): one for one in blobs if not is_empty(one)}
+        fresh = [one.size_bytes for key, one in every.items() if index.size(key) is None]
+        full = index.snapshot()
+        used, count = full.used_bytes + sum(fresh), full.blobs + len(fresh)
+        if fresh and (used > held.most.size_bytes or count > (held.most.blobs or count)):
+            held.refused += 1
+            raise ResourceExhaustedError(self._refusal(instance, full.used_bytes, full.blobs, held))
+        for key, one in every.items():
+            index.renew(key, one.size_bytes, now)
+
+    def renew(self, instance: str, function: str, blobs: Sequence[Named]) -> None:
+        """What it asked for, of what it holds, is promised anew."""
+        held = self._of(instance)
+        if held is not None:
+            held.index.absent(function, blobs, self._now())
+            held.index.renewed.clear()
 
     def usage(self) -> list[Usage]:
         """Of every instance that has a quota of its own, or has uploaded."""
-        for name in self._most:
+        for name in (*self._most, *self._held):
             if name != OTHERS:
-                self._window(name)
-        for window in self._windows.values():
-            self._move(window)
+                self._of(name)
+        found = [(name, one, one.index.snapshot()) for name, one in sorted(self._held.items())]
         return [
-            Usage(name, one.used_bytes, one.most_bytes, one.refused)
-            for name, one in sorted(self._windows.items())
+            Usage(name, full.used_bytes, full.blobs, one.most, one.refused)
+            for name, one, full in found
         ]
 
-    def _window(self, instance: str) -> _Window | None:
-        if instance not in self._most and len(self._windows) >= self.MOST_INSTANCES:
-            instance = OTHERS
-        window = self._windows.get(instance)
-        if window is None:
+    def _of(self, instance: str) -> _Held | None:
+        """What it holds now; None if that has no bound."""
+        if instance not in self._held:
             most = self._most.get(instance, self._most.get(OTHERS))
             if most is None:
                 return None
-            window = self._windows[instance] = _Window(most)
-        return window
+            if instance not in self._most and len(self._held) >= self.MOST_INSTANCES:
+                instance = OTHERS
+            if instance not in self._held:
+                index = Index(ENDLESS, self._lease_s, 1, PackedEntries)
+                self._held[instance] = _Held(most, index)
+        held = self._held[instance]
+        held.index.evict(ENDLESS, self._now())  # whose lease has ended
+        return held
 
-    def _move(self, window: _Window) -> int:
-        """Forget what is older than the window; the present part."""
-        part = int(self._now() / self._part_s)
-        gone = list(takewhile(lambda one: one[0] < part - PARTS, window.parts))
-        for _, size in gone:
-            window.parts.popleft()
-            window.used_bytes -= size
-        return part
-
-
-def bounded(services: Sequence[Service], quotas: Quotas) -> list[Service]:
-    """These services, whose uploads count."""
-    if not quotas:
-        return list(services)
-    return [
-        Service(one.name, tuple(_bounded(method, quotas) for method in one.methods))
-        for one in services
-    ]
-
-
-def _bounded(method: Method, quotas: Quotas) -> Method:
-    unary, stream, short = method.unary, method.stream, method.short
-    if method.path not in UPLOADS:
-        return method
-
-    def counted_unary(data: bytes, context: Context) -> bytes | Awaitable[bytes]:
-        assert unary is not None
-        quotas.take(instance_of(data), len(data))
-        return unary(data, context)
-
-    def counted_short(data: bytes, context: Context) -> bytes | None:
-        assert short is not None
-        instance = instance_of(data)
-        quotas.check(instance, len(data))
-        answer = short(data, context)
-        if answer is not None:  # else the whole comes again, as a stream
-            quotas.take(instance, len(data))
-        return answer
-
-    async def counted_stream(call: Call) -> None:
-        assert stream is not None
-        await stream(_Counted(call, quotas))
-
-    return replace(
-        method,
-        unary=None if unary is None else counted_unary,
-        stream=None if stream is None else counted_stream,
-        short=None if short is None else counted_short,
-    )
-
-
-class _Counted(Wrapped):
-    """A call whose requests count; the first names the instance."""
-
-    def __init__(self, call: Call, quotas: Quotas) -> None:
-        super().__init__(call)
-        self._quotas = quotas
-        self._instance: str | None = None
-
-    async def receive(self) -> bytes | None:
-        message = await self._call.receive()
-        if message is not None:
-            if self._instance is None:
-                self._instance = instance_of(message)
-            self._quotas.take(self._instance, len(message))
-        return message
-
-    async def receive_pieces(self) -> Sequence[Buffer] | None:
-        if self._instance is None:
-            message = await self.receive()
-            return None if message is None else (message,)
-        pieces = await self._call.receive_pieces()
-        self._quotas.take(self._instance, sum(map(len, pieces or ())))
-        return pieces
+    def _refusal(self, instance: str, used_bytes: int, blobs: int, held: _Held) -> str:
+        most = held.most
+        count = f"{blobs} of {most.blobs}" if most.blobs else f"{blobs}"
+        return (
+            f"instance {instance!r} holds {format_size(used_bytes)} of "
+            f"{format_size(most.size_bytes)} in {count} blobs that it uploaded and that are "
+            f"promised to it for {format_duration(self._lease_s)}: try again later, or raise its "
+            "quota in store.quotas"
+        )

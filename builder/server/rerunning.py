@@ -18,17 +18,17 @@ from builder.server.watching import Watcher
 
 
 class Rerunner:
-    """`nursery` is that of the whole service."""
+    """`nursery` is that of the whole service; each instance's actions are read by its admission."""
 
     def __init__(
         self,
         scheduler: Scheduler,
-        admission: Admission,
+        admission_of: Callable[[str], Admission],
         wall_ns: Callable[[], int],
         nursery: trio.Nursery,
     ) -> None:
         self._scheduler = scheduler
-        self._admission = admission
+        self._admission_of = admission_of
         self._wall_ns = wall_ns
         self._nursery = nursery
 
@@ -47,7 +47,7 @@ class Rerunner:
         asked = workers_pb2.LeaseGranted.FromString(record.spec.payload).request_metadata
         metadata.MergeFrom(asked)
         try:
-            spec = await self._admission.admit(
+            spec = await self._admission_of(key.instance).admit(
                 Asked(
                     key.instance,
                     digest_of_key(key),

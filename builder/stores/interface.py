@@ -166,6 +166,9 @@ class LocalBulkStore(LocalStore, BulkStore, Protocol):
     """The same of thousands of blobs at once."""
 
 
+BlobsOf = Callable[[str], BlobStore]  # what an instance sees, by its name
+
+
 class ActionCache(Protocol):
     """Results by action digest, per instance."""
 

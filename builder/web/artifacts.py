@@ -5,13 +5,15 @@
 
 What is under /ac/ is never parsed: to Bazel it is an ActionResult, to ccache an object file. It
 is kept as a blob, and a record of that blob's digest under the name; so both share the room, and
-an entry whose blob has gone is a miss. Answers: 200, 204 (stored), 400 (name or bytes are wrong),
-404, 411 (no length), 413, 507 (no room).
+an entry whose blob has gone is a miss. The prefix is the name of an instance: what that stores
+elsewhere is stored there. Answers: 200, 204 (stored), 400 (name or bytes are wrong), 404, 411 (no
+length), 413, 507 (no room).
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -48,12 +50,28 @@ class SizedStore(BlobStore, Protocol):
         ...
 
 
-class Artifacts:
-    """Handlers over a blob store and records of opaque entries."""
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where an instance has its blobs, and the records of its opaque entries."""
 
-    def __init__(self, blobs: SizedStore, records: Records) -> None:
-        self._blobs = blobs
-        self._records = records
+    blobs: SizedStore
+    records: Records
+
+
+def _any(_instance: str, _blobs: Sequence[Digest]) -> None:
+    return
+
+
+class Artifacts:
+    """Handlers over the shelves of instances; `admit` may refuse what one uploads."""
+
+    def __init__(
+        self,
+        shelf_of: Callable[[str], Shelf],
+        admit: Callable[[str, Sequence[Digest]], None] = _any,
+    ) -> None:
+        self._shelf_of = shelf_of
+        self._admit = admit
 
     def app(self) -> Starlette:
         routes = [
@@ -70,7 +88,8 @@ class Artifacts:
         try:
             if request.method == "PUT":
                 return await self._put_blob(name, request)
-            return await self._get(await self._digest(name), request)
+            blobs = self._shelf(request).blobs
+            return await _get(blobs, await _digest(blobs, name), request)
         except StatusError as error:
             return _status(error)
 
@@ -78,40 +97,32 @@ class Artifacts:
         name = request.path_params["name"]
         if not NAME.fullmatch(name):
             return _refusal(400, f"{name[:140]!r} is no key: 32 to 128 lower-case hex digits")
-        space = f"http/{request.path_params.get('prefix', '')}"
+        space = f"http/{_instance(request)}"
         try:
             if request.method == "PUT":
                 return await self._put_entry(space, name, request)
-            record = RECORD.fullmatch(await self._records.get(space, name) or b"")
+            shelf = self._shelf(request)
+            record = RECORD.fullmatch(await shelf.records.get(space, name) or b"")
             if record is None:
                 return _refusal(404, f"nothing is stored under {name}")
-            return await self._get(Digest(record[1].decode(), int(record[2])), request)
+            return await _get(shelf.blobs, Digest(record[1].decode(), int(record[2])), request)
         except StatusError as error:
             return _status(error)
 
-    async def _get(self, digest: Digest, request: Request) -> Response:
-        headers = {
-            "content-length": str(digest.size_bytes),
-            "content-type": "application/octet-stream",
-        }
-        if await self._blobs.find_missing([digest]):
-            raise NotFoundError(f"blob {digest} is not stored here")
-        if request.method == "HEAD":
-            return Response(headers=headers)
-        if digest.size_bytes <= PIECE:
-            return Response(await self._blobs.get(digest), headers=headers)
-        return StreamingResponse(_closing(self._blobs.read(digest)), headers=headers)
+    def _shelf(self, request: Request) -> Shelf:
+        return self._shelf_of(_instance(request))
 
     async def _put_blob(self, name: str, request: Request) -> Response:
         size = _length(request)
         if size is None:
             return _refusal(411, "a blob is stored by its size too: send Content-Length")
-        digest = Digest(name, size)
+        digest, blobs = Digest(name, size), self._shelf(request).blobs
+        self._admit(_instance(request), [digest])
         if size <= PIECE:
-            await self._blobs.put(digest, await _gathered(request, size))
+            await blobs.put(digest, await _gathered(request, size))
         else:
             async with aclosing(_body(request)) as body:
-                await self._blobs.write(digest, body)
+                await blobs.write(digest, body)
         return Response(status_code=204)
 
     async def _put_entry(self, space: str, name: str, request: Request) -> Response:
@@ -120,17 +131,39 @@ class Artifacts:
             return _refusal(413, f"an entry may have {MOST_OPAQUE_BYTES} bytes, this has {size}")
         data = await _gathered(request, MOST_OPAQUE_BYTES if size is None else size)
         digest = await trio.to_thread.run_sync(digest_of, data)
-        await self._blobs.put(digest, data)
-        await self._records.put(space, name, f"{digest.hash}/{digest.size_bytes}".encode())
+        shelf = self._shelf(request)
+        self._admit(_instance(request), [digest])
+        await shelf.blobs.put(digest, data)
+        await shelf.records.put(space, name, f"{digest.hash}/{digest.size_bytes}".encode())
         return Response(status_code=204)
 
-    async def _digest(self, hash_: str) -> Digest:
-        if hash_ == EMPTY["sha256"].hash:
-            return EMPTY["sha256"]
-        size = await self._blobs.size_of("sha256", hash_)
-        if size is None:
-            raise NotFoundError(f"blob {hash_} is not stored here")
-        return Digest(hash_, size)
+
+def _instance(request: Request) -> str:
+    prefix: str = request.path_params.get("prefix", "")
+    return prefix
+
+
+async def _get(blobs: SizedStore, digest: Digest, request: Request) -> Response:
+    headers = {
+        "content-length": str(digest.size_bytes),
+        "content-type": "application/octet-stream",
+    }
+    if await blobs.find_missing([digest]):
+        raise NotFoundError(f"blob {digest} is not stored here")
+    if request.method == "HEAD":
+        return Response(headers=headers)
+    if digest.size_bytes <= PIECE:
+        return Response(await blobs.get(digest), headers=headers)
+    return StreamingResponse(_closing(blobs.read(digest)), headers=headers)
+
+
+async def _digest(blobs: SizedStore, hash_: str) -> Digest:
+    if hash_ == EMPTY["sha256"].hash:
+        return EMPTY["sha256"]
+    size = await blobs.size_of("sha256", hash_)
+    if size is None:
+        raise NotFoundError(f"blob {hash_} is not stored here")
+    return Digest(hash_, size)
 
 
 def _length(request: Request) -> int | None:

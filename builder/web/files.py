@@ -71,7 +71,7 @@ class Files:
             "content-length": str(found.file.size_bytes),
             "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         }
-        return StreamingResponse(_closing(self._sight.read(found.file)), headers=headers)
+        return StreamingResponse(_closing(self._sight.read(id_, found.file)), headers=headers)
 
 
 async def _closing(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:

@@ -6,16 +6,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
 from builder.assembly.coordinator import Coordinator, open_coordinator
+from builder.assembly.pages import open_pages
 from builder.assembly.settings import load_settings
+from builder.assembly.sighting import Sighting
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError, UsageError
+from builder.config.kinds import Address
+from builder.config.settings import Artifacts, Metrics, Settings
 from builder.net.channel import Channel
 from builder.reapi.digests import to_proto
+from builder.reapi.pb import control_pb2, operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.execution import NAME as EXECUTION
 from builder.stores.disk import DiskBlobStore
 from builder.stores.records import DiskRecords
 from builder.stores.remote import RemoteActionCache, RemoteBlobStore
@@ -40,6 +47,11 @@ storage:
       near: {{memory: {{max_size: 1MiB}}}}
       far: {{redis: {{url: {url}, timeout: 20s}}}}
 """
+
+
+ON_A_PORT = Settings(
+    metrics=Metrics(enabled=False), artifacts=Artifacts(listen=Address("127.0.0.1", 0))
+)
 
 
 @asynccontextmanager
@@ -296,6 +308,42 @@ async def test_a_plain_store_has_nothing_around_it(tmp_path: Path) -> None:
         assert type(made.stores.records) is DiskRecords
         assert made.stores.every_cache() is made.stores.cache
         assert [tier.meter for tier in made.stores.tiers] == [None, None]
+
+
+async def test_pages_read_where_the_instance_stores(tmp_path: Path) -> None:
+    """What people are shown of an action comes from the storage of its instance, HTTP included."""
+    command = pb.Command(arguments=["cc", "-c", "a.c"])
+    root = pb.Directory(files=[pb.FileNode(name="a.c", digest=to_proto(digest_of(b"int a;")))])
+    action = pb.Action(
+        command_digest=to_proto(digest_of(command.SerializeToString())),
+        input_root_digest=to_proto(digest_of(root.SerializeToString())),
+    )
+    parts = [one.SerializeToString() for one in (command, root, action)]
+    named = digest_of(parts[-1])
+    async with coordinator(tmp_path, ROUTES) as made, Channel(made.reapi) as channel:
+        blobs = RemoteBlobStore(channel, "release")
+        for data in (*parts, b"int a;"):
+            await blobs.put(digest_of(data), data)
+        await RemoteActionCache(channel).store("release", named, pb.ActionResult())
+        request = pb.ExecuteRequest(instance_name="release", action_digest=to_proto(named))
+        async with channel.stream(f"/{EXECUTION}/Execute") as call:
+            await call.send(request.SerializeToString())
+            await call.done_sending()
+            operation = operations_pb2.Operation.FromString(await call.receive() or b"")
+        details = await made.control.actions.get(control_pb2.GetActionRequest(id=operation.name))
+        assert details.command == command
+        assert [one.path for one in details.inputs] == ["a.c"]
+        sight = Sighting(made)
+        file = (await sight.inputs(operation.name, "a.c")).file
+        assert file == digest_of(b"int a;")
+        assert b"".join([piece async for piece in sight.read(operation.name, file)]) == b"int a;"
+        async with trio.open_nursery() as nursery, open_pages(ON_A_PORT) as pages:
+            nursery.start_soon(pages.serve, made)
+            async with httpx.AsyncClient(base_url=f"http://{pages.addresses[0]}") as client:
+                answer = await client.get(f"/release/next/cas/{named.hash}", timeout=60)
+                assert (answer.status_code, answer.content) == (200, parts[-1])
+                assert (await client.get(f"/main/cas/{named.hash}", timeout=60)).status_code == 404
+            pages.stop()
 
 
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:

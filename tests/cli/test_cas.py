@@ -237,6 +237,54 @@ def test_a_store_goes_there_and_back(
     assert run(("cas", "verify", "--store", str(second)), "builder") == 0
 
 
+COMPOSED = """
+storage:
+  blobs:
+    tiered:
+      near: {verifying: {store: {memory: {}}}}
+      far:
+        mirrored:
+          a: {disk: {path: ROOT/a, lease: 0s}}
+          b: {metered: {name: second, store: {disk: {path: ROOT/b, lease: 0s}}}}
+  routes:
+    - {instances: [own], blobs: {disk: {path: ROOT/own, lease: 0s}}}
+"""
+
+
+def test_the_disks_of_a_storage_are_looked_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each by the name of its tier; what is no disk has nothing to say here."""
+    config = tmp_path / "config.yaml"
+    config.write_text(COMPOSED.replace("ROOT", str(tmp_path)))
+    for number, name in enumerate(("a", "b", "own")):
+        store = DiskBlobStore(tmp_path / name, 1 << 30, 0.0)
+        trio.run(store.put, digest_of(bytes(number + 1)), bytes(number + 1))
+        trio.run(store.put, digest_of(b"all"), b"all")
+        store.close()
+    given = ("--config", str(config))
+    assert run(("cas", "stats", *given), "builder") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[::5] == ["Tier: blobs.far.a", "Tier: second", "Tier: routes.0.blobs"]
+    assert told[1::5] == ["Blobs: 2"] * 3
+    assert run(("cas", "stats", "--tier", "second", *given), "builder") == 0
+    assert capsys.readouterr().out.splitlines() == told[6:10]
+    assert run(("cas", "verify", *given), "builder") == 0
+    assert capsys.readouterr().out == "6 blobs checked, 0 damaged\n"
+    assert run(("cas", "gc", "--to", "0", *given), "builder") == 2
+    assert "of blobs.far.a, second, routes.0.blobs" in capsys.readouterr().err
+    assert run(("cas", "gc", "--to", "1", "--tier", "second", *given), "builder") == 0
+    assert capsys.readouterr().out
+    assert run(("cas", "stats", "--tier", "blobs.near", *given), "builder") == 2
+    assert "blobs.near (memory), blobs.far.a (disk)" in capsys.readouterr().err
+    assert run(("cas", "export", str(tmp_path / "out"), *given), "builder") == 0
+    assert capsys.readouterr().out.startswith("4 blobs exported")
+    config.write_text("storage: {blobs: {memory: {}}}")
+    for command in (("stats",), ("verify",), ("gc", "--to", "0"), ("export", str(tmp_path / "o"))):
+        assert run(("cas", *command, *given), "builder") == 2
+        assert "it is made of blobs (memory)" in capsys.readouterr().err
+
+
 async def test_trees_go_there_and_back(
     address: str, blobs: MemoryBlobStore, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -246,7 +246,7 @@ async def farming(
     if journal is not None:
         scheduler.post(events.OperationsRestored(journal.load()))
     figures = CacheFigures()
-    live = LiveOutput(scheduler, blobs, lambda: f"question{next(NUMBERS)}")
+    live = LiveOutput(scheduler, lambda _: blobs, lambda: f"question{next(NUMBERS)}")
     logs = Logs(LogStreams(lambda: f"log{next(NUMBERS)}"), live)
     services = (
         ExecutionService(
@@ -260,7 +260,10 @@ async def farming(
         ByteStreamService(blobs, Uploads(blobs), Instances(), logs=logs).service(),
         WorkersService(scheduler, join_token, live.answer).service(),
         ControlService(
-            scheduler, figures, Around("0.0", lambda: WALL_NS, kept=cache.about), blobs
+            scheduler,
+            figures,
+            Around("0.0", lambda: WALL_NS, kept=cache.about),
+            lambda _: blobs,
         ).service(),
     )
     with trio.fail_after(patience_s):

@@ -22,7 +22,7 @@ EMPTY = MemoryBlobStore(1024)
 
 
 def contents(farm: Farm) -> Contents:
-    return Contents(farm.scheduler.history, farm.blobs)
+    return Contents(farm.scheduler.history, lambda _: farm.blobs)
 
 
 async def ran(farm: Farm, response: pb.ExecuteResponse | None = None) -> str:
@@ -39,7 +39,7 @@ async def test_inputs_are_walked_from_the_root() -> None:
         assert (await found.inputs(id_, "src/")).entries == (Entry("a.c", SOURCE),)
         file = (await found.inputs(id_, "src/a.c")).file
         assert file == SOURCE
-        assert b"".join([piece async for piece in found.read(SOURCE)]) == b"int main;"
+        assert b"".join([piece async for piece in found.read(id_, SOURCE)]) == b"int main;"
         for path in ("none", "src/none", "src/a.c/none", "../src"):
             with pytest.raises(NotFoundError, match="there is no"):
                 await found.inputs(id_, path)
@@ -49,7 +49,7 @@ async def test_a_directory_that_is_gone_is_said() -> None:
     async with farming() as farm:
         id_ = await ran(farm)
         with pytest.raises(NotFoundError, match="no longer stored"):
-            await Contents(farm.scheduler.history, EMPTY).inputs(id_, "src")
+            await Contents(farm.scheduler.history, lambda _: EMPTY).inputs(id_, "src")
 
 
 async def made(farm: Farm, *, by_root: bool) -> pb.ExecuteResponse:
@@ -102,7 +102,7 @@ async def test_what_has_not_ended_has_no_outputs() -> None:
 async def rerunning(farm: Farm, blobs: MemoryBlobStore | None = None) -> AsyncIterator[Rerunner]:
     async with trio.open_nursery() as nursery:
         admission = Admission(blobs or farm.blobs, Timeouts())
-        yield Rerunner(farm.scheduler, admission, lambda: WALL_NS, nursery)
+        yield Rerunner(farm.scheduler, lambda _: admission, lambda: WALL_NS, nursery)
         nursery.cancel_scope.cancel()
 
 

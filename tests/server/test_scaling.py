@@ -24,7 +24,7 @@ async def test_the_pool_is_named_where_there_are_several() -> None:
 
         def control(*pools: pb.PoolState) -> ControlService:
             around = Around("0", lambda: 0, lambda: pools, hold=lambda *hold: held.append(hold))
-            return ControlService(farm.scheduler, CacheFigures(), around, farm.blobs)
+            return ControlService(farm.scheduler, CacheFigures(), around, lambda _: farm.blobs)
 
         both = control(ONE, GPU)
         assert both.scale(pb.ScalePoolRequest(pool="gpu", workers=4)) == GPU

@@ -115,7 +115,7 @@ class Plain:
 
     outputs = inputs
 
-    async def read(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+    async def read(self, id_: str, digest: Digest) -> AsyncGenerator[bytes, None]:
         yield EVIL.encode()
 
     async def output(self, id_: str, stream: str) -> AsyncGenerator[bytes, None]:

@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import pytest
 import trio
 
-from builder.base.digest import digest_of
+from builder.base.digest import Digest, digest_of
+from builder.base.errors import ResourceExhaustedError
 from builder.net.listeners import open_listeners
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
-from builder.web.artifacts import MOST_OPAQUE_BYTES, Artifacts
+from builder.web.artifacts import MOST_OPAQUE_BYTES, Artifacts, Shelf
 from builder.web.serving import serve_app
 
 MIB = 1024 * 1024
@@ -26,7 +27,14 @@ async def blobs() -> MemoryBlobStore:
 
 @pytest.fixture
 async def client(blobs: MemoryBlobStore, nursery: trio.Nursery) -> AsyncIterator[httpx.AsyncClient]:
-    app = Artifacts(blobs, MemoryRecords(MIB)).app()
+    shelves = {"own": Shelf(MemoryBlobStore(8 * MIB), MemoryRecords(MIB))}
+    others = Shelf(blobs, MemoryRecords(MIB))
+
+    def admit(instance: str, uploads: Sequence[Digest]) -> None:
+        if instance == "bounded" and sum(one.size_bytes for one in uploads) > 1000:
+            raise ResourceExhaustedError("enough")
+
+    app = Artifacts(lambda instance: shelves.get(instance, others), admit).app()
     [listener] = await open_listeners("127.0.0.1:0")
     await nursery.start(serve_app, app, [listener])
     async with httpx.AsyncClient(base_url=f"http://{listener.address}", timeout=60) as client:
@@ -54,6 +62,27 @@ async def test_blobs_go_in_and_come_out(client: httpx.AsyncClient, size: int, pr
     head = await client.head(url)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(size)
+
+
+async def test_a_prefix_is_an_instance(client: httpx.AsyncClient) -> None:
+    """One with storage of its own shares nothing with the others, neither blobs nor entries."""
+    data = os.urandom(500)
+    for name in (f"cas/{sha(data)}", f"ac/{H}"):
+        assert (await client.put(f"/own/{name}", content=data)).status_code == 204
+        assert (await client.get(f"/own/{name}")).content == data
+        for prefix in ("", "/other", "/own/deeper"):
+            assert (await client.get(f"{prefix}/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("size", [1001, 20_000])
+async def test_what_an_instance_may_hold_is_bounded(client: httpx.AsyncClient, size: int) -> None:
+    """Its upload is refused as one without room is, and nothing of it is stored."""
+    data = os.urandom(size)
+    for name in (f"cas/{sha(data)}", f"ac/{H}"):
+        answer = await client.put(f"/bounded/{name}", content=data)
+        assert (answer.status_code, answer.text) == (507, "enough\n")
+        assert (await client.get(f"/bounded/{name}")).status_code == 404
+    assert (await client.put(f"/other/cas/{sha(data)}", content=data)).status_code == 204
 
 
 async def test_blobs_are_shared_with_the_service(
