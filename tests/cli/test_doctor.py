@@ -73,7 +73,7 @@ def test_doctor_tells_what_a_mac_has() -> None:
         "missing": [],
     }  # fmt: skip
     lines = sentences(told)
-    assert lines[0] == "host       m: macos, arm-a64, Darwin 24.1, 8 cores, 16GiB"
+    assert lines[0] == "host       m: macos, arm-a64, Darwin 24.1, 8 cores, 16.0 GB"
     assert "sandbox    works: sandbox-exec" in lines
     assert "images     DO NOT WORK: on macOS an action cannot see an image" in lines
     assert "isolates   seatbelt, no-network" in lines
