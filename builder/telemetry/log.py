@@ -9,13 +9,14 @@ before the first one is written.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from builder.base.errors import UsageError
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-FORMATS = ("human", "json")
+FORMATS = ("human", "json", "auto")  # the last is the first on a terminal, the second elsewhere
 BRIDGED = ("builder", "hypercorn.error", "opentelemetry")
 
 
@@ -89,6 +90,8 @@ def configure(level: str = "info", form: str = "human", stream: TextIO | None = 
         raise UsageError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
     if form not in FORMATS:
         raise UsageError(f"log format {form!r} is unknown: use one of {', '.join(FORMATS)}")
+    if form == "auto":
+        form = "human" if (stream or sys.stderr).isatty() else "json"
     SET_UP.level, SET_UP.form, SET_UP.stream, SET_UP.sink = LEVELS[level], form, stream, None
     for name in BRIDGED:
         logger = logging.getLogger(name)

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,14 @@ def test_people_read_level_message_and_fields() -> None:
     out = written()
     get_logger(worker="worker-1").info("Lease finished", lease="l1", seconds=0.12345)
     assert out.getvalue() == "[INFO] Lease finished worker=worker-1 lease=l1 seconds=0.123\n"
+
+
+@pytest.mark.parametrize(("stream", "begins"), [(Terminal(), "[INFO"), (io.StringIO(), '{"')])
+def test_the_form_may_follow_the_reader(stream: io.StringIO, begins: str) -> None:
+    """`auto` is for people on a terminal, and JSON in a file or a pipe."""
+    configure("info", "auto", stream)
+    get_logger().info("x")
+    assert re.sub(r"\x1b\[\d+m", "", stream.getvalue()).startswith(begins)
 
 
 def test_values_never_break_the_line() -> None:
