@@ -63,6 +63,8 @@ def step(books: Books, worker: Worker, received: HealthInput, why: str) -> None:
     if health is worker.health:
         return
     rests = worker.room == 0
+    if health is Health.FAILED:  # what avoids the others may have to make do with them now
+        books.dirty.extend(books.lanes.of_class(worker.kind))
     books.fleet.set_health(worker, health, "" if health is Health.HEALTHY else why)
     if not worker.room and worker.held_for is not None:
         let_go(books, books.lanes.numbered[worker.held_for])

@@ -43,7 +43,7 @@ def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) ->
     if lease is task.hedge:
         task.hedge = None
         return
-    task.avoid = (*task.avoid, lease.worker)
+    _avoid(books, task, lease.worker)
     task.faults = (*task.faults, f"{lease.worker}: {reason.sentence}")
     if goes_on(books, task, lease):
         return
@@ -59,6 +59,16 @@ def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) ->
         tell(books, task)
     else:
         requeue(books, task, now)
+
+
+def _avoid(books: Books, task: Task, name: str) -> None:
+    """The worker, and as long as there are others its host too."""
+    if name not in task.avoid:
+        task.avoid = (*task.avoid, name)
+    worker = books.fleet.workers.get(name)
+    host = worker.info.host if worker is not None else ""
+    if host and host not in task.hosts:
+        task.hosts = (*task.hosts, host)
 
 
 def _delay_s(books: Books, task: Task, reason: Reason) -> float:

@@ -1,5 +1,7 @@
 """What must always be true of the books. Every test ends with it."""
 
+from collections import Counter
+
 from builder.schedule.books import Books
 from builder.schedule.fleet import Worker
 from builder.schedule.health import room
@@ -53,6 +55,8 @@ def _check_worker(books: Books, worker: Worker) -> None:
     assert (worker.info.name in worker.kind.workers) == worker.takes_leases
     assert worker.kind.idle == len(list(worker.kind.free()))
     assert worker.kind.resting == sum(not one.room for one in worker.kind.workers.values())
+    able = Counter(one.info.host for one in worker.kind.workers.values() if one.room)
+    assert (worker.kind.hosts, worker.kind.able) == (able, able.total())
     free = worker.takes_leases and len(worker.leases) < worker.room
     assert worker.room == room(worker.health, worker.info.slots)
     assert (worker.last_choice > 0) == bool(worker.ailment)
@@ -103,9 +107,7 @@ def _check_lanes(books: Books) -> None:
                     continue
                 if worker.held_for not in (None, lane.number):
                     continue
-                refused = all(
-                    worker.info.name in task.avoid and lane.others(task) for task in waiting
-                )
+                refused = all(lane.bars(task, worker) for task in waiting)
                 assert refused, "an action waits while a worker that suits is free"
     assert queued == books.queued
     assert queued == sum(task.state is TaskState.QUEUED for task in books.tasks.values())

@@ -3,7 +3,7 @@
 Theory of operation. Nothing waits while a free worker could serve it, so only two questions are
 ever asked, and neither looks at the whole queue: a task came, is a worker free in its lane; and a
 worker's slot came free, whose turn is it among the first of its lanes. A task that a worker failed
-goes to another one as long as there is another one that serves it, busy or not.
+goes to another one, on another host, as long as there is another one that serves it, busy or not.
 """
 
 from collections.abc import Iterator
@@ -110,13 +110,12 @@ def dispatch_worker(books: Books, worker: Worker, now: float) -> None:
 
 def _serve_next(books: Books, worker: Worker, now: float) -> bool:
     """Grant the next task that suits the worker, of any lane; false if there is none."""
-    name = worker.info.name
     for lane in _by_turn(books, worker, now):
         if lane.need and not fits(lane.need, worker.free):
             if _keeps_room(books, lane, worker, now):
                 return False
             continue
-        task = lane.queue.take(_limit(books, lane.queue.urgent, now), partial(_suits, lane, name))
+        task = lane.queue.take(_limit(books, lane.queue.urgent, now), partial(_suits, lane, worker))
         if task is not None:
             _serve(books, lane, task, worker, now)
             return True
@@ -149,8 +148,8 @@ def let_go(books: Books, lane: Lane) -> None:
             books.dirty.append(other)
 
 
-def _suits(lane: Lane, name: str, task: Task) -> bool:
-    return not task.avoid or name not in task.avoid or not lane.others(task)
+def _suits(lane: Lane, worker: Worker, task: Task) -> bool:
+    return not task.avoid or not lane.bars(task, worker)
 
 
 def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:
@@ -204,8 +203,7 @@ def _worker_for(books: Books, lane: Lane, task: Task) -> Worker | None:
     if not task.avoid:
         least = next(free_workers(lane), None)
         return least and (_near(books, lane, task, least) or least)
-    found = next((one for one in free_workers(lane) if one.info.name not in task.avoid), None)
-    return found if found is not None or lane.others(task) else next(free_workers(lane), None)
+    return next((one for one in free_workers(lane) if not lane.bars(task, one)), None)
 
 
 def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:

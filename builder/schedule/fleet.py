@@ -36,13 +36,26 @@ class WorkerClass:
     """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first;
     those that are not well come after all the others."""
 
-    __slots__ = ("_free", "holds", "idle", "members", "offer", "resting", "slots", "workers")
+    __slots__ = (
+        "_free",
+        "able",
+        "holds",
+        "hosts",
+        "idle",
+        "members",
+        "offer",
+        "resting",
+        "slots",
+        "workers",
+    )
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.workers: dict[str, Worker] = {}  # those that take leases, free or not
         self.slots = 0  # theirs
         self.resting = 0  # of them, how many have failed
+        self.able = 0  # how many have not
+        self.hosts: dict[str, int] = {}  # how many of those each host has
         self.members = 0  # with those that drain or are away for a moment
         self.holds = 0  # how many keep room for one lane alone
         self.idle = 0  # how many have a free slot
@@ -188,7 +201,7 @@ class Fleet:
             worker.takes_leases = True
             worker.kind.workers[worker.info.name] = worker
             worker.kind.slots += worker.info.slots
-            worker.kind.resting += not worker.room
+            _count(worker, 1)
             worker.kind.put(worker)
 
     def _leave(self, worker: Worker) -> None:
@@ -196,5 +209,16 @@ class Fleet:
             worker.takes_leases = False
             worker.kind.pull(worker)
             worker.kind.slots -= worker.info.slots
-            worker.kind.resting -= not worker.room
+            _count(worker, -1)
             del worker.kind.workers[worker.info.name]
+
+
+def _count(worker: Worker, by: int) -> None:
+    kind, host = worker.kind, worker.info.host
+    if not worker.room:
+        kind.resting += by
+        return
+    kind.able += by
+    kind.hosts[host] = kind.hosts.get(host, 0) + by
+    if not kind.hosts[host]:
+        del kind.hosts[host]

@@ -20,7 +20,10 @@ def hedge_if_due(books: Books, lease: Lease, now: float) -> None:
         return
     lane = books.lane_of(task)
     avoid = (*task.avoid, lease.worker)
-    worker = next((one for one in free_workers(lane) if one.info.name not in avoid), None)
+    others = [one for one in free_workers(lane) if one.info.name not in avoid]
+    host = books.fleet.workers[lease.worker].info.host
+    elsewhere = (one for one in others if not host or one.info.host != host)
+    worker = next(elsewhere, others[0] if others else None)
     if worker is None or lane.queue or not lane.may_run or not task.attended:
         watch_tail(books, lease, now)
         return

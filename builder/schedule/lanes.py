@@ -91,9 +91,31 @@ class Lane:
         return self.account is None or self.account.may_run
 
     def others(self, task: Task) -> bool:
-        """Whether a worker that has not failed the task takes leases."""
+        """Whether a worker that it need not avoid takes leases."""
         failed = sum(name in kind.workers for kind in self.classes for name in task.avoid)
         return sum(len(kind.workers) for kind in self.classes) > failed
+
+    def elsewhere(self, task: Task) -> bool:
+        """Whether such a worker, and a well one, is on a host where the task has not failed."""
+        able = 0
+        for kind in self.classes:
+            able += kind.able - sum(kind.hosts.get(host, 0) for host in task.hosts)
+            known = (kind.workers.get(name) for name in task.avoid)
+            able -= sum(one is not None and _counts(one, task) for one in known)
+        return able > 0
+
+    def bars(self, task: Task, worker: Worker) -> bool:
+        """Whether the task is kept from it: it, or its host, has failed the task, and others are
+        there. What brings one worker down may well bring its neighbour down."""
+        if not task.avoid:
+            return False
+        if worker.info.host in task.hosts and self.elsewhere(task):
+            return True
+        return worker.info.name in task.avoid and self.others(task)
+
+
+def _counts(worker: Worker, task: Task) -> bool:
+    return bool(worker.room) and worker.info.host not in task.hosts
 
 
 class Lanes:

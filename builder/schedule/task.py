@@ -98,6 +98,7 @@ class Task:
     preempted: int = 0
     note: str = ""  # for the result: that it was killed for memory before
     avoid: tuple[str, ...] = ()  # workers that failed it, or that its client wants to be without
+    hosts: tuple[str, ...] = ()  # of workers that failed it
     lost: dict[str, Lease] = field(default_factory=dict)
     phase: str = ""
     progress: bytes = b""

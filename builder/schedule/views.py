@@ -49,11 +49,14 @@ def _waiting(books: Books, task: Task) -> Reason:
     if not workers:
         pools = tuple(pool.name for pool in lane.pools)
         return reasons.no_worker(lane.wanted, pools, starting, ready_s)
+    wanted = lane.wanted
+    if task.hosts and lane.elsewhere(task):
+        wanted += " on another host than it failed on"
     waiting, counters = len(lane.queue), books.counters
     each_s = counters.held_s / counters.served if counters.served else 0.0
     about_s = each_s * waiting / slots
     return reasons.all_busy(
-        lane.wanted, workers - resting, resting, starting, waiting, round(about_s, 1)
+        wanted, workers - resting, resting, starting, waiting, round(about_s, 1)
     )
 
 

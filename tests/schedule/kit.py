@@ -59,9 +59,12 @@ class Story:
         properties: tuple[tuple[str, str], ...] = LINUX,
         identity: str = "",
         capacity: Amounts = (),
+        host: str = "",
     ) -> list[str]:
         identity = identity or f"host of {worker}"
-        info = WorkerInfo(worker, slots, properties, identity=identity, capacity=capacity)
+        info = WorkerInfo(
+            worker, slots, properties, identity=identity, capacity=capacity, host=host
+        )
         return self.send(events.WorkerConnected(session or worker, info, running))
 
     def finish(self, session: str, lease: str, outcome: Outcome = OK) -> list[str]:

@@ -147,7 +147,12 @@ class World:
             self.held[name] = []
         session = self.sessions[name] = self.fresh("s")
         info = WorkerInfo(
-            name, 1 + how % 3, PLATFORMS[name], identity=name, capacity=CAPACITY if how % 2 else ()
+            name,
+            1 + how % 3,
+            PLATFORMS[name],
+            identity=name,
+            host=f"host-{how % 2}",
+            capacity=CAPACITY if how % 2 else (),
         )
         self.send(events.WorkerConnected(session, info, tuple(self.held[name])))
 
