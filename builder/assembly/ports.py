@@ -1,13 +1,13 @@
 """The gRPC ports from the settings: addresses, limits of the wire, upkeep of connections."""
 
 import math
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.assembly.guard import Guard
+from builder.assembly.private_folder import private_folder
 from builder.config.settings import Connections, Settings, WireLimits
 from builder.net.listeners import Listener, open_listeners
 from builder.net.upkeep import Upkeep
@@ -39,7 +39,7 @@ async def open_ports(settings: Settings, guard: Guard) -> AsyncIterator[Ports]:
     Unix socket in a directory that nobody else can enter: they need no certificates.
     """
     opened: list[list[Listener]] = []
-    with tempfile.TemporaryDirectory(prefix="builder-") as folder:
+    with private_folder() as folder:
         try:
             opened.append(await open_listeners(str(settings.coordinator.listen), guard.grpc_tls))
             opened.append(await open_listeners(str(settings.reapi.listen), guard.grpc_tls))
