@@ -54,6 +54,7 @@ class Programs:
         self._processes: list[Process] = []
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._making = 0
+        self._coming: dict[str, trio.Event] = {}  # by key
 
     @property
     def count(self) -> int:
@@ -68,19 +69,34 @@ class Programs:
 
     async def take(self, command: WorkerCommand, inputs: str) -> Process:
         """A program for one more request. Raises NoRoomError, OSError."""
-        for process in self._processes:
-            if process.command.key == command.key and self._has_room(process):
-                process.users += 1
-                return process
+        while (process := self._free(command.key)) is None:
+            coming = self._coming.get(command.key)
+            if coming is None:
+                process = await self._one_more(command, inputs)
+                break
+            await coming.wait()
+        process.users += 1
+        return process
+
+    def _free(self, key: str) -> Process | None:
+        fitting = (one for one in self._processes if one.command.key == key)
+        return next((one for one in fitting if self._has_room(one)), None)
+
+    async def _one_more(self, command: WorkerCommand, inputs: str) -> Process:
+        """Those that can share it wait until it is there."""
         if self.count + self._making >= self._recycling.processes:
             self._retire_one()
         self._making += 1
+        coming = trio.Event()
+        if command.wish.together:
+            self._coming[command.key] = coming
         try:
             process = await self._new(command, inputs)
+            self._processes.append(process)
         finally:
             self._making -= 1
-        process.users += 1
-        self._processes.append(process)
+            self._coming.pop(command.key, None)
+            coming.set()
         self._nursery.start_soon(self._keep, process)
         return process
 

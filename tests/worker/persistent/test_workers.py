@@ -220,7 +220,6 @@ async def test_a_program_may_take_several_requests_at_once(bench: PersistentBenc
         )
 
     with trio.fail_after(60):
-        await bench.run("out=out", platform=TOGETHER)
         async with trio.open_nursery() as nursery:
             for name in ("a", "b", "c"):
                 nursery.start_soon(one, name)
