@@ -34,6 +34,7 @@ from builder.web import fleet, wording
 from builder.web.charts import MOST_BARS, Line, gantt, line_chart
 from builder.web.errors import told
 from builder.web.files import Files
+from builder.web.may import may
 from builder.web.sight import Sight
 from builder.web.timeline import at, bars, critical_path, longest
 from builder.web.told import rows_of_tests, sentence, title
@@ -71,6 +72,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["may"] = may
     made.filters.update(
         duration=format_duration, size=format_size, short=telling.short, state=telling.state,
         label=telling.label, seconds=telling.seconds, at=at, digest=telling.short_digest,

@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse
 
 from builder.base.errors import StatusError, UnauthenticatedError
+from builder.web.may import MAY
 from builder.web.serving import App, client_name
 
 Check = Callable[[str, str, str | None, str], None]  # method, path, authorization, certificate
@@ -20,12 +21,25 @@ def guarded(app: App, check: Check) -> App:
             return
         given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         authorization = given[0].decode("latin-1") if given else None
+        identity = client_name()
         try:
-            check(scope["method"], scope["path"], authorization, client_name())
+            check(scope["method"], scope["path"], authorization, identity)
         except StatusError as error:
             await _refusal(error)(scope, receive, send)
-        else:
+            return
+
+        def may_post(path: str) -> bool:
+            try:
+                check("POST", path, authorization, identity)
+            except StatusError:
+                return False
+            return True
+
+        before = MAY.set(may_post)
+        try:
             await app(scope, receive, send)
+        finally:
+            MAY.reset(before)
 
     return pass_or_refuse
 
