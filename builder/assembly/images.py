@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import trio
+
 from builder.base.errors import StatusError, UsageError
 from builder.config.settings import Images as ImageSettings
 from builder.images.cache import LayerCache
@@ -42,7 +44,7 @@ async def open_images(settings: ImageSettings) -> AsyncIterator[Images | None]:
         yield None
         return
     try:
-        cache = LayerCache(settings.path, settings.max_size)
+        cache = await trio.to_thread.run_sync(LayerCache, settings.path, settings.max_size)
     except OSError as error:
         raise UsageError(
             f"sandbox.images.path {settings.path}: {error.strerror}; give a directory that this "

@@ -59,10 +59,11 @@ async def resolve(
     what, wanted = str(reference), reference.digest or reference.tag
     for _ in range(MOST_INDEXES):
         data = cache.document(wanted) if is_digest(wanted) else None
+        digest = wanted
         if data is None:
             data = await source.manifest(wanted)
-        digest = wanted if is_digest(wanted) else digest_of(data)
-        cache.keep_document(digest, data)
+            digest = wanted if is_digest(wanted) else digest_of(data)
+            cache.keep_document(digest, data)
         found = read_manifest(data, what)
         if isinstance(found, Manifest):
             config = await _config(source, cache, found, what)
