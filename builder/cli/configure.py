@@ -13,6 +13,7 @@ from builder.config.providers import ProviderName
 
 if TYPE_CHECKING:
     from builder.base.document import Plain
+    from builder.config.settings import Settings
 
 SPOT = ("spot", "spot_max_price", "on_demand_base")
 
@@ -22,6 +23,7 @@ SPOT = ("spot", "spot_max_price", "on_demand_base")
 Examples:
   builder remote configure --config service.yaml --provider aws --spot --on-demand-base 2
   builder remote configure --config service.yaml --min 4 --max 100 --policy hpa
+  builder remote configure --config service.yaml --pool gpu --max 4
   builder remote configure --config service.yaml --set logging.level=debug --dry-run
 
 Comments and order of the file are kept. It is written only if it is valid then, and holds from
@@ -39,12 +41,17 @@ the next start of the service. Exit codes: 0 written, or nothing to change; 2 no
 @click.option("--max", "maximum", type=click.IntRange(0), help="The most workers.")
 @click.option("--autoscale/--no-autoscale", default=None, help="Follow the load.")
 @click.option("--policy", help="How the size is found.")
+@click.option("--pool", metavar="NAME", help="Which pool, where there are several.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other key.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def configure(
-    config: str | None, assignments: tuple[str, ...], dry_run: bool, **options: object
+    config: str | None,
+    pool: str | None,
+    assignments: tuple[str, ...],
+    dry_run: bool,
+    **options: object,
 ) -> None:
-    """Change the config file of a service: its pool, spot machines, or any key."""
+    """Change the config file of a service: its pools, spot machines, or any key."""
     if config is None:
         raise UsageError("say which file: --config FILE (or BUILDER_CONFIG)")
     from builder.assembly.settings import read_settings
@@ -52,7 +59,7 @@ def configure(
 
     path = Path(config)
     before = read_settings(config, {}, os.environ).settings
-    changes = _changes(cast("dict[str, Plain]", options), before.pool.provider)
+    changes = _changes(cast("dict[str, Plain]", options), before, pool)
     changes.update(_assigned(text) for text in assignments)
     if not changes:
         raise UsageError("say what to change; --help has examples")
@@ -85,17 +92,25 @@ def _check(beside: Path, path: Path) -> None:
         raise UsageError(f"{said}\nnothing is written") from None
 
 
-def _changes(options: "dict[str, Plain]", provider: str) -> "dict[tuple[str, ...], Plain]":
+def _changes(
+    options: "dict[str, Plain]", before: "Settings", name: str | None
+) -> "dict[tuple[str, ...], Plain]":
     """By key; what the command line does not say stays."""
-    provider = str(options["provider"] or provider)
+    from builder.config.pools import member_of, pool_names
+
+    pool = before.pool if name is None else member_of(before, name).pool
+    index = list(pool_names(before)).index(pool.name)
+    here = ("pools", str(index - 1)) if index else ("pool",)
+    provider = str(options["provider"] or pool.provider)
+    providers = ("providers",) if pool.providers is None else (*here, "providers")
     keys: dict[str, tuple[str, ...]] = {
-        "provider": ("pool", "provider"),
-        "minimum": ("pool", "min"),
-        "maximum": ("pool", "max"),
-        "autoscale": ("pool", "autoscale"),
-        "policy": ("pool", "policy"),
+        "provider": (*here, "provider"),
+        "minimum": (*here, "min"),
+        "maximum": (*here, "max"),
+        "autoscale": (*here, "autoscale"),
+        "policy": (*here, "policy"),
     }
-    keys |= {name: ("providers", provider, name) for name in SPOT}
+    keys |= {name: (*providers, provider, name) for name in SPOT}
     return {keys[name]: value for name, value in options.items() if value is not None}
 
 

@@ -1,7 +1,8 @@
 """A config file with some of its values changed: every other byte stays as it was.
 
 The parser tells where each value stands; only that text is exchanged. A key that is not there is
-added behind the last one of its section, in the section's own style.
+added behind the last one of its section, in the section's own style. A number in a path means an
+item of a list, which has to be there.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,11 @@ def _edited(text: str, path: KeyPath, value: Plain) -> str:
         between = "" if not text or text.endswith("\n") else "\n"
         return text + between + _block(path, value, 0)
     for depth, key in enumerate(path):
+        if isinstance(section, yaml.SequenceNode) and key.isdecimal():
+            if int(key) >= len(section.value):
+                raise UsageError(f"{'.'.join(path[:depth])} has no item {key}")
+            section = section.value[int(key)]
+            continue
         if not isinstance(section, yaml.MappingNode):
             raise UsageError(f"{'.'.join(path[:depth])} is no section of keys")
         found = next((pair for pair in section.value if pair[0].value == key), None)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from builder.base.errors import UsageError
@@ -54,6 +55,24 @@ def test_spot_goes_to_the_provider_that_is_chosen(file: Path) -> None:
     assert "spot_max_price: 0.2" in file.read_text()
     assert run(file, "--on-demand-base", "3").exit_code == 0
     assert "on_demand_base: 3" in file.read_text()
+
+
+def test_a_pool_is_named_where_there_are_several(file: Path) -> None:
+    """Its own entry of the list changes, also below its own providers."""
+    own = AWS.replace("\n", "\n    ").rstrip()
+    pools = f"pools:\n  - name: gpu   # cards\n    max: 2\n    provider: aws\n    {own}\n"
+    file.write_text(TEXT + pools)
+    done = run(file, "--pool", "gpu", "--min", "0", "--max", "4", "--spot")
+    assert done.exit_code == 0, done.output
+    after = yaml.safe_load(file.read_text())
+    assert "  - name: gpu   # cards\n" in file.read_text()
+    assert (after["pool"], after["pools"][0]["max"]) == ({"min": 2, "max": 20}, 4)
+    assert (after["pools"][0]["min"], after["pools"][0]["providers"]["aws"]["spot"]) == (0, True)
+    assert run(file, "--pool", "default", "--min", "3").exit_code == 0
+    assert "min: 3   # never fewer" in file.read_text()
+    unknown = run(file, "--pool", "gpuu", "--min", "3")
+    assert isinstance(unknown.exception, UsageError)
+    assert "no pool 'gpuu'; did you mean 'gpu'?" in str(unknown.exception)
 
 
 def test_a_dry_run_writes_nothing(file: Path) -> None:

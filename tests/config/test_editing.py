@@ -72,6 +72,17 @@ def test_texts_of_many_lines_and_missing_ends_are_found() -> None:
     assert edited("a:\n- 1\n- 2\nb: 1\n", {("a",): []}) == "a: []\nb: 1\n"
 
 
+def test_an_item_of_a_list_is_changed_by_its_number() -> None:
+    """In a block and in braces; one that is not there is refused."""
+    new = edited(TEXT, {("auth", "tokens", "0", "role"): "reader"})
+    assert new == TEXT.replace("role: writer", "role: reader")
+    text = "pools:\n  - name: a   # first\n    min: 1\n  - name: b\n\nrole: all\n"
+    new = edited(text, {("pools", "1", "max"): 3, ("pools", "0", "min"): 2})
+    assert new == text.replace("min: 1", "min: 2").replace("name: b\n", "name: b\n    max: 3\n")
+    with pytest.raises(UsageError, match=r"auth\.tokens has no item 1"):
+        edited(TEXT, {("auth", "tokens", "1", "role"): "reader"})
+
+
 def test_a_key_below_a_value_is_refused() -> None:
     with pytest.raises(UsageError, match="role is no section"):
         edited(TEXT, {("role", "more"): 1})
