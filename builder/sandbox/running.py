@@ -34,6 +34,7 @@ DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
+NOWHERE = b"/nonexistent"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
@@ -146,7 +147,7 @@ class Action:
         """Touch what a run will need, so that the copies of its pages are made beforehand."""
         link.value_of(link.packed(({b"a": b"b"}, ["x"], 1.0)), [])
         try:
-            self._spawn(b"/nonexistent", [b"x"], {})
+            self._spawn(NOWHERE, [NOWHERE], {})
         except OSError:
             pass
         for stream in self._streams:
@@ -184,6 +185,7 @@ class Action:
         else:
             self._watch(started)
         ended = time.monotonic()
+        self._report.refused_processes = int(self._has_too_many())
         if self._auditor is not None:
             self._auditor.finish()
         self._sweep()
@@ -287,6 +289,20 @@ class Action:
         if self._meter is not None:
             times.append(self._meter.next)
         return max(0, int((min(times) - time.monotonic()) * 1000) + 1) if times else None
+
+    def _has_too_many(self) -> bool:
+        """Whether a program that failed has left so many that there may be no more, by a limit
+        that counts no refusals: it is asked whether it would refuse us."""
+        failed = self._report.status != NOT_STARTED and (self._report.status, self._report.code)
+        allowed = dict(self._job["rlimits"]).get(resource.RLIMIT_NPROC)
+        if failed in (False, (EXITED, 0)) or allowed is None:
+            return False
+        set_limit(resource.RLIMIT_NPROC, allowed - 1)  # the place of the program that has gone
+        try:
+            self._spawn(NOWHERE, [NOWHERE], {})
+        except OSError as error:
+            return error.errno == errno.EAGAIN
+        return False
 
     def _end_early(self) -> None:
         """The broker asks for the end now: an out-of-memory kill, or it is gone itself."""

@@ -83,11 +83,16 @@ async def test_too_many_processes_are_refused_to_it(sandbox: Sandbox, tmp_path: 
 
 
 async def test_too_many_processes_are_named(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A program that fails for want of processes is told so, where groups count them."""
+    """A program that fails for want of processes is told so."""
     script = "import os, time\nwhile True:\n  if os.fork() == 0: time.sleep(600)\n"
     done = await python(sandbox, tmp_path, script, limits=Limits(processes=20))
-    named = Outcome.TOO_MANY_PROCESSES if by_group(sandbox, "processes") else Outcome.EXITED
-    assert (done.exit.outcome, done.exit.exit_code) == (named, 1)
+    assert (done.exit.outcome, done.exit.exit_code) == (Outcome.TOO_MANY_PROCESSES, 1)
+
+
+async def test_a_failure_alone_is_not_too_many(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Who fails with fewer processes than it may have, fails for a reason of its own."""
+    done = await shell(sandbox, tmp_path, "sleep 60 & exit 3", limits=Limits(processes=20))
+    assert (done.exit.outcome, done.exit.exit_code) == (Outcome.EXITED, 3)
 
 
 SPIN = "while True: pass"
