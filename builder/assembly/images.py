@@ -5,19 +5,23 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
 from builder.base.errors import StatusError, UsageError
 from builder.config.settings import Images as ImageSettings
-from builder.images.cache import LayerCache
-from builder.images.endpoint import Registry
-from builder.images.images import Allowed, Images
-from builder.images.merged import OPAQUE
+from builder.images.interface import ImageStore
 from builder.sandbox.interface import Outcome, Sandbox, SandboxSpec
 
+if TYPE_CHECKING:
+    from builder.images.images import Allowed
 
-def allowed(settings: ImageSettings) -> Allowed:
+
+def allowed(settings: ImageSettings) -> "Allowed":
+    from builder.images.endpoint import Registry
+    from builder.images.images import Allowed
+
     registries = tuple(
         Registry(
             one.host,
@@ -38,11 +42,14 @@ def image_platform(settings: ImageSettings) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def open_images(settings: ImageSettings) -> AsyncIterator[Images | None]:
+async def open_images(settings: ImageSettings) -> AsyncIterator[ImageStore | None]:
     """None where nobody is let in. Raises UsageError for a directory that cannot be used."""
     if not image_platform(settings):
         yield None
         return
+    from builder.images.cache import LayerCache  # late: only who takes images pays for it
+    from builder.images.images import Images
+
     try:
         cache = await trio.to_thread.run_sync(LayerCache, settings.path, settings.max_size)
     except OSError as error:
@@ -60,6 +67,8 @@ async def open_images(settings: ImageSettings) -> AsyncIterator[Images | None]:
 async def image_problem(sandbox: Sandbox, settings: ImageSettings, scratch: str) -> str:
     """Why no action could run in an image here, on the disk that they are kept on; empty for no
     reason. `scratch` is an empty place for the attempt, which finds no program in the image."""
+    from builder.images.merged import OPAQUE
+
     place = settings.path if image_platform(settings) else scratch
     try:
         os.makedirs(place, 0o700, exist_ok=True)

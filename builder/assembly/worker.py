@@ -26,7 +26,7 @@ from builder.config.settings import Settings, Tracing
 from builder.config.settings import Worker as WorkerSettings
 from builder.host.facts import os_family, usable_cores
 from builder.host.lock import take_soon
-from builder.images.images import Images
+from builder.images.interface import ImageStore
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -197,7 +197,7 @@ class Runners:
         sandbox: Sandbox,
         close: Close,
         persistent: PersistentWorkers,
-        images: Images | None,
+        images: ImageStore | None,
     ) -> None:
         self._setup = setup
         self._channel = channel

@@ -7,7 +7,6 @@ Sources: RFC 9110 section 11.6.1; distribution specification, "Token Authenticat
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.request import parse_http_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,8 @@ class Challenge:
 
 def challenges(headers: Iterable[str]) -> list[Challenge]:
     """Those of all WWW-Authenticate headers, in their order."""
+    from urllib.request import parse_http_list  # late: it brings a whole HTTP client
+
     found: list[Challenge] = []
     for header in headers:
         for item in parse_http_list(header):

@@ -7,7 +7,6 @@ Sources: OCI distribution specification; its predecessor's "Token Authentication
 """
 
 import base64
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -50,7 +49,9 @@ class Endpoint:
         self._authorization: dict[str, str] = {}
 
     async def __aenter__(self) -> "Endpoint":
-        import httpx  # late: only who pulls an image pays for it
+        import ssl  # late, as httpx: only who pulls an image pays for them
+
+        import httpx
 
         registry = self.registry
         self._client = httpx.AsyncClient(

@@ -21,11 +21,12 @@ import trio
 from builder.images.cache import Holding, LayerCache
 from builder.images.documents import Platform
 from builder.images.endpoint import Registry
-from builder.images.interface import Image, Source
+from builder.images.interface import Image
 from builder.images.layout import allowed_layout
 from builder.images.pull import Pull, Resolved, resolve
 from builder.images.reference import Reference, Remote, parse
 from builder.images.registry import RegistrySource, allowed_endpoints
+from builder.images.source import Source
 from builder.telemetry.log import get_logger
 
 MOST_IDLE = 4
@@ -80,7 +81,7 @@ class _Turn:
 
 
 class Images:
-    """`max_bytes` is what one image may unpack to. `now` tells seconds."""
+    """See `ImageStore`. `max_bytes` is what one image may unpack to; `now` tells seconds."""
 
     def __init__(
         self,
@@ -98,10 +99,7 @@ class Images:
 
     @asynccontextmanager
     async def checkout(self, name: str) -> AsyncIterator[Image]:
-        """The image of this name, its layers there until the block ends.
-
-        Raises ImageError, UnavailableError.
-        """
+        """See `interface.ImageStore.checkout`."""
         image, held = self._taken(self._known(name)) or await self._work_at(name)
         try:
             yield image
@@ -110,7 +108,7 @@ class Images:
             self._let_go(MOST_IDLE)
 
     def has(self, name: str) -> bool:
-        """Whether a checkout has nothing to wait for."""
+        """See `interface.ImageStore.has`."""
         resolved = self._known(name)
         return resolved is not None and resolved.digest in self._held
 

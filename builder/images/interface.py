@@ -1,10 +1,9 @@
-"""Where images come from, and what one is when an action may run in it. Data and one protocol."""
+"""Images as workers see them: asked for by name, there while an action runs."""
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from builder.images.documents import Descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +19,14 @@ class Image:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Source(Protocol):
-    """One repository, or one layout. What it gives has the digest that was asked for.
+class ImageStore(Protocol):
+    def checkout(self, name: str) -> AbstractAsyncContextManager[Image]:
+        """The image of this name, its layers there until the block ends.
 
-    Raises ImageError for what is not there or is not what it should be, UnavailableError where
-    another attempt may help.
-    """
-
-    async def manifest(self, reference: str) -> bytes:
-        """The document of a tag (empty for the only one), or of a digest."""
+        Raises ImageError, which is the asker's fault, or UnavailableError.
+        """
         ...
 
-    async def document(self, wanted: Descriptor) -> bytes: ...
-
-    async def layer(self, wanted: Descriptor, target: str) -> str:
-        """The path of a file with these bytes: `target`, which is new, or one that is there."""
+    def has(self, name: str) -> bool:
+        """Whether a checkout has nothing to wait for."""
         ...

@@ -18,7 +18,7 @@ from builder.images.verify import check_file, checked
 
 
 class LayoutSource:
-    """See `interface.Source`. `path` is below a directory that the configuration allows."""
+    """See `source.Source`. `path` is below a directory that the configuration allows."""
 
     def __init__(self, path: str) -> None:
         self._path = path

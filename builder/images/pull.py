@@ -23,9 +23,9 @@ from builder.images.documents import (
     read_manifest,
 )
 from builder.images.errors import HostileLayerError, ImageError
-from builder.images.interface import Source
 from builder.images.layers import Bounds
 from builder.images.reference import Reference, is_digest
+from builder.images.source import Source
 from builder.images.unpack import Unpacker
 from builder.images.verify import digest_of
 from builder.net.together import each

@@ -43,7 +43,7 @@ def allowed_endpoints(
 
 
 class RegistrySource:
-    """See `interface.Source`; to be used as a context, for one image."""
+    """See `source.Source`; to be used as a context, for one image."""
 
     def __init__(self, reference: Remote, registries: tuple[Registry, ...]) -> None:
         self._what = reference.repository

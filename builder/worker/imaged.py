@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from builder.base.errors import FailedPreconditionError, InvalidArgumentError
-from builder.images.images import Images
+from builder.images.interface import ImageStore
 from builder.sandbox.interface import SandboxSpec
 
 PROPERTY = "container-image"
@@ -26,7 +26,7 @@ def wanted_image(properties: Iterable[tuple[str, str]]) -> str:
 
 
 async def in_image(
-    spec: SandboxSpec, wanted: str, images: Images | None, stack: AsyncExitStack
+    spec: SandboxSpec, wanted: str, images: ImageStore | None, stack: AsyncExitStack
 ) -> SandboxSpec:
     """The same action in its image, which stays there until the stack ends.
 

@@ -32,7 +32,7 @@ from builder.base.errors import (
     StatusError,
 )
 from builder.base.units import format_duration
-from builder.images.images import Images
+from builder.images.interface import ImageStore
 from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -103,7 +103,7 @@ class ActionRunner:
         close: Close = at_once,
         persistent: PersistentWorkers | None = None,
         instance: str = "",
-        images: Images | None = None,
+        images: ImageStore | None = None,
     ) -> None:
         self._name = name
         self._blobs = blobs

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.base.digest import Digest, digest_of
-from builder.images.images import Images
+from builder.images.interface import ImageStore
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import Sandbox
@@ -87,7 +87,7 @@ class Bench:
         sandbox: Sandbox | None = None,
         policy: Policy | None = None,
         close: Close = at_once,
-        images: Images | None = None,
+        images: ImageStore | None = None,
     ) -> None:
         self.blobs = memory() if blobs is None else blobs
         self.plain = PlainSandbox()
