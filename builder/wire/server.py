@@ -181,9 +181,27 @@ class ServerConnection(Connection):
         if not stream_id & 1:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a client's stream id is even")
         if stream_id <= self.last_peer_id:
-            self._closed_stream(stream_id, "HEADERS")
+            self._not_new(stream_id)
             return
         self._begin(stream_id, head, flags)
+
+    def _not_new(self, stream_id: int) -> None:
+        """HEADERS of a stream that is not open and cannot be opened (RFC 9113, 5.1 and 5.1.1).
+
+        They may have been on their way when we reset it; else the client is confused.
+        """
+        if self._find(stream_id, "HEADERS") is not None:  # it came in this very receive
+            raise StreamFaultError(
+                stream_id, ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream"
+            )
+        if stream_id in self._reset_ids:
+            return
+        if stream_id == self.last_peer_id:
+            raise ConnectionFaultError(ErrorCode.STREAM_CLOSED, f"stream {stream_id} has ended")
+        raise ConnectionFaultError(
+            ErrorCode.PROTOCOL_ERROR,
+            f"stream id {stream_id} is not above {self.last_peer_id}, which came before it",
+        )
 
     def _begin(self, stream_id: int, head: heads.RequestHead, flags: int) -> None:
         """A new stream: open it, or say why not."""
@@ -236,7 +254,11 @@ class ServerConnection(Connection):
 
     def _trailers(self, stream: Stream, head: heads.RequestHead, flags: int) -> None:
         """Request trailers carry nothing for gRPC, but they end the stream (8.1)."""
-        if stream.half_closed or not flags & END_STREAM or not head.trailers:
+        if stream.half_closed:
+            raise StreamFaultError(
+                stream.id, ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream"
+            )
+        if not flags & END_STREAM or not head.trailers:
             raise StreamFaultError(
                 stream.id, ErrorCode.PROTOCOL_ERROR, "a second header block is not trailers"
             )

@@ -251,6 +251,7 @@ def test_unknown_and_priority_frames_are_ignored() -> None:
         (frames.rst_stream(1, 8), ErrorCode.PROTOCOL_ERROR),
         (frames.window_update(1, 8), ErrorCode.PROTOCOL_ERROR),
         (frame(H, 5, 2, block(request())), ErrorCode.PROTOCOL_ERROR),  # 5.1.1: even
+        (call(3, b"") + frame(H, 4, 1, block(request())), ErrorCode.PROTOCOL_ERROR),  # 5.1.1: lower
         (frame(H, 4, 0, block(request())), ErrorCode.PROTOCOL_ERROR),  # 6.2
         (frame(D, 0, 0, b"x"), ErrorCode.PROTOCOL_ERROR),  # 6.1
         (frame(frames.RST_STREAM, 0, 0, bytes(4)), ErrorCode.PROTOCOL_ERROR),
@@ -286,6 +287,22 @@ def test_faults_of_the_connection(data: bytes, code: ErrorCode) -> None:
     assert fault(data) == code
 
 
+def test_a_stream_is_not_opened_again() -> None:
+    """5.1: HEADERS on a stream that both have ended end the connection, but not on one that was
+    reset: those may have been on their way."""
+    connection = started()
+    ((stream_id, _, _),) = connection.receive(call(1, b""), 0.0)
+    connection.reply(stream_id, b"")
+    sent(connection)
+    connection.receive(frame(H, 4, 1, block(request())), 0.0)
+    assert error_of(sent(connection)[-1][3]) == ErrorCode.STREAM_CLOSED
+    connection = started()
+    connection.receive(OPEN, 0.0)
+    connection.reset(connection.streams[1], ErrorCode.CANCEL)
+    assert connection.receive(frame(H, 5, 1, block([("x", "y")])), 0.0) == []
+    assert not connection.ended
+
+
 def test_frames_above_the_limit() -> None:
     """4.2: refused as soon as the length is seen."""
     connection = started(max_frame=16384)
@@ -300,7 +317,8 @@ OPEN = frame(H, 4, 1, block(request("/t.S/Stream")))
     ("data", "code"),
     [
         (OPEN + frame(D, 1, 1) + frame(D, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),  # 5.1
-        (OPEN + frame(D, 1, 1) + frame(H, 5, 1, block([("x", "y")])), ErrorCode.PROTOCOL_ERROR),
+        (OPEN + frame(D, 1, 1) + frame(H, 5, 1, block([("x", "y")])), ErrorCode.STREAM_CLOSED),
+        (call(1, b"") + frame(H, 4, 1, block(request())), ErrorCode.STREAM_CLOSED),
         (OPEN + frames.rst_stream(1, 8) + frame(D, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
         (OPEN + frames.window_update(1, 0), ErrorCode.PROTOCOL_ERROR),  # 6.9
         (OPEN + frames.window_update(1, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
