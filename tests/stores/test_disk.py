@@ -12,6 +12,7 @@ from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError, ResourceExhaustedError, UsageError
 from builder.stores.disk import DiskBlobStore
 from builder.stores.files import FileBlobStore
+from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
 from builder.stores.segment import PLACE
 from tests.stores.conftest import Time
 
@@ -184,6 +185,41 @@ async def test_packing_can_be_off(tmp_path: Path) -> None:
         assert (entry.length < len(data)) == pack
         assert await store.get(digest_of(first)) == first
         store.close()
+
+
+def test_noise_is_told_from_what_packs() -> None:
+    """By a glance where that is enough, else by a closer look; what is read back is the same."""
+    chance = random.Random(3)
+    packer, held = Packer(), 0
+    for number in range(300):
+        text = b"".join(b"%d bytes of line %d\n" % (number, line) for line in range(100))
+        program = b"".join(bytes([0x48, 0x8B, chance.randrange(64), 0, 0]) for _ in range(500))
+        for data in (text, program):
+            how, stored = packer.packed(data)
+            assert unpacked(how, stored, len(data)) == data
+            held += how == ZSTD
+        noise = chance.randbytes(2000)
+        assert packer.packed(noise) == (PLAIN, noise)
+    assert held > 0.95 * 600
+
+
+async def test_pages_made_ahead_are_within_the_segment(tmp_path: Path) -> None:
+    """Zeros behind the tail neither grow the file nor are taken for blobs by the next process."""
+    store = DiskBlobStore(tmp_path, 64 * MIB, HOUR)
+    digests = await put_all(store, some(300, 40_000))
+    segments = list(store.small.log.segments.values())
+    assert len(segments) > 3
+    for segment in segments:
+        assert segment.tail <= segment.warm <= segment.room
+        assert os.stat(segment.path).st_size == segment.room
+    store.small.log.close()  # as one that is killed: no checkpoint
+    store.files.close()
+    again = DiskBlobStore(tmp_path, 64 * MIB, HOUR)
+    await again.load()
+    assert again.snapshot().blobs == len(digests)
+    assert await again.find_missing(digests) == []
+    again.check()
+    again.close()
 
 
 async def test_a_small_store_takes_little_of_the_disk(tmp_path: Path) -> None:
