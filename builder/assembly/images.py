@@ -1,6 +1,7 @@
 """Container images from the settings: who may be asked, and where they are kept."""
 
 import os
+import platform
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -37,8 +38,9 @@ def allowed(settings: ImageSettings) -> "Allowed":
 
 
 def image_platform(settings: ImageSettings) -> Mapping[str, str]:
-    """What a worker offers that takes images: any that its list lets in."""
-    return {"container-image": "*"} if settings.registries or settings.layouts else {}
+    """What a worker offers that takes images, which only Linux can: any that its list lets in."""
+    some = bool(settings.registries or settings.layouts)
+    return {"container-image": "*"} if some and platform.system() == "Linux" else {}
 
 
 @asynccontextmanager
