@@ -2,9 +2,9 @@
 
 Theory of operation. Whoever has news posts an event, which never waits; the one task of `run` takes
 them in their order and gives each to the machine with the time. Performing an effect never waits
-either: what goes to a worker is put into its session's mail, what goes to clients into the watchers
-of that operation. Only writing the action cache takes time; a task of its own does it and posts
-what has come of it, unless the cache can do it at once.
+either: what is for a worker is said on its line, what is for clients into their ears, and all of
+it leaves at the end of the turn, when the journal has been written. Where the action cache cannot
+take a result at once, a task of its own writes it and posts what has come of it.
 """
 
 import math
