@@ -29,19 +29,10 @@ LISTENS = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 
 
 class Registry:
-    """`host` is what references name; `log` is its log so far."""
+    """`host` is what references name."""
 
-    def __init__(self, host: str, log: Path, base: str, client: httpx.Client) -> None:
-        self.host, self.base, self._log, self.client = host, base, log, client
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def requests(self, what: str) -> int:
-        """How many GETs of such a path it has answered."""
-        lines = (line for line in self.log.splitlines() if '"GET /v2/' in line)
-        return sum(what in line for line in lines)
+    def __init__(self, host: str, base: str, client: httpx.Client) -> None:
+        self.host, self.base, self.client = host, base, client
 
     def push(self, name: str, tag: str, *pictures: Picture, index: bytes = b"") -> str:
         """Blobs, manifests, and an index of them if there is one; the tag's digest."""
@@ -84,7 +75,7 @@ def running(
         try:
             host = f"127.0.0.1:{_port(process, log)}"
             with httpx.Client(auth=account, timeout=PATIENCE_S, trust_env=False) as client:
-                yield Registry(host, log, f"http://{host}", client)
+                yield Registry(host, f"http://{host}", client)
         finally:
             process.kill()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
 
 from builder.base.errors import UnavailableError
 from builder.images.cache import LayerCache
@@ -66,6 +67,44 @@ async def test_a_server_without_ranges_is_begun_with_again(tmp_path: Path) -> No
         assert sum(path.endswith(layer) for path in odd.paths) == TRIES
         odd.breaks_after = 0
         assert await text(images, odd) == "whole"
+
+
+async def test_concurrent_pulls_are_one(tmp_path: Path) -> None:
+    """Of one name whoever asks; of two names of one image its layers are unpacked once."""
+    found: list[tuple[str, ...]] = []
+
+    async def use(images: Images, tag: str) -> None:
+        async with images.checkout(f"{odd.host}/a/b:{tag}") as image:
+            found.append(image.layers)
+
+    with odd_registry() as odd, images_of(tmp_path, odd.host) as images:
+        one = large()
+        odd.has(one, "1")
+        odd.has(one, "2")
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(use, images, "1")
+        assert len(odd.paths) == 3  # manifest, configuration and layer
+        other = LayerCache(str(tmp_path / "fresh"), GIB)
+        fresh = Images(other, Allowed((Registry(odd.host, insecure=True),)), GIB)
+        async with trio.open_nursery() as nursery:
+            for tag in "1212":
+                nursery.start_soon(use, fresh, tag)
+        fresh.close()
+    assert [len(set(some)) for some in (found[:4], found[4:])] == [1, 1]
+
+
+async def test_what_is_unpacked_is_not_asked_for_again(tmp_path: Path) -> None:
+    """By digest an image needs no registry after its first pull, in the next process neither."""
+    with odd_registry() as odd:
+        odd.has(one := large())
+        with images_of(tmp_path, odd.host) as images:
+            assert await text(images, odd, f"@{one.digest}") == "whole"
+        asked = len(odd.paths)
+        with images_of(tmp_path, odd.host) as images:
+            assert await text(images, odd, f"@{one.digest}") == "whole"
+            assert images.has(f"{odd.host}/a/b@{one.digest}")
+        assert len(odd.paths) == asked
 
 
 async def test_a_registry_that_is_busy_is_asked_again(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import trio
 
 from builder.base.errors import UnavailableError
 from builder.images.cache import LayerCache
@@ -68,7 +67,6 @@ async def test_pulled_by_tag_and_by_digest(registry: Registry, tmp_path: Path) -
                 assert read(image, "etc/text") == "one"
                 assert read(image, "etc/base") == "base"
                 assert image.environment == {"A": "b=c", "E": ""}
-    assert registry.requests("team/small/blobs") == 3  # the configuration and two layers
 
 
 @pytest.mark.parametrize("docker", [False, True])
@@ -99,48 +97,6 @@ async def test_zstd_layers(registry: Registry, tmp_path: Path) -> None:
         images.checkout("docker://team/zstd") as image,  # of the default registry, its latest
     ):
         assert read(image, "etc/text") == "zstd"
-
-
-async def test_concurrent_pulls_are_one(registry: Registry, tmp_path: Path) -> None:
-    """Of one name, of two names of one image, and by two processes with one cache."""
-    one = small("merged")
-    registry.push("team/merged", "a", one)
-    registry.push("team/merged", "b", one)
-    found: list[tuple[str, ...]] = []
-
-    async def use(images: Images, tag: str) -> None:
-        async with images.checkout(f"{registry.host}/team/merged:{tag}") as image:
-            found.append(image.layers)
-
-    async with (
-        opened(tmp_path, known(registry)) as images,
-        opened(tmp_path, known(registry)) as others,
-        trio.open_nursery() as nursery,
-    ):
-        for tag in "aaabbb":
-            nursery.start_soon(use, images, tag)
-    async with opened(tmp_path, known(registry)) as others:
-        await use(others, "a")
-    assert len(found) == 7
-    assert len(set(found)) == 1
-    layers = [digest for digest in one.blobs if digest.split(":")[1] not in one.manifest.decode()]
-    assert layers == []
-    for digest in one.blobs:
-        assert registry.requests(f"team/merged/blobs/{digest}") <= 2  # by two names at a time
-
-
-async def test_what_is_unpacked_is_not_asked_for_again(registry: Registry, tmp_path: Path) -> None:
-    """By digest an image needs no registry after its first pull, in the next process neither."""
-    digest = registry.push("team/again", "1", small("again"))
-    name = f"{registry.host}/team/again@{digest}"
-    async with opened(tmp_path, known(registry)) as images, images.checkout(name) as image:
-        first = image.layers
-    asked = registry.requests("team/again")
-    async with opened(tmp_path, known(registry)) as images:
-        async with images.checkout(name) as image:
-            assert image.layers == first
-        assert images.has(name)
-    assert registry.requests("team/again") == asked
 
 
 async def test_a_tag_is_asked_for_again_after_a_while(registry: Registry, tmp_path: Path) -> None:
