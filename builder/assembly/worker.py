@@ -264,7 +264,15 @@ async def open_worker(
                 join_token=setup.join_token,
                 capacity=setup.capacity,
             )
-            yield WorkerProgram(identity, channel, runners.run, Load(), random.random, tracer)
+            yield WorkerProgram(
+                identity,
+                channel,
+                runners.run,
+                Load(),
+                random.random,
+                tracer,
+                lambda: persistent.count,
+            )
     finally:
         remove_tree(str(setup.scratch / "actions"))
         discard(setup.scratch / "cache")

@@ -87,6 +87,7 @@ class HeartbeatReceived(NamedTuple):
     running: tuple[str, ...]
     cpu_fraction: float = 0.0
     memory_fraction: float = 0.0
+    persistent_workers: int = 0
 
 
 class LeaseProgressed(NamedTuple):

@@ -110,6 +110,7 @@ class Worker:
     gone_at: float = 0.0
     cpu_fraction: float = 0.0
     memory_fraction: float = 0.0
+    persistent_workers: int = 0
 
     @property
     def has_room(self) -> bool:

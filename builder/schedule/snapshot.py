@@ -35,6 +35,7 @@ class WorkerView(NamedTuple):
     health: str
     ailment: str
     free: Amounts
+    persistent_workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _worker(worker: Worker) -> WorkerView:
         HEALTHS[worker.health],
         worker.ailment,
         tuple(worker.free.items()) if worker.free else (),
+        worker.persistent_workers,
     )
 
 

@@ -229,6 +229,7 @@ def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
         return
     worker.seen_at = now
     worker.cpu_fraction, worker.memory_fraction = event.cpu_fraction, event.memory_fraction
+    worker.persistent_workers = event.persistent_workers
     felt_load(books, worker, event.memory_fraction)
     for lease_id in event.running:
         if not _reported(books, worker, lease_id, now):

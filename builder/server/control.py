@@ -219,6 +219,7 @@ def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
         ailment=view.ailment,
         capacity=[amount_text(*pair) for pair in view.info.capacity],
         free=[amount_text(*pair) for pair in view.free],
+        persistent_workers=view.persistent_workers,
     )
 
 

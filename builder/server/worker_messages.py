@@ -53,7 +53,11 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
             beat = message.heartbeat
             running = tuple(beat.running_lease_ids)
             return events.HeartbeatReceived(
-                session, running, beat.cpu_fraction, beat.memory_fraction
+                session,
+                running,
+                beat.cpu_fraction,
+                beat.memory_fraction,
+                beat.persistent_workers,
             )
         case "progress":
             progress = message.progress

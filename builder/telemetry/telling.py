@@ -101,9 +101,13 @@ def workers(status: pb.Status) -> list[str]:
 
 
 def _sandbox(worker: pb.Worker) -> str:
-    """What isolates, and whether it takes container images."""
-    images = "container-image" in worker.platform
-    return f"{line(worker.backend)}, images" if images else line(worker.backend)
+    """What isolates, whether it takes container images, and how many programs stay there."""
+    told = [line(worker.backend)]
+    if "container-image" in worker.platform:
+        told.append("images")
+    if worker.persistent_workers:
+        told.append(f"{worker.persistent_workers} persistent")
+    return ", ".join(told)
 
 
 def actions(found: pb.ListActionsResponse, now_ns: int) -> list[str]:

@@ -58,7 +58,8 @@ class Identity:
 
 class WorkerProgram:
     """`run_job(instance, job, report)` runs one action; `load` tells the fractions of CPU and
-    memory that are in use; `chance` gives numbers in [0, 1) for the back-off."""
+    memory that are in use; `chance` gives numbers in [0, 1) for the back-off; `persistent` is how
+    many programs stay here for many actions."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class WorkerProgram:
         load: Callable[[], tuple[float, float]],
         chance: Callable[[], float],
         tracer: Tracer = OFF,
+        persistent: Callable[[], int] = lambda: 0,
     ) -> None:
         self._identity = identity
         self._channel = channel
@@ -75,6 +77,7 @@ class WorkerProgram:
         self._load = load
         self._chance = chance
         self._tracer = tracer
+        self._persistent = persistent
         self._failures = 0
         self._leases = Leases()
         self._outbox: trio.MemorySendChannel[workers_pb2.FromWorker | None] | None = None
@@ -179,7 +182,10 @@ class WorkerProgram:
         while True:
             cpu, memory = self._load()
             beat = workers_pb2.Heartbeat(
-                running_lease_ids=self._leases.ids, cpu_fraction=cpu, memory_fraction=memory
+                running_lease_ids=self._leases.ids,
+                cpu_fraction=cpu,
+                memory_fraction=memory,
+                persistent_workers=self._persistent(),
             )
             self._say(workers_pb2.FromWorker(heartbeat=beat))
             await trio.sleep(interval_s)

@@ -162,7 +162,9 @@ class ActionRunner:
         timeline.mark("input_fetch_completed")
         timeline.mark("execution_start")
         job.began(scratch)
-        report(Stage.EXECUTING, _beginning(sandbox, spec, timeline))
+        fresh = wish is None  # what stays is not called hermetic, neither now nor later
+        beginning = _beginning(sandbox, spec, timeline) if fresh else timeline.partial()
+        report(Stage.EXECUTING, beginning)
         finished = await stack.enter_async_context(await self._perform(sandbox, spec, wish, inputs))
         timeline.mark("execution_completed")
         if finished.exit.outcome is Outcome.CANCELLED:

@@ -69,6 +69,8 @@ def test_workers_say_what_they_run() -> None:
     assert telling.workers(status)[1] == "w1      busy   1/2    healthy  ns       h     //a"
     status.worker[0].health, status.worker[0].ailment = "degraded", "its disk is full"
     assert telling.workers(status)[2] == "w1 is degraded: its disk is full"
+    status.worker[0].persistent_workers = 2
+    assert "  ns, 2 persistent  " in telling.workers(status)[1]
 
 
 def counted(completed: int) -> pb.Status:

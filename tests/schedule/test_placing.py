@@ -181,6 +181,13 @@ def test_a_strained_worker_is_the_last_choice() -> None:
     assert states(story)["v"] == "healthy"
 
 
+def test_a_heartbeat_tells_of_programs_that_stay() -> None:
+    story = Story(CALM)
+    story.connect("v", slots=2)
+    story.send(events.HeartbeatReceived("v", (), 0.5, 0.5, 3))
+    assert [view.persistent_workers for view in story.machine.snapshot().workers] == [3]
+
+
 def used(
     memory_gib: float = 0.1, cpu_s: float = 1.0, seconds: float = 1.0, **more: bool
 ) -> Outcome:

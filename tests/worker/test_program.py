@@ -52,7 +52,12 @@ class Story:
         self.jobs = Jobs()
         self.coordinator = Coordinator()
         self.program = WorkerProgram(
-            IDENTITY, self.coordinator, self.jobs.run, lambda: (0.25, 0.5), lambda: 0.0
+            IDENTITY,
+            self.coordinator,
+            self.jobs.run,
+            lambda: (0.25, 0.5),
+            lambda: 0.0,
+            persistent=lambda: 3,
         )
         self.ended = trio.Event()
 
@@ -142,6 +147,7 @@ async def test_heartbeats_name_what_is_held(story: Story, autojump_clock: MockCl
     beat = await stream.beat()
     assert list(beat.running_lease_ids) == ["l1"]
     assert (beat.cpu_fraction, beat.memory_fraction) == (0.25, 0.5)
+    assert beat.persistent_workers == 3
     await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_ids=["l1"]))
     assert list((await stream.beat()).running_lease_ids) == []
 

@@ -227,7 +227,7 @@ class PoolState(_message.Message):
     def __init__(self, minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., desired: _Optional[int] = ..., autoscale: _Optional[bool] = ..., decision: _Optional[str] = ..., predicted_load: _Optional[float] = ..., trend: _Optional[float] = ..., next_action: _Optional[str] = ..., ready: _Optional[int] = ..., starting: _Optional[int] = ..., leaving: _Optional[int] = ..., held: _Optional[int] = ..., policy: _Optional[str] = ..., provider: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees", "health", "ailment", "capacity", "free")
+    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees", "health", "ailment", "capacity", "free", "persistent_workers")
     class PlatformEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +249,7 @@ class Worker(_message.Message):
     AILMENT_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
+    PERSISTENT_WORKERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     backend: str
@@ -263,7 +264,8 @@ class Worker(_message.Message):
     ailment: str
     capacity: _containers.RepeatedScalarFieldContainer[str]
     free: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., health: _Optional[str] = ..., ailment: _Optional[str] = ..., capacity: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[str]] = ...) -> None: ...
+    persistent_workers: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., health: _Optional[str] = ..., ailment: _Optional[str] = ..., capacity: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[str]] = ..., persistent_workers: _Optional[int] = ...) -> None: ...
 
 class Action(_message.Message):
     __slots__ = ("operation", "action", "stage", "reason", "reason_code", "worker", "target", "mnemonic", "queued", "priority", "tool", "invocation", "instance", "started", "ended", "outcome", "exit_code", "execution")

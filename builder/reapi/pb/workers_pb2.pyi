@@ -89,14 +89,16 @@ class Welcome(_message.Message):
     def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unknown_lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction")
+    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction", "persistent_workers")
     RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
     CPU_FRACTION_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    PERSISTENT_WORKERS_FIELD_NUMBER: _ClassVar[int]
     running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
     cpu_fraction: float
     memory_fraction: float
-    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ...) -> None: ...
+    persistent_workers: int
+    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ..., persistent_workers: _Optional[int] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
     __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent", "memory_bytes", "note", "avoid")
