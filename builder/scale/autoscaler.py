@@ -35,7 +35,7 @@ from builder.scale.events import (
 )
 from builder.scale.instances import Instances, PendingLaunch, State
 from builder.scale.load import Learned, Load, Series
-from builder.scale.policies import Policy, View, Wish
+from builder.scale.policies import LATEST_S, Policy, View, Wish
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -93,6 +93,7 @@ class Autoscaler:
         self._demand = Series(bounds.alpha, bounds.demand_window)
         flow_alpha = 1 - exp(-bounds.sample_every_s / bounds.flow_s)
         self._arrivals = Series(flow_alpha, bounds.window)
+        self._latest = Series(1 - exp(-bounds.sample_every_s / LATEST_S), 2)
         self._service = Learned(bounds.service_guess_s, alpha=0.002)
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
@@ -258,6 +259,7 @@ class Autoscaler:
         rate = (load.arrived - before.arrived) / (periods * every)
         for _ in range(min(periods, self._bounds.demand_window)):  # late: the same again
             self._arrivals.add(rate)
+            self._latest.add(rate)
             self._utilisation.add(self._present_utilisation())
             self._demand.add(float(load.running + load.queued))
         self._sampled = load
@@ -286,6 +288,7 @@ class Autoscaler:
             service_s=self._service.with_running(self._load.running_s),
             start_up_s=self._start_up.value_s,
             arrived=self._load.arrived,
+            latest_rate=self._latest.smoothed,
         )
 
     def _wish(self, now: float) -> Wish:

@@ -27,6 +27,7 @@ class View:
     service_s: float  # an action holds its slot so long, learned
     start_up_s: float  # from launch to ready, learned
     arrived: int = 0  # actions, a total that only grows
+    latest_rate: float = 0.0  # actions per second, of the last seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Wish:
 
 Policy = Callable[[View], Wish]
 RARE = 1 / 300  # actions per second
+LATEST_S = 10.0
+SURGE = 4.0  # standard deviations of a Poisson process
+SURGE_FLOOR = 0.1  # actions per second
 
 
 def specification(up: float = 0.75, down: float = 0.25) -> Policy:
@@ -127,19 +131,21 @@ def static(workers: int) -> Policy:
     return wish
 
 
-def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
+def predictive(quality: float = 1.7, wait_s: float = 10.0) -> Policy:
     """Square-root staffing for what comes, and the queue for what is there.
 
     What comes offers a load of `m = arrival rate * service time` (Little's law); `m + quality *
     sqrt(m)` slots make nearly nobody wait (Halfin and Whitt, 1981): relatively fewer spare slots
-    the larger the pool. What waits needs as many more as drain it within `wait_s` of the moment
-    when a worker launched now is ready; what the pool drains by itself until then needs none, for
-    a launch could not help it. What comes more rarely than once in five minutes keeps no worker.
+    the larger the pool. A rate of the last seconds that cannot be noise is believed at once: until
+    the mean has followed it, people would wait. What waits needs as many more as drain it within
+    `wait_s` of the moment when a worker launched now is ready; what the pool drains by itself until
+    then needs none, for a launch could not help it. What comes more rarely than once in five
+    minutes keeps no worker.
     """
 
     def wish(view: View) -> Wish:
         slots = max(1, view.slots)
-        offered = view.arrival_rate * view.service_s
+        offered = _rate(view) * view.service_s
         flow = offered + quality * sqrt(offered)
         if view.arrival_rate < RARE and not view.running:
             flow = 0.0
@@ -153,6 +159,13 @@ def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
         return Wish(wanted, why, urgent=bool(view.queued) and wanted > view.workers)
 
     return wish
+
+
+def _rate(view: View) -> float:
+    """The smoothed one, unless the last seconds cannot be its noise: then something has begun."""
+    noise = sqrt(max(view.arrival_rate, SURGE_FLOOR) / (2 * LATEST_S))
+    surges = view.latest_rate > view.arrival_rate + SURGE * noise
+    return view.latest_rate if surges else view.arrival_rate
 
 
 def _for_the_queue(view: View, slots: int, wait_s: float) -> float:

@@ -73,9 +73,20 @@ def test_a_percentile_serves_most_samples() -> None:
 
 
 def test_square_root_staffing() -> None:
-    """4 actions/s of 4 s offer 16; 16 + 1.8 * 4 slots are 12 workers of 2."""
+    """4 actions/s of 4 s offer 16; 16 + 1.7 * 4 slots are 12 workers of 2."""
     wish = policies.predictive()(replace(QUIET, arrival_rate=4.0))
     assert (wish.workers, wish.urgent) == (12, False)
+
+
+def test_a_surge_is_believed_at_once() -> None:
+    """What four deviations of the last seconds' noise do not explain; less is noise."""
+    rule = policies.predictive()
+    steady = replace(QUIET, arrival_rate=4.0)
+    deviation = (4.0 / 20) ** 0.5
+    assert rule(replace(steady, latest_rate=4.0 + 3.9 * deviation)) == rule(steady)
+    surge = rule(replace(steady, latest_rate=12.0))
+    assert surge.workers == rule(replace(steady, arrival_rate=12.0)).workers
+    assert rule(replace(steady, latest_rate=0.0)) == rule(steady)
 
 
 def test_a_queue_that_drains_before_a_launch_could_help_asks_for_nothing() -> None:
