@@ -36,7 +36,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "wire::test_faults_of_a_stream",
         "wire::test_faults_of_the_connection",
     ),
-    "5.1.1 stream identifiers": ("wire::test_faults_of_the_connection",),
+    "5.1.1 stream identifiers": (
+        "wire::test_faults_of_the_connection",
+        "wire::test_a_stream_is_not_opened_again",
+    ),
     "5.1.2 stream concurrency": (
         "wire::test_too_many_streams_are_refused",
         "wire::test_unary_calls_of_one_receive_count_as_streams",
