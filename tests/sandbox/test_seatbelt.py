@@ -144,10 +144,16 @@ def test_the_network(reach: Reach, outbound: list[Form], everything: list[Form])
 @given(st.text(st.characters(min_codepoint=32, exclude_categories=("C", "Z")), min_size=1))
 def test_a_path_cannot_break_out_of_its_string(name: str) -> None:
     """Whatever is in it, it is one string, and the same one."""
-    text = profile([f"/private/{name}"], [], NOTHING)
-    assert paths(text, "file-write*") == [f"/private/{name}"]
-    for form in parse(text):
-        check(form)
+    (form,) = parse(f"(subpath {quoted(name)})")
+    assert isinstance(form, list)
+    assert [form[0], *(unquoted(str(one)) for one in form[1:])] == ["subpath", name]
+
+
+def test_a_hostile_name_stays_one_string() -> None:
+    name = '/private/a") (allow default) ("\\'
+    text = profile([name], [], NOTHING)
+    assert paths(text, "file-write*") == [name]
+    assert ["allow", "default"] not in parse(text)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\nb", "a\x1bb"])
