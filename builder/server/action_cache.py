@@ -63,12 +63,18 @@ class ActionCacheService:
         if asked is not None and self._inline is not None:
             found = self._inline.peek(*asked)
             if found is not None:
-                self._hit(context)
+                self._figures.hits += 1
+                if METADATA_HEADER in context.metadata:
+                    self._tell(context)
                 return found
         return self._get_parsed(data, context)
 
     def _hit(self, context: Context) -> None:
         self._figures.hits += 1
+        self._tell(context)
+
+    def _tell(self, context: Context) -> None:
+        """Who found a result: the run of hits that goes on, or one that begins."""
         metadata = context.metadata.get(METADATA_HEADER)
         if metadata and self._lookups is not None:
             self._lookups.hit(metadata)  # type: ignore[arg-type]  # values of `-bin` keys are bytes
