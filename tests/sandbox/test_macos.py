@@ -20,7 +20,7 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.macos import SeatbeltSandbox
 from builder.sandbox.options import Options
-from tests.sandbox.support import Result, act, shell
+from tests.sandbox.support import PYTHON, Result, act, shell
 
 STAND_IN = """#!/bin/sh
 test "$1" = -p || exit 99
@@ -118,7 +118,7 @@ async def test_hosts_are_reached_through_one_port(
     done = await shell(
         sandbox,
         tmp_path,
-        "echo $https_proxy; python3 -c '"
+        f"echo $https_proxy; {PYTHON} -c '"
         "import os, urllib.request as r\n"
         'try: r.urlopen("http://other.invalid/", timeout=50)\n'
         "except Exception as error: print(error)'",

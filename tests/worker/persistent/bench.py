@@ -19,9 +19,9 @@ from builder.worker.job import Job, say_nothing
 from builder.worker.persistent.pool import Recycling
 from builder.worker.persistent.workers import PersistentWorkers, open_persistent
 from builder.worker.runner import ActionRunner, Policy
+from tests.sandbox.support import PYTHON
 from tests.worker.kit import MIB, memory, put
 
-PYTHON = "/usr/bin/python3"
 TOOL = Path(__file__).parent / "tool.py"
 ASKED = {"supports-workers": "1"}
 JSON = {**ASKED, "requires-worker-protocol": "json"}

@@ -13,6 +13,7 @@ from builder.sandbox.interface import Limits, Sandbox
 from builder.sandbox.native import open_sandbox
 from builder.worker.job import say_nothing
 from builder.worker.persistent.pool import Recycling
+from tests.sandbox.support import READ_ONLY
 from tests.worker.persistent.bench import (
     ASKED,
     CANCELLABLE,
@@ -29,7 +30,7 @@ BOTH = pytest.mark.parametrize("platform", [ASKED, JSON], ids=["proto", "json"])
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with open_sandbox() as opened:
+    async with open_sandbox(read_only=READ_ONLY) as opened:
         yield opened
 
 
