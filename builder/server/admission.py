@@ -94,20 +94,22 @@ class Admission:
             return None
         digest = asked.action
         _check_size(digest, "Action")
-        try:
-            data = self._inline.get_nowait(digest)
-        except NotFoundError:
-            raise missing([digest], "Action") from None
+        data = _had(self._inline, digest, "Action")
         if data is None:
             return None
         action = _parse(pb.Action, data, digest)
         command, root = _beneath(action, digest.function)
         absent = self._inline.absent_nowait(digest.function, (command, root))
-        properties = self._known(command)
         if absent:
             raise missing(absent, "blobs of the action")
-        if absent is None or properties is None:
+        if absent is None:
             return None
+        properties = self._known(command)
+        if properties is None:
+            data = _had(self._inline, command, "Command")
+            if data is None:
+                return None
+            properties = self._learn(command, data)
         return self._spec(asked, action, properties)
 
     def _spec(self, asked: "Asked", action: pb.Action, of_command: Properties) -> ActionSpec:
@@ -179,6 +181,14 @@ def avoided(headers: Metadata) -> list[str]:
 
 def _properties(platform: pb.Platform) -> Properties:
     return tuple((pair.name, pair.value) for pair in platform.properties)
+
+
+def _had(blobs: InlineStore, digest: Digest, what: str) -> bytes | None:
+    """The blob, or None when it has to be waited for. Raises FailedPreconditionError."""
+    try:
+        return blobs.get_nowait(digest)
+    except NotFoundError:
+        raise missing([digest], what) from None
 
 
 def _beneath(action: pb.Action, function: str) -> tuple[Digest, Digest]:
