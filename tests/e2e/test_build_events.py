@@ -19,7 +19,7 @@ def page(service: Service, path: str) -> str:
 
 def builds(service: Service) -> dict[str, tuple[str, str]]:
     """What the pages tell: for each build where it is shown, and what came of it."""
-    row = r'<dt><a href="([^"]+)">(.*?)</a></dt><dd>(.*?)</dd>'
+    row = r'<a href="([^"]+)">([^<]*)</a> <span[^>]*>[^<]*</span><div class="quiet">(.*?)</div>'
     found = re.findall(row, page(service, "/invocations"))
     return {title: (link, sentence) for link, title, sentence in reversed(found)}
 
