@@ -339,7 +339,9 @@ async def test_pages_read_where_the_instance_stores(tmp_path: Path) -> None:
         assert b"".join([piece async for piece in sight.read(operation.name, file)]) == b"int a;"
         async with trio.open_nursery() as nursery, open_pages(ON_A_PORT) as pages:
             nursery.start_soon(pages.serve, made)
-            async with httpx.AsyncClient(base_url=f"http://{pages.addresses[0]}") as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://{pages.addresses[0]}", timeout=60.0
+            ) as client:
                 answer = await client.get(f"/release/next/cas/{named.hash}", timeout=60)
                 assert (answer.status_code, answer.content) == (200, parts[-1])
                 assert (await client.get(f"/main/cas/{named.hash}", timeout=60)).status_code == 404

@@ -73,7 +73,7 @@ def test_an_operator_names_the_pool(service: Service) -> None:
     assert "Autoscaling of default:" in shown
     assert "Autoscaling of gpu:" in shown
     address = service.address("Metrics")
-    metrics = httpx.get(f"http://{address}/metrics").text
+    metrics = httpx.get(f"http://{address}/metrics", timeout=120.0).text
     assert 'builder_pool_workers{pool="gpu",size="ready"} 2.0' in metrics
     assert 'builder_pool_workers{pool="default",size="ready"} 1.0' in metrics
     remote(service, "scale", "--workers", "0", "--pool", "gpu")

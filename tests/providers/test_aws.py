@@ -52,7 +52,7 @@ def fleet(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fle
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     import httpx
 
-    httpx.post(f"{endpoint}/moto-api/reset").raise_for_status()
+    httpx.post(f"{endpoint}/moto-api/reset", timeout=120.0).raise_for_status()
     return Fleet(
         region="eu-central-1",
         image=IMAGE,

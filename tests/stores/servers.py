@@ -78,7 +78,7 @@ def s3_options() -> dict[str, str]:
         host, port = server.get_host_and_port()
         _endpoints.append(f"http://{host}:{port}")
         headers = {"authorization": f"AWS4-HMAC-SHA256 {SCOPE}"}  # which moto goes by, unchecked
-        httpx.put(f"{_endpoints[0]}/{BUCKET}", headers=headers).raise_for_status()
+        httpx.put(f"{_endpoints[0]}/{BUCKET}", headers=headers, timeout=120.0).raise_for_status()
     return {
         "endpoint": _endpoints[0],
         "access_key_id": "test",

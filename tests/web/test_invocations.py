@@ -82,7 +82,7 @@ async def test_failures_show_the_end_of_their_logs() -> None:
     plain = Plain(found=[made(1, outcome="failed")])
     plain.details.summary.CopyFrom(plain.found[0])
     plain.details.stderr = b"".join(b"line %d\n" % number for number in range(100))
-    async with site(plain) as address, httpx.AsyncClient(base_url=address) as client:
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60.0) as client:
         page = (await client.get("/invocations/inv")).text
     assert "line 99" in page
     assert "line 79" not in page
@@ -91,7 +91,7 @@ async def test_failures_show_the_end_of_their_logs() -> None:
 async def test_a_build_that_only_told_of_itself_has_a_page() -> None:
     """All of its actions were in the cache: none of them came here."""
     plain = Plain(told=Invocation("inv", command="test", patterns=["//..."], exit_code=0))
-    async with site(plain) as address, httpx.AsyncClient(base_url=address) as client:
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60.0) as client:
         answer = await client.get("/invocations/inv")
     assert answer.status_code == 200
     assert "test //..." in answer.text
