@@ -11,6 +11,7 @@ from builder.schedule.dispatch import dequeue, enqueue, occupy, vacate
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
+from builder.schedule.making import new
 from builder.schedule.operation import Ending, Operation, OperationView, Stage
 from builder.schedule.reasons import CODES, Reason, ReasonCode
 from builder.schedule.spec import Outcome
@@ -126,9 +127,8 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
     else:
         books.counters.failed += 1
     if outcome.succeeded and not task.spec.do_not_cache:
-        books.effects.append(
-            KeepResult(task.id, task.spec.key, outcome.response, task.spec.payload)
-        )
+        kept_fields = (task.id, task.spec.key, outcome.response, task.spec.payload)
+        books.effects.append(new(KeepResult, kept_fields))
     else:
         kept(books, task, now)
 
@@ -138,7 +138,7 @@ def kept(books: Books, task: Task, now: float) -> None:
     task.step(TaskInput.KEPT)
     books.remove_task(task)
     outcome = task.outcome
-    ending = Ending(reasons.FINISHED, Code.OK, outcome.response, outcome.succeeded)
+    ending = new(Ending, (reasons.FINISHED, Code.OK, outcome.response, outcome.succeeded))
     for operation in task.operations.values():
         end_operation(books, operation, ending, now)
 
@@ -163,10 +163,8 @@ def stop(books: Books, task: Task, why: str, now: float) -> None:
 def end_operation(books: Books, operation: Operation, ending: Ending, now: float) -> None:
     operation.ending = ending
     operation.ended_at = now
-    ended = OperationView(
-        operation.name, operation.key, Stage.COMPLETED, ending.reason, ending=ending
-    )
-    books.effects.append(UpdateOperation(ended))
+    fields = (operation.name, operation.key, Stage.COMPLETED, ending.reason, "", b"", ending)
+    books.effects.append(new(UpdateOperation, (new(OperationView, fields),)))
     if books.policy.remember:
         books.effects.append(Forget(operation.name))
     for name in books.finished.add(operation):

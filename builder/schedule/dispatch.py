@@ -16,6 +16,7 @@ from builder.schedule.effects import GrantLease
 from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import Lease
+from builder.schedule.making import new
 from builder.schedule.nearness import SLACK
 from builder.schedule.resources import MEMORY, fits
 from builder.schedule.task import Task, TaskInput
@@ -258,11 +259,9 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     books.counters.granted += 1
     books.nearness.ran(task.spec, worker.info.name)
     memory_bytes = dict(lane.need).get(MEMORY, 0) if MEMORY in worker.free else 0
-    books.effects.append(
-        GrantLease(
-            worker.session, lease_id, task.attempt, task.spec.payload, memory_bytes, task.note
-        )
-    )
+    payload = task.spec.payload
+    granted = (worker.session, lease_id, task.attempt, payload, memory_bytes, task.note)
+    books.effects.append(new(GrantLease, granted))
     return lease
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from builder.base.errors import Code
+from builder.schedule.making import new
 
 
 class ReasonCode(Enum):
@@ -115,12 +116,7 @@ def _no_worker(wanted: str, pools: tuple[str, ...], starting: int, about_s: floa
     return f"waits for a worker{of} with {wanted}: {told}{then}"
 
 
-def all_busy(wanted: str, *numbers: float) -> Reason:
-    """The numbers are those of `_all_busy`."""
-    return Reason(ReasonCode.ALL_BUSY, _all_busy, (wanted, *numbers))
-
-
-def _all_busy(
+def all_busy(
     wanted: str, busy: int, resting: int, starting: int, waiting: int, about_s: float
 ) -> str:
     """Workers that are busy, rest after failing, or start; actions waiting; 0 s is not known."""
@@ -170,7 +166,7 @@ def retry_delay(attempt: int, cause: str) -> Reason:
 
 
 def running(worker: str, attempt: int, phase: str) -> Reason:
-    return Reason(ReasonCode.RUNNING, _running, (worker, attempt, phase))
+    return new(Reason, (ReasonCode.RUNNING, _running, (worker, attempt, phase)))
 
 
 def _running(worker: str, attempt: int, phase: str) -> str:

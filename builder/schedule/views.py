@@ -3,6 +3,7 @@
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.effects import UpdateOperation
+from builder.schedule.making import new
 from builder.schedule.operation import Operation, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.task import Task, TaskState
@@ -55,9 +56,8 @@ def _waiting(books: Books, task: Task) -> Reason:
     waiting, counters = len(lane.queue), books.counters
     each_s = counters.held_s / counters.served if counters.served else 0.0
     about_s = each_s * waiting / slots
-    return reasons.all_busy(
-        wanted, workers - resting, resting, starting, waiting, round(about_s, 1)
-    )
+    numbers = (wanted, workers - resting, resting, starting, waiting, about_s)
+    return new(Reason, (ReasonCode.ALL_BUSY, reasons.all_busy, numbers))
 
 
 def view(books: Books, operation: Operation) -> OperationView:
@@ -71,17 +71,14 @@ def view(books: Books, operation: Operation) -> OperationView:
         )
     task = books.tasks[operation.task]
     worker = task.lease.worker if task.lease is not None else ""
-    return OperationView(
-        operation.name,
-        operation.key,
-        STAGES[task.state],
-        reason_of(books, task),
-        worker,
-        task.progress,
+    reason = reason_of(books, task)
+    stage = STAGES[task.state]
+    return new(
+        OperationView, (operation.name, operation.key, stage, reason, worker, task.progress, None)
     )
 
 
 def tell(books: Books, task: Task) -> None:
     """Tell everybody who waits for the task how it stands."""
     for operation in task.operations.values():
-        books.effects.append(UpdateOperation(view(books, operation)))
+        books.effects.append(new(UpdateOperation, (view(books, operation),)))

@@ -39,6 +39,7 @@ from builder.schedule.events import (
 )
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.lease import Lease, LeaseInput, LeaseState
+from builder.schedule.making import new
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.resources import MEMORY, amount_text
 from builder.schedule.restoring import adopt
@@ -269,7 +270,7 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
     if worker is None:
         return
     worker.seen_at = now
-    books.effects.append(AcknowledgeLease(event.session, event.lease))
+    books.effects.append(new(AcknowledgeLease, (event.session, event.lease)))
     lease = books.leases.get(event.lease)
     if lease is not None and lease.worker == worker.info.name:
         _finished(books, worker, lease, event.outcome, now)
