@@ -25,7 +25,7 @@ from builder.reapi.pb import workers_pb2
 from builder.schedule.operation import OperationView
 from builder.server.operation_messages import LOGS, response_of
 from builder.server.scheduler import Scheduler
-from builder.server.watching import WantOutput
+from builder.server.watching import WantOutput, Watcher
 from builder.stores.interface import BlobsOf
 
 NAME = re.compile(rf"((?:.+/)?operations/[^/]+)/{LOGS}/(stdout|stderr)")
@@ -73,7 +73,7 @@ class LiveOutput:
                 if place is None or place == over:
                     view = await watcher.next()
                     continue
-                question = await self._ask(*place, stream, at)
+                question = await self._ask(watcher, *place, stream, at)
                 if question.data:
                     at += len(question.data)
                     yield question.data
@@ -85,14 +85,18 @@ class LiveOutput:
             async for piece in rest:
                 yield piece
 
-    async def _ask(self, session: str, lease: str, stream: str, offset: int) -> _Question:
-        """What follows; nothing where no answer came."""
+    async def _ask(
+        self, watcher: Watcher, session: str, lease: str, stream: str, offset: int
+    ) -> _Question:
+        """What follows; nothing where no answer came, or none before the action's end."""
         question, id_ = _Question(), self._new_id()
         self._questions[id_] = question
         try:
             self._scheduler.tell(session, WantOutput(id_, lease, stream == "stderr", offset))
-            with trio.move_on_after(PATIENCE_S):
-                await question.answered.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_S
+                nursery.start_soon(_first, nursery.cancel_scope, question.answered)
+                nursery.start_soon(_first, nursery.cancel_scope, watcher.over)
         finally:
             del self._questions[id_]
         return question
@@ -112,6 +116,11 @@ class LiveOutput:
             async with aclosing(blobs.read(digest, at)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+
+async def _first(race: trio.CancelScope, event: trio.Event) -> None:
+    await event.wait()
+    race.cancel()
 
 
 def _output(

@@ -31,10 +31,11 @@ class Ear(Protocol):
 class Watcher:
     """An ear for a task that waits."""
 
-    __slots__ = ("_changed", "_last", "_refusal", "_views", "operation")
+    __slots__ = ("_changed", "_last", "_refusal", "_views", "operation", "over")
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
+        self.over = trio.Event()  # there will be no state after those that have been told
         self._views: deque[OperationView] = deque(maxlen=UNSENT)
         self._last: OperationView | None = None
         self._refusal: StatusError | None = None
@@ -54,10 +55,13 @@ class Watcher:
             self._last = view
             self._views.append(view)
             self._changed.set()
+            if view.ending is not None:
+                self.over.set()
 
     def refuse(self, error: StatusError) -> None:
         self._refusal = error
         self._changed.set()
+        self.over.set()
 
     def flush(self) -> None:
         """Its task wakes by itself."""

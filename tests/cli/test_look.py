@@ -79,11 +79,10 @@ async def test_logs_are_followed_while_the_action_runs() -> None:
             seen.close()
 
         nursery.start_soon(follow)
-        for _ in range(2):  # one question for each of the streams
-            wanted = (await worker.take("output_wanted")).output_wanted
-            if not wanted.stderr:
-                piece = workers_pb2.Output(request_id=wanted.request_id, data=b"one\n")
-                await worker.say(output=piece)
+        while (wanted := (await worker.take("output_wanted")).output_wanted).stderr:
+            pass
+        piece = workers_pb2.Output(request_id=wanted.request_id, data=b"one\n")
+        await worker.say(output=piece)  # all that it ever answers
         assert await heard.receive() == "one\n"  # the action goes on
         result = pb.ActionResult(exit_code=3, stdout_raw=b"one\ntwo\n")
         await worker.finish(lease.lease_id, pb.ExecuteResponse(result=result))
