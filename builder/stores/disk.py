@@ -183,13 +183,16 @@ class DiskBlobStore:
         return flags
 
     def get_nowait(self, digest: Digest) -> bytes | None:
-        if digest.size_bytes >= self._limit:
+        small, size = self.small, digest[1]
+        if 0 < size < self._limit and small.loaded and not self._older:
+            return small.get_cached(digest)
+        if size >= self._limit:
             return self.files.get_nowait(digest)
-        if not digest.size_bytes and is_empty(digest):
+        if not size and is_empty(digest):
             return b""
-        if not self.small.loaded or (self._older and self._is_older_file(digest)):
+        if not small.loaded or self._is_older_file(digest):
             return None
-        return self.small.get_cached(digest)
+        return small.get_cached(digest)
 
     def renew_nowait(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool] | None:
         if not self.small.loaded or self._older:

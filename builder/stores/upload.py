@@ -1,14 +1,14 @@
 """A write to the disk store that its caller feeds, so that it may pause and be resumed.
 
-Bytes are gathered, up to a megabyte where few uploads share the room for that; then one trip to a
-thread hashes and writes them (both without the interpreter's lock). On one processor a thread does
-nothing sooner and costs a dozen switches: there it is done in place, while the bytes are in the
-cache, as long as the disk keeps up. What is visible in the end is whole and verified, or nothing
-is.
+Bytes are gathered, up to two megabytes where few uploads share the room for that; then two threads
+hash and write them, both without the interpreter's lock; one thread does both where it is less. On
+one processor a thread does nothing sooner and costs a dozen switches: there it is done in place,
+while the bytes are in the cache, as long as the disk keeps up. What is visible in the end is whole
+and verified, or nothing is.
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
@@ -17,11 +17,12 @@ from builder.base.errors import InvalidArgumentError
 from builder.stores.folder import FULL, Folder
 from builder.stores.interface import Buffer
 
-GATHER = 1024 * 1024  # bytes that are worth the trip
+GATHER = 2 * 1024 * 1024  # bytes that are worth the trip
 GATHER_LEAST = 128 * 1024
 GATHER_TOGETHER = 32 * 1024 * 1024  # bytes that all uploads may hold back
 GATHER_PIECES = 4096
 JOINED_ABOVE = 8  # pieces: each costs a thread a turn of the interpreter's lock
+WORTH_TWO = 512 * 1024  # bytes whose hashing and writing are worth a thread each
 VECTORS = 1024  # pieces of one write: IOV_MAX
 IN_PLACE = 1024 * 1024  # bytes at most that are hashed and written in the event loop
 WANT_MUCH = frozenset({"blake3", "sha256tree"})  # half as fast in the pieces of frames
@@ -118,6 +119,8 @@ class DiskUpload:
                     with self._folder.in_place():
                         self._take(pieces, GATHER_PIECES)
                     await self._turn(size)
+                elif size >= WORTH_TWO:
+                    await self._take_by_two(pieces)
                 else:
                     await trio.to_thread.run_sync(self._take, pieces, JOINED_ABOVE)
             except OSError as error:
@@ -134,11 +137,33 @@ class DiskUpload:
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
 
+    async def _take_by_two(self, pieces: list[Buffer]) -> None:
+        """Hashed by one thread while another one writes. Raises OSError."""
+        failed: list[OSError] = []
+
+        async def write() -> None:
+            try:
+                await trio.to_thread.run_sync(self._write)
+            except OSError as error:
+                failed.append(error)
+
+        if len(pieces) > (1 if self._digest.function in WANT_MUCH else JOINED_ABOVE):
+            pieces = [b"".join(pieces)]
+        self._unwritten = list(pieces)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await trio.to_thread.run_sync(self._hash, pieces)
+        if failed:
+            raise failed[0]
+
+    def _hash(self, pieces: Iterable[Buffer]) -> None:
+        for piece in pieces:
+            self._hasher.update(piece)
+
     def _take(self, pieces: list[Buffer], most: int = 1) -> None:
         if len(pieces) > (1 if self._digest.function in WANT_MUCH else most):
             pieces = [b"".join(pieces)]
-        for piece in pieces:
-            self._hasher.update(piece)
+        self._hash(pieces)
         self._unwritten = pieces
         self._write()
 
