@@ -2,43 +2,21 @@
 
 import os
 import shutil
-from types import TracebackType
 
 import trio
 
 from builder.base.errors import InvalidArgumentError
+from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import Exit, SandboxSpec
 
 DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class FinishedInCopy:
-    """See `interface.Finished`. The copy is in the scratch directory, which the worker removes."""
+class FinishedInCopy(OpenTree):
+    """The copy is in the scratch directory, which the worker removes."""
 
     def __init__(self, done: Exit, tree: str) -> None:
-        self._exit = done
-        self._root_fd = os.open(tree, DIRECTORY)
-
-    @property
-    def exit(self) -> Exit:
-        return self._exit
-
-    @property
-    def root_fd(self) -> int:
-        return self._root_fd
-
-    async def __aenter__(self) -> "FinishedInCopy":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._root_fd >= 0:
-            os.close(self._root_fd)
-            self._root_fd = -1
+        super().__init__(done, os.open(tree, DIRECTORY))
 
 
 async def copy_inputs(spec: SandboxSpec, owner: int | None = None) -> str:

@@ -8,7 +8,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import trio
@@ -16,6 +15,7 @@ import trio
 from builder.base.errors import UsageError
 from builder.sandbox import audit, canonical, outcome
 from builder.sandbox.brokerage import Broker, Run, abandon
+from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
@@ -38,37 +38,18 @@ from builder.sandbox.weak import WeakSandbox
 BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
 
 
-class FinishedAction:
-    """An action that has ended, with its work tree (`interface.Finished`).
+class FinishedAction(OpenTree):
+    """An action that has ended, with its work tree.
 
     Its init reports when it has reaped all others, so nobody has to wait for its own end, which
     takes the mounts along half a millisecond later.
     """
 
     def __init__(self, done: Exit, root_fd: int) -> None:
-        self._exit, self._root_fd = done, root_fd
+        super().__init__(done, root_fd)
         self._scratch = os.path.dirname(done.stdout)
 
-    @property
-    def exit(self) -> Exit:
-        return self._exit
-
-    @property
-    def root_fd(self) -> int:
-        return self._root_fd
-
-    async def __aenter__(self) -> "FinishedAction":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._root_fd >= 0:
-            os.close(self._root_fd)
-            self._root_fd = -1
+    async def release(self) -> None:
         if os.getuid() != 0:
             unlock_layer(self._scratch)
 

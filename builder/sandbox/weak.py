@@ -13,12 +13,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from types import TracebackType
 from typing import Any
 
 import trio
 
 from builder.sandbox import link, outcome, plan, report, running
+from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import (
     Exit,
     Network,
@@ -42,32 +42,14 @@ HELD = (
 BACKSTOP_S = 10.0
 
 
-class FinishedWeakly:
-    """See `interface.Finished`."""
+class FinishedWeakly(OpenTree):
+    """An action in a place that has to be removed after it."""
 
     def __init__(self, done: Exit, root_fd: int, place: str) -> None:
-        self._exit, self._root_fd, self._place = done, root_fd, place
+        super().__init__(done, root_fd)
+        self._place = place
 
-    @property
-    def exit(self) -> Exit:
-        return self._exit
-
-    @property
-    def root_fd(self) -> int:
-        return self._root_fd
-
-    async def __aenter__(self) -> "FinishedWeakly":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._root_fd >= 0:
-            os.close(self._root_fd)
-            self._root_fd = -1
+    async def release(self) -> None:
         await remove(self._place)
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import trio
 
+from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import Exit, Finished, Served
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -17,36 +18,19 @@ def nobody() -> None:
     """There is nobody to be told."""
 
 
-class Taken:
-    """Its files were taken out of the program's sight, to `path`; `release` tells that nobody
+class Taken(OpenTree):
+    """Its files were taken out of the program's sight, to `path`; `let_go` tells that nobody
     needs them any more."""
 
-    def __init__(self, done: Exit, path: str, release: Callable[[], None] = nobody) -> None:
-        self._exit, self._path, self._release = done, path, release
-        self._root_fd = os.open(path, DIRECTORY)
+    def __init__(self, done: Exit, path: str, let_go: Callable[[], None] = nobody) -> None:
+        super().__init__(done, os.open(path, DIRECTORY))
+        self._path, self._let_go = path, let_go
 
-    @property
-    def exit(self) -> Exit:
-        return self._exit
-
-    @property
-    def root_fd(self) -> int:
-        return self._root_fd
-
-    async def __aenter__(self) -> "Taken":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        os.close(self._root_fd)
+    async def release(self) -> None:
         try:
             await self.remove(self._path)
         finally:
-            self._release()
+            self._let_go()
 
     @staticmethod
     async def remove(path: str) -> None:
