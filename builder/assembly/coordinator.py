@@ -14,7 +14,7 @@ from builder.assembly import figures, upload_quotas
 from builder.assembly.figures import Calls, Sources, Stages, store_states
 from builder.assembly.guard import Guard, open_guard
 from builder.assembly.journal import open_journal
-from builder.assembly.ports import open_ports, upkeep_of, wire_limits
+from builder.assembly.ports import Ports, open_ports, upkeep_of, wire_limits
 from builder.assembly.services import Kept, admission_of, api_services, new_id
 from builder.assembly.stores import Stores, open_stores
 from builder.assembly.tier_figures import TierFigures, tier_states
@@ -43,10 +43,12 @@ from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Quota
+from builder.server.admission import Admission
 from builder.server.control import Around, ControlService
 from builder.server.counted import bounded
 from builder.server.execution import CacheFigures
 from builder.server.health import HealthService
+from builder.server.journal import FileJournal
 from builder.server.live_output import LiveOutput
 from builder.server.quotas import Quotas
 from builder.server.reflection import ReflectionService
@@ -191,12 +193,36 @@ def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) 
     )
 
 
-def _metrics(sources: Sources, stores: Stores, quotas: Quotas) -> Metrics:
+def _metrics(
+    sources: Sources, stores: Stores, quotas: Quotas, journal: FileJournal | None
+) -> Metrics:
     metrics = Metrics()
     metrics.add(sources.families)
     metrics.add(TierFigures(stores.tiers, metrics).families)
     metrics.add(partial(upload_quotas.families, quotas))
+    if journal is not None:
+        metrics.add(partial(figures.journal, journal))
     return metrics
+
+
+def _rerunner(
+    settings: Settings, scheduler: Scheduler, stores: Stores, nursery: trio.Nursery
+) -> Rerunner:
+    def admission(instance: str) -> Admission:
+        return admission_of(settings, stores.of(instance))
+
+    return Rerunner(scheduler, admission, time.time_ns, nursery)
+
+
+async def _serve(
+    made: Coordinator, ports: Ports, calls: Calls, settings: Settings, nursery: trio.Nursery
+) -> None:
+    """At all ports, for as long as the nursery lasts."""
+    hooks = CallHooks(made.guard.authorize, calls.observe, calls.ended, calls.limit_hit)
+    limits, upkeep = wire_limits(settings.reapi.limits), upkeep_of(settings.reapi.connections)
+    start = partial(serve, made.services, limits=limits, hooks=hooks, upkeep=upkeep)
+    for group in ports.groups:
+        made.servers.append(await nursery.start(start, group))
 
 
 @contextmanager
@@ -246,9 +272,7 @@ async def open_coordinator(
         calls = Calls(method.path for service in every for method in service.methods)
         full = [(tier.name, tier.held) for tier in stores.tiers if tier.held is not None]
         sources = Sources(scheduler, cache, full, calls, hooks.pools, lambda: wellbeing.problems)
-        metrics = _metrics(sources, stores, quotas)
-        if journal is not None:
-            metrics.add(partial(figures.journal, journal))
+        metrics = _metrics(sources, stores, quotas, journal)
         scheduler.history.ended = stack.enter_context(_observers(settings, metrics))
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)
@@ -264,22 +288,13 @@ async def open_coordinator(
             wellbeing,
             live,
             quotas,
-            Rerunner(
-                scheduler,
-                lambda instance: admission_of(settings, stores.of(instance)),
-                time.time_ns,
-                nursery,
-            ),
+            _rerunner(settings, scheduler, stores, nursery),
             ports.coordinator[0].address,
             ports.reapi[0].address,
             ports.inside,
             services=every,
         )
-        call_hooks = CallHooks(guard.authorize, calls.observe, calls.ended, calls.limit_hit)
-        limits, upkeep = wire_limits(settings.reapi.limits), upkeep_of(settings.reapi.connections)
-        start = partial(serve, every, limits=limits, hooks=call_hooks, upkeep=upkeep)
-        for group in ports.groups:
-            made.servers.append(await nursery.start(start, group))
+        await _serve(made, ports, calls, settings, nursery)
         nursery.start_soon(guard.keep_fresh)
         nursery.start_soon(wellbeing.run, health, lambda: made.taking)
         try:
