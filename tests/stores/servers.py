@@ -69,7 +69,11 @@ _endpoints: list[str] = []
 
 
 def s3_options() -> dict[str, str]:
-    """Those of moto's S3 with a BUCKET; one server for all tests of this process."""
+    """Those of moto's S3 with a BUCKET; one server for all tests of this process.
+
+    The bucket is made at each call: all of moto's servers in a process are views of one cloud,
+    which tests of other parts empty. Making one that is there changes nothing.
+    """
     if not _endpoints:
         from moto.server import ThreadedMotoServer  # late: it takes seconds
 
@@ -77,8 +81,8 @@ def s3_options() -> dict[str, str]:
         server.start()
         host, port = server.get_host_and_port()
         _endpoints.append(f"http://{host}:{port}")
-        headers = {"authorization": f"AWS4-HMAC-SHA256 {SCOPE}"}  # which moto goes by, unchecked
-        httpx.put(f"{_endpoints[0]}/{BUCKET}", headers=headers, timeout=120.0).raise_for_status()
+    headers = {"authorization": f"AWS4-HMAC-SHA256 {SCOPE}"}  # which moto goes by, unchecked
+    httpx.put(f"{_endpoints[0]}/{BUCKET}", headers=headers, timeout=120.0).raise_for_status()
     return {
         "endpoint": _endpoints[0],
         "access_key_id": "test",
