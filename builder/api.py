@@ -157,7 +157,8 @@ class SandboxSpecBuilder:
 
     def deterministic(self) -> "SandboxSpecBuilder":
         """Make the same what differs between two runs, where it can be: the time that programs
-        ask SOURCE_DATE_EPOCH for, zone, locale, addresses and the number of processors."""
+        ask SOURCE_DATE_EPOCH for, zone, locale, addresses, the order of directories and the number
+        of processors."""
         return self._with(deterministic=True)
 
     def cache(self, allowed: bool = True) -> "SandboxSpecBuilder":

@@ -1,32 +1,21 @@
-"""The auditor: a process beside an audited action that writes down which names it uses.
+"""The auditor: writes down which names an audited action uses, as its supervisor is told of them.
 
-    action --call--> kernel --note--> auditor --continue--> kernel --> action
-
-Born of the sandbox's init before the action, and as locked in as it. Each name is written once
-for each use and program, at once, so that nothing is lost when everything is killed; at the end
-the init asks for a last line, without which the record is not complete (an action may kill its
-auditor: the calls of its processes then fail).
+Each name is written once for each use and program, at once, so that nothing is lost when
+everything is killed; at the end the init asks for a last line, without which the record is not
+complete.
 
 A record is four texts, each ended by a NUL: use, whether it was there before, program, name.
 """
 
-# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
-
 import _socket
 import os
-import select
 
-from builder.sandbox import link
-from builder.sandbox.kernel import notify, queries, signals
+from builder.sandbox.kernel import notify, queries
 
-FINISH, DONE, BLIND = b"F", b"D", b"B"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 AT_FDCWD = 0xFFFFFF9C
 PATH_BYTES = 4096
 MAX_RECORDS = 200_000
-PATIENCE_MS = 2000
-INIT = 1
-OWN_FDS = 256
 FAMILY_UNIX, FAMILY_V4, FAMILY_V6 = 1, 2, 10
 SHAPE_OF = {
     number: (name, *notify.SHAPES[name])
@@ -34,102 +23,38 @@ SHAPE_OF = {
 }
 
 
+def starts(records: int, program: bytes) -> None:
+    """The action's own program: a process that is just being made cannot be looked into."""
+    name = os.fsdecode(os.path.basename(program))
+    os.write(records, record(notify.EXECUTE, True, name, os.path.abspath(program)))
+
+
 def record(use: str, there: bool, program: str, name: bytes) -> bytes:
     return b"\0".join((use.encode(), b"1" if there else b"0", os.fsencode(program), name, b""))
 
 
-class Auditor:
-    """As its init sees it."""
+class Watcher:
+    """Looks at one call after the other."""
 
     def __init__(self, records: int) -> None:
         self._records = records
-        self._sock, theirs = link.pair()
-        if os.fork() == 0:
-            try:
-                serve(theirs, records)
-            finally:
-                os._exit(0)
-        theirs.close()
-        listener = notify.listen()
-        link.send_packet(self._sock, b"L", (listener,))
-        os.close(listener)
-
-    def starts(self, program: bytes) -> None:
-        """The action's own program: a process that is just being made cannot be looked into."""
-        name = os.fsdecode(os.path.basename(program))
-        os.write(self._records, record(notify.EXECUTE, True, name, os.path.abspath(program)))
-
-    def finish(self) -> None:
-        """Everything up to now is written when this returns; what comes after it is not."""
-        try:
-            link.send_packet(self._sock, FINISH)
-        except OSError:
-            return  # it is dead: its last line is missing
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        poll.poll(PATIENCE_MS)
-        self._sock.close()
-
-
-def serve(sock: "_socket.socket", records: int) -> None:
-    """In a fork of the init: until told to finish, or nobody is left."""
-    signals.set_wakeup_fd(-1)
-    for number in (signals.SIGTERM, signals.SIGCHLD):
-        signals.signal(number, signals.SIG_IGN)
-    for fd in range(OWN_FDS):
-        if fd not in (sock.fileno(), records):
-            try:
-                os.close(fd)
-            except OSError:
-                pass
-    _, fds = link.receive_packet(sock)
-    if not fds:
-        return
-    watcher = Watcher(fds[0], records)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    poll.register(fds[0], select.POLLIN)
-    while True:
-        ready = dict(poll.poll())
-        if fds[0] in ready:
-            if not ready[fds[0]] & select.POLLIN:
-                return
-            watcher.step()
-        elif sock.fileno() in ready:
-            os.write(records, record(watcher.last_word(), True, "", b""))
-            link.send_packet(sock, DONE)
-            return
-
-
-class Watcher:
-    """Answers one call after the other."""
-
-    def __init__(self, listener: int, records: int) -> None:
-        self._listener, self._records = listener, records
         self._programs: dict[int, str] = {}
         self._known: set[tuple[str, str, bytes]] = set()
         self._sighted = self._blind = False
-        notify.wake_in_turn(listener)
 
-    def last_word(self) -> str:
-        return "blind" if self._blind else "end"
+    def finish(self) -> None:
+        """The last line."""
+        os.write(self._records, record("blind" if self._blind else "end", True, "", b""))
 
-    def step(self) -> None:
-        try:
-            note = notify.receive(self._listener)
-        except OSError:
-            return  # its process has died
-        try:
-            if note.pid != INIT:
-                self._seen(note)
-        except PermissionError:
-            # a process that is just being made by the init has the init's memory still
-            self._blind = self._blind or self._sighted
-        except OSError:
-            pass  # it died while we looked
-        notify.proceed(self._listener, note)
+    def unseen(self) -> None:
+        """A call that could not be looked at: one of a process that is just being made by the
+        init has the init's memory still."""
+        self._blind = self._blind or self._sighted
 
-    def _seen(self, note: notify.Note) -> None:
+    def see(self, note: notify.Note) -> None:
+        """Raises OSError when its process has died meanwhile, PermissionError as `unseen` says."""
+        if note.number not in SHAPE_OF:
+            return
         call, directory, place, use, flags = SHAPE_OF[note.number]
         if use == notify.SEND_TO:
             for name in queries.asked(note, call):

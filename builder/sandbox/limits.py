@@ -50,7 +50,7 @@ def borne(
         return enforced, rlimits, []
     seen = cpus.take(wish["cores"] or 1)
     if wish["deterministic"]:  # the same number on every worker
-        enforced["processors"] = str(len(seen))
+        enforced |= {"processors": str(len(seen)), "directories": "sorted"}
     return enforced, rlimits, seen
 
 

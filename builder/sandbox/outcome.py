@@ -100,7 +100,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "scratch": os.path.abspath(spec.scratch),
         "network": (Network.FULL if spec.network is Network.FULL else Network.NONE).value,
         "memory": limits.memory_bytes,
-        "processes": limits.processes,
+        "processes": with_supervisor(spec),
         "cores": limits.cpu_cores,
         "open_files": limits.open_files,
         "file_bytes": limits.file_bytes,
@@ -111,6 +111,14 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "shared": spec.dialogue is not None,
         "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
+
+
+def with_supervisor(spec: SandboxSpec) -> int | None:
+    """How many processes there may be: a supervisor is none of the action's own."""
+    own = spec.limits.processes
+    if own is None or not (spec.deterministic or spec.audit is AuditLevel.FULL):
+        return own
+    return own + 1
 
 
 def job(spec: SandboxSpec) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "output_bytes": spec.limits.output_bytes,
         "audit": spec.audit is AuditLevel.FULL,
         "same_layout": spec.deterministic,
+        "sorted": spec.deterministic,
         "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
         "dialogue": None if spec.dialogue is None else pipes(spec.dialogue),
     }
@@ -190,6 +199,7 @@ def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]
         ("disk", limits.disk_bytes, size, by["disk"]),
         ("disk-files", limits.disk_files, str, by["disk"]),
         ("processors", enforced.get("processors"), str, "affinity"),
+        ("directories", enforced.get("directories"), str, "supervisor"),
         ("output", limits.output_bytes, size, "pipe"),
     )
     found = [(name, said(value), how) for name, value, said, how in rows if value is not None]

@@ -18,11 +18,11 @@ import select
 import time
 
 from builder.sandbox import link
-from builder.sandbox.auditor import Auditor
 from builder.sandbox.kernel import signals
 from builder.sandbox.kernel.cputime import Meter
 from builder.sandbox.kernel.syscalls import call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
+from builder.sandbox.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -133,7 +133,7 @@ class Action:
         for fd in (*self._by_fd, self._wake, sock.fileno()):
             self._poll.register(fd, select.POLLIN)
         self._report = Report()
-        self._auditor: Auditor | None = None
+        self._supervisor: Supervisor | None = None
         self._job: dict[str, Any] = {}
         self._environment: dict[bytes, bytes] = {}
         self._answer = sock
@@ -172,8 +172,9 @@ class Action:
         what the broker adds to the report."""
         for stream, file in zip(self._streams, fds, strict=False):
             stream.keep_in(file, self._job["output_bytes"])
-        if self._job["audit"]:
-            self._auditor = Auditor(fds[2])
+        if self._job["audit"] or self._job["sorted"]:
+            records = fds[2] if self._job["audit"] else -1
+            self._supervisor = Supervisor(records, listings=self._job["sorted"])
         root = os.open(self._place, DIRECTORY)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
@@ -186,8 +187,8 @@ class Action:
             self._watch(started)
         ended = time.monotonic()
         self._report.refused_processes = int(self._has_too_many())
-        if self._auditor is not None:
-            self._auditor.finish()
+        if self._supervisor is not None:
+            self._supervisor.finish()
         self._sweep()
         self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
         self._report.wall_us = int((ended - started) * 1e6)
@@ -215,8 +216,8 @@ class Action:
     def _start(self) -> None:
         argv = self._job["argv"]
         program = find_program(argv[0], self._environment)
-        if self._auditor is not None:
-            self._auditor.starts(program)
+        if self._supervisor is not None:
+            self._supervisor.starts(program)
         self._pid = self._spawn(program, argv, self._environment)
         for stream in self._streams:
             os.close(stream.write_end)

@@ -1,8 +1,9 @@
-"""System calls on files, addresses and datagrams, told to a supervisor before they happen.
+"""System calls that are told to a supervisor before they happen, or instead of happening.
 
 A second seccomp filter, beside the one that denies: the calls below stop until the supervisor
-has answered "continue", so it learns of names that do not exist too. It only watches: between
-its look and the call the memory may change (seccomp_unotify(2), "not for security").
+has answered. To "continue" it only watches: between its look and the call the memory may change
+(seccomp_unotify(2), "not for security"), but it learns of names that do not exist too. It may
+also give the result itself, and put a descriptor in another's place.
 
 readlink is left out: a compiler makes a thousand of them to learn where it is installed, which
 costs more than all the rest.
@@ -23,6 +24,7 @@ ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
 NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5
 AT_EMPTY_PATH = 0x1000
 RECEIVE, SEND, SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082104  # struct sizes 80, 24, 8
+ADD_DESCRIPTOR, IN_PLACE = 0x40182103, 1
 SYNC_WAKE_UP, CONTINUE = 1, 1
 NOTE_BYTES, EINVAL = 80, 22
 HERE = None  # no directory argument: relative to the working directory
@@ -58,19 +60,28 @@ NUMBERS = {
         "openat2": 437, "faccessat2": 439, "sendmmsg": 269,
     },
 }  # fmt: skip
+LISTING = {"x86_64": 217, "aarch64": 61}  # getdents64
 OF_DESCRIPTORS = ("newfstatat", "statx")  # with AT_EMPTY_PATH they are fstat, and of no interest
 
 
-def program(machine: str) -> list[tuple[int, int, int, int]]:
+def wanted(machine: str, *, names: bool, listings: bool) -> "dict[str, int]":
+    """The calls that are told: those on names, and those that list directories. Raises
+    KeyError."""
+    found = dict(NUMBERS[machine]) if names else {}
+    if listings:
+        found["getdents64"] = LISTING[machine]
+    return found
+
+
+def program(machine: str, numbers: "dict[str, int]") -> list[tuple[int, int, int, int]]:
     """The filter as (code, jump if true, jump if false, operand). Raises KeyError."""
-    numbers = NUMBERS[machine]
     out = [
         (LOAD, 0, 0, ARCH),
         (EQUAL, 1, 0, AUDIT_ARCH[machine]),
         (RETURN, 0, 0, ALLOW),  # the other filter kills it
         (LOAD, 0, 0, NR),
     ]
-    for name in OF_DESCRIPTORS:
+    for name in (one for one in OF_DESCRIPTORS if one in numbers):
         flags = SHAPES[name][3] or 0
         out += [
             (EQUAL, 0, 4, numbers[name]),
@@ -85,10 +96,10 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
     return [*out, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, NOTIFY)]
 
 
-def listen() -> int:
+def listen(numbers: "dict[str, int]") -> int:
     """Install the filter on this process and its children: the descriptor that tells of calls.
     Raises OSError."""
-    code = encoded(program(MACHINE))
+    code = encoded(program(MACHINE, numbers))
     buffer = ctypes.create_string_buffer(code, len(code))
     head = (len(code) // 8).to_bytes(8, "little") + ctypes.addressof(buffer).to_bytes(8, "little")
     try:
@@ -124,6 +135,22 @@ def proceed(listener: int, note: Note) -> None:
         return
 
 
+def answer(listener: int, note: Note, value: int, error: int = 0) -> None:
+    """The call's result instead of the call; a process that has died meanwhile is no error."""
+    words = value.to_bytes(8, "little", signed=True) + (-error).to_bytes(4, "little", signed=True)
+    try:
+        fcntl.ioctl(listener, SEND, note.id + words + bytes(4))
+    except FileNotFoundError:
+        return
+
+
+def replace_descriptor(listener: int, note: Note, ours: int, theirs: int, flags: int) -> None:
+    """Put a copy of our descriptor in the place of one of the process that waits; flags may be
+    O_CLOEXEC. Raises OSError."""
+    words = b"".join(word.to_bytes(4, "little") for word in (IN_PLACE, ours, theirs, flags))
+    fcntl.ioctl(listener, ADD_DESCRIPTOR, note.id + words)
+
+
 def wake_in_turn(listener: int) -> None:
     """Have the two sides wake each other on one processor, where the kernel can (6.6)."""
     try:
@@ -137,5 +164,14 @@ def memory_of(pid: int, address: int, size: int) -> bytes:
     fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.pread(fd, size, address)
+    finally:
+        os.close(fd)
+
+
+def write_memory(pid: int, address: int, data: bytes) -> None:
+    """Of another process. Raises OSError."""
+    fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, data, address)
     finally:
         os.close(fd)

@@ -1,0 +1,136 @@
+"""The supervisor: a process beside an action that is told of some of its system calls.
+
+    action --call--> kernel --note--> supervisor --continue, or the result--> kernel --> action
+
+Born of the sandbox's init before the action, and as locked in as it. It serves what has to see
+calls: the full audit (`auditor`), and directories in the order of their names
+(`kernel/listing.py`). The kernel gives a process one supervisor at most, so there is one for all
+of that. An action may kill its supervisor: the calls of its processes then fail.
+"""
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
+import _socket
+import os
+import select
+
+from builder.sandbox import auditor, link
+from builder.sandbox.kernel import notify, signals
+from builder.sandbox.kernel.listing import Listings
+from builder.sandbox.kernel.syscalls import MACHINE
+
+FINISH, DONE, LISTENER = b"F", b"D", b"L"
+PATIENCE_MS = 2000
+OWN_FDS = 256
+
+
+class Supervisor:
+    """As its init sees it. `records` is where an audit's record goes, -1 for none; `listings` is
+    whether directories are to be sorted."""
+
+    def __init__(self, records: int, *, listings: bool) -> None:
+        self._records = records
+        self._sock, theirs = link.pair()
+        if os.fork() == 0:
+            try:
+                serve(theirs, records, listings=listings)
+            finally:
+                os._exit(0)
+        theirs.close()
+        calls = notify.wanted(MACHINE, names=records >= 0, listings=listings)
+        listener = notify.listen(calls)
+        link.send_packet(self._sock, LISTENER, (listener,))
+        os.close(listener)
+
+    def starts(self, program: bytes) -> None:
+        """What the init is about to execute."""
+        if self._records >= 0:
+            auditor.starts(self._records, program)
+
+    def finish(self) -> None:
+        """Everything up to now is written when this returns; what comes after it is not."""
+        try:
+            link.send_packet(self._sock, FINISH)
+        except OSError:
+            return  # it is dead: its last line is missing
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.poll(PATIENCE_MS)
+        self._sock.close()
+
+
+def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
+    """In a fork of the init: until told to finish, or nobody is left."""
+    init = os.getppid()
+    settle((sock.fileno(), records))
+    _, fds = link.receive_packet(sock)
+    if not fds:
+        return
+    listener = fds[0]
+    watcher = auditor.Watcher(records) if records >= 0 else None
+    desk = Desk(listener, init, watcher, Listings(listener) if listings else None)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(listener, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if listener in ready:
+            if not ready[listener] & select.POLLIN:
+                return
+            desk.step()
+        elif sock.fileno() in ready:
+            if watcher is not None:
+                watcher.finish()
+            link.send_packet(sock, DONE)
+            return
+
+
+def settle(keep: "tuple[int, ...]") -> None:
+    """End by no signal but KILL, and hold nothing of the init's but these."""
+    signals.set_wakeup_fd(-1)
+    for number in (signals.SIGTERM, signals.SIGCHLD):
+        signals.signal(number, signals.SIG_IGN)
+    for fd in range(OWN_FDS):
+        if fd not in keep:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+class Desk:
+    """Answers one call after the other; those of the init itself are nobody's affair."""
+
+    def __init__(
+        self,
+        listener: int,
+        init: int,
+        watcher: "auditor.Watcher | None",
+        listings: "Listings | None",
+    ) -> None:
+        self._listener, self._init = listener, init
+        self._watcher, self._listings = watcher, listings
+        notify.wake_in_turn(listener)
+
+    def step(self) -> None:
+        try:
+            note = notify.receive(self._listener)
+        except OSError:
+            return  # its process has died
+        try:
+            if note.pid != self._init and self._answered(note):
+                return
+        except PermissionError:
+            if self._watcher is not None:
+                self._watcher.unseen()
+        except OSError:
+            pass  # it died while we looked
+        notify.proceed(self._listener, note)
+
+    def _answered(self, note: notify.Note) -> bool:
+        """Whether it needs no answer any more. Raises OSError."""
+        if self._listings is not None and note.number == notify.LISTING[MACHINE]:
+            return self._listings.answered(note)
+        if self._watcher is not None:
+            self._watcher.see(note)
+        return False
