@@ -23,7 +23,6 @@ from builder.assembly.wellbeing import Wellbeing
 from builder.assembly.worker import capacity_of, platform_of
 from builder.base.version import VERSION
 from builder.builds.index import Builds
-from builder.builds.lookups import LookUps
 from builder.config.pools import every_pool
 from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
@@ -83,7 +82,6 @@ class Coordinator:
     health: HealthService
     metrics: Metrics
     builds: Builds
-    lookups: LookUps
     guard: Guard
     wellbeing: Wellbeing
     live: LiveOutput
@@ -264,9 +262,9 @@ async def open_coordinator(
         quotas = upload_quotas.quotas_of(settings.store)
         about = _around(hooks, wellbeing, stores, quotas)
         control = ControlService(scheduler, cache, about, stores.blobs_of)
-        builds, lookups = Builds(), LookUps(time.time)
+        builds = Builds()
         live = LiveOutput(scheduler, stores.blobs_of, new_id)
-        kept = Kept(cache, lookups, builds, live, tracer, guard.who)
+        kept = Kept(cache, scheduler.history.lookups, builds, live, tracer, guard.who)
         apis = bounded(api_services(settings, stores, scheduler, kept), quotas)
         every, health = _with_health([*apis, control.service()])
         calls = Calls(method.path for service in every for method in service.methods)
@@ -283,7 +281,6 @@ async def open_coordinator(
             health,
             metrics,
             builds,
-            lookups,
             guard,
             wellbeing,
             live,

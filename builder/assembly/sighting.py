@@ -66,11 +66,7 @@ class Sighting:
         return self._control.actions.list(request)
 
     def tallies(self, invocation: str = "") -> Sequence[Tally]:
-        every = {one.id: one for one in self._control.actions.tallies(invocation)}
-        for id_, found in self._coordinator.lookups.found().items():
-            if invocation in ("", id_):
-                every.setdefault(id_, Tally(id_)).add_lookups(found)
-        return sorted(every.values(), key=lambda one: -one.started_s)
+        return self._control.actions.tallies(invocation)
 
     async def action(self, id_: str) -> pb.ActionDetails:
         return await self._control.actions.get(pb.GetActionRequest(id=id_))

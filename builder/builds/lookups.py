@@ -1,17 +1,20 @@
 """Hits by look-up (GetActionResult), by the invocation that made them.
 
 Theory of operation. Look-ups come by the hundred thousand a second, so a hit costs a comparison:
-hits in a row with the same metadata are a run, and a run is one entry of a list. The list is read,
-and its metadata parsed, when it is long or when somebody asks. A run also ends after so many hits,
-so that the time of its beginning, which stands for all of it, is not far from the truth.
+hits in a row of the same action with the same metadata are a run, and a run is one entry of a list.
+The list is read, and its metadata parsed, when it is long or when somebody asks; then each run is
+told of once. A run also ends after so many hits, so that the time of its beginning, which stands
+for all of it, is not far from the truth.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from builder.base.digest import Digest
 from builder.reapi.pb.remote_execution_pb2 import RequestMetadata
 
 MOST_INVOCATIONS = 500
@@ -20,9 +23,22 @@ MOST_UNREAD = 256  # runs
 LONGEST_RUN = 1024  # hits
 
 
+Asked = tuple[str, Digest]  # an instance, and an action in it
+
+
+class Run(NamedTuple):
+    """Hits of one action in a row; `metadata` is a RequestMetadata."""
+
+    metadata: bytes
+    asked: Asked
+    result: bytes
+    hits: int
+    at_s: float
+
+
 @dataclass(slots=True)
 class Found:
-    """What an invocation found by look-ups. Times are seconds since 1970."""
+    """What an invocation found by look-ups. Times are those of the clock of LookUps."""
 
     tool: str
     first_s: float
@@ -32,36 +48,59 @@ class Found:
 
 
 class LookUps:
-    """At most `most` invocations: the one that asked longest ago is forgotten. `wall_s` is a
-    clock."""
+    """At most `most` invocations: the one that asked longest ago is forgotten. `tell` hears of
+    each run, and whose it was, when it is read; `now_s` is a clock."""
 
-    def __init__(self, wall_s: Callable[[], float], most: int = MOST_INVOCATIONS) -> None:
-        self._wall_s = wall_s
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        tell: Callable[[str, Run], None] = lambda _invocation, _run: None,
+        most: int = MOST_INVOCATIONS,
+    ) -> None:
+        self._now_s = now_s
+        self._tell = tell
         self._most = most
         self._found: OrderedDict[str, Found] = OrderedDict()
-        self._unread: list[tuple[bytes, int, float]] = []
-        self._metadata = b""  # of the run that goes on
+        self._unread: list[Run] = []
+        self._metadata = b""  # of the run that goes on, and what follows too
+        self._asked: Asked | None = None
+        self._result = b""
         self._count = 0
         self._began = 0.0
+        self._runs = 0
 
-    def hit(self, metadata: bytes) -> None:
+    @property
+    def version(self) -> int:
+        """Grows with each hit that says more than the one before."""
+        return self._runs
+
+    def hit(self, metadata: bytes, asked: Asked, result: bytes) -> None:
         """Hot: a result was found; a RequestMetadata says by whom."""
-        if metadata == self._metadata and self._count < LONGEST_RUN:
+        if (
+            metadata == self._metadata
+            and (asked is self._asked or asked == self._asked)
+            and self._count < LONGEST_RUN
+        ):
             self._count += 1
             return
         if self._count:
-            self._unread.append((self._metadata, self._count, self._began))
+            self._end()
             if len(self._unread) >= MOST_UNREAD:
                 self._read()
-        self._metadata, self._count, self._began = metadata, 1, self._wall_s()
+        self._metadata, self._asked, self._result = metadata, asked, result
+        self._count, self._began = 1, self._now_s()
+        self._runs += 1
 
     def found(self) -> dict[str, Found]:
         """By invocation; who asked last stands last."""
-        if self._count:
-            self._unread.append((self._metadata, self._count, self._began))
-            self._metadata, self._count = b"", 0
-        self._read()
+        self.catch_up()
         return dict(self._found)
+
+    def catch_up(self) -> None:
+        """Read, and tell of, everything that has been found until now."""
+        if self._count:
+            self._end()
+        self._read()
 
     def check(self) -> None:
         """Invariants, for tests."""
@@ -69,14 +108,24 @@ class LookUps:
         assert len(self._unread) < MOST_UNREAD
         assert all(len(one.targets) <= MOST_TARGETS for one in self._found.values())
 
+    def _end(self) -> None:
+        assert self._asked is not None
+        run = Run(self._metadata, self._asked, self._result, self._count, self._began)
+        self._unread.append(run)
+        self._count, self._asked, self._result = 0, None, b""
+
     def _read(self) -> None:
-        for raw, count, at in self._unread:
-            try:
-                metadata = RequestMetadata.FromString(raw)
-            except DecodeError:  # only for people's eyes
-                continue
+        raw, metadata = b"", RequestMetadata()
+        for run in self._unread:
+            if run.metadata != raw:
+                raw = run.metadata
+                try:
+                    metadata = RequestMetadata.FromString(raw)
+                except DecodeError:  # only for people's eyes
+                    metadata = RequestMetadata()
             if metadata.tool_invocation_id:
-                self._add(metadata, count, at)
+                self._add(metadata, run.hits, run.at_s)
+                self._tell(metadata.tool_invocation_id, run)
         self._unread.clear()
 
     def _add(self, metadata: RequestMetadata, count: int, at: float) -> None:

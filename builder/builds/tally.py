@@ -22,7 +22,7 @@ class Tally:
     started_s: float = float("inf")
     last_s: float = 0.0
     looked_up: int = 0  # hits that were no operations: the client only looked
-    found: tuple[str, ...] = ()  # targets of those, the first thousand
+    listed: int = 0  # of those, the ones that are known one by one
     _targets: set[str] = field(default_factory=set)
 
     def add(self, outcome: str, target: str, queued_s: float, ended_s: float) -> None:
@@ -33,13 +33,14 @@ class Tally:
         if outcome and ended_s > self.last_s:
             self.last_s = ended_s
 
-    def add_lookups(self, found: Found) -> None:
+    def add_lookups(self, found: Found, listed: int = 0, offset_s: float = 0.0) -> None:
+        """`offset_s` brings the times of `found` to seconds since 1970."""
         self.tool = self.tool or found.tool
         self.looked_up += found.hits
-        self.found += tuple(found.targets)
+        self.listed += listed
         self._targets.update(found.targets)
-        self.started_s = min(self.started_s, found.first_s)
-        self.last_s = max(self.last_s, found.last_s)
+        self.started_s = min(self.started_s, found.first_s + offset_s)
+        self.last_s = max(self.last_s, found.last_s + offset_s)
 
     @property
     def actions(self) -> int:
@@ -58,9 +59,14 @@ class Tally:
         return self.outcomes["cached"] + self.looked_up
 
     @property
-    def operations(self) -> int:
+    def rows(self) -> int:
         """Of its actions, those that are known one by one."""
-        return self.outcomes.total()
+        return self.outcomes.total() + self.listed
+
+    @property
+    def ran(self) -> int:
+        """Of those, the ones that were no hits."""
+        return self.outcomes.total() - self.outcomes["cached"]
 
     @property
     def took_s(self) -> float | None:

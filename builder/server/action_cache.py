@@ -12,7 +12,7 @@ from typing import Any
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, NotFoundError
-from builder.builds.lookups import LookUps
+from builder.builds.lookups import Asked, LookUps
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -44,7 +44,7 @@ class ActionCacheService:
         self._figures = figures or CacheFigures()
         self._lookups = lookups
         self._inline = cache if isinstance(cache, InlineActionCache) else None
-        self._asked: dict[bytes, tuple[str, Digest]] = {}
+        self._asked: dict[bytes, Asked] = {}
         self._blobs = blobs
         self._instances = instances
         self._functions = functions
@@ -65,19 +65,15 @@ class ActionCacheService:
             if found is not None:
                 self._figures.hits += 1
                 if METADATA_HEADER in context.metadata:
-                    self._tell(context)
+                    self._tell(context, asked, found)
                 return found
         return self._get_parsed(data, context)
 
-    def _hit(self, context: Context) -> None:
-        self._figures.hits += 1
-        self._tell(context)
-
-    def _tell(self, context: Context) -> None:
-        """Who found a result: the run of hits that goes on, or one that begins."""
+    def _tell(self, context: Context, asked: Asked, result: bytes) -> None:
+        """Who found what: the run of hits that goes on, or one that begins."""
         metadata = context.metadata.get(METADATA_HEADER)
         if metadata and self._lookups is not None:
-            self._lookups.hit(metadata)  # type: ignore[arg-type]  # values of `-bin` keys are bytes
+            self._lookups.hit(metadata, asked, result)  # type: ignore[arg-type]  # values of `-bin` keys are bytes
 
     def _get_parsed(self, data: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = parse(pb.GetActionResultRequest, data)
@@ -91,7 +87,8 @@ class ActionCacheService:
             action = Digest(hash_, message.size_bytes, function)
             found = self._inline.peek(instance, action)
             if found is not None:
-                self._hit(context)
+                self._figures.hits += 1
+                self._tell(context, (instance, action), found)
                 self._remember(data, (instance, action))
                 return found
         action = from_proto(message, function)
@@ -100,7 +97,7 @@ class ActionCacheService:
         )
         return self._get(self._instances.check(instance), action, hints, context)
 
-    def _remember(self, data: bytes, asked: tuple[str, Digest]) -> None:
+    def _remember(self, data: bytes, asked: Asked) -> None:
         if len(self._asked) >= MOST_ASKED:
             self._asked.clear()
         if len(data) <= ASKED_BYTES:
@@ -120,7 +117,9 @@ class ActionCacheService:
         if result is None:
             self._figures.missed_by_get += 1
             raise NotFoundError(f"no complete result of action {action} is here; execute it")
-        self._hit(context)
+        self._figures.hits += 1
+        if METADATA_HEADER in context.metadata:
+            self._tell(context, (instance, action), result.SerializeToString())
         await inlined(self._blobs, result, hints, action.function)
         return result.SerializeToString()
 

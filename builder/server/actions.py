@@ -12,12 +12,12 @@ from builder.net.rpc import Context, Method
 from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.events import CancelRequested
 from builder.server.explaining import Explainer
-from builder.server.history import Record
 from builder.server.inspection import Readers, fill
 from builder.server.kept import About, kept_sentence, unknown
 from builder.server.messages import parse
 from builder.server.operation_messages import digest_of_key
 from builder.server.scheduler import Scheduler
+from builder.server.shelf import Record
 from builder.server.summaries import moments, outcome_of, started_at, summary
 from builder.stores.interface import BlobsOf
 
@@ -59,7 +59,9 @@ class Actions:
             if (value := getattr(request, name)) < 0:
                 raise InvalidArgumentError(f"{name} is {value}; 0 or more is right")
         limit = min(request.limit or PAGE, MOST_PAGE)
-        found: Iterator[Record] = filter(_wanted(request), self._history.newest())
+        ran = request.ran or request.failures or request.slowest or bool(request.worker)
+        newest = self._history.newest(request.invocation, ran)
+        found: Iterator[Record] = filter(_wanted(request), newest)
         if request.slowest:
             found = iter(nlargest(request.skip + limit + 1, found, key=_ran_s))
         page = list(islice(found, request.skip, request.skip + limit + 1))
@@ -71,16 +73,19 @@ class Actions:
         """Of all invocations that are known, or of one; the newest first. Reads no result."""
         found: dict[str, Tally] = {}
         offset_s = self._offset_ns / 1e9
-        for one in self._history.newest():
+        for one in self._history.operations():
             client = one.spec.client
             if not client.invocation or invocation not in ("", client.invocation):
                 continue
             tally = found.get(client.invocation)
             if tally is None:
                 tally = found[client.invocation] = Tally(client.invocation, client.tool)
-            first, last = one.moments[0].at + offset_s, one.moments[-1].at + offset_s
-            tally.add(outcome_of(one), client.target, first, last)
-        return list(found.values())
+            tally.add(outcome_of(one), client.target, one.at + offset_s, one.last.at + offset_s)
+        listed = self._history.listed()
+        for id_, hits in self._history.lookups.found().items():
+            if invocation in ("", id_):
+                found.setdefault(id_, Tally(id_)).add_lookups(hits, listed[id_], offset_s)
+        return sorted(found.values(), key=lambda one: -one.started_s)
 
     async def get(self, request: pb.GetActionRequest) -> pb.ActionDetails:
         """Raises NotFoundError, InvalidArgumentError."""

@@ -13,9 +13,10 @@ from builder.base.digest import Digest, digest_of
 from builder.base.errors import NotFoundError
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server.history import History, Record
+from builder.server.history import History
 from builder.server.inspection import Reader, Readers
 from builder.server.operation_messages import response_of
+from builder.server.shelf import Record
 from builder.stores.interface import BlobsOf
 
 

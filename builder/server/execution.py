@@ -21,13 +21,13 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.operation import OperationView
 from builder.schedule.spec import ActionKey, ActionSpec
 from builder.server.admission import METADATA_HEADER, Admission, Asked, avoided, request_metadata
-from builder.server.history import Hit
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
 from builder.server.messages import only, parse
 from builder.server.operation_bytes import cached_operation, operation_bytes
 from builder.server.operation_messages import operation_message
 from builder.server.scheduler import Scheduler
+from builder.server.shelf import Hit
 from builder.server.watching import Watcher
 from builder.stores.interface import ActionCache, BlobStore, InlineActionCache
 from builder.telemetry.tracing import HEADER, OFF, Span, Tracer, parent_of, tell_queue
@@ -91,7 +91,6 @@ class ExecutionService:
         self._figures = figures or CacheFigures()
         self._tracer = tracer
         self._who = who
-        self._cached = 0
         cache = stores.cache
         self._at_once = cache if isinstance(cache, InlineActionCache) else None
 
@@ -205,9 +204,7 @@ class ExecutionService:
     def _hit(self, instance: str, action: Digest, result: bytes, context: Context) -> bytes:
         """The serialized Operation; remembered, for those who look at the client's build."""
         self._figures.hits += 1
-        self._cached += 1
-        prefix = f"{instance}/" if instance else ""
-        name = f"{prefix}operations/cached-{self._cached}"
+        name = self._scheduler.history.hit_name(instance)
         key = ActionKey(instance, action.function, action.hash, action.size_bytes)
         metadata = context.metadata.get(METADATA_HEADER, b"")
         self._scheduler.history.hit(

@@ -14,8 +14,9 @@ from builder.base.errors import StatusError
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import control_pb2 as pb
 from builder.schedule.spec import Client
-from builder.server.history import History, Record
+from builder.server.history import History
 from builder.server.inspection import Parts, Readers, described, outputs_of
+from builder.server.shelf import Record
 from builder.server.summaries import outcome_of
 
 MOST_LOOKED_AT = 200  # earlier actions whose command is read

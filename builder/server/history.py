@@ -2,87 +2,29 @@
 
 The scheduler tells of each operation as it tells its clients. Kept are the newest operations, up
 to a number and up to the bytes of their results; those are the same objects that the scheduler
-keeps for clients that come back, so most of them cost nothing more. Times are trio's seconds.
-
-Hits of the action cache come by the ten thousand a second, so of each only what came is kept (the
-result is the cache's own object); it becomes a record when somebody looks at it.
+keeps for clients that come back, so most of them cost nothing more. Actions that a client has only
+looked up, and found, stand beside them on a shelf of their own: a warm build's ten thousand hits
+push out no failure. Times are trio's seconds.
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from heapq import merge
+
+import trio
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
-from builder.reapi.pb.control_pb2 import Action
+from builder.builds.lookups import LookUps, Run
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
-from builder.server.operation_bytes import cached_response
-from builder.server.specs import client_of, metadata_of
+from builder.server.shelf import Hit, Moment, Record, Shelf
 
-MOST = 20_000  # operations
+MOST = 20_000  # operations, and as many that were looked up
 MOST_BYTES = 64 * 1024 * 1024  # of their payloads and results
+MOST_FOUND_BYTES = 32 * 1024 * 1024
 MOST_MOMENTS = 50  # of one operation; the first and the last are kept
 SHORTEST_ID = 4
-HIT = Reason(ReasonCode.FINISHED, "was in the action cache")
-RECORD_BYTES = 1024  # of memory, besides payload and result
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Something happened to an operation."""
-
-    at: float
-    stage: Stage
-    reason: Reason
-    worker: str
-
-
-@dataclass(slots=True)
-class Record:
-    """One operation. `ending` is there once it has ended."""
-
-    operation: str
-    spec: ActionSpec
-    moments: list[Moment] = field(default_factory=list)
-    progress: bytes = b""
-    ending: Ending | None = None
-    cached: bool = False
-    told: Action | None = None  # in a line, once it has ended
-
-    @property
-    def key(self) -> ActionKey:
-        return self.spec.key
-
-    @property
-    def last(self) -> Moment:
-        return self.moments[-1]
-
-    @property
-    def size_bytes(self) -> int:
-        ending = len(self.ending.response) if self.ending else 0
-        return RECORD_BYTES + len(self.spec.payload) + ending
-
-
-class Hit(NamedTuple):
-    """An operation whose result was in the action cache; `metadata` is a RequestMetadata."""
-
-    operation: str
-    key: ActionKey
-    metadata: bytes
-    result: bytes
-    at: float
-
-    @property
-    def size_bytes(self) -> int:
-        return RECORD_BYTES + len(self.metadata) + len(self.result)
-
-    def record(self) -> Record:
-        spec = ActionSpec(self.key, client=client_of(metadata_of(self.metadata)))
-        ending = Ending(HIT, response=cached_response(self.result), succeeded=True)
-        moments = [Moment(self.at, Stage.COMPLETED, HIT, "")]
-        return Record(self.operation, spec, moments, ending=ending, cached=True)
 
 
 class History:
@@ -93,15 +35,20 @@ class History:
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
-        self._most_bytes = most_bytes
-        self._records: OrderedDict[str, Record | Hit] = OrderedDict()  # the oldest first
-        self._size_bytes = 0
-        self.version = 0
+        self._operations = Shelf(most, most_bytes)
+        self._found = Shelf(most, min(most_bytes, MOST_FOUND_BYTES))
+        self._hits = 0
+        self._changes = 0
+        self.lookups = LookUps(trio.current_time, self._looked_up)
         self.ended: Callable[[bytes], None] = lambda _response: None
         self._last_response = b""
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._operations)
+
+    @property
+    def version(self) -> int:
+        return self._changes + self.lookups.version
 
     # ---- what happens
 
@@ -110,9 +57,25 @@ class History:
         first = Moment(now, Stage.QUEUED, Reason(ReasonCode.ASKED, "was asked for"), "")
         self._add(Record(operation, spec, [first]))
 
+    def hit_name(self, instance: str) -> str:
+        """For one that was asked for, and whose result the action cache had."""
+        self._hits += 1
+        return (
+            f"{instance}/operations/hit-{self._hits:x}"
+            if instance
+            else f"operations/hit-{self._hits:x}"
+        )
+
     def hit(self, hit: Hit) -> None:
         """It was asked for, and the action cache had its result."""
         self._add(hit)
+
+    def _looked_up(self, invocation: str, run: Run) -> None:
+        """It was only looked up; the cache had its result."""
+        instance, action = run.asked
+        key = ActionKey(instance, action.function, action.hash, action.size_bytes)
+        name = self.hit_name(instance)
+        self._found.add(Hit(name, key, run.metadata, run.result, run.at_s, invocation))
 
     def restored(self, entries: Iterable[Entry], now: float) -> None:
         """An earlier coordinator had taken these."""
@@ -124,7 +87,7 @@ class History:
         record = self._get(view.name)
         if record is None or record.ending is not None:
             return
-        self.version += 1
+        self._changes += 1
         record.progress = view.progress or record.progress
         last = record.last
         if (view.stage, view.reason, view.worker) != (last.stage, last.reason, last.worker):
@@ -144,37 +107,19 @@ class History:
             self._end(record, ending)
 
     def _end(self, record: Record, ending: Ending) -> None:
-        self.version += 1
+        self._changes += 1
         record.ending = ending
-        self._size_bytes += len(ending.response)
         if ending.response and ending.response is not self._last_response:
             self._last_response = ending.response  # operations that shared a run have one
             self.ended(ending.response)
-        self._trim()
+        self._operations.grown(len(ending.response))
 
     def _get(self, operation: str) -> Record | None:
-        one = self._records.get(operation)
-        return self._whole(one) if isinstance(one, Hit) else one
-
-    def _whole(self, hit: Hit) -> Record:
-        """The record of a hit, from now on in its place."""
-        record = self._records[hit.operation] = hit.record()
-        self._size_bytes += record.size_bytes - hit.size_bytes
-        return record
+        return self._operations.get(operation)
 
     def _add(self, record: Record | Hit) -> None:
-        self.version += 1
-        self._records[record.operation] = record
-        self._size_bytes += record.size_bytes
-        if self._size_bytes > self._most_bytes or len(self._records) > self._most:
-            self._trim()
-
-    def _trim(self) -> None:
-        while len(self._records) > self._most or (
-            self._size_bytes > self._most_bytes and len(self._records) > 1
-        ):
-            _, oldest = self._records.popitem(last=False)
-            self._size_bytes -= oldest.size_bytes
+        self._changes += 1
+        self._operations.add(record)
 
     # ---- what is asked
 
@@ -193,12 +138,33 @@ class History:
         }
         return {name: value for name, value in found.items() if value}
 
-    def newest(self) -> Iterator[Record]:
-        for one in reversed(self._records.values()):
-            yield self._whole(one) if isinstance(one, Hit) else one
+    def operations(self) -> Iterator[Record]:
+        """The newest first."""
+        return map(self._operations.whole, self._operations.newest())
+
+    def newest(self, invocation: str = "", ran: bool = False) -> Iterator[Record]:
+        """Also what was looked up, but for `ran`; of an `invocation` or of all. Others' operations
+        may be among them."""
+        self.lookups.catch_up()
+        if ran or not len(self._found):
+            return self.operations()
+        found = (
+            self._found.whole(one)
+            for one in self._found.newest()
+            if isinstance(one, Record) or invocation in ("", one.invocation)
+        )
+        return merge(self.operations(), found, key=lambda record: -record.at)
+
+    def listed(self) -> Counter[str]:
+        """How many of what was looked up is still known, by invocation."""
+        self.lookups.catch_up()
+        return Counter(
+            one.invocation if isinstance(one, Hit) else one.spec.client.invocation
+            for one in self._found.newest()
+        )
 
     def _sure(self, operation: str) -> Record:
-        found = self._get(operation)
+        found = self._get(operation) or self._found.get(operation)
         assert found is not None
         return found
 
@@ -215,10 +181,11 @@ class History:
 
         Raises NotFoundError; InvalidArgumentError for one that is too short or means several.
         """
-        found = self._get(id_)
+        self.lookups.catch_up()
+        found = self._get(id_) or self._found.get(id_)
         if found is not None:
             return found
-        every = list(reversed(self._records.values()))
+        every = [*self._operations.newest(), *self._found.newest()]
         named = [one.operation for one in every if _last_part(one.operation).startswith(id_)]
         exact = [name for name in named if name.endswith(f"/{id_}")]
         if len(exact or named) == 1 and (exact or len(id_) >= SHORTEST_ID):

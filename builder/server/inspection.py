@@ -17,8 +17,8 @@ from builder.base.units import format_duration
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server.history import Record
 from builder.server.operation_messages import digest_of_key, response_of
+from builder.server.shelf import Record
 from builder.stores.interface import BlobsOf, BlobStore
 
 MOST_INPUTS = 1000  # told one by one

@@ -6,8 +6,8 @@ from builder.reapi.pb import remote_execution_pb2
 from builder.reapi.pb.timestamp_pb2 import Timestamp
 from builder.schedule.operation import Stage
 from builder.schedule.reasons import ReasonCode
-from builder.server.history import Record
 from builder.server.operation_messages import digest_of_key
+from builder.server.shelf import Record
 
 CANCELLED = (ReasonCode.CANCELLED, ReasonCode.ABANDONED)
 

@@ -192,7 +192,7 @@ class Dashboard:
             wanted = pb.ListActionsRequest(invocation=id_, limit=limit, **which)
             return self._sight.actions(wanted).actions
 
-        newest = some(MOST_BARS, skip=skip)
+        newest = some(MOST_BARS, ran=True)
         failures = some(ROWS, failures=True) if tallies and tallies[0].failed else []
         path = critical_path(newest)
         return self.page(
@@ -208,7 +208,7 @@ class Dashboard:
             slowest=some(SLOWEST, slowest=True),
             failures=failures,
             logs=[await self._sight.action(telling.short(one)) for one in failures[:LOGS]],
-            actions=newest[:ROWS],
+            actions=some(ROWS, skip=skip),
             skip=skip,
             rows=ROWS,
         )

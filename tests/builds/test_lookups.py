@@ -5,9 +5,13 @@ from itertools import count
 
 import pytest
 
+from builder.base.digest import Digest
 from builder.builds import lookups
-from builder.builds.lookups import LookUps
+from builder.builds.lookups import LookUps, Run
 from builder.reapi.pb.remote_execution_pb2 import RequestMetadata, ToolDetails
+
+ASKED = ("main", Digest("a" * 64, 1))
+RESULT = b"a result"
 
 
 def metadata(invocation: str, target: str = "") -> bytes:
@@ -30,10 +34,10 @@ def made() -> Iterator[LookUps]:
 def test_hits_of_an_invocation_are_summed_up(made: LookUps) -> None:
     """Runs of equal metadata, and others between them; asking in between changes nothing."""
     for target in ("//a", "//a", "//b", "//a"):
-        made.hit(metadata("one", target))
+        made.hit(metadata("one", target), ASKED, RESULT)
     assert made.found()["one"].hits == 4
-    made.hit(metadata("two"))
-    made.hit(metadata("one", "//c"))
+    made.hit(metadata("two"), ASKED, RESULT)
+    made.hit(metadata("one", "//c"), ASKED, RESULT)
     found = made.found()
     assert list(found) == ["two", "one"]  # who asked last stands last
     one = found["one"]
@@ -44,7 +48,7 @@ def test_hits_of_an_invocation_are_summed_up(made: LookUps) -> None:
 def test_a_long_run_does_not_stand_still(made: LookUps) -> None:
     """A client whose calls all look alike is seen to go on."""
     for _ in range(2 * lookups.LONGEST_RUN + 1):
-        made.hit(metadata("one"))
+        made.hit(metadata("one"), ASKED, RESULT)
     one = made.found()["one"]
     assert (one.hits, one.last_s) == (2 * lookups.LONGEST_RUN + 1, 102.0)
 
@@ -52,15 +56,35 @@ def test_a_long_run_does_not_stand_still(made: LookUps) -> None:
 def test_what_is_kept_is_bounded(made: LookUps) -> None:
     """By invocations, by targets of each, and by what waits to be read."""
     for number in range(2 * lookups.MOST_TARGETS):
-        made.hit(metadata("many", f"//t{number}"))
+        made.hit(metadata("many", f"//t{number}"), ASKED, RESULT)
         made.check()
     for name in ("b", "c"):
-        made.hit(metadata(name))
+        made.hit(metadata(name), ASKED, RESULT)
     assert {id_: one.hits for id_, one in made.found().items()} == {"b": 1, "c": 1}
+
+
+def test_runs_are_told_of_one_by_one() -> None:
+    """One for each action that was asked for in a row, with its result, when somebody asks."""
+    told: list[tuple[str, Run]] = []
+    made = LookUps(lambda: 5.0, lambda invocation, run: told.append((invocation, run)))
+    other = ("main", Digest("b" * 64, 1))
+    for asked in (ASKED, ASKED, other):
+        made.hit(metadata("one"), asked, RESULT)
+    made.hit(metadata(""), ASKED, RESULT)
+    assert (told, made.version) == ([], 3)
+    made.catch_up()
+    runs = [
+        Run(metadata("one"), ASKED, RESULT, 2, 5.0),
+        Run(metadata("one"), other, RESULT, 1, 5.0),
+    ]
+    assert told == [("one", run) for run in runs]
+    made.hit(metadata("one"), other, RESULT)
+    made.catch_up()
+    assert (len(told), made.version) == (3, 4)
 
 
 def test_who_says_no_invocation_is_not_counted(made: LookUps) -> None:
     """Nor who says nothing that can be read."""
     for raw in (metadata(""), b"\xff\xff", b"x"):
-        made.hit(raw)
+        made.hit(raw, ASKED, RESULT)
     assert made.found() == {}

@@ -27,7 +27,9 @@ def test_hits_by_look_up_are_actions_too() -> None:
     """They count as hits, name targets and the tool, and stretch the time."""
     one = Tally("inv")
     one.add("succeeded", "//a", queued_s=12.0, ended_s=20.0)
-    one.add_lookups(Found("bazel", 10.0, 11.0, hits=7, targets={"//a": None, "//b": None}))
-    assert (one.tool, one.actions, one.operations, one.hits, one.targets) == ("bazel", 8, 1, 7, 2)
-    assert one.found == ("//a", "//b")
-    assert (one.started_s, one.took_s) == (10.0, 10.0)
+    found = Found("bazel", 10.0, 11.0, hits=7, targets={"//a": None, "//b": None})
+    one.add_lookups(found, listed=5)
+    assert (one.tool, one.actions, one.rows, one.hits, one.targets) == ("bazel", 8, 6, 7, 2)
+    assert (one.ran, one.started_s, one.took_s) == (1, 10.0, 10.0)
+    one.add_lookups(found, listed=1, offset_s=100.0)
+    assert (one.actions, one.rows, one.took_s) == (15, 7, 101.0)

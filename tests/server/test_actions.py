@@ -143,6 +143,51 @@ async def test_actions_are_listed_newest_first() -> None:
             await listed(farm, skip=-1)
 
 
+async def test_what_was_only_looked_up_is_listed_too() -> None:
+    """Beside the invocation's operations, in the order of asking; found by name and by hash,
+    explained as no miss; not among those that ran."""
+    async with farming() as farm:
+        lookups = farm.scheduler.history.lookups
+        action = await put_action(farm, "one")
+        ran = await run(farm, action)
+        for target, invocation in (("//a:a", "inv-1"), ("//b:b", "inv-1"), ("//c:c", "inv-2")):
+            metadata = pb.RequestMetadata(target_id=target, tool_invocation_id=invocation)
+            known = Digest(target[2] * 64, 7)
+            lookups.hit(metadata.SerializeToString(), ("", known), b"")
+        found = await listed(farm, invocation="inv-1")
+        assert [one.target for one in found] == ["//b:b", "//a:a", "//a:a"]
+        assert [one.outcome for one in found] == ["cached", "cached", "succeeded"]
+        assert len(await listed(farm)) == 4
+        assert [one.operation for one in await listed(farm, ran=True)] == [ran]
+        assert await listed(farm, failures=True) == []
+        hit = await shown(farm, found[0].operation)
+        assert hit.summary == found[0] == (await shown(farm, "b" * 12)).summary
+        assert hit.notes == ["the action is no longer stored"]
+        assert "no miss" in (await explained(farm, found[0].operation)).conclusion
+
+
+def test_hits_by_look_up_are_bounded_and_push_out_no_operation() -> None:
+    """Of each invocation it is known how many are listed; all of them are counted."""
+    history = History(most=3, most_bytes=10_000)
+
+    async def main() -> None:
+        for number in range(3):
+            history.asked(f"o{number}", ActionSpec(ActionKey("", "sha256", "f", 1)), 0.0)
+        for number in range(20):
+            raw = pb.RequestMetadata(tool_invocation_id=f"inv-{number % 2}").SerializeToString()
+            history.lookups.hit(raw, ("i", Digest(f"{number:064x}", 1)), b"")
+        assert history.listed() == {"inv-0": 1, "inv-1": 2}
+        assert {id_: one.hits for id_, one in history.lookups.found().items()} == {
+            "inv-0": 10,
+            "inv-1": 10,
+        }
+        names = [one.operation for one in history.newest()]
+        found = [f"i/operations/hit-{n:x}" for n in (20, 19, 18)]
+        assert names == [*found, "o2", "o1", "o0"]
+
+    trio.run(main)
+
+
 async def test_a_waiting_action_is_cancelled_once() -> None:
     async with farming() as farm:
         action = await put_action(farm, "one")

@@ -19,11 +19,12 @@ from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey
 from builder.server.admission import METADATA_HEADER, Admission, Timeouts
 from builder.server.execution import ExecutionService, ExecutionStores
-from builder.server.history import History, Hit
+from builder.server.history import History
 from builder.server.instances import Instances
 from builder.server.operation_bytes import cached_operation, cached_response, operation_bytes
 from builder.server.operation_messages import finished_message, operation_message
 from builder.server.scheduler import Scheduler
+from builder.server.shelf import Hit
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.interface import ActionCache
 from builder.stores.memory import MemoryBlobStore
@@ -121,7 +122,7 @@ async def test_a_hit_is_answered_in_place_and_remembered() -> None:
             assert operation.response.Unpack(response)
             assert response == pb.ExecuteResponse(result=RESULT, cached_result=True)
             record = next(service._scheduler.history.newest())
-            assert record.operation == operation.name == "main/operations/cached-1"
+            assert record.operation == operation.name == "main/operations/hit-1"
             assert (record.spec.client.invocation, record.spec.client.target) == ("inv", "//a:a")
             assert record.cached
             assert record.ending is not None

@@ -57,6 +57,7 @@ class Plain:
     files: dict[str, Found] = field(default_factory=lambda: {"": Found()})
     told: Invocation | None = None
     looked_up: dict[str, LookedUp] = field(default_factory=dict)
+    rows_looked_up: list[pb.Action] = field(default_factory=list)
     over: trio.Event = field(default_factory=trio.Event)
     number: int = 0
     given: int = 0  # actions that the pages were given
@@ -77,10 +78,11 @@ class Plain:
     def actions(self, request: pb.ListActionsRequest) -> pb.ListActionsResponse:
         wanted = [
             one
-            for one in self.found
+            for one in [*self.found, *self.rows_looked_up]
             if request.invocation in ("", one.invocation)
             and request.worker in ("", one.worker)
             and (not request.failures or one.outcome in BAD)
+            and not (request.ran and one.outcome == "cached")
         ]
         page = wanted[request.skip :][: request.limit or 100]
         self.given += len(page)
@@ -94,7 +96,7 @@ class Plain:
                 tally.add(one.outcome, one.target, one.queued.seconds, one.ended.seconds)
         for id_, found in self.looked_up.items():
             if invocation in ("", id_):
-                tallies.setdefault(id_, Tally(id_)).add_lookups(found)
+                tallies.setdefault(id_, Tally(id_)).add_lookups(found, len(self.rows_looked_up))
         return list(tallies.values())
 
     async def action(self, id_: str) -> pb.ActionDetails:

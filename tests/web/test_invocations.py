@@ -99,15 +99,19 @@ async def test_a_build_that_only_told_of_itself_has_a_page() -> None:
 
 
 async def test_a_build_whose_every_action_was_a_hit_has_a_page() -> None:
-    """What its client found by look-ups alone is counted and named."""
+    """What its client found by look-ups alone has rows, as far as they are known, and counts."""
+    rows = [made(n, invocation="warm", outcome="cached", worker="") for n in range(3)]
     plain = Plain(looked_up={"warm": Found("bazel", 10.0, 12.0, hits=7, targets={"//a": None})})
+    plain.rows_looked_up = rows
     async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
         every = (await client.get("/invocations")).text
         assert 'href="/invocations/warm"' in every
         page = (await client.get("/invocations/warm")).text
-        assert "7 found in the cache by look-ups" in page
-        assert "<code>//a</code>" in page
+        for row in rows:
+            assert row.target in page
+        assert "4 more hits were counted only" in page
         assert "<b>7</b><span>cache hits</span>" in page
+        assert "Timeline" not in page
 
 
 def test_the_longest_of_a_path_keep_its_order() -> None:
