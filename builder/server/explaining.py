@@ -23,6 +23,7 @@ MOST_LOOKED_AT = 200  # earlier actions whose command is read
 MOST_TOLD = 100  # differences
 MOST_DIFFS = 5
 MOST_DIFF_BYTES = 64 * 1024
+FORCED = "Its client asked not to look into the cache."
 
 
 class Explainer:
@@ -34,6 +35,11 @@ class Explainer:
         """Without the two summaries, which the caller can make; and the earlier action."""
         if record.cached:
             return pb.MissExplanation(conclusion="It was no miss: the action cache had it."), None
+        repeated = self._repeated(record) if record.spec.skip_cache else None
+        if repeated is not None:
+            answer, earlier = await self.explain(repeated)
+            answer.conclusion = f"{FORCED} The run that it repeats: {answer.conclusion}"
+            return answer, earlier
         same = next((o for o in self._history.before(record) if _same_key(o, record)), None)
         if same is not None and same.spec.key == record.spec.key:
             return pb.MissExplanation(conclusion=_repeated(record, same)), same
@@ -50,6 +56,18 @@ class Explainer:
                 f" The very same action ran in instance {same.spec.key.instance!r}."
             )
         return answer, earlier
+
+    def _repeated(self, record: Record) -> Record | None:
+        """The run of the same action that an order to run it again repeats: the newest that was
+        not ordered so itself, or else the first."""
+        same = (o for o in self._history.before(record) if o.spec.key == record.spec.key)
+        oldest = None
+        for other in same:
+            if not other.cached:
+                oldest = other
+                if not other.spec.skip_cache:
+                    break
+        return oldest
 
     async def _nearest(self, record: Record, parts: Parts) -> tuple[Record, Parts] | None:
         assert parts.command is not None
@@ -124,7 +142,7 @@ def _is_kin(other: Client, client: Client) -> bool:
 def _repeated(record: Record, same: Record) -> str:
     """The very same action was asked for before."""
     if record.spec.skip_cache:
-        return "Its client asked not to look into the cache."
+        return FORCED
     if record.spec.do_not_cache:
         return "The action asks not to be cached, so nothing of its earlier run was stored."
     if same.ending is None:

@@ -276,6 +276,24 @@ async def test_a_miss_is_explained_by_what_differs(target: str) -> None:
         assert answer.earlier.outcome == "succeeded"
 
 
+async def test_a_forced_run_is_explained_by_the_one_that_it_repeats() -> None:
+    """The order is told, and then what differed when it was no order; also if all were orders."""
+    async with farming() as farm:
+        await run(farm, await put_action(farm, "cc", "-O2"))
+        action = await put_action(farm, "cc", "-O3")
+        await run(farm, action)
+        for _ in range(2):
+            answer = await explained(farm, await run(farm, action, skip_cache_lookup=True))
+            assert answer.conclusion.startswith("Its client asked not to look into the cache. ")
+            assert answer.conclusion.endswith(" It differs in 1 argument.")
+            assert [(one.before, one.after) for one in answer.differences] == [("-O2", "-O3")]
+        other = await put_action(farm, "cc", "-O1")
+        for beginning in ("It differs", "Its client asked not to look"):
+            answer = await explained(farm, await run(farm, other, skip_cache_lookup=True))
+            assert answer.conclusion.startswith(beginning)
+            assert [(one.before, one.after) for one in answer.differences] == [("-O3", "-O1")]
+
+
 async def test_a_miss_without_a_difference_says_why() -> None:
     """The first of its kind, a failure before, an order to skip the cache, or no miss at all."""
     async with farming() as farm:
