@@ -13,10 +13,14 @@ from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
 from builder.schedule.making import new
 from builder.schedule.operation import Ending, Operation, OperationView, Stage
-from builder.schedule.reasons import CODES, Reason, ReasonCode
+from builder.schedule.reasons import CODES, FINISHED, Reason, ReasonCode
 from builder.schedule.spec import Outcome
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import tell
+
+# Hot: an Enum looks its names up slowly.
+COMPLETED, LOST, OK, QUEUED = Stage.COMPLETED, LeaseState.LOST, Code.OK, TaskState.QUEUED
+KEPT, RESULT = TaskInput.KEPT, TaskInput.RESULT
 
 
 def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> None:
@@ -24,7 +28,7 @@ def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> Non
     if lease.state in HELD:
         vacate(books, lease, now)
     lease.step(received)
-    if lease.state is not LeaseState.LOST:
+    if lease.state is not LOST:
         del books.leases[lease.id]
 
 
@@ -34,7 +38,7 @@ def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
     if lease.state is LeaseState.LOST:
         books.counters.leases_lost += 1
         task = books.tasks[lease.task]
-        task.lost[lease.id] = lease
+        task.lost = (*task.lost, lease)
         retry(books, task, lease, reason, now)
 
 
@@ -108,7 +112,7 @@ def revive(books: Books, worker: Worker, lease: Lease, now: float) -> None:
     task.step(TaskInput.REVIVE)
     lease.step(LeaseInput.REPORT)
     lease.seen_at = now
-    del task.lost[lease.id]
+    task.forget(lease)
     task.lease = lease
     occupy(books, task, worker, lease)
     tell(books, task)
@@ -116,29 +120,31 @@ def revive(books: Books, worker: Worker, lease: Lease, now: float) -> None:
 
 def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
     """One of its leases, current or lost, has brought a result of the action's own."""
-    if task.state is TaskState.QUEUED:
+    if task.state is QUEUED:
         dequeue(books, task)
-    drop_leases(books, task, "another attempt has brought the result", now)
-    task.step(TaskInput.RESULT)
+    if task.lease is not None or task.hedge is not None or task.lost:
+        drop_leases(books, task, "another attempt has brought the result", now)
+    task.step(RESULT)
     task.outcome = outcome
-    books.counters.execution_s += outcome.execution_s
+    counters, spec = books.counters, task.spec
+    counters.execution_s += outcome.execution_s
     if outcome.succeeded:
-        books.counters.succeeded += 1
+        counters.succeeded += 1
     else:
-        books.counters.failed += 1
-    if outcome.succeeded and not task.spec.do_not_cache:
-        kept_fields = (task.id, task.spec.key, outcome.response, task.spec.payload)
+        counters.failed += 1
+    if outcome.succeeded and not spec.do_not_cache:
+        kept_fields = (task.id, spec.key, outcome.response, spec.payload)
         books.effects.append(new(KeepResult, kept_fields))
     else:
         kept(books, task, now)
 
 
 def kept(books: Books, task: Task, now: float) -> None:
-    assert task.outcome is not None
-    task.step(TaskInput.KEPT)
-    books.remove_task(task)
     outcome = task.outcome
-    ending = new(Ending, (reasons.FINISHED, Code.OK, outcome.response, outcome.succeeded))
+    assert outcome is not None
+    task.step(KEPT)
+    books.remove_task(task)
+    ending = new(Ending, (FINISHED, OK, outcome.response, outcome.succeeded))
     for operation in task.operations.values():
         end_operation(books, operation, ending, now)
 
@@ -163,19 +169,22 @@ def stop(books: Books, task: Task, why: str, now: float) -> None:
 def end_operation(books: Books, operation: Operation, ending: Ending, now: float) -> None:
     operation.ending = ending
     operation.ended_at = now
-    fields = (operation.name, operation.key, Stage.COMPLETED, ending.reason, "", b"", ending)
-    books.effects.append(new(UpdateOperation, (new(OperationView, fields),)))
+    name, effects = operation.name, books.effects
+    fields = (name, operation.key, COMPLETED, ending.reason, "", b"", ending)
+    effects.append(new(UpdateOperation, (new(OperationView, fields),)))
     if books.policy.remember:
-        books.effects.append(Forget(operation.name))
-    for name in books.finished.add(operation):
-        del books.operations[name]
+        effects.append(new(Forget, (name,)))
+    finished = books.finished
+    finished.add(operation)
+    while finished.too_many:
+        del books.operations[finished.drop().name]
 
 
 def drop_leases(books: Books, task: Task, why: str, now: float) -> None:
     """Nobody waits for them any more: the current one is cancelled, the lost ones forgotten."""
-    for lost in task.lost.values():
+    for lost in task.lost:
         release(books, lost, LeaseInput.CANCEL, now)
-    task.lost.clear()
+    task.lost = ()
     for lease in (task.lease, task.hedge):
         if lease is not None:
             lease.step(LeaseInput.CANCEL)

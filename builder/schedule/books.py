@@ -91,43 +91,35 @@ class Books:
     def add_task(self, name: str, spec: ActionSpec, lane: Lane, now: float) -> Task:
         """A new one, which is QUEUED and in no queue yet."""
         lane.tasks += 1
-        self.sequence += 1
-        task = Task(
-            name,
-            spec,
-            lane.number,
-            self.shares.of(spec.client),
-            self.sequence,
-            now,
-            now + spec.priority * self.policy.age_s_per_priority,
-            spec.priority,
-            avoid=spec.avoid,
-        )
+        self.sequence = sequence = self.sequence + 1
+        priority = spec.priority
+        order_s = now + priority * self.policy.age_s_per_priority
+        share = self.shares.of(spec.client)
+        task = Task(name, spec, lane.number, share, sequence, now, order_s, priority)
+        if spec.avoid:
+            task.avoid = spec.avoid
         self.tasks[name] = task
-        if not spec.do_not_cache:
-            self.in_flight.setdefault(spec.key, task)
         return task
 
     def lane_for(self, spec: ActionSpec, memory_bytes: int = 0) -> Lane:
         """What is learned adds to what the client says, where somebody has as much."""
-        requirement, _ = self.lanes.requirement(spec.properties)
         account = self.accounts.get(spec.key.instance) if self.accounts else None
-        learned = self.sizes.need(spec.kind) if spec.kind and self.policy.learn_sizes else ()
+        learned = self.sizes.need(spec.kind) if self.policy.learn_sizes else ()
         if memory_bytes:
             learned = (*learned, (MEMORY, memory_bytes))
         if learned:
+            requirement, _ = self.lanes.requirement(spec.properties)
             said = {name for name, _ in spec.need} if not memory_bytes else set()
             added = (pair for pair in learned if pair[0] not in said)
             lane = self.lanes.lane(requirement, amounts((*spec.need, *added)), account)
             if lane.classes:  # a pool only promises, and not how much
                 return lane
-        return self.lanes.lane(requirement, spec.need, account)
+        return self.lanes.of(spec.properties, spec.need, account)
 
     def make_do(self, task: Task) -> Lane:
         """Nobody is there for its lane: what is only learned may not keep it waiting."""
-        requirement, _ = self.lanes.requirement(task.spec.properties)
         account = self.accounts.get(task.spec.key.instance)
-        return self._move(task, self.lanes.lane(requirement, task.spec.need, account))
+        return self._move(task, self.lanes.of(task.spec.properties, task.spec.need, account))
 
     def _move(self, task: Task, lane: Lane) -> Lane:
         self.lane_of(task).tasks -= 1
@@ -146,6 +138,8 @@ class Books:
 
     def remove_task(self, task: Task) -> None:
         del self.tasks[task.id]
-        self.lane_of(task).tasks -= 1
-        if self.in_flight.get(task.spec.key) is task:
-            del self.in_flight[task.spec.key]
+        self.lanes.numbered[task.lane].tasks -= 1
+        key = task.spec.key
+        last = self.in_flight.pop(key, None)
+        if last is not None and last is not task:
+            self.in_flight[key] = last

@@ -77,7 +77,7 @@ def _check_worker(books: Books, worker: Worker) -> None:
 def _check_leases(books: Books) -> None:
     for lease in books.leases.values():
         if lease.state is LeaseState.LOST:
-            assert books.tasks[lease.task].lost[lease.id] is lease
+            assert lease in books.tasks[lease.task].lost
         else:
             assert lease.state in HELD
             assert books.fleet.workers[lease.worker].leases[lease.id] is lease
@@ -116,13 +116,14 @@ def _check_lanes(books: Books) -> None:
 def _check_shares(books: Books) -> None:
     """Users and invocations, quotas, and how many tasks each lane counts."""
     queued = [task for task in books.tasks.values() if task.state is TaskState.QUEUED]
-    paid = [lease for lease in books.leases.values() if lease.share is not None]
+    paid = [(lease.id, lease.share) for lease in books.leases.values() if lease.share is not None]
     for share, children in ((s, s.children.values()) for s in books.shares.root.children.values()):
         assert share.waiting == sum(child.waiting for child in children)
-        assert len(share.running) == sum(len(child.running) for child in children)
+        assert share.running == sum(child.running for child in children)
+        assert share.leases.keys() == {id_ for id_, one in paid if one.parent is share}
         for child in children:
             assert child.waiting == sum(task.share is child for task in queued)
-            assert child.running.keys() == {lease.id for lease in paid if lease.share is child}
+            assert child.running == sum(one is child for _, one in paid)
     for account in books.accounts.values():
         lanes = books.lanes.of_account(account)
         assert account.queued == sum(len(lane.queue) for lane in lanes)

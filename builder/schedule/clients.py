@@ -6,19 +6,29 @@ from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
 from builder.schedule.effects import RefuseOperation, Remember, UpdateOperation
-from builder.schedule.events import ActionSubmitted, CancelRequested
+from builder.schedule.events import (
+    ActionSubmitted,
+    CancelRequested,
+    ClientAttached,
+    ClientDetached,
+    OperationDeleted,
+)
 from builder.schedule.lanes import Lane
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
 from builder.schedule.reasons import CODES, Reason, ReasonCode
 from builder.schedule.spec import ActionSpec, Entry
 from builder.schedule.task import Task, TaskInput, TaskState
-from builder.schedule.views import view
+from builder.schedule.views import tell, view
+
+QUEUED = TaskState.QUEUED  # a name of an Enum's costs ten times as much as one of ours
 
 
 def submit(books: Books, event: ActionSubmitted, now: float) -> None:
-    name, spec = event
-    running = None if spec.do_not_cache else _joinable(books, spec)
+    name, spec = event.operation, event.spec
+    running = None if spec.do_not_cache else books.in_flight.get(spec.key)
+    if running is not None and not _joinable(running, spec):
+        running = None
     lane = books.lane_for(spec)
     refusal = _refusal(books, spec, running, lane)
     if refusal is not None:
@@ -32,23 +42,21 @@ def submit(books: Books, event: ActionSubmitted, now: float) -> None:
         _start(books, name, spec, lane, now)
 
 
-def _joinable(books: Books, spec: ActionSpec) -> Task | None:
-    """The task in flight that this action may join.
+def _joinable(running: Task, spec: ActionSpec) -> bool:
+    """Whether this action may join the same one in flight.
 
     A client that skips the cache wants a run that was not over when it asked: it may join one
     that waits or executes, but not one whose result is there already. Every task that may be
     joined writes the action cache, whoever asked first, so the others lose nothing either.
     """
-    running = books.in_flight.get(spec.key)
-    if running is not None and running.state is TaskState.KEEPING and spec.skip_cache:
-        return None
-    return running
+    return not spec.skip_cache or running.state is not TaskState.KEEPING
 
 
 def _refusal(books: Books, spec: ActionSpec, running: Task | None, lane: Lane) -> Reason | None:
     if books.shutting_down:
         return reasons.SHUTTING_DOWN
-    low, high = books.policy.priorities
+    policy = books.policy
+    low, high = policy.priorities
     if not low <= spec.priority <= high:
         return Reason(
             ReasonCode.PRIORITY_OUT_OF_RANGE,
@@ -56,15 +64,17 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None, lane: Lane) -
         )
     if running is not None:
         return None
-    if books.queued >= books.policy.most_queued:
+    if books.queued >= policy.most_queued:
         return Reason(
             ReasonCode.QUEUE_FULL, f"{books.queued} actions wait already; try again later"
         )
-    account = books.accounts.get(spec.key.instance)
+    account = lane.account
     if account is not None and not account.may_queue:
         return reasons.quota_full(account.instance, account.queued)
+    if (lane.classes or lane.pools) and not policy.strict_platform:
+        return None
     requirement, unknown = books.lanes.requirement(spec.properties)
-    unknown = unknown if books.policy.strict_platform else ()
+    unknown = unknown if policy.strict_platform else ()
     if not unknown and lane.served:
         return None
     offers = books.lanes.offers()
@@ -77,12 +87,12 @@ def _start(books: Books, name: str, spec: ActionSpec, lane: Lane, now: float) ->
     task = books.add_task(name, spec, lane, now)
     lane.counters.arrived += 1
     if not spec.do_not_cache:
-        books.in_flight[spec.key] = task  # in the place of one whose result came too early
-    operation = _add_operation(books, task, name, now)
+        books.in_flight[spec.key] = task  # perhaps in the place of one whose result came too early
+    _add_operation(books, task, name, now)
     enqueue(books, task, now)
     dispatch_dirty(books, now)
-    if task.state is TaskState.QUEUED:
-        books.effects.append(UpdateOperation(view(books, operation)))
+    if task.state is QUEUED:
+        tell(books, task)
 
 
 def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> None:
@@ -102,8 +112,7 @@ def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> 
 
 def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation:
     operation = Operation(name, task.spec.key, task.id, now)
-    books.operations[name] = operation
-    task.operations[name] = operation
+    books.operations[name] = task.operations[name] = operation
     task.attended += 1
     if books.policy.remember:
         books.effects.append(Remember(Entry(name, task.id, task.spec)))
@@ -118,7 +127,8 @@ def _attended(books: Books, task: Task, now: float) -> None:
         dispatch_dirty(books, now)
 
 
-def attach(books: Books, name: str, now: float) -> None:
+def attach(books: Books, event: ClientAttached, now: float) -> None:
+    name = event.operation
     operation = books.operations.get(name)
     if operation is None:
         unknown = reasons.UNKNOWN_OPERATION
@@ -133,8 +143,8 @@ def attach(books: Books, name: str, now: float) -> None:
     books.effects.append(UpdateOperation(view(books, operation)))
 
 
-def detach(books: Books, name: str, now: float) -> None:
-    operation = books.operations.get(name)
+def detach(books: Books, event: ClientDetached, now: float) -> None:
+    operation = books.operations.get(event.operation)
     if operation is None or not operation.watchers:
         return
     operation.watchers -= 1
@@ -177,9 +187,9 @@ def _cancel(books: Books, operation: Operation, reason: Reason, now: float) -> N
         stop(books, task, reason.sentence, now)
 
 
-def delete(books: Books, name: str) -> None:
+def delete(books: Books, event: OperationDeleted, _now: float) -> None:
     """Forget a finished operation; one that is not finished stays."""
-    operation = books.operations.get(name)
+    operation = books.operations.get(event.operation)
     if operation is not None and operation.ending is not None:
-        books.finished.remove(name)
-        del books.operations[name]
+        books.finished.remove(operation.name)
+        del books.operations[operation.name]

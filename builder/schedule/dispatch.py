@@ -23,6 +23,7 @@ from builder.schedule.task import Task, TaskInput
 from builder.schedule.views import tell
 
 UNKNOWN_S = 1.0  # what an action costs as long as nobody knows
+GRANT = TaskInput.GRANT  # a name of an Enum's costs ten times as much as one of ours
 
 
 def enqueue(books: Books, task: Task, now: float) -> None:
@@ -30,7 +31,7 @@ def enqueue(books: Books, task: Task, now: float) -> None:
     if not task.attended:
         task.step(TaskInput.LEAVE)
         return
-    lane = books.lane_of(task)
+    lane = books.lanes.numbered[task.lane]
     if not lane.classes and lane.need != task.spec.need:
         lane = books.make_do(task)
     task.share.wait()
@@ -49,7 +50,7 @@ def dequeue(books: Books, task: Task) -> None:
     lane = books.lane_of(task)
     lane.queue.remove(task)
     _left(books, lane, task)
-    if not lane.queue:
+    if not lane.queue.size:
         let_go(books, lane)
 
 
@@ -63,7 +64,7 @@ def _left(books: Books, lane: Lane, task: Task) -> None:
 
 def watch_unserved(books: Books, lane: Lane, now: float) -> None:
     """Start the time that actions wait for a worker which nothing promises."""
-    if not lane.served and lane.queue and lane.unserved_at is None:
+    if not lane.served and lane.queue.size and lane.unserved_at is None:
         lane.unserved_at = now
         books.deadlines.add(now + books.policy.unserved_timeout_s, Due.LANE, lane)
 
@@ -77,8 +78,9 @@ def watch_share(books: Books, lane: Lane, now: float) -> None:
 
 def dispatch_dirty(books: Books, now: float) -> None:
     """The end of every event: what came into a queue meanwhile may find a free worker."""
-    while books.dirty:
-        lane = books.dirty.pop()
+    dirty = books.dirty
+    while dirty:
+        lane = dirty.pop()
         for kind in lane.classes:
             if kind.idle:
                 dispatch_lane(books, lane, now)
@@ -87,7 +89,7 @@ def dispatch_dirty(books: Books, now: float) -> None:
 
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
     """Tasks came, or the lane's workers changed."""
-    while lane.queue and lane.may_run:
+    while lane.queue.size and lane.may_run:
         found: Worker | None = next(free_workers(lane), None)
         if found is None:
             return
@@ -116,7 +118,11 @@ def _serve_next(books: Books, worker: Worker, now: float) -> bool:
             if _keeps_room(books, lane, worker, now):
                 return False
             continue
-        task = lane.queue.take(_limit(books, lane.queue.urgent, now), partial(_suits, lane, worker))
+        queue = lane.queue
+        limit_s = now + queue.urgent * books.policy.age_s_per_priority
+        task = queue.pop(limit_s)
+        if task is not None and task.avoid and lane.bars(task, worker):
+            task = queue.instead(task, limit_s, partial(_suits, lane, worker))
         if task is not None:
             _serve(books, lane, task, worker, now)
             return True
@@ -150,16 +156,16 @@ def let_go(books: Books, lane: Lane) -> None:
 
 
 def _suits(lane: Lane, worker: Worker, task: Task) -> bool:
-    return not task.avoid or not lane.bars(task, worker)
+    return not lane.bars(task, worker)
 
 
 def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:
     """The worker's lanes where something waits that may run, those whose turn it is first."""
-    waiting = []
+    waiting, held_for = [], worker.held_for
     for lane in books.lanes.of_class(worker.kind):
-        if not lane.queue:
+        if not lane.queue.size:
             lane.stuck = False
-        elif lane.may_run and worker.held_for in (None, lane.number):
+        elif (held_for is None or held_for == lane.number) and lane.may_run:
             waiting.append(lane)
     if len(waiting) > 1:
         limit_s = _limit(books, min(lane.queue.urgent for lane in waiting), now)
@@ -227,8 +233,9 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
     _left(books, lane, task)
     if not task.attempt:
         books.counters.wait_s += now - task.queued_at
-    let_go(books, lane)
-    task.step(TaskInput.GRANT)
+    if lane.holder is not None:
+        let_go(books, lane)
+    task.step(GRANT)
     task.lease = grant(books, lane, task, worker, now)
     task.phase = ""
     if books.policy.hedge:
@@ -249,18 +256,16 @@ def watch_tail(books: Books, lease: Lease, now: float) -> None:
 
 def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> Lease:
     """One more attempt."""
-    task.attempt += 1
-    lease_id = f"{task.id}/{task.attempt}"
-    lease = Lease(
-        lease_id, task.id, worker.info.name, task.attempt, now, now, lane.need, lane.account
-    )
+    task.attempt = attempt = task.attempt + 1
+    id_, spec, name, need = task.id, task.spec, worker.info.name, lane.need
+    lease_id = f"{id_}/{attempt}"
+    lease = Lease(lease_id, id_, name, attempt, now, now, need, lane.account)
     books.leases[lease_id] = lease
     occupy(books, task, worker, lease)
     books.counters.granted += 1
-    books.nearness.ran(task.spec, worker.info.name)
-    memory_bytes = dict(lane.need).get(MEMORY, 0) if MEMORY in worker.free else 0
-    payload = task.spec.payload
-    granted = (worker.session, lease_id, task.attempt, payload, memory_bytes, task.note)
+    books.nearness.ran(spec, name)
+    memory_bytes = dict(need).get(MEMORY, 0) if need and MEMORY in worker.free else 0
+    granted = (worker.session, lease_id, attempt, spec.payload, memory_bytes, task.note)
     books.effects.append(new(GrantLease, granted))
     return lease
 
@@ -268,17 +273,18 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
 def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> None:
     """The lease takes a slot, of the worker's, of its user's share and of its instance's quota."""
     books.fleet.occupy(worker, lease)
-    lease.cost_s = books.sizes.seconds(task.spec.kind) or UNKNOWN_S
-    lease.share = task.share
-    task.share.start(lease.id, lease.cost_s)
+    lease.cost_s = cost_s = books.sizes.seconds(task.spec.kind) or UNKNOWN_S
+    lease.share = share = task.share
+    share.start(lease.id, cost_s)
     if lease.account is not None:
         lease.account.running += 1
 
 
 def settle(lease: Lease, now: float) -> None:
     """Its share pays for it no longer, but for what it has cost."""
-    if lease.share is not None:
-        lease.share.settle(lease.id, now - lease.granted_at - lease.cost_s)
+    share = lease.share
+    if share is not None:
+        share.settle(lease.id, now - lease.granted_at - lease.cost_s)
         lease.share = None
 
 

@@ -8,6 +8,7 @@ stands in the order at or before `now + most urgent priority * age_s_per_priorit
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from builder.schedule.queue import Entry
@@ -19,18 +20,18 @@ LOOK_PAST = 16  # tasks that may be passed over for one that suits
 
 
 class FairQueue:
-    __slots__ = ("_flows", "_priorities", "_size", "_turns", "_users", "urgent")
+    __slots__ = ("_flows", "_priorities", "_turns", "_users", "size", "urgent")
 
     def __init__(self) -> None:
         self._flows: dict[Share, Flow] = {}
         self._users: dict[Share, Turns[Flow]] = {}
         self._turns: Turns[Turns[Flow]] = Turns(Share("", None))
-        self._priorities: dict[int, int] = {}  # how many wait with each
-        self._size = 0
+        self._priorities: defaultdict[int, int] = defaultdict(int)  # how many wait with each
+        self.size = 0
         self.urgent = 0  # the most urgent priority that waits
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Task]:
         """In no order."""
@@ -38,15 +39,15 @@ class FairQueue:
             yield from flow
 
     def push(self, task: Task) -> None:
-        flow = self._flows.get(task.share)
+        share, priority = task.share, task.priority
+        flow = self._flows.get(share)
         if flow is None:
-            flow = self._open(task.share)
+            flow = self._open(share)
         flow.push(task)
-        self._size += 1
-        count = self._priorities.get(task.priority, 0)
-        self._priorities[task.priority] = count + 1
-        if task.priority < self.urgent or self._size == 1:
-            self.urgent = task.priority
+        self.size += 1
+        self._priorities[priority] += 1
+        if priority < self.urgent or self.size == 1:
+            self.urgent = priority
         user = flow.user
         if not flow.ripe:
             user.line_up(flow)
@@ -61,12 +62,12 @@ class FairQueue:
     def first(self, limit_s: float) -> Entry | None:
         """The entry of the next task, or None when none is within the limit."""
         flow = self._turns.best(limit_s)
-        return None if flow is None else flow.head()
+        return None if flow is None else flow.head
 
     def turn(self, limit_s: float) -> tuple[float, float, float, int]:
         """What to compare lanes by: the lowest has its turn."""
         flow = self._turns.best(limit_s)
-        head = None if flow is None else flow.head()
+        head = None if flow is None else flow.head
         if flow is None or head is None:
             return (math.inf, 0.0, 0.0, 0)
         return (flow.user.share.tag, flow.share.tag, head[0], head[1])
@@ -76,12 +77,13 @@ class FairQueue:
 
         None when there is none at all, or the few are all there are and none suits.
         """
-        found = self._pop(limit_s)
-        if found is None or suits(found):
-            return found
-        passed = [found]
-        found = None
-        while len(passed) < LOOK_PAST and (task := self._pop(limit_s)) is not None:
+        found = self.pop(limit_s)
+        return found if found is None or suits(found) else self.instead(found, limit_s, suits)
+
+    def instead(self, first: Task, limit_s: float, suits: Callable[[Task], bool]) -> Task | None:
+        """What `take` does with a first one that has been popped and does not suit."""
+        passed, found = [first], None
+        while len(passed) < LOOK_PAST and (task := self.pop(limit_s)) is not None:
             if suits(task):
                 found = task
                 break
@@ -94,31 +96,32 @@ class FairQueue:
 
     def oldest_at(self) -> float | None:
         """About when what waits was asked for first: as far as the heads of the flows tell."""
-        heads = (flow.head() for flow in self._flows.values())
+        heads = (flow.head for flow in self._flows.values())
         return min((head[3].queued_at for head in heads if head is not None), default=None)
 
-    def _pop(self, limit_s: float) -> Task | None:
-        flow = self._turns.best(limit_s) or self._turns.best(math.inf)
+    def pop(self, limit_s: float) -> Task | None:
+        """Remove the next task, if there is one; of those within the limit, if there are any."""
+        flow = self._turns.best(limit_s)
         if flow is None:
-            return None
+            flow = self._turns.best(math.inf)
+            if flow is None:
+                return None
         task = flow.pop()
         self._removed(flow, task)
         return task
 
     def _removed(self, flow: Flow, task: Task) -> None:
-        self._size -= 1
-        left = self._priorities[task.priority] - 1
-        if left:
-            self._priorities[task.priority] = left
-        else:
-            del self._priorities[task.priority]
-            if task.priority == self.urgent:
+        priority = task.priority
+        self.size -= 1
+        self._priorities[priority] = left = self._priorities[priority] - 1
+        if not left:
+            del self._priorities[priority]
+            if priority == self.urgent:
                 self.urgent = min(self._priorities, default=0)
-        if not flow:
+        if flow.head is None:
             self._close(flow)
 
     def _open(self, share: Share) -> Flow:
-        assert share.parent is not None
         user = self._users.get(share.parent)
         if user is None:
             user = self._users[share.parent] = Turns(share.parent)

@@ -9,10 +9,11 @@ from builder.schedule.operation import Operation
 class Finished:
     """The oldest go when they are too old, too many or too large.
 
-    `first` is no later than the time when the first one is too old.
+    `first` is no later than the time when the first one is too old. While there are `too_many`,
+    or they are too large, the oldest have to be dropped; one may be as large as it is.
     """
 
-    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first")
+    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first", "too_many")
 
     def __init__(self, time_s: float, most: int, most_bytes: int) -> None:
         self._time_s = time_s
@@ -20,27 +21,29 @@ class Finished:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Operation] = OrderedDict()  # the oldest first
         self._size_bytes = 0
+        self.too_many = False
         self.first = math.inf
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, operation: Operation) -> list[str]:
-        """Names of those that have to go for it."""
-        if not self._kept:
+    def add(self, operation: Operation) -> None:
+        kept = self._kept
+        if not kept:
             self.first = operation.ended_at + self._time_s
-        self._kept[operation.name] = operation
-        self._size_bytes += _size(operation)
-        gone: list[str] = []
-        if len(self._kept) <= self._most and self._size_bytes <= self._most_bytes:
-            return gone
-        while len(self._kept) > self._most or (
-            self._size_bytes > self._most_bytes and len(self._kept) > 1
-        ):
-            name, operation = self._kept.popitem(last=False)
-            self._size_bytes -= _size(operation)
-            gone.append(name)
-        return gone
+        kept[operation.name] = operation
+        self._size_bytes = size_bytes = self._size_bytes + _size(operation)
+        count = len(kept)
+        self.too_many = count > self._most or (size_bytes > self._most_bytes and count > 1)
+
+    def drop(self) -> Operation:
+        """The oldest."""
+        kept = self._kept
+        _, oldest = kept.popitem(last=False)
+        self._size_bytes = size_bytes = self._size_bytes - _size(oldest)
+        count = len(kept)
+        self.too_many = count > self._most or (size_bytes > self._most_bytes and count > 1)
+        return oldest
 
     def remove(self, name: str) -> None:
         operation = self._kept.pop(name)

@@ -68,20 +68,23 @@ class WorkerClass:
             yield from bucket.values()
 
     def put(self, worker: "Worker") -> None:
-        held = len(worker.leases)
-        if held >= worker.room:
-            return
-        rank = held + worker.last_choice
-        while len(self._free) <= rank:
-            self._free.append(OrderedDict())
-        self._free[rank][worker.info.name] = worker
-        self.idle += 1
+        self.move(worker, worker.room, len(worker.leases))
 
     def pull(self, worker: "Worker") -> None:
-        held = len(worker.leases)
-        if held < worker.room:
-            del self._free[held + worker.last_choice][worker.info.name]
+        self.move(worker, len(worker.leases), worker.room)
+
+    def move(self, worker: "Worker", held: int, holds: int) -> None:
+        """It held so many leases and holds so many; with its room full it is in no bucket."""
+        room, free = worker.room, self._free
+        if held < room:
+            del free[held + worker.last_choice][worker.info.name]
             self.idle -= 1
+        if holds < room:
+            rank = holds + worker.last_choice
+            while len(free) <= rank:
+                free.append(OrderedDict())
+            free[rank][worker.info.name] = worker
+            self.idle += 1
 
 
 @dataclass(slots=True, eq=False)
@@ -172,26 +175,26 @@ class Fleet:
         self._enter(worker)
 
     def occupy(self, worker: Worker, lease: Lease) -> None:
-        if worker.takes_leases:
-            worker.kind.pull(worker)
-        worker.leases[lease.id] = lease
+        leases = worker.leases
+        held = len(leases)
+        leases[lease.id] = lease
         if lease.need:
             take(worker.free, lease.need)
         self._held += 1
         self._granted_at += lease.granted_at
         if worker.takes_leases:
-            worker.kind.put(worker)
+            worker.kind.move(worker, held, len(leases))
 
     def release(self, worker: Worker, lease: Lease) -> None:
-        if worker.takes_leases:
-            worker.kind.pull(worker)
-        del worker.leases[lease.id]
+        leases = worker.leases
+        held = len(leases)
+        del leases[lease.id]
         if lease.need:
             give_back(worker.free, lease.need)
         self._held -= 1
         self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
         if worker.takes_leases:
-            worker.kind.put(worker)
+            worker.kind.move(worker, held, len(leases))
 
     def held_s(self, now: float) -> float:
         """For how long the leases that are held have been so, summed."""

@@ -13,8 +13,9 @@ Handler = Callable[[Books, E, float], None]
 
 
 def _kept(books: Books, event: events.ResultKept, now: float) -> None:
-    if event.task in books.tasks:
-        kept(books, books.tasks[event.task], now)
+    task = books.tasks.get(event.task)
+    if task is not None:
+        kept(books, task, now)
 
 
 def _starting(books: Books, event: events.WorkersStarting, now: float) -> None:
@@ -34,17 +35,17 @@ def _nothing(_books: Books, _event: events.TimePassed, _now: float) -> None:
 
 HANDLERS: Mapping[type, Handler[Any]] = {  # every type of `events.Event`, as a test sees to
     events.ActionSubmitted: clients.submit,
-    events.OperationsRestored: lambda books, event, now: restore(books, event.entries, now),
-    events.ClientAttached: lambda books, event, now: clients.attach(books, event.operation, now),
-    events.ClientDetached: lambda books, event, now: clients.detach(books, event.operation, now),
+    events.OperationsRestored: restore,
+    events.ClientAttached: clients.attach,
+    events.ClientDetached: clients.detach,
     events.CancelRequested: clients.cancel,
-    events.OperationDeleted: lambda books, event, _now: clients.delete(books, event.operation),
+    events.OperationDeleted: clients.delete,
     events.ResultKept: _kept,
     events.WorkerConnected: workers.connect,
     events.WorkerDisconnected: workers.disconnect,
     events.WorkerVanished: workers.vanish,
-    events.WorkerDraining: lambda books, event, _now: workers.draining(books, event),
-    events.DrainRequested: lambda books, event, _now: workers.drain(books, event),
+    events.WorkerDraining: workers.draining,
+    events.DrainRequested: workers.drain,
     events.HeartbeatReceived: workers.heartbeat,
     events.LeaseProgressed: workers.progress,
     events.LeaseFinished: workers.finish,

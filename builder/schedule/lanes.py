@@ -125,6 +125,7 @@ class Lanes:
         self.strict = strict
         self.names = {name for pool in self.pools for name, _ in pool.properties} | ALWAYS_COUNT
         self._requirements: dict[Properties, tuple[Requirement, Properties]] = {}
+        self._asked: dict[tuple[Properties, Amounts, Account | None], Lane] = {}
         self._lanes: dict[LaneKey, Lane] = {}
         self.numbered: dict[int, Lane] = {}
         self._opened = 0
@@ -154,6 +155,16 @@ class Lanes:
             tuple(pair for pair in every if pair[0] not in self.names),
         )
 
+    def of(self, properties: Properties, need: Amounts, account: Account | None) -> Lane:
+        """That of a request as its client wrote it."""
+        found = self._asked.get((properties, need, account))
+        if found is None:
+            if len(self._asked) >= MOST_REMEMBERED:
+                self._asked.clear()
+            found = self.lane(self.requirement(properties)[0], need, account)
+            self._asked[properties, need, account] = found
+        return found
+
     def lane(
         self, requirement: Requirement, need: Amounts = (), account: Account | None = None
     ) -> Lane:
@@ -169,6 +180,7 @@ class Lanes:
     def add_class(self, kind: WorkerClass) -> None:
         self.names |= {name for name, _ in kind.offer.properties}
         self._requirements.clear()
+        self._asked.clear()
         self._by_class[kind] = []
         for lane in self._lanes.values():
             if kind.offer.serves(lane.requirement, lane.need):
@@ -205,6 +217,7 @@ class Lanes:
         self._by_class[kind].append(lane)
 
     def _close_empty(self) -> None:
+        self._asked.clear()
         for lane in [lane for lane in self._lanes.values() if not lane.tasks]:
             del self._lanes[lane.requirement, lane.need, lane.account]
             del self.numbered[lane.number]

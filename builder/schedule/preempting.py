@@ -35,11 +35,10 @@ def preempt_if_due(books: Books, lane: Lane, now: float) -> None:
         return
     task = entry[3]
     user = task.share.parent
-    assert user is not None
     if now - task.queued_at < books.policy.preempt_after_s:
         return
     fair = _fair(books, lane)
-    missing = min(int(fair.get(user, 0.0)) - len(user.running), user.waiting)
+    missing = min(int(fair.get(user, 0.0)) - user.running, user.waiting)
     for lease in _victims(books, lane, fair, missing):
         _take_slot(books, lease, user, now)
 
@@ -55,8 +54,8 @@ def _fair(books: Books, lane: Lane) -> dict[Share, float]:
 def _victims(books: Books, lane: Lane, fair: dict[Share, float], missing: int) -> Iterator[Lease]:
     """At most so many leases, of the users who are furthest above their shares."""
     while missing > 0:
-        above = sorted(fair, key=lambda share: fair[share] - len(share.running))
-        if not above or len(above[0].running) <= fair[above[0]]:
+        above = sorted(fair, key=lambda share: fair[share] - share.running)
+        if not above or above[0].running <= fair[above[0]]:
             return
         lease = _newest(books, lane, above[0])
         if lease is None:
@@ -68,7 +67,7 @@ def _victims(books: Books, lane: Lane, fair: dict[Share, float], missing: int) -
 
 def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
     """The newest lease of the user's that may give way, and would make room in this lane."""
-    for _, name in zip(range(MOST_LOOKED_AT), reversed(user.running), strict=False):
+    for _, name in zip(range(MOST_LOOKED_AT), reversed(user.leases), strict=False):
         lease = books.leases[name]
         task = books.tasks.get(lease.task)
         if task is None or task.lease is not lease or task.hedge or task.spec.do_not_cache:
@@ -89,8 +88,7 @@ def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
 
 def _take_slot(books: Books, lease: Lease, user: Share, now: float) -> None:
     task = books.tasks[lease.task]
-    assert task.share.parent is not None
-    reason = reasons.preempted(user.name, len(task.share.parent.running))
+    reason = reasons.preempted(user.name, task.share.parent.running)
     settle(lease, now)
     lease.step(LeaseInput.CANCEL)
     assert lease.state is LeaseState.CANCELLING

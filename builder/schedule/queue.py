@@ -25,9 +25,13 @@ FEW = 64  # stale entries that are not worth clearing away
 
 
 class Queue:
-    __slots__ = ("_back", "_lines", "_size", "_stored", "_ticket")
+    """`head` is the entry of the next task, or None."""
+
+    __slots__ = ("_at", "_back", "_lines", "_size", "_stored", "_ticket", "head")
 
     def __init__(self) -> None:
+        self.head: Entry | None = None
+        self._at: Line | None = None  # where it stands, or None for the heap
         self._lines: dict[int, Line] = {}  # by priority
         self._back: list[Entry] = []  # a heap: those that came back, or moved
         self._size = 0
@@ -51,50 +55,59 @@ class Queue:
         entry = task.entry = (task.order_s, task.sequence, self._ticket, task)
         line = self._lines.get(task.priority)
         if line is None:
-            self._lines[task.priority] = deque((entry,))
+            line = self._lines[task.priority] = deque((entry,))
         elif not line or line[-1] < entry:
             line.append(entry)
         else:
+            line = None
             heappush(self._back, entry)
+        head = self.head
+        if head is None or entry < head:
+            self.head, self._at = entry, line
+        elif head[3] is task:
+            self._find()
 
     def remove(self, task: Task) -> None:
-        task.entry = None
+        entry, task.entry = task.entry, None
         self._size -= 1
         if self._stored > 2 * self._size + FEW:
             self._clear_away()
-
-    def head(self) -> Entry | None:
-        """The entry of the next task."""
-        return self._first()[0]
+        if entry is self.head:
+            self._find()
 
     def pop(self) -> Task:
         """Remove the next task; there has to be one."""
-        entry, line = self._first()
+        entry, line = self.head, self._at
         assert entry is not None
-        self._drop_first(line)
         task = entry[3]
         task.entry = None
         self._size -= 1
-        return task
-
-    def _first(self) -> tuple[Entry | None, Line | None]:
-        """The first live entry, and its line, or None for the heap."""
-        while self._back and self._back[0][3].entry is not self._back[0]:
-            self._drop_first(None)
-        best, where = (self._back[0] if self._back else None), None
-        for line in self._lines.values():
-            while line and line[0][3].entry is not line[0]:
-                self._drop_first(line)
-            if line and (best is None or line[0] < best):
-                best, where = line[0], line
-        return best, where
-
-    def _drop_first(self, line: Line | None) -> None:
         self._stored -= 1
         if line is None:
             heappop(self._back)
         else:
             line.popleft()
+            if not self._back and len(self._lines) == 1:
+                self.head = head = line[0] if line else None
+                if head is None or head[3].entry is head:
+                    return task
+        self._find()
+        return task
+
+    def _find(self) -> None:
+        """The first live entry."""
+        back = self._back
+        while back and back[0][3].entry is not back[0]:
+            self._stored -= 1
+            heappop(back)
+        best, where = (back[0] if back else None), None
+        for line in self._lines.values():
+            while line and line[0][3].entry is not line[0]:
+                self._stored -= 1
+                line.popleft()
+            if line and (best is None or line[0] < best):
+                best, where = line[0], line
+        self.head, self._at = best, where
 
     def _clear_away(self) -> None:
         """Stale entries, and lines that nothing stands in."""
@@ -106,3 +119,4 @@ class Queue:
         }
         self._lines = {priority: line for priority, line in lines.items() if line}
         self._stored = len(self._back) + sum(map(len, self._lines.values()))
+        self._find()

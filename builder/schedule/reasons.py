@@ -61,6 +61,9 @@ CODES = {
 }
 
 
+RUNNING = ReasonCode.RUNNING  # hot: an Enum looks its names up slowly
+
+
 class Reason(NamedTuple):
     """`text` is the sentence, or makes it of the parts: most are made and never read."""
 
@@ -166,7 +169,7 @@ def retry_delay(attempt: int, cause: str) -> Reason:
 
 
 def running(worker: str, attempt: int, phase: str) -> Reason:
-    return new(Reason, (ReasonCode.RUNNING, _running, (worker, attempt, phase)))
+    return new(Reason, (RUNNING, _running, (worker, attempt, phase)))
 
 
 def _running(worker: str, attempt: int, phase: str) -> str:

@@ -7,25 +7,25 @@ comes back with the lease of a task that waits takes it up where it was. Whoever
 grace is taken to have gone.
 """
 
-from collections.abc import Sequence
-
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import enqueue
+from builder.schedule.events import OperationsRestored
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import Lease, LeaseState
 from builder.schedule.operation import Operation
-from builder.schedule.spec import Entry
 from builder.schedule.task import WAITING
 
 
-def restore(books: Books, entries: Sequence[Entry], now: float) -> None:
-    for entry in entries:
+def restore(books: Books, event: OperationsRestored, now: float) -> None:
+    for entry in event.entries:
         if entry.operation in books.operations:
             continue
         task = books.tasks.get(entry.task)
         if task is None:
             task = books.add_task(entry.task, entry.spec, books.lane_for(entry.spec), now)
+            if not task.spec.do_not_cache:
+                books.in_flight.setdefault(task.spec.key, task)
             enqueue(books, task, now)  # nobody attends it, so it is held
         operation = Operation(entry.operation, task.spec.key, task.id, now, watchers=0)
         operation.abandon_at = now + books.policy.abandon_grace_s
@@ -49,5 +49,5 @@ def adopt(books: Books, worker: Worker, announced: str, now: float) -> Lease | N
     )
     lease.state = LeaseState.LOST
     books.leases[announced] = lease
-    task.lost[announced] = lease
+    task.lost = (*task.lost, lease)
     return lease

@@ -20,6 +20,8 @@ MARGIN = 1.25  # room above the peak
 FALL = 0.95  # of the remembered peak, with each smaller run
 FORGET = 0.1  # the weight of the newest time
 FEW = 5  # times that tell nothing about the tail yet
+ONE_CORE = 2 * SMALL_CPU / MARGIN  # up to it an action keeps one core busy on average
+ANY_SLOT = SMALL_MEMORY / MARGIN
 
 
 @dataclass(slots=True)
@@ -56,11 +58,12 @@ class Sizes:
         size.memory_bytes = max(fallen, peak)
         if outcome.out_of_memory:
             return  # how long it would have run is not known
-        cpu, fallen = outcome.cpu_s / outcome.execution_s * MILLI, size.cpu * FALL
+        took_s = outcome.execution_s
+        cpu, fallen = outcome.cpu_s / took_s * MILLI, size.cpu * FALL
         size.cpu = max(fallen, cpu)
         size.count = count = size.count + 1
         weight = 1 / count if count * FORGET < 1 else FORGET
-        distance = outcome.execution_s - size.seconds
+        distance = took_s - size.seconds
         size.seconds += weight * distance
         size.variance = (1 - weight) * (size.variance + weight * distance * distance)
 
@@ -81,10 +84,12 @@ class Sizes:
         size = self._known.get(kind)
         if size is None:
             return ()
+        if size.cpu <= ONE_CORE and size.memory_bytes <= ANY_SLOT:
+            return ()
         found = []
-        if size.cpu * MARGIN > 2 * SMALL_CPU:  # on average it keeps more than one core busy
+        if size.cpu > ONE_CORE:
             found.append((CPU, _above(size.cpu, SMALL_CPU)))
-        if size.memory_bytes * MARGIN > SMALL_MEMORY:
+        if size.memory_bytes > ANY_SLOT:
             found.append((MEMORY, _above(size.memory_bytes * MARGIN, SMALL_MEMORY)))
         return tuple(found)
 

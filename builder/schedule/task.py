@@ -93,16 +93,19 @@ class Task:
     lease: Lease | None = None
     hedge: Lease | None = None  # a second attempt beside a slow one
     attempt: int = 0
-    delayed_until: float = 0.0
     faults: tuple[str, ...] = ()
     preempted: int = 0
     note: str = ""  # for the result: that it was killed for memory before
     avoid: tuple[str, ...] = ()  # workers that failed it, or that its client wants to be without
     hosts: tuple[str, ...] = ()  # of workers that failed it
-    lost: dict[str, Lease] = field(default_factory=dict)
+    lost: tuple[Lease, ...] = ()  # perhaps still run somewhere
     phase: str = ""
     progress: bytes = b""
     outcome: Outcome | None = None
+
+    def forget(self, lease: Lease) -> None:
+        """It is not lost any more, or of no use."""
+        self.lost = tuple(one for one in self.lost if one is not lease)
 
     def step(self, received: TaskInput) -> None:
         try:

@@ -48,12 +48,11 @@ class Flow(Queue):
         self.ripe = False
 
     def best(self, limit_s: float) -> "Flow | None":
-        head = self.head()
+        head = self.head
         return self if head is not None and head[0] <= limit_s else None
 
     def ripens(self) -> float:
-        head = self.head()
-        return math.inf if head is None else head[0]
+        return math.inf if self.head is None else self.head[0]
 
 
 class Turns(Generic[M]):
@@ -72,7 +71,8 @@ class Turns(Generic[M]):
 
     def line_up(self, member: M) -> None:
         """It may have something ripe now."""
-        member.place = entry = self._entry(member.share.tag, member)
+        self._ticket += 1
+        member.place = entry = (member.share.tag, self._ticket, member)
         member.ripe = True
         heappush(self._ripe, entry)
         if len(self._ripe) > 2 * self.members + FEW:
@@ -80,18 +80,21 @@ class Turns(Generic[M]):
 
     def best(self, limit_s: float) -> Flow | None:
         """The flow to take the next task from, of those whose order is not beyond the limit."""
-        while self._unripe and self._unripe[0][0] <= limit_s:
-            entry = heappop(self._unripe)
+        unripe, ripe = self._unripe, self._ripe
+        while unripe and unripe[0][0] <= limit_s:
+            entry = heappop(unripe)
             if entry[2].place is entry:
                 self.line_up(entry[2])
-        ripe = self._ripe
+                ripe = self._ripe
         while ripe:
             entry = ripe[0]
             tag, _, member = entry
+            now = member.share.tag
             if member.place is not entry:
                 heappop(ripe)
-            elif tag != member.share.tag:  # it has had a turn
-                member.place = fresh = self._entry(member.share.tag, member)
+            elif tag != now:  # it has had a turn
+                self._ticket += 1
+                member.place = fresh = (now, self._ticket, member)
                 heapreplace(ripe, fresh)
             elif (found := member.best(limit_s)) is not None:
                 return found
@@ -109,12 +112,9 @@ class Turns(Generic[M]):
         member.place, member.ripe = None, False
         at_s = member.ripens()
         if at_s < math.inf:
-            member.place = entry = self._entry(at_s, member)
+            self._ticket += 1
+            member.place = entry = (at_s, self._ticket, member)
             heappush(self._unripe, entry)
-
-    def _entry(self, key: float, member: M) -> tuple[float, int, M]:
-        self._ticket += 1
-        return key, self._ticket, member
 
     def _clear_away(self) -> None:
         self._ripe = [entry for entry in self._ripe if entry[2].place is entry]

@@ -16,25 +16,27 @@ STAGES = {
     TaskState.KEEPING: Stage.EXECUTING,
 }
 
+EXECUTING, QUEUED = TaskState.EXECUTING, TaskState.QUEUED  # hot: an Enum looks its names up slowly
+ALL_BUSY = ReasonCode.ALL_BUSY
+
 
 def reason_of(books: Books, task: Task) -> Reason:
     """Why the task is where it is."""
-    match task.state:
-        case TaskState.EXECUTING:
-            assert task.lease is not None
-            return reasons.running(task.lease.worker, task.lease.attempt, task.phase)
-        case TaskState.QUEUED:
-            return _waiting(books, task)
-        case TaskState.HELD:
-            return reasons.CLIENT_AWAY
-        case TaskState.DELAYED:
-            return reasons.retry_delay(task.attempt + 1, task.faults[-1])
-        case _:
-            return Reason(ReasonCode.STORING_RESULT, "has its result; the action cache takes it")
+    state = task.state
+    if state is EXECUTING:
+        assert task.lease is not None
+        return reasons.running(task.lease.worker, task.lease.attempt, task.phase)
+    if state is QUEUED:
+        return _waiting(books, task)
+    if state is TaskState.HELD:
+        return reasons.CLIENT_AWAY
+    if state is TaskState.DELAYED:
+        return reasons.retry_delay(task.attempt + 1, task.faults[-1])
+    return Reason(ReasonCode.STORING_RESULT, "has its result; the action cache takes it")
 
 
 def _waiting(books: Books, task: Task) -> Reason:
-    lane = books.lane_of(task)
+    lane = books.lanes.numbered[task.lane]
     if lane.account is not None and not lane.account.may_run:
         return reasons.quota_used(lane.account.instance, lane.account.running)
     workers = slots = resting = starting = 0
@@ -53,11 +55,10 @@ def _waiting(books: Books, task: Task) -> Reason:
     wanted = lane.wanted
     if task.hosts and lane.elsewhere(task):
         wanted += " on another host than it failed on"
-    waiting, counters = len(lane.queue), books.counters
-    each_s = counters.held_s / counters.served if counters.served else 0.0
-    about_s = each_s * waiting / slots
+    waiting, served = lane.queue.size, books.counters.served
+    about_s = books.counters.held_s / served * waiting / slots if served else 0.0
     numbers = (wanted, workers - resting, resting, starting, waiting, about_s)
-    return new(Reason, (ReasonCode.ALL_BUSY, reasons.all_busy, numbers))
+    return new(Reason, (ALL_BUSY, reasons.all_busy, numbers))
 
 
 def view(books: Books, operation: Operation) -> OperationView:
@@ -69,16 +70,17 @@ def view(books: Books, operation: Operation) -> OperationView:
             operation.ending.reason,
             ending=operation.ending,
         )
-    task = books.tasks[operation.task]
+    return _unfinished(books, books.tasks[operation.task], operation)
+
+
+def _unfinished(books: Books, task: Task, operation: Operation) -> OperationView:
     worker = task.lease.worker if task.lease is not None else ""
-    reason = reason_of(books, task)
-    stage = STAGES[task.state]
-    return new(
-        OperationView, (operation.name, operation.key, stage, reason, worker, task.progress, None)
-    )
+    stage, reason = STAGES[task.state], reason_of(books, task)
+    fields = (operation.name, operation.key, stage, reason, worker, task.progress, None)
+    return new(OperationView, fields)
 
 
 def tell(books: Books, task: Task) -> None:
     """Tell everybody who waits for the task how it stands."""
     for operation in task.operations.values():
-        books.effects.append(new(UpdateOperation, (view(books, operation),)))
+        books.effects.append(new(UpdateOperation, (_unfinished(books, task, operation),)))

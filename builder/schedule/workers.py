@@ -48,6 +48,8 @@ from builder.schedule.spec import Outcome
 from builder.schedule.task import WAITING, Task, TaskState
 from builder.schedule.views import tell
 
+# Hot: an Enum looks its names up slowly.
+CANCELLED, FINISH, LOST = LeaseState.CANCELLED, LeaseInput.FINISH, LeaseState.LOST
 RUNS = "runs"  # the phase in which the action's own program is at work
 
 
@@ -103,7 +105,7 @@ def _come_back(books: Books, old: Worker, event: WorkerConnected, now: float) ->
     for lease in leases:
         books.fleet.occupy(worker, lease)
     if old.draining and old.info.identity == event.info.identity:
-        drain(books, DrainRequested(worker.info.name, old.drain_grace_s, old.draining))
+        drain(books, DrainRequested(worker.info.name, old.drain_grace_s, old.draining), now)
     return worker
 
 
@@ -145,7 +147,7 @@ def _reported(books: Books, worker: Worker, lease_id: str, now: float) -> bool:
     if task.state in WAITING:
         revive(books, worker, lease, now)
         return True
-    del task.lost[lease.id]
+    task.forget(lease)
     release(books, lease, LeaseInput.CANCEL, now)
     return False
 
@@ -203,13 +205,13 @@ def _left(books: Books, worker: Worker) -> None:
     books.dirty.extend(books.lanes.of_class(worker.kind))
 
 
-def draining(books: Books, event: WorkerDraining) -> None:
+def draining(books: Books, event: WorkerDraining, _now: float) -> None:
     worker = books.fleet.sessions.get(event.session)
     if worker is not None:
         _drain(books, worker, event.why)
 
 
-def drain(books: Books, event: DrainRequested) -> None:
+def drain(books: Books, event: DrainRequested, _now: float) -> None:
     worker = books.fleet.workers.get(event.worker)
     if worker is None:
         return
@@ -270,33 +272,37 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
     if worker is None:
         return
     worker.seen_at = now
-    books.effects.append(new(AcknowledgeLease, (event.session, event.lease)))
-    lease = books.leases.get(event.lease)
+    lease_id = event.lease
+    books.effects.append(new(AcknowledgeLease, (worker.session, lease_id)))
+    lease = books.leases.get(lease_id)
     if lease is not None and lease.worker == worker.info.name:
         _finished(books, worker, lease, event.outcome, now)
         dispatch_worker(books, worker, now)
 
 
 def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now: float) -> None:
-    late = lease.state is LeaseState.LOST
-    release(books, lease, LeaseInput.FINISH, now)
-    books.counters.served += 1
-    books.counters.held_s += now - lease.granted_at
-    if lease.state is LeaseState.CANCELLED and not _still_of_use(books, lease, outcome):
+    late = lease.state is LOST
+    release(books, lease, FINISH, now)
+    counters, held_s = books.counters, now - lease.granted_at
+    counters.served += 1
+    counters.held_s += held_s
+    if lease.state is CANCELLED and not _still_of_use(books, lease, outcome):
         return
     task = books.tasks[lease.task]
-    pool = books.lane_of(task).counters
+    pool = books.lanes.numbered[task.lane].counters
     pool.finished += 1
-    pool.held_s += now - lease.granted_at
+    pool.held_s += held_s
     if late:
-        del task.lost[lease.id]
+        task.forget(lease)
     if not outcome.infrastructure_failure:
-        task.lease = None if task.lease is lease else task.lease
-        if task.hedge is lease:
-            books.counters.hedges_won += 1
+        if task.lease is lease:
+            task.lease = None
+        elif task.hedge is lease:
+            counters.hedges_won += 1
             task.hedge = None
-        books.counters.late_results += late
-        did_well(books, worker)
+        counters.late_results += late
+        if worker.ailment or worker.last_fault:
+            did_well(books, worker)
         books.sizes.learn(task.spec.kind, outcome)
         if late or not (outcome.out_of_memory and _enlarged(books, task, lease, outcome, now)):
             result(books, task, outcome, now)
@@ -340,7 +346,7 @@ def hand_back(books: Books, event: LeaseReturned, now: float) -> None:
     late = lease.state is LeaseState.LOST
     release(books, lease, LeaseInput.RETURN, now)
     if late:
-        del books.tasks[lease.task].lost[lease.id]
+        books.tasks[lease.task].forget(lease)
     elif lease.state is LeaseState.RETURNED:
         _returned(books, worker, lease, event.why, now)
     dispatch_worker(books, worker, now)
