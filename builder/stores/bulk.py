@@ -10,7 +10,6 @@ the page cache or fail their check, a blob that is there already, no room - is l
 who asks for that blob alone.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
@@ -20,9 +19,9 @@ from builder.stores.log import OFFSET, SegmentLog
 from builder.stores.packing import ZSTD, unpacked
 from builder.stores.segment import FUNCTIONS, HEADER, PLACE, header
 from builder.stores.table import Entry, Location
+from builder.stores.warm import LONGEST
 
 GAP = 4096  # bytes between two blobs that are read with them rather than apart
-RUN = 256 * 1024  # bytes of one read
 
 
 def read_many(
@@ -33,7 +32,7 @@ def read_many(
     answer: list[bytes | None] = [None] * len(sizes)
     before = HEADER.size + HEX_LENGTHS[function] // 2
     for start, end, some in runs(found):
-        window = _read(log, start, end)
+        window = log.reads.read(log.segments[start >> PLACE], start & OFFSET, end - start, now)
         if window is not None:
             _cut(window, start - before, some, before, answer)
     return answer
@@ -47,22 +46,11 @@ def runs(found: Sequence[Location]) -> Iterator[tuple[int, int, Sequence[Locatio
         end = start + found[first][2]
         for at in range(first + 1, len(found)):
             place, _, length, _, _ = found[at]
-            if place - end > GAP or place + length - start > RUN:
+            if place - end > GAP or place + length - start > LONGEST:
                 break
             end, last = max(end, place + length), at
         yield start, end, found[first : last + 1]
         first = last + 1
-
-
-def _read(log: SegmentLog, start: int, end: int) -> bytes | None:
-    """The bytes between two places of a segment, if the disk need not be waited for."""
-    buffer = bytearray(end - start)
-    descriptor = log.segments[start >> PLACE].descriptor
-    try:
-        count = os.preadv(descriptor, (buffer,), start & OFFSET, log.folder.read_flags)
-    except BlockingIOError:
-        return None
-    return bytes(buffer) if count == len(buffer) else None
 
 
 def _cut(

@@ -1,7 +1,7 @@
 """Small blobs in append-only segments: `{root}/segments/{number}.seg`.
 
 Theory of operation. A write is one `pwritev` at the tail of the active segment, which outlives
-the death of the process; a read is one `preadv` and a check of what it gave (`checks`). The hash
+the death of the process; a read is one `pread` and a check of what it gave (`checks`). The hash
 is verified when a blob is written, when a start finds it, by an audit, and whenever the check is
 wrong. The tables in memory say what is where; `checkpoint` writes them down now and
 then, and what came after is found again by walking the last segments and by the journal, which
@@ -27,6 +27,7 @@ from builder.stores.leases import Leases
 from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
 from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Segment, header
 from builder.stores.table import Entry, Table
+from builder.stores.warm import WarmReads
 
 OFFSET = (1 << PLACE) - 1
 FIRST = 4 * 1024 * 1024  # bytes of the first segments
@@ -53,6 +54,7 @@ class SegmentLog:
         self.evicted = 0
         self.evicted_bytes = 0
         self._packer = Packer() if pack else None
+        self.reads = WarmReads(folder.read_flags)
 
     @property
     def blobs(self) -> int:
@@ -227,16 +229,9 @@ class SegmentLog:
             self.evicted += 1
             self.evicted_bytes += old.size
 
-    def read_cached(self, entry: Entry, digest: Digest) -> bytes | None:
+    def read_cached(self, entry: Entry, digest: Digest, now: float) -> bytes | None:
         """The stored bytes if that does not wait for the disk. Raises OSError."""
-        segment, offset, stored = self.where(entry, digest)
-        buffer = bytearray(stored)
-        try:
-            if os.preadv(segment.descriptor, [buffer], offset, self.folder.read_flags) == stored:
-                return bytes(buffer)
-        except BlockingIOError:
-            return None
-        return None
+        return self.reads.read(*self.where(entry, digest), now)
 
     def where(self, entry: Entry, digest: Digest) -> tuple[Segment, int, int]:
         """(segment, offset of the data in it, its stored bytes)."""

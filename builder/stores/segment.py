@@ -19,6 +19,7 @@ from builder.base.digest import HEX_LENGTHS, digest_of
 from builder.stores.packing import unpacked
 
 HEADER = struct.Struct("<IIIIBBxxI")
+START = HEADER.size
 FUNCTIONS = tuple(HEX_LENGTHS)  # their order is part of the format: append only
 WIDTHS = [length // 2 for length in HEX_LENGTHS.values()]
 SMALL = 64 * 1024  # bytes that a blob here has at most

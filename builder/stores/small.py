@@ -80,15 +80,16 @@ class SmallBlobs:
 
     def get_cached(self, digest: Digest) -> bytes | None:
         """The blob; None when the disk has to be waited for. Raises NotFoundError."""
+        now = self._now()
         try:
-            data = read_one(self.log, digest, self._now())
+            data = read_one(self.log, digest, now)
         except OSError as error:
             raise self._folder.converted(error) from error
         if data is not None:
             return data
         entry = self._find(digest)
         with self._folder.errors():
-            stored = self.log.read_cached(entry, digest)
+            stored = self.log.read_cached(entry, digest, now)
         return None if stored is None else self._checked(entry, digest, stored)
 
     def renew(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool]:

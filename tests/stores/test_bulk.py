@@ -17,6 +17,7 @@ from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import BulkStore
 from builder.stores.metered import Meter, MeteredBulkBlobs
 from builder.stores.segment import SMALL
+from builder.stores.warm import LONGEST
 from tests.stores.conftest import Time
 
 MIB = 1024 * 1024
@@ -211,7 +212,7 @@ async def test_neighbours_are_read_together(disk: DiskBlobStore) -> None:
         found = disk.small.log.table("sha256").locate(keys_of(some), [1000] * len(some), 0)
         made = list(bulk.runs(found))
         assert len(made) == reads
-        assert max(end - start for start, end, _ in made) <= bulk.RUN
+        assert max(end - start for start, end, _ in made) <= LONGEST
         assert [one for _, _, together in made for one in together] == found
         assert get_many(disk, some) == blobs[::step]
 
