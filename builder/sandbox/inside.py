@@ -13,9 +13,9 @@ import os
 
 from builder.sandbox import link, plan
 from builder.sandbox.kernel import identity, landlock, network, signals
-from builder.sandbox.kernel.perform import Prepared, SetupError
+from builder.sandbox.kernel.perform import Prepared
 from builder.sandbox.kernel.seccomp import Filter, when_made
-from builder.sandbox.kernel.syscalls import MACHINE
+from builder.sandbox.kernel.syscalls import MACHINE, Steps
 from builder.sandbox.running import Action, Namespace, tell
 
 READY, FAILED, DONE = b"R", b"X", b"D"
@@ -27,10 +27,16 @@ PLACE = plan.WORK_TREE.encode()
 
 class Kit:
     """What every sandbox of a zygote has in common, made before the fork. `counted` are the names
-    of what the control groups count."""
+    of what the control groups count, `capabilities` is how many there are."""
 
-    def __init__(self, setup: "list[plan.Operation]", counted: "list[str]") -> None:
+    def __init__(
+        self, setup: "list[plan.Operation]", counted: "list[str]", capabilities: int
+    ) -> None:
+        self.apart = Steps([("new namespaces", "unshare", (NAMESPACES,))])
         self.setup = Prepared(setup)
+        self.nobody = Steps([("a user namespace", "unshare", (identity.CLONE_NEWUSER,))])
+        self.mapped = identity.id_map("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)
+        self.powerless = identity.powerless(capabilities)
         self.calls = Filter(when_made(MACHINE))
         self.counted = counted
         abi = landlock.version()
@@ -58,7 +64,7 @@ def main(sock: "_socket.socket", fds: list[int], kit: Kit, order: bytes) -> None
         action = Action(sock, Namespace(), PLACE, counters)
         action.rehearse()
         perform(action, sock)
-    except (OSError, SetupError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
     finally:
         os._exit(0)
@@ -96,17 +102,15 @@ def prepare(kit: Kit, order: bytes, used: int) -> "tuple[tuple[int, ...], bytes]
     """From a fork of the zygote to a locked sandbox. Descriptors of its process, of its mounts and
     of its network, and what traces the latter was made with."""
     signals.signal(signals.SIGCHLD, signals.SIG_DFL)
-    identity.unshare(NAMESPACES)
+    kit.apart.perform()
     traces = enter_network(order, used)
     kit.setup.perform()
     spaces = ("mnt",) if order == FULL else ("mnt", "net")
     flags = os.O_RDONLY | os.O_CLOEXEC
     known = [os.pidfd_open(os.getpid()), *(os.open(f"/proc/self/ns/{s}", flags) for s in spaces)]
-    identity.unshare(identity.CLONE_NEWUSER)
-    identity.map_ids("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)
-    identity.drop_bounding_set()
-    identity.drop_capabilities()
-    identity.prctl(identity.PR_SET_DUMPABLE, 0)
+    kit.nobody.perform()
+    identity.write_all(kit.mapped)
+    kit.powerless.perform()
     if kit.rules is not None:
         kit.rules.put_on(kit.allowed)
     kit.calls.install()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from builder.sandbox.interface import SandboxRefusedError, SandboxSpec
 
 START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
-ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+# A function that the linker has yet to find would be looked for in each fork again.
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LD_BIND_NOW": "1"}
 
 
 def helper(name: str) -> list[str]:

@@ -104,12 +104,12 @@ def serve(
     enter_template(root, trees)
     identity.die_with_parent()
     identity.set_name("bldr-zygote")
-    identity.drop_bounding_set()
+    capabilities = identity.drop_bounding_set()
     identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
     Filter(while_making(MACHINE)).install()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    kit = inside.Kit(plan.sandbox(), counted)
+    kit = inside.Kit(plan.sandbox(), counted, capabilities)
     gc.freeze()
     gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.sandbox.kernel.janitor import Janitor
-from builder.sandbox.kernel.perform import Prepared, SetupError
+from builder.sandbox.kernel.perform import Prepared
 
 PATIENCE_S = 60.0
 
@@ -47,5 +47,5 @@ def test_working_directory_is_not_the_threads(tmp_path: Path) -> None:
 def test_prepared_plans_say_what_failed(tmp_path: Path) -> None:
     """A mount that the kernel refuses is told by its operation, as when it is done at once."""
     prepared = Prepared([("mask", str(tmp_path / "absent"))])
-    with pytest.raises(SetupError, match=r"mask .*absent"):
+    with pytest.raises(OSError, match=r"mask .*absent"):
         prepared.perform()

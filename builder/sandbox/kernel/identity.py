@@ -5,7 +5,11 @@ See user_namespaces(7), capabilities(7), prctl(2).
 
 import os
 
-from builder.sandbox.kernel.syscalls import call, perform_prepared, prepared
+from builder.sandbox.kernel.syscalls import Steps, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Iterable
 
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
@@ -20,6 +24,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME = 1, 4, 15
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 24, 36, 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 CAPABILITY_VERSION_3 = 0x20080522
+MAX_CAPABILITIES = 64
 EINVAL = 22
 CLOSE_RANGE_CLOEXEC = 4
 ALL_FDS = 0x7FFFFFFF
@@ -42,38 +47,60 @@ def prctl(option: int, value: int = 0, third: int = 0) -> int:
 
 def write_file(path: str, text: str) -> None:
     """One write(2), whose error is seen: files of /proc and cgroups answer at the write."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+    write_all([(path.encode(), text.encode())])
+
+
+def id_map(process: str, inside: int, uid: int, gid: int) -> "tuple[tuple[bytes, bytes], ...]":
+    """The files, and what to write to them, that map one user and one group into the user
+    namespace of `/proc/<process>`."""
+    place = b"/proc/" + process.encode()
+    return (
+        (place + b"/setgroups", b"deny"),
+        (place + b"/uid_map", b"%d %d 1" % (inside, uid)),
+        (place + b"/gid_map", b"%d %d 1" % (inside, gid)),
+    )
+
+
+def write_all(files: "Iterable[tuple[bytes, bytes]]") -> None:
+    """One write(2) for each file, whose error is seen."""
+    for path, data in files:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
 
 
 def map_ids(process: str, inside: int, uid: int, gid: int) -> None:
     """Map one user and one group into the user namespace of `/proc/<process>`."""
-    write_file(f"/proc/{process}/setgroups", "deny")
-    write_file(f"/proc/{process}/uid_map", f"{inside} {uid} 1")
-    write_file(f"/proc/{process}/gid_map", f"{inside} {gid} 1")
+    write_all(id_map(process, inside, uid, gid))
 
 
-CAPABILITIES = tuple(prepared("prctl", PR_CAPBSET_DROP, n, 0, 0, 0) for n in range(64))
+def drop_bounding_set() -> int:
+    """Take every capability out of the bounding set: how many this kernel has."""
+    for number in range(MAX_CAPABILITIES):
+        try:
+            prctl(PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno != EINVAL:  # past the last one
+                raise
+            return number
+    return MAX_CAPABILITIES
 
 
-def drop_bounding_set() -> None:
-    """Take every capability out of the bounding set."""
-    for arguments in CAPABILITIES:
-        code = perform_prepared(arguments)
-        if code == EINVAL:  # past the last one that this kernel has
-            return
-        if code:
-            raise OSError(code, f"dropping a capability: {os.strerror(code)}")
-
-
-def drop_capabilities() -> None:
-    """Empty the effective, permitted, inheritable and ambient sets."""
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+def powerless(capabilities: int) -> Steps:
+    """No capability in any set, of as many as the kernel has, and nothing for others to look at:
+    what a process in a user namespace of its own does first."""
     header = CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
-    call("capset", header, bytes(24))
+    what = "dropping capabilities"
+    return Steps(
+        [
+            *((what, "prctl", (PR_CAPBSET_DROP, n, 0, 0, 0)) for n in range(capabilities)),
+            (what, "prctl", (PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
+            (what, "capset", (header, bytes(24))),
+            ("hiding its memory", "prctl", (PR_SET_DUMPABLE, 0, 0, 0, 0)),
+        ]
+    )
 
 
 def close_on_exec_from(first: int) -> None:

@@ -16,6 +16,7 @@ OLDEST = 2  # the first version without which no file could be moved to another 
 WITH_TRUNCATE, WITH_NETWORK, WITH_SCOPES = 3, 4, 6
 ASK_VERSION = 1
 PATH_BENEATH = 1
+EINVAL = 22
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 READ = EXECUTE | READ_FILE | READ_DIR
@@ -73,9 +74,14 @@ class Rules:
     def _allow(self, rules: int, rights: int, path: bytes) -> None:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            if not os.path.isdir(path):
-                rights &= FOR_FILES
-            rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
-            call("landlock_add_rule", rules, PATH_BENEATH, rule, 0)
+            self._add(rules, rights, place)
+        except OSError as error:
+            if error.errno != EINVAL:
+                raise
+            self._add(rules, rights & FOR_FILES, place)  # it is no directory
         finally:
             os.close(place)
+
+    def _add(self, rules: int, rights: int, place: int) -> None:
+        rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
+        call("landlock_add_rule", rules, PATH_BENEATH, rule, 0)

@@ -4,11 +4,11 @@ import os
 
 from builder.sandbox.kernel import mounts
 from builder.sandbox.kernel.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
-from builder.sandbox.kernel.syscalls import call, perform_prepared, prepared
+from builder.sandbox.kernel.syscalls import Steps, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 SEALED = MS_RDONLY | MS_NOSUID
 
@@ -84,10 +84,6 @@ def mask(path: str) -> "list[Mount]":
     return [mounts.arguments("/dev/null", path, "", MS_BIND)]
 
 
-def set_host_name(name: str) -> None:
-    call("sethostname", name.encode(), len(name.encode()))
-
-
 SHOWN = ("system", "device")  # host paths, as they are
 FILES: "dict[str, Callable[..., None]]" = {
     "directory": lambda path: os.makedirs(path, 0o755, exist_ok=True),
@@ -102,9 +98,6 @@ MOUNTS: "dict[str, Callable[..., list[Mount]]]" = {
     "mask": mask,
     "empty": empty,
     "read-only": bind_read_only,
-}
-PLACELESS: "dict[str, Callable[..., None]]" = {
-    "hostname": set_host_name,
 }
 
 
@@ -137,31 +130,25 @@ def put(plan: "list[tuple[str, ...]]", prefix: str, trees: "Mapping[str, int]") 
 
 
 class Prepared:
-    """A plan of mounts and of what has no place, to be performed by many forks: as system calls
-    whose arguments are converted once, which halves their price."""
+    """A plan of mounts and of what has no place, to be performed by many forks."""
 
     def __init__(self, plan: "list[tuple[str, ...]]") -> None:
-        self._calls = []
-        self._rest = []
-        for operation in plan:
-            kind, *arguments = operation
-            if kind in MOUNTS:
-                for wanted in MOUNTS[kind](*arguments):
-                    self._calls.append((operation, prepared("mount", *wanted)))
-            else:
-                self._rest.append((operation, PLACELESS[kind], tuple(arguments)))
+        self._steps = Steps(step for operation in plan for step in steps_of(operation))
 
     def perform(self) -> None:
-        """The mounts in their order, then the others. Raises SetupError."""
-        for operation, arguments in self._calls:
-            code = perform_prepared(arguments)
-            if code:
-                raise SetupError(operation, OSError(code, os.strerror(code)))
-        for operation, performer, values in self._rest:
-            try:
-                performer(*values)
-            except OSError as error:
-                raise SetupError(operation, error) from None
+        """In order. Raises OSError."""
+        self._steps.perform()
+
+
+def steps_of(operation: "tuple[str, ...]") -> "Iterator[tuple[str, str, Mount]]":
+    kind, *arguments = operation
+    what = " ".join(operation[:2])
+    if kind == "hostname":
+        name = arguments[0].encode()
+        yield what, "sethostname", (name, len(name))
+    else:
+        for wanted in MOUNTS[kind](*arguments):
+            yield what, "mount", wanted
 
 
 def open_trees(plan: "list[tuple[str, ...]]") -> "dict[str, int]":

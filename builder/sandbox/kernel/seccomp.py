@@ -13,7 +13,7 @@ See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rs
 
 import ctypes
 
-from builder.sandbox.kernel.syscalls import call
+from builder.sandbox.kernel.syscalls import Steps
 
 EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
 DONE = 0  # "no error": the call does nothing
@@ -227,8 +227,9 @@ class Filter:
         code = encoded(instructions)
         self._code = ctypes.create_string_buffer(code, len(code))
         head = (len(code) // 8).to_bytes(8, "little")
-        self._fprog = head + ctypes.addressof(self._code).to_bytes(8, "little")
+        fprog = head + ctypes.addressof(self._code).to_bytes(8, "little")
+        self._steps = Steps([("filtering calls", "seccomp", (SET_MODE_FILTER, 0, fprog))])
 
     def install(self) -> None:
         """Put it on this process and all its children, for good. Needs no_new_privs."""
-        call("seccomp", SET_MODE_FILTER, 0, self._fprog)
+        self._steps.perform()
