@@ -4,6 +4,11 @@ from pathlib import Path
 
 import click
 
+ADVICE = (
+    "install it for all users, or name its directories in 'sandbox.read_only_paths' of the config "
+    "and in the PATH of the targets' 'env'"
+)
+
 
 @click.command(
     epilog="""\b
@@ -33,4 +38,6 @@ def command(directory: Path) -> None:
     (directory / FILE_NAMES[0]).write_text(found.text)
     what = ", ".join(found.kinds) or "nothing that I know: it holds an example"
     click.echo(f"[INFO] Wrote {FILE_NAMES[0]} for {what}")
+    for path in found.unseen:
+        click.echo(f"[WARNING] {path}: actions are not shown this place; {ADVICE}", err=True)
     click.echo("[INFO] Next: bldr graph, bldr build")

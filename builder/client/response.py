@@ -8,6 +8,9 @@ from builder.client.executor import proof_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 
+NOT_FOUND = 127  # of a shell
+ABSENT = "a program was not found: actions have a PATH of their own, which 'env' may change"
+
 
 class Watcher:
     """Tells once where a target runs, as soon as that is known."""
@@ -48,6 +51,8 @@ def failure(response: pb.ExecuteResponse, detail: str) -> str:
         return ""
     if detail:
         return f"{detail} (exit code {result.exit_code})"
+    if result.exit_code == NOT_FOUND:
+        return f"exit code {NOT_FOUND} ({ABSENT})"
     killed = result.exit_code - 128
     signal = f" (128 + signal {killed})" if 0 < killed <= 64 else ""
     return f"exit code {result.exit_code}{signal}"

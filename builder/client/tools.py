@@ -60,7 +60,7 @@ class Tools:
         raise target.source.error(
             tool.where,
             f"there is no program {tool.name!r} in {path} of this machine",
-            "install it, correct its name, or leave it out of 'tools'",
+            _advice(tool.name, path),
         )
 
     def _content(self, path: str) -> str:
@@ -96,3 +96,12 @@ class Tools:
             message = f"{shown!r} ends with exit code {done.returncode}: {said}"
             raise target.source.error(tool.where, message, "it should print the tool's version")
         return done.stdout.decode(errors="surrogateescape")
+
+
+def _advice(name: str, path: str) -> str:
+    """What to do about a tool that is not in this PATH."""
+    found = shutil.which(name)
+    if not found:
+        return "install it, correct its name, or leave it out of 'tools'"
+    wanted = f"{os.path.dirname(found)}:{path}"
+    return f"yours is {found}: give the target 'env: {{PATH: \"{wanted}\"}}'"

@@ -194,6 +194,7 @@ async def test_a_failure_shows_everything(world: World) -> None:
         ("slow", None, "): execution timeout exceeded: 1.0s; raise 'timeout' in 'hermetic'"),
         ("broken", None, "the disk is on fire (INTERNAL)"),
         ("fail, '139', x", None, "exit code 139 (128 + signal 11)"),
+        ("fail, '127', x", None, "exit code 127 (a program was not found: actions have a PATH"),
         ("fail, '137', x", "w (hermetic: n): oom", "on w (hermetic: n): oom (exit code 137)"),
     ],
 )

@@ -84,6 +84,20 @@ async def test_an_unknown_tool(world: World, tmp_path: Path) -> None:
     assert "there is no program 'cc' in " in world.errors
 
 
+async def test_a_tool_of_the_users_own_path(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Actions have another PATH than the user: the error gives the line that helps."""
+    (tmp_path / "second" / "cc").unlink()
+    program(tmp_path / "third" / "cc", "1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/third:/bin")
+    await world.build("app")
+    wanted = f"{tmp_path}/third:{tmp_path}/first:{tmp_path}/second"
+    assert f"yours is {tmp_path}/third/cc: give the target 'env: {{PATH: \"{wanted}\"}}'" in (
+        world.errors
+    )
+
+
 def tools(text: str, tmp_path: Path) -> tuple[Tools, Target]:
     loaded = project(text)
     return Tools(tmp_path / "tools.json"), loaded.targets["t"]
