@@ -3,7 +3,7 @@
     reader    READ                                 looks into the cache, sees what goes on
     writer    READ, STORE, EXECUTE, RECORD         builds: uploads, executes, writes results
     trusted   READ, STORE, EXECUTE, RECORD         the same, also where RECORD is kept from writers
-    worker    READ, STORE, JOIN                    takes actions, reads inputs, uploads outputs
+    worker    READ, STORE, JOIN, STEAL             takes actions, reads inputs, uploads outputs
     operator  everything                           scales, drains
 
 A result that anybody may write is one that anybody may forge, so `trusting` keeps RECORD from
@@ -35,6 +35,7 @@ class Right(Enum):
     EXECUTE = "execute actions"
     RECORD = "write results"
     JOIN = "join as a worker"
+    STEAL = "take waiting actions from a worker"
     OPERATE = "operate the service"
 
 
@@ -42,7 +43,7 @@ RIGHTS: dict[str, frozenset[Right]] = {
     "reader": frozenset({Right.OPEN, Right.READ}),
     "writer": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.EXECUTE, Right.RECORD}),
     "trusted": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.EXECUTE, Right.RECORD}),
-    "worker": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.JOIN}),
+    "worker": frozenset({Right.OPEN, Right.READ, Right.STORE, Right.JOIN, Right.STEAL}),
     "operator": frozenset(Right),
 }
 
@@ -79,6 +80,7 @@ METHODS: dict[str, Right] = {
     f"{EVENTS}PublishLifecycleEvent": Right.EXECUTE,
     f"{EVENTS}PublishBuildToolEventStream": Right.EXECUTE,
     "/builder.workers.Workers/Connect": Right.JOIN,
+    "/builder.workers.Stealing/Steal": Right.STEAL,
     f"{CONTROL}GetStatus": Right.READ,
     f"{CONTROL}ListActions": Right.READ,
     f"{CONTROL}GetAction": Right.READ,

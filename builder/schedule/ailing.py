@@ -1,5 +1,6 @@
 """What befalls workers, and what it does to their health."""
 
+from builder.schedule.backlogs import recall_all
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dispatch_worker, let_go
@@ -66,6 +67,8 @@ def step(books: Books, worker: Worker, received: HealthInput, why: str) -> None:
     if health is Health.FAILED:  # what avoids the others may have to make do with them now
         books.dirty.extend(books.lanes.of_class(worker.kind))
     books.fleet.set_health(worker, health, "" if health is Health.HEALTHY else why)
+    if worker.backlog and health is not Health.HEALTHY:
+        recall_all(books, worker, f"{worker.info.name} is {health.value}")
     if not worker.room and worker.held_for is not None:
         let_go(books, books.lanes.numbered[worker.held_for])
     if rests or health is Health.FAILED:  # what else happens is not worth a line of the log

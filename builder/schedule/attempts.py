@@ -188,7 +188,9 @@ def drop_leases(books: Books, task: Task, why: str, now: float) -> None:
     for lease in (task.lease, task.hedge):
         if lease is not None:
             lease.step(LeaseInput.CANCEL)
-            session = books.fleet.workers[lease.worker].session
-            if session:
-                books.effects.append(CancelLease(session, lease.id, why))
+            worker = books.fleet.workers[lease.worker]
+            if worker.backlog and lease.id in worker.backlog:
+                books.fleet.start(worker, lease, now)
+            if worker.session:
+                books.effects.append(CancelLease(worker.session, lease.id, why))
     task.lease = task.hedge = None

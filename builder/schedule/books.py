@@ -46,6 +46,7 @@ class Books:
         "in_flight",
         "lanes",
         "leases",
+        "least_urgent",
         "nearness",
         "now",
         "operations",
@@ -72,6 +73,7 @@ class Books:
             policy.finished_kept_s, policy.finished_kept, policy.finished_kept_bytes
         )
         self.leases: dict[str, Lease] = {}  # held by workers, or lost and perhaps still run
+        self.least_urgent = 0  # the highest number of a priority that went into a backlog
         self.nearness = Nearness()
         self.sizes = Sizes()
         self.deadlines = Deadlines()

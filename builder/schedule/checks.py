@@ -5,7 +5,7 @@ from collections import Counter
 from builder.schedule.books import Books
 from builder.schedule.fleet import Worker
 from builder.schedule.health import room
-from builder.schedule.lease import HELD, LeaseState
+from builder.schedule.lease import ACTIVE, BACKLOG, HELD, LeaseState
 from builder.schedule.resources import fits
 from builder.schedule.task import Task, TaskState
 
@@ -37,7 +37,7 @@ def _check_task(books: Books, task: Task) -> None:
     assert attended or task.state is not TaskState.QUEUED, "a queued action for nobody"
     assert task.hedge is None or task.lease is not None
     if task.lease is not None:
-        assert task.lease.state in (LeaseState.OFFERED, LeaseState.RUNNING)
+        assert task.lease.state in ACTIVE
         assert books.leases[task.lease.id] is task.lease
     for operation in task.operations.values():
         assert books.operations[operation.name] is operation
@@ -58,7 +58,11 @@ def _check_worker(books: Books, worker: Worker) -> None:
     able = Counter(one.info.host for one in worker.kind.workers.values() if one.room)
     assert (worker.kind.hosts, worker.kind.able) == (able, able.total())
     free = worker.takes_leases and len(worker.leases) < worker.room
-    assert worker.room == room(worker.health, worker.info.slots)
+    assert worker.room == room(worker.health, worker.info.slots, worker.extra)
+    waiting = {lease.id: lease for lease in worker.leases.values() if lease.state in BACKLOG}
+    assert worker.backlog == waiting
+    assert bool(waiting) == (books.fleet.loaded.get(worker.info.name) is worker)
+    assert books.policy.backlog or not waiting
     assert (worker.last_choice > 0) == bool(worker.ailment)
     assert (worker in list(worker.kind.free())) == free
     for name, amount in worker.info.capacity:
@@ -81,7 +85,7 @@ def _check_leases(books: Books) -> None:
         else:
             assert lease.state in HELD
             assert books.fleet.workers[lease.worker].leases[lease.id] is lease
-        if lease.state in (LeaseState.OFFERED, LeaseState.RUNNING):
+        if lease.state in ACTIVE:
             task = books.tasks[lease.task]
             assert lease in (task.lease, task.hedge), "two attempts of one action"
 

@@ -17,6 +17,13 @@ class Counters:
     enlarged: int = 0  # actions killed for memory that ran again on a larger slot
     hedged: int = 0  # second attempts beside slow ones
     hedges_won: int = 0  # of them, those that were first
+    stolen: int = 0  # actions that went from one worker's backlog to another worker
+    steals_refused: int = 0  # actions that a worker yielded to another which could not have them
+    recalled: int = 0  # actions that were asked back from a backlog
+    steals_attempted: int = 0  # calls from worker to worker, as the callers tell
+    steals_succeeded: int = 0
+    steals_empty: int = 0
+    steals_failed: int = 0
     workers_lost: int = 0
     leases_lost: int = 0
     leases_returned: int = 0

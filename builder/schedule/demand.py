@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from builder.schedule.books import Books
 from builder.schedule.counters import PoolCounters
+from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
 
 
@@ -37,16 +38,20 @@ class Demand:
 def demand_of(books: Books, pool: str, now: float, full: Container[str] = ()) -> Demand:
     """`full` are pools that start no more workers, whatever waits."""
     counters = books.lanes.counters.get(pool, PoolCounters())
+    in_backlogs = sum(
+        _asked(books.lane_of(books.tasks[lease.task]), full) == pool
+        for worker in books.fleet.loaded.values()
+        for lease in worker.backlog.values()
+    )
     return Demand(
-        queued=sum(
-            len(lane.queue) for lane in books.lanes if lane.queue and _asked(lane, full) == pool
-        ),
+        queued=in_backlogs
+        + sum(len(lane.queue) for lane in books.lanes if lane.queue and _asked(lane, full) == pool),
         arrived=counters.arrived,
         finished=counters.finished,
         held_s=counters.held_s,
         running_s=_running_s(books, counters, now),
         workers={
-            name: Holder(len(worker.leases), bool(worker.draining), worker.info.slots)
+            name: Holder(_held(worker), bool(worker.draining), worker.info.slots)
             for name, worker in books.fleet.workers.items()
         },
     )
@@ -60,6 +65,11 @@ def _asked(lane: Lane, full: Container[str]) -> str:
     return lane.pools[0].name if lane.pools else ""
 
 
+def _held(worker: Worker) -> int:
+    """Slots taken; a backlog is none, but who has one is not idle."""
+    return min(len(worker.leases), worker.info.slots)
+
+
 def _running_s(books: Books, counters: PoolCounters, now: float) -> float:
     """With one pool there is a sum at hand; several share the leases, which are looked at."""
     if len(books.lanes.pools) < 2:
@@ -68,5 +78,7 @@ def _running_s(books: Books, counters: PoolCounters, now: float) -> float:
         now - lease.granted_at
         for worker in books.fleet.workers.values()
         for lease in worker.leases.values()
-        if (task := books.tasks.get(lease.task)) and books.lane_of(task).counters is counters
+        if lease.id not in worker.backlog
+        and (task := books.tasks.get(lease.task))
+        and books.lane_of(task).counters is counters
     )

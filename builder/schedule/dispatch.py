@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from heapq import merge
 
+from builder.schedule.backlogs import make_way
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.effects import GrantLease
 from builder.schedule.fleet import Worker
 from builder.schedule.lanes import Lane
-from builder.schedule.lease import Lease
+from builder.schedule.lease import BACKLOG, Lease, LeaseState
 from builder.schedule.making import new
 from builder.schedule.nearness import SLACK
 from builder.schedule.resources import MEMORY, fits
@@ -85,6 +86,8 @@ def dispatch_dirty(books: Books, now: float) -> None:
             if kind.idle:
                 dispatch_lane(books, lane, now)
                 break
+        if books.fleet.loaded and lane.queue:
+            make_way(books, lane, _limit(books, lane.queue.urgent, now))
 
 
 def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
@@ -186,7 +189,8 @@ def free_workers(lane: Lane) -> Iterator[Worker]:
         every = lane.classes[0].free()
     else:
         every = merge(
-            *(kind.free() for kind in lane.classes), key=lambda worker: len(worker.leases)
+            *(kind.free() for kind in lane.classes),
+            key=lambda worker: (len(worker.leases) >= worker.info.slots, len(worker.leases)),
         )
     if any(kind.holds for kind in lane.classes):
         every = (one for one in every if one.held_for in (None, lane.number))
@@ -224,6 +228,7 @@ def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
             and worker.kind in lane.classes
             and worker.held_for in (None, lane.number)
             and fits(lane.need, worker.free)
+            and (len(worker.leases) < worker.info.slots or not least.has_slot)
         ):
             return worker
     return None
@@ -247,7 +252,7 @@ def watch_tail(books: Books, lease: Lease, now: float) -> None:
     """Look again when it takes longer than hardly any of its kind."""
     task = books.tasks[lease.task]
     tail_s = books.sizes.tail_s(task.spec.kind)
-    if tail_s is not None and not task.spec.do_not_cache:
+    if tail_s is not None and not task.spec.do_not_cache and lease.state not in BACKLOG:
         shared = len(task.operations) > 1
         patience_s = max(tail_s if shared else 2 * tail_s, books.policy.hedge_after_s)
         at = max(lease.granted_at + patience_s, now + books.policy.hedge_after_s / 10)
@@ -260,12 +265,20 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     id_, spec, name, need = task.id, task.spec, worker.info.name, lane.need
     lease_id = f"{id_}/{attempt}"
     lease = Lease(lease_id, id_, name, attempt, now, now, need, lane.account)
+    order_s = 0.0
+    if worker.extra:
+        order_s = task.order_s
+        if len(worker.leases) >= worker.info.slots:
+            lease.state = LeaseState.WAITING
+            lowest = books.least_urgent if books.fleet.loaded else task.priority
+            books.least_urgent = max(lowest, task.priority)
     books.leases[lease_id] = lease
     occupy(books, task, worker, lease)
     books.counters.granted += 1
     books.nearness.ran(spec, name)
     memory_bytes = dict(need).get(MEMORY, 0) if need and MEMORY in worker.free else 0
-    granted = (worker.session, lease_id, attempt, spec.payload, memory_bytes, task.note)
+    payload, session = spec.payload, worker.session
+    granted = (session, lease_id, attempt, payload, memory_bytes, task.note, order_s)
     books.effects.append(new(GrantLease, granted))
     return lease
 
@@ -290,7 +303,10 @@ def settle(lease: Lease, now: float) -> None:
 
 def vacate(books: Books, lease: Lease, now: float) -> None:
     """The slot is free again, or lost."""
-    books.fleet.release(books.fleet.workers[lease.worker], lease)
+    worker = books.fleet.workers[lease.worker]
+    if worker.backlog and lease.id in worker.backlog:
+        lease.granted_at = now  # it has cost nothing
+    books.fleet.release(worker, lease)
     settle(lease, now)
     if lease.account is not None:
         was_full = not lease.account.may_run

@@ -76,12 +76,37 @@ class GrantLease(NamedTuple):
     payload: bytes
     memory_bytes: int = 0
     note: str = ""
+    order_s: float = 0.0  # its place in a backlog
 
 
 class CancelLease(NamedTuple):
     session: str
     lease: str
     why: str
+
+
+class RecallLease(NamedTuple):
+    """Ask it back, unless it has been started."""
+
+    session: str
+    lease: str
+    why: str
+
+
+class Victim(NamedTuple):
+    """A worker whose backlog has leases that another one may take."""
+
+    worker: str
+    address: str
+    token: str
+    leases: tuple[str, ...]
+
+
+class IntroducePeers(NamedTuple):
+    """Tell a worker with nothing to do whom it may ask for what."""
+
+    session: str
+    victims: tuple[Victim, ...]
 
 
 class AcknowledgeLease(NamedTuple):
@@ -115,6 +140,8 @@ Effect = (
     | CloseSession
     | GrantLease
     | CancelLease
+    | RecallLease
+    | IntroducePeers
     | AcknowledgeLease
     | DrainWorker
     | Explain

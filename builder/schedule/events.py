@@ -51,7 +51,7 @@ class ResultKept(NamedTuple):
 class WorkerConnected(NamedTuple):
     session: str
     info: WorkerInfo
-    running: tuple[str, ...] = ()  # leases that it still runs or has results of
+    running: tuple[str, ...] = ()  # leases that it still runs or has results of, or that wait
 
 
 class WorkerDisconnected(NamedTuple):
@@ -88,6 +88,8 @@ class HeartbeatReceived(NamedTuple):
     cpu_fraction: float = 0.0
     memory_fraction: float = 0.0
     persistent_workers: int = 0
+    waiting: tuple[str, ...] = ()  # of `running`, those not started
+    steals: tuple[int, int, int, int] = (0, 0, 0, 0)  # attempted, succeeded, empty, failed
 
 
 class LeaseProgressed(NamedTuple):
@@ -107,6 +109,14 @@ class LeaseReturned(NamedTuple):
     session: str
     lease: str
     why: str
+
+
+class LeaseYielded(NamedTuple):
+    """The worker had it in its backlog and gives it up: to another one, or because of a recall."""
+
+    session: str
+    lease: str
+    thief: str = ""
 
 
 class WorkersStarting(NamedTuple):
@@ -142,6 +152,7 @@ Event = (
     | LeaseProgressed
     | LeaseFinished
     | LeaseReturned
+    | LeaseYielded
     | WorkersStarting
     | ShutdownStarted
     | TimePassed

@@ -2,6 +2,7 @@
 
 Workers that offer the same properties and capacities form a class; within it they lie in buckets by
 the number of leases they hold, so that the least loaded one is found without looking at the others.
+A worker whose slots are all taken may have room in its backlog: those come after all with a slot.
 """
 
 from collections import OrderedDict
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from builder.schedule.health import Health, room
-from builder.schedule.lease import Lease
+from builder.schedule.lease import BACKLOG, Lease
 from builder.schedule.platform import Offer, Properties
 from builder.schedule.resources import Amounts, give_back, take
 
@@ -30,6 +31,9 @@ class WorkerInfo:
     pid: int = 0
     version: str = ""
     capacity: Amounts = ()
+    backlog: int = 0  # how many leases it takes beyond its slots
+    peer: str = ""  # where other workers may ask for them
+    peer_token: str = field(default="", repr=False)
 
 
 class WorkerClass:
@@ -38,6 +42,7 @@ class WorkerClass:
 
     __slots__ = (
         "_free",
+        "_spare",
         "able",
         "holds",
         "hosts",
@@ -58,13 +63,16 @@ class WorkerClass:
         self.hosts: dict[str, int] = {}  # how many of those each host has
         self.members = 0  # with those that drain or are away for a moment
         self.holds = 0  # how many keep room for one lane alone
-        self.idle = 0  # how many have a free slot
+        self.idle = 0  # how many have a free slot, or room in their backlogs
         # A plain dict is slow to give its first key after many that are gone.
         self._free: list[OrderedDict[str, Worker]] = []
+        self._spare: list[OrderedDict[str, Worker]] = []  # by the length of the backlog
 
     def free(self) -> Iterator["Worker"]:
         """The least loaded first."""
         for bucket in self._free:
+            yield from bucket.values()
+        for bucket in self._spare:
             yield from bucket.values()
 
     def put(self, worker: "Worker") -> None:
@@ -77,10 +85,15 @@ class WorkerClass:
         """It held so many leases and holds so many; with its room full it is in no bucket."""
         room, free = worker.room, self._free
         if held < room:
-            del free[held + worker.last_choice][worker.info.name]
+            rank = held + worker.last_choice
+            if worker.extra and held >= worker.info.slots:
+                rank, free = held - worker.info.slots, self._spare
+            del free[rank][worker.info.name]
             self.idle -= 1
         if holds < room:
-            rank = holds + worker.last_choice
+            rank, free = holds + worker.last_choice, self._free
+            if worker.extra and holds >= worker.info.slots:
+                rank, free = holds - worker.info.slots, self._spare
             while len(free) <= rank:
                 free.append(OrderedDict())
             free[rank][worker.info.name] = worker
@@ -108,6 +121,8 @@ class Worker:
     strained: bool = False
     last_fault: str = ""  # the task
     leases: dict[str, Lease] = field(default_factory=dict)
+    extra: int = 0  # how many of them may wait in its backlog
+    backlog: dict[str, Lease] = field(default_factory=dict)  # those of its leases that do
     draining: str = ""  # why
     drain_grace_s: float = 0.0
     gone_at: float = 0.0
@@ -119,6 +134,10 @@ class Worker:
     def has_room(self) -> bool:
         return self.takes_leases and len(self.leases) < self.room
 
+    @property
+    def has_slot(self) -> bool:
+        return self.has_room and len(self.leases) < self.info.slots
+
 
 class Fleet:
     """Every change of a worker that matters for who is free goes through here."""
@@ -127,11 +146,14 @@ class Fleet:
         self.workers: dict[str, Worker] = {}
         self.sessions: dict[str, Worker] = {}
         self.classes: dict[ClassKey, WorkerClass] = {}
+        self.loaded: dict[str, Worker] = {}  # those that have a backlog
         self._held = 0
         self._granted_at = 0.0  # of the leases held, summed
 
-    def enrol(self, info: WorkerInfo, session: str, now: float) -> tuple[Worker, bool]:
-        """A new worker, and whether it is the first of its class."""
+    def enrol(
+        self, info: WorkerInfo, session: str, now: float, backlog: int = 0
+    ) -> tuple[Worker, bool]:
+        """A new worker, and whether it is the first of its class; the most for its backlog."""
         key = (frozenset(info.properties), info.capacity)
         kind = self.classes.get(key)
         first = kind is None
@@ -140,6 +162,9 @@ class Fleet:
             self.classes[key] = kind
         kind.members += 1
         worker = Worker(info, kind, session, now, now, dict(info.capacity), info.slots)
+        if backlog and info.backlog and info.peer:
+            worker.extra = min(backlog, info.backlog)
+            worker.room += worker.extra
         self.workers[info.name] = worker
         self.sessions[session] = worker
         self._enter(worker)
@@ -170,7 +195,7 @@ class Fleet:
     def set_health(self, worker: Worker, health: Health, why: str) -> None:
         self._leave(worker)
         worker.health, worker.ailment = health, why
-        worker.room = room(health, worker.info.slots)
+        worker.room = room(health, worker.info.slots, worker.extra)
         worker.last_choice = 0 if health is Health.HEALTHY else worker.info.slots
         self._enter(worker)
 
@@ -180,8 +205,11 @@ class Fleet:
         leases[lease.id] = lease
         if lease.need:
             take(worker.free, lease.need)
-        self._held += 1
-        self._granted_at += lease.granted_at
+        if lease.state in BACKLOG:
+            self._enlist(worker, lease)
+        else:
+            self._held += 1
+            self._granted_at += lease.granted_at
         if worker.takes_leases:
             worker.kind.move(worker, held, len(leases))
 
@@ -191,10 +219,35 @@ class Fleet:
         del leases[lease.id]
         if lease.need:
             give_back(worker.free, lease.need)
-        self._held -= 1
-        self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
+        if worker.backlog and lease.id in worker.backlog:
+            self._strike(worker, lease)
+        else:
+            self._held -= 1
+            self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
         if worker.takes_leases:
             worker.kind.move(worker, held, len(leases))
+
+    def start(self, worker: Worker, lease: Lease, now: float) -> None:
+        """Out of the backlog: its time begins now."""
+        self._strike(worker, lease)
+        lease.granted_at = now
+        self._held += 1
+        self._granted_at += now
+
+    def wait(self, worker: Worker, lease: Lease) -> None:
+        """Into the backlog: the worker has not started it yet."""
+        self._held -= 1
+        self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
+        self._enlist(worker, lease)
+
+    def _enlist(self, worker: Worker, lease: Lease) -> None:
+        worker.backlog[lease.id] = lease
+        self.loaded[worker.info.name] = worker
+
+    def _strike(self, worker: Worker, lease: Lease) -> None:
+        del worker.backlog[lease.id]
+        if not worker.backlog:
+            del self.loaded[worker.info.name]
 
     def held_s(self, now: float) -> float:
         """For how long the leases that are held have been so, summed."""

@@ -7,6 +7,7 @@ from builder.schedule import clients, events, workers
 from builder.schedule.attempts import kept
 from builder.schedule.books import Books, Starting
 from builder.schedule.restoring import restore
+from builder.schedule.stealing import yielded
 
 E = TypeVar("E")
 Handler = Callable[[Books, E, float], None]
@@ -50,6 +51,7 @@ HANDLERS: Mapping[type, Handler[Any]] = {  # every type of `events.Event`, as a 
     events.LeaseProgressed: workers.progress,
     events.LeaseFinished: workers.finish,
     events.LeaseReturned: workers.hand_back,
+    events.LeaseYielded: yielded,
     events.WorkersStarting: _starting,
     events.ShutdownStarted: _shut_down,
     events.TimePassed: _nothing,

@@ -59,8 +59,10 @@ def after(state: Health, received: HealthInput) -> Health:
     return TABLE.get((state, received), state)
 
 
-def room(state: Health, slots: int) -> int:
-    """How many leases such a worker may hold."""
+def room(state: Health, slots: int, backlog: int = 0) -> int:
+    """How many leases such a worker may hold, those in its backlog included."""
     if state is Health.FAILED:
         return 0
+    if state is Health.HEALTHY:
+        return slots + backlog
     return 1 if state in ONE_AT_A_TIME else slots

@@ -9,7 +9,7 @@ its result first ends the task, which cancels the other; if either fails, the ot
 from builder.schedule.books import Books
 from builder.schedule.dispatch import free_workers, grant, watch_tail
 from builder.schedule.effects import Explain
-from builder.schedule.lease import Lease
+from builder.schedule.lease import BACKLOG, Lease
 from builder.schedule.reasons import Reason, ReasonCode, about
 
 
@@ -18,9 +18,11 @@ def hedge_if_due(books: Books, lease: Lease, now: float) -> None:
     task = books.tasks.get(lease.task)
     if task is None or task.lease is not lease or task.hedge is not None:
         return
+    if lease.state in BACKLOG:
+        return  # it is watched from its start
     lane = books.lane_of(task)
     avoid = (*task.avoid, lease.worker)
-    others = [one for one in free_workers(lane) if one.info.name not in avoid]
+    others = [one for one in free_workers(lane) if one.has_slot and one.info.name not in avoid]
     host = books.fleet.workers[lease.worker].info.host
     elsewhere = (one for one in others if not host or one.info.host != host)
     worker = next(elsewhere, others[0] if others else None)

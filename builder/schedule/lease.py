@@ -1,5 +1,9 @@
 """The life of a lease: one attempt of one action on one worker.
 
+    WAITING --recall--> RECALLED
+       |                   |
+       `-------start-------+
+                           v
     OFFERED --report--> RUNNING --finish--> FINISHED
        |                   |------return--> RETURNED
        |                   |------cancel--> CANCELLING --finish, return, expire--> CANCELLED
@@ -11,7 +15,10 @@ first reports it. It expires when the worker is gone or has not reported it for 
 another attempt may start. LOST is not the end: the worker may come back over a new stream and
 still run it, or its result may have been on the wire. As long as the action has no result, either
 is welcome and saves the other attempt. A worker has to stop a CANCELLING lease, whose slot stays
-taken until it says that it has. Every other pair is a bug of ours, so it raises.
+taken until it says that it has. A WAITING lease lies in its worker's backlog, beyond its slots, and
+everything may befall it that befalls a running one; RECALLED, it comes back unless it has just been
+started. What the worker says of that counts: it may tell of a lease that it waits. Every other pair
+is a bug of ours, so it raises.
 """
 
 from dataclasses import dataclass
@@ -26,6 +33,8 @@ class LeaseState(Enum):
     __hash__ = object.__hash__  # Enum's own is a Python function, and these are keys of tables
 
     OFFERED = auto()
+    WAITING = auto()
+    RECALLED = auto()
     RUNNING = auto()
     CANCELLING = auto()
     LOST = auto()
@@ -38,6 +47,9 @@ class LeaseInput(Enum):
     __hash__ = object.__hash__
 
     REPORT = auto()
+    START = auto()
+    WAIT = auto()
+    RECALL = auto()
     FINISH = auto()
     RETURN = auto()
     EXPIRE = auto()
@@ -47,11 +59,26 @@ class LeaseInput(Enum):
 S, I = LeaseState, LeaseInput  # noqa: E741 - the table reads as one
 TABLE = {
     (S.OFFERED, I.REPORT): S.RUNNING,
+    (S.OFFERED, I.WAIT): S.WAITING,
     (S.OFFERED, I.FINISH): S.FINISHED,
     (S.OFFERED, I.RETURN): S.RETURNED,
     (S.OFFERED, I.EXPIRE): S.LOST,
     (S.OFFERED, I.CANCEL): S.CANCELLING,
+    (S.WAITING, I.REPORT): S.WAITING,
+    (S.WAITING, I.START): S.RUNNING,
+    (S.WAITING, I.RECALL): S.RECALLED,
+    (S.WAITING, I.FINISH): S.FINISHED,
+    (S.WAITING, I.RETURN): S.RETURNED,
+    (S.WAITING, I.EXPIRE): S.LOST,
+    (S.WAITING, I.CANCEL): S.CANCELLING,
+    (S.RECALLED, I.REPORT): S.RECALLED,
+    (S.RECALLED, I.START): S.RUNNING,
+    (S.RECALLED, I.FINISH): S.FINISHED,
+    (S.RECALLED, I.RETURN): S.RETURNED,
+    (S.RECALLED, I.EXPIRE): S.LOST,
+    (S.RECALLED, I.CANCEL): S.CANCELLING,
     (S.RUNNING, I.REPORT): S.RUNNING,
+    (S.RUNNING, I.WAIT): S.WAITING,
     (S.RUNNING, I.FINISH): S.FINISHED,
     (S.RUNNING, I.RETURN): S.RETURNED,
     (S.RUNNING, I.EXPIRE): S.LOST,
@@ -65,7 +92,9 @@ TABLE = {
     (S.LOST, I.RETURN): S.RETURNED,
     (S.LOST, I.CANCEL): S.CANCELLED,
 }
-HELD = frozenset({S.OFFERED, S.RUNNING, S.CANCELLING})  # a slot of the worker is taken
+BACKLOG = frozenset({S.WAITING, S.RECALLED})  # beyond the slots of the worker
+ACTIVE = frozenset({S.OFFERED, S.RUNNING}) | BACKLOG  # the attempt of its task
+HELD = ACTIVE | {S.CANCELLING}  # a slot of the worker is taken, or a place in its backlog
 
 
 class TransitionError(Exception):
@@ -89,6 +118,7 @@ class Lease:
     account: Account | None = None
     share: Share | None = None
     cost_s: float = 0.0
+    taken_from: str = ""  # the worker that had it in its backlog
     state: LeaseState = LeaseState.OFFERED
 
     def step(self, received: LeaseInput) -> None:

@@ -19,6 +19,9 @@ class Policy:
     # A client that went away may attach again (WaitExecution) within this time. Its running
     # action runs on; its queued action keeps its place but is not started for nobody.
     abandon_grace_s: float = 30.0
+    # How many leases a worker gets beyond its slots, if it offers that and can be asked for them by
+    # others: they wait in its backlog, and a worker with nothing to do takes some. 0: none.
+    backlog: int = 0
     # How often one action may lose its worker or meet an infrastructure failure and run again.
     infrastructure_retries: int = 3
     # Whether an attempt that takes longer than hardly any of its kind ever did (twice that long;

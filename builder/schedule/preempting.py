@@ -2,20 +2,22 @@
 
 Theory of operation. A user's fair share of a lane's slots goes by the weights of those who wait or
 run. The action whose turn it is may take the slot of the newest action of the user who is furthest
-above; that one goes back to its old place in the order, is not charged for the lost attempt, and
-loses its slot a few times at most. Only actions that may run twice give way: those whose result may
-be cached. If the result was on its way already, it is taken all the same.
+above, or its place in a backlog, if it has not been started. That one goes back to its old place in
+the order, is not charged for the lost attempt, and gives way a few times at most. Of what runs,
+only actions that may run twice give way: those whose result may be cached. If the result was on its
+way already, it is taken all the same.
 """
 
 from collections.abc import Iterator
 
 from builder.schedule import reasons
 from builder.schedule.attempts import requeue
+from builder.schedule.backlogs import recall
 from builder.schedule.books import Books
 from builder.schedule.dispatch import settle, watch_share
 from builder.schedule.effects import CancelLease, Explain
 from builder.schedule.lanes import Lane
-from builder.schedule.lease import Lease, LeaseInput, LeaseState
+from builder.schedule.lease import BACKLOG, Lease, LeaseInput, LeaseState
 from builder.schedule.resources import fits
 from builder.schedule.shares import Share
 
@@ -70,7 +72,10 @@ def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
     for _, name in zip(range(MOST_LOOKED_AT), reversed(user.leases), strict=False):
         lease = books.leases[name]
         task = books.tasks.get(lease.task)
-        if task is None or task.lease is not lease or task.hedge or task.spec.do_not_cache:
+        if task is None or task.lease is not lease or lease.state is LeaseState.RECALLED:
+            continue
+        waits = lease.state is LeaseState.WAITING
+        if not waits and (task.hedge or task.spec.do_not_cache):
             continue
         worker = books.fleet.workers[lease.worker]
         free = dict(worker.free)
@@ -89,6 +94,10 @@ def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
 def _take_slot(books: Books, lease: Lease, user: Share, now: float) -> None:
     task = books.tasks[lease.task]
     reason = reasons.preempted(user.name, task.share.parent.running)
+    if lease.state in BACKLOG:
+        task.preempted += 1
+        recall(books, books.fleet.workers[lease.worker], lease, reason.sentence)
+        return
     settle(lease, now)
     lease.step(LeaseInput.CANCEL)
     assert lease.state is LeaseState.CANCELLING

@@ -23,6 +23,7 @@ class ReasonCode(Enum):
     RETRY_DELAY = "retry-delay"
     QUOTA_USED = "quota-used"
     # running
+    IN_BACKLOG = "in-backlog"
     RUNNING = "running"
     STORING_RESULT = "storing-result"
     # run again
@@ -168,13 +169,26 @@ def retry_delay(attempt: int, cause: str) -> Reason:
     return Reason(ReasonCode.RETRY_DELAY, f"waits a moment before attempt {attempt}: {cause}")
 
 
-def running(worker: str, attempt: int, phase: str) -> Reason:
-    return new(Reason, (RUNNING, _running, (worker, attempt, phase)))
+def running(worker: str, attempt: int, phase: str, taken_from: str = "") -> Reason:
+    return new(Reason, (RUNNING, _running, (worker, attempt, phase, taken_from)))
 
 
-def _running(worker: str, attempt: int, phase: str) -> str:
+def _running(worker: str, attempt: int, phase: str, taken_from: str) -> str:
     again = f", attempt {attempt}" if attempt > 1 else ""
-    return f"{phase or 'starts'} on {worker}{again}"
+    taken = f", taken from the backlog of {taken_from}" if taken_from else ""
+    return f"{phase or 'starts'} on {worker}{again}{taken}"
+
+
+def in_backlog(worker: str, taken_from: str) -> Reason:
+    return Reason(ReasonCode.IN_BACKLOG, _in_backlog, (worker, taken_from))
+
+
+def _in_backlog(worker: str, taken_from: str) -> str:
+    taken = f", taken from that of {taken_from}" if taken_from else ""
+    return (
+        f"waits in the backlog of {worker} for its next slot{taken}; a worker with nothing to do "
+        f"may take it from there"
+    )
 
 
 def retries_exhausted(faults: tuple[str, ...]) -> Reason:

@@ -9,21 +9,24 @@ from builder.schedule.counters import Counters
 from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.health import Health
 from builder.schedule.lanes import Lane
-from builder.schedule.lease import LeaseState
+from builder.schedule.lease import ACTIVE, BACKLOG
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Requirement
-from builder.schedule.reasons import Reason
+from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.resources import Amounts
 from builder.schedule.spec import ActionKey, Client
 from builder.schedule.task import Task
 from builder.schedule.views import STAGES, reason_of
 
 HEALTHS = {health: health.value for health in Health}
-RUNNING = (LeaseState.OFFERED, LeaseState.RUNNING)
+RUNNING = ACTIVE - BACKLOG
 
 
 class WorkerView(NamedTuple):
-    """`state` is idle, busy, draining or away (its stream is down for a moment)."""
+    """`state` is idle, busy, draining or away (its stream is down for a moment).
+
+    `held` are leases beside those that wait in its `backlog`.
+    """
 
     info: WorkerInfo
     state: str
@@ -36,6 +39,7 @@ class WorkerView(NamedTuple):
     ailment: str
     free: Amounts
     persistent_workers: int
+    backlog: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,11 @@ class Snapshot:
 def snapshot_of(books: Books, details: int) -> Snapshot:
     running = (lease for lease in books.leases.values() if lease.state in RUNNING)
     executing = sum(books.tasks[lease.task].lease is lease for lease in running)
+    queued = books.queued + sum(len(one.backlog) for one in books.fleet.loaded.values())
     return Snapshot(
         replace(books.counters),
-        books.queued,
-        len(books.tasks) - books.queued - executing,
+        queued,
+        len(books.tasks) - queued - executing,
         executing,
         len(books.finished),
         tuple(map(_worker, books.fleet.workers.values())),
@@ -104,7 +109,7 @@ def _worker(worker: Worker) -> WorkerView:
     return WorkerView(
         worker.info,
         state,
-        len(worker.leases),
+        len(worker.leases) - len(worker.backlog),
         worker.connected_at,
         worker.seen_at,
         worker.cpu_fraction,
@@ -113,6 +118,7 @@ def _worker(worker: Worker) -> WorkerView:
         worker.ailment,
         tuple(worker.free.items()) if worker.free else (),
         worker.persistent_workers,
+        len(worker.backlog),
     )
 
 
@@ -129,12 +135,14 @@ def _lane(lane: Lane) -> LaneView:
 
 
 def _action(books: Books, task: Task) -> ActionView:
+    reason = reason_of(books, task)
+    waits = reason.code is ReasonCode.IN_BACKLOG
     return ActionView(
         next(iter(task.operations), task.id),
         max(len(task.operations) - 1, 0),
         task.spec.key,
-        STAGES[task.state],
-        reason_of(books, task),
+        Stage.QUEUED if waits else STAGES[task.state],
+        reason,
         task.lease.worker if task.lease is not None else "",
         task.attempt,
         task.priority,

@@ -3,6 +3,7 @@
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.effects import UpdateOperation
+from builder.schedule.lease import BACKLOG
 from builder.schedule.making import new
 from builder.schedule.operation import Operation, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
@@ -17,15 +18,18 @@ STAGES = {
 }
 
 EXECUTING, QUEUED = TaskState.EXECUTING, TaskState.QUEUED  # hot: an Enum looks its names up slowly
-ALL_BUSY = ReasonCode.ALL_BUSY
+ALL_BUSY, IN_BACKLOG = ReasonCode.ALL_BUSY, ReasonCode.IN_BACKLOG
 
 
 def reason_of(books: Books, task: Task) -> Reason:
     """Why the task is where it is."""
     state = task.state
     if state is EXECUTING:
-        assert task.lease is not None
-        return reasons.running(task.lease.worker, task.lease.attempt, task.phase)
+        lease = task.lease
+        assert lease is not None
+        if lease.state in BACKLOG:
+            return reasons.in_backlog(lease.worker, lease.taken_from)
+        return reasons.running(lease.worker, lease.attempt, task.phase, lease.taken_from)
     if state is QUEUED:
         return _waiting(books, task)
     if state is TaskState.HELD:
@@ -76,6 +80,8 @@ def view(books: Books, operation: Operation) -> OperationView:
 def _unfinished(books: Books, task: Task, operation: Operation) -> OperationView:
     worker = task.lease.worker if task.lease is not None else ""
     stage, reason = STAGES[task.state], reason_of(books, task)
+    if reason[0] is IN_BACKLOG:
+        stage, worker = Stage.QUEUED, ""
     fields = (operation.name, operation.key, stage, reason, worker, task.progress, None)
     return new(OperationView, fields)
 

@@ -45,6 +45,7 @@ from builder.schedule.resources import MEMORY, amount_text
 from builder.schedule.restoring import adopt
 from builder.schedule.sizes import larger
 from builder.schedule.spec import Outcome
+from builder.schedule.stealing import heard, introduce, started
 from builder.schedule.task import WAITING, Task, TaskState
 from builder.schedule.views import tell
 
@@ -86,7 +87,7 @@ def _is_another(books: Books, old: Worker, info: WorkerInfo, now: float) -> bool
 
 
 def _enrol(books: Books, event: WorkerConnected, now: float) -> Worker:
-    worker, first = books.fleet.enrol(event.info, event.session, now)
+    worker, first = books.fleet.enrol(event.info, event.session, now, books.policy.backlog)
     if first:
         books.lanes.add_class(worker.kind)
     books.deadlines.add(now + books.policy.heartbeat_timeout_s, Due.WORKER, worker)
@@ -245,6 +246,8 @@ def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
     for lease in [lease for lease in worker.leases.values() if lease.seen_at <= expired]:
         lose(books, lease, lost(f"{worker.info.name} does not know of it any more"), now)
     dispatch_worker(books, worker, now)
+    if worker.extra:
+        heard(books, worker, event, now)
 
 
 def progress(books: Books, event: LeaseProgressed, now: float) -> None:
@@ -257,6 +260,8 @@ def progress(books: Books, event: LeaseProgressed, now: float) -> None:
             CancelLease(event.session, event.lease, "nobody waits for it any more")
         )
         return
+    if worker.backlog and event.lease in worker.backlog:
+        started(books, worker, worker.leases[event.lease], now)
     task = books.tasks.get(worker.leases[event.lease].task)
     if task is not None:
         if task.lease is None or task.lease.id != event.lease:
@@ -278,6 +283,8 @@ def finish(books: Books, event: LeaseFinished, now: float) -> None:
     if lease is not None and lease.worker == worker.info.name:
         _finished(books, worker, lease, event.outcome, now)
         dispatch_worker(books, worker, now)
+        if worker.extra:
+            introduce(books, worker)
 
 
 def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now: float) -> None:

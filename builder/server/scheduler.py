@@ -222,6 +222,8 @@ class Scheduler:
                 log.debug("Lease granted", lease=lease, **fields)
             case effects.CancelLease() | effects.AcknowledgeLease() | effects.DrainWorker():
                 pass
+            case effects.RecallLease() | effects.IntroducePeers():
+                pass
             case _:
                 assert_never(effect)
 

@@ -88,6 +88,8 @@ ForWorker = (
     | effects.CloseSession
     | effects.GrantLease
     | effects.CancelLease
+    | effects.RecallLease
+    | effects.IntroducePeers
     | effects.AcknowledgeLease
     | effects.DrainWorker
 )

@@ -16,6 +16,7 @@ from builder.server.messages import bytes_field
 from builder.server.watching import WantOutput
 
 GRANTED = workers_pb2.ToWorker.DESCRIPTOR.fields_by_name["granted"].number
+MOST_BACKLOG = 1000
 OUT_OF_MEMORY = "out-of-memory"  # as ExecutionProof.outcome says it
 PHASES = {
     workers_pb2.LeaseProgress.FETCHING: "fetches its inputs",
@@ -26,6 +27,8 @@ Message = (
     effects.WelcomeWorker
     | effects.GrantLease
     | effects.CancelLease
+    | effects.RecallLease
+    | effects.IntroducePeers
     | effects.DrainWorker
     | WantOutput
 )
@@ -43,6 +46,9 @@ def info_of(hello: workers_pb2.Hello) -> WorkerInfo:
         pid=hello.pid,
         version=hello.version,
         capacity=amounts((one.name, one.amount) for one in hello.capacity if one.amount > 0),
+        backlog=min(max(hello.backlog, 0), MOST_BACKLOG),
+        peer=hello.peer_address,
+        peer_token=hello.peer_token,
     )
 
 
@@ -58,6 +64,8 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
                 beat.cpu_fraction,
                 beat.memory_fraction,
                 beat.persistent_workers,
+                tuple(beat.waiting_lease_ids),
+                _steals(beat.steals) if beat.HasField("steals") else (0, 0, 0, 0),
             )
         case "progress":
             progress = message.progress
@@ -70,10 +78,19 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
         case "returned":
             returned = message.returned
             return events.LeaseReturned(session, returned.lease_id, returned.reason)
+        case "yielded":
+            yielded = message.yielded
+            return events.LeaseYielded(session, yielded.lease_id, yielded.thief)
         case "draining":
             return events.WorkerDraining(session, message.draining.reason)
         case _:
             return None
+
+
+def _steals(told: workers_pb2.Steals) -> tuple[int, int, int, int]:
+    every = (told.attempted, told.succeeded, told.empty, told.failed)
+    attempted, succeeded, empty, failed = (max(count, 0) for count in every)
+    return attempted, succeeded, empty, failed
 
 
 def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
@@ -114,15 +131,28 @@ def acknowledgement(leases: Sequence[str]) -> bytes:
 def message_of(effect: Message) -> list[bytes]:
     """A ToWorker message, in pieces."""
     match effect:
-        case effects.GrantLease(_, lease, attempt, payload, memory_bytes, note):
+        case effects.GrantLease(_, lease, attempt, payload, memory_bytes, note, order_s):
             # A message's bytes may be joined: the action was serialized when it was admitted.
             tail = workers_pb2.LeaseGranted(
-                lease_id=lease, attempt=attempt, memory_bytes=memory_bytes, note=note
+                lease_id=lease,
+                attempt=attempt,
+                memory_bytes=memory_bytes,
+                note=note,
+                order=order_s,
             ).SerializeToString()
             return [bytes_field(GRANTED, len(payload) + len(tail)), payload, tail]
         case effects.CancelLease(_, lease, why):
             cancelled = workers_pb2.LeaseCancelled(lease_id=lease, reason=why)
             message = workers_pb2.ToWorker(cancelled=cancelled)
+        case effects.RecallLease(_, lease, why):
+            recalled = workers_pb2.LeaseRecalled(lease_id=lease, reason=why)
+            message = workers_pb2.ToWorker(recalled=recalled)
+        case effects.IntroducePeers(_, victims):
+            message = workers_pb2.ToWorker()
+            for name, address, token, leases in victims:
+                message.peers.peer.add(
+                    worker_name=name, address=address, token=token, lease_ids=leases
+                )
         case effects.WelcomeWorker(_, interval_s, unknown):
             message = workers_pb2.ToWorker()
             message.welcome.unknown_lease_ids.extend(unknown)

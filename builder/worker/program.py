@@ -4,12 +4,13 @@ Theory of operation. The worker dials out and says Hello; the coordinator's Welc
 the worker's leases it no longer wants. Leases then come one by one, each becomes a task, and its
 result goes back on the stream. When the stream breaks the tasks go on; the worker dials again,
 names in its Hello everything that it holds, and sends the results that were not acknowledged.
-To drain is to take no more, to finish what runs within the grace, to hand back the rest, to wait
-until the results are taken, and to end the stream from this side.
+Leases beyond the slots wait in the backlog, where work stealing has the worker take some.
+To drain is to take no more, to hand back what waits, to finish what runs within the grace, to hand
+back the rest, to wait until the results are taken, and to end the stream from this side.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import trio
@@ -24,8 +25,11 @@ from builder.reapi.pb import workers_pb2
 from builder.reapi.status import to_status
 from builder.telemetry.log import get_logger
 from builder.telemetry.tracing import OFF, Tracer, tell_stages
+from builder.worker import backlog
+from builder.worker.backlog import Backlog
 from builder.worker.job import Job, Report, Stage
 from builder.worker.leases import Held, Leases
+from builder.worker.stealing import Stealing
 from builder.worker.tail import tail
 
 CONNECT = "/builder.workers.Workers/Connect"
@@ -59,7 +63,7 @@ class Identity:
 class WorkerProgram:
     """`run_job(instance, job, report)` runs one action; `load` tells the fractions of CPU and
     memory that are in use; `chance` gives numbers in [0, 1) for the back-off; `persistent` is how
-    many programs stay here for many actions."""
+    many programs stay here for many actions. Without `stealing` there is no backlog."""
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class WorkerProgram:
         chance: Callable[[], float],
         tracer: Tracer = OFF,
         persistent: Callable[[], int] = lambda: 0,
+        stealing: Stealing | None = None,
     ) -> None:
         self._identity = identity
         self._channel = channel
@@ -80,6 +85,12 @@ class WorkerProgram:
         self._persistent = persistent
         self._failures = 0
         self._leases = Leases()
+        self._backlog = Backlog(identity.slots if stealing is not None else None)
+        self._waiting: dict[str, workers_pb2.LeaseGranted] = {}  # what lies in the backlog
+        self._jobs: trio.Nursery | None = None
+        self._stealing = stealing
+        if stealing is not None:
+            stealing.attach(identity.name, self._yield_some, self._beat)
         self._outbox: trio.MemorySendChannel[workers_pb2.FromWorker | None] | None = None
         self._grace = trio.CancelScope()  # its deadline is that of what runs
         self._drain_wanted = trio.Event()
@@ -96,10 +107,14 @@ class WorkerProgram:
             self._log.info("Worker draining", reason=why, grace_s=grace_s)
             self._say(workers_pb2.FromWorker(draining=workers_pb2.Draining(reason=why)))
             self._drain_wanted.set()
+            self._obey(self._backlog.handle(backlog.Drained(why), trio.current_time()))
 
     async def run(self) -> None:
         """Serve until drained. Cancelling kills what runs."""
         async with trio.open_nursery() as nursery:
+            self._jobs = nursery
+            if self._stealing is not None:
+                nursery.start_soon(self._stealing.run)
             nursery.start_soon(self._stay_connected, nursery)
             await self._drain_wanted.wait()
             await self._finish_and_leave()
@@ -151,6 +166,7 @@ class WorkerProgram:
             tell("Connected to the coordinator", held=len(self._leases.ids))
             self._failures = 0
             self.connected.set()
+            self._obey([])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_send_all, call, mail)
                 nursery.start_soon(self._heartbeats, welcome.heartbeat_interval.ToNanoseconds())
@@ -166,7 +182,7 @@ class WorkerProgram:
             slots=me.slots,
             guarantees=me.guarantees,
             backend=me.backend,
-            running_lease_ids=self._leases.ids,
+            running_lease_ids=[*self._leases.ids, *self._waiting],
             version=me.version,
             pid=me.pid,
             host=me.host,
@@ -175,20 +191,32 @@ class WorkerProgram:
             hello.platform.properties.add(name=name, value=value)
         for name, amount in me.capacity:
             hello.capacity.add(name=name, amount=amount)
+        if self._stealing is not None:
+            hello.backlog = self._stealing.terms.backlog
+            hello.peer_address = self._stealing.reachable.address
+            hello.peer_token = self._stealing.reachable.token
         return workers_pb2.FromWorker(hello=hello)
 
     async def _heartbeats(self, interval_ns: int) -> None:
         interval_s = interval_ns / 1e9 or 5.0
         while True:
-            cpu, memory = self._load()
-            beat = workers_pb2.Heartbeat(
-                running_lease_ids=self._leases.ids,
-                cpu_fraction=cpu,
-                memory_fraction=memory,
-                persistent_workers=self._persistent(),
-            )
-            self._say(workers_pb2.FromWorker(heartbeat=beat))
+            self._beat()
             await trio.sleep(interval_s)
+
+    def _beat(self) -> None:
+        if self._outbox is None:
+            return
+        cpu, memory = self._load()
+        beat = workers_pb2.Heartbeat(
+            running_lease_ids=[*self._leases.ids, *self._waiting],
+            cpu_fraction=cpu,
+            memory_fraction=memory,
+            persistent_workers=self._persistent(),
+        )
+        if self._stealing is not None:
+            beat.waiting_lease_ids.extend(self._waiting)
+            beat.steals.CopyFrom(self._stealing.outcomes())
+        self._say(workers_pb2.FromWorker(heartbeat=beat))
 
     def _say(self, message: workers_pb2.FromWorker) -> None:
         """Send it if there is a stream; what must not be lost is said again by the next one."""
@@ -200,12 +228,18 @@ class WorkerProgram:
             self._leases.forget(lease_id)
         match message.WhichOneof("kind"):
             case "granted":
-                self._grant(message.granted, jobs)
+                self._grant(message.granted)
             case "cancelled":
                 self._drop(message.cancelled.lease_id, message.cancelled.reason or "cancelled")
             case "drain":
                 grace_s = message.drain.grace.ToNanoseconds() / 1e9
                 self.drain(message.drain.reason or "the coordinator asks for it", grace_s)
+            case "recalled":
+                recalled = backlog.Recalled(message.recalled.lease_id)
+                self._obey(self._backlog.handle(recalled, trio.current_time()))
+            case "peers":
+                if self._stealing is not None:
+                    self._stealing.introduced(message.peers)
             case "output_wanted":
                 jobs.start_soon(self._tell_output, message.output_wanted)
             case None:  # acknowledgements alone
@@ -216,13 +250,48 @@ class WorkerProgram:
     async def _tell_output(self, wanted: workers_pb2.OutputWanted) -> None:
         self._say(workers_pb2.FromWorker(output=await tail(self._leases.get, wanted)))
 
-    def _grant(self, granted: workers_pb2.LeaseGranted, jobs: trio.Nursery) -> None:
+    def _grant(self, granted: workers_pb2.LeaseGranted) -> None:
+        lease_id = granted.lease_id
         if self._drain_wanted.is_set():
-            self._hand_back(granted.lease_id, "the worker is draining")
-        elif (held := self._leases.take(granted.lease_id)) is not None:
-            jobs.start_soon(self._work, held, granted)
+            self._hand_back(lease_id, "the worker is draining")
+        elif lease_id not in self._waiting and self._leases.get(lease_id) is None:
+            self._waiting[lease_id] = granted
+            event = backlog.Granted(lease_id, granted.order)
+            self._obey(self._backlog.handle(event, trio.current_time()))
+
+    def _obey(self, made: Sequence[backlog.Effect]) -> None:
+        """What the backlog has decided; then there may be room for more, or less."""
+        for effect in made:
+            granted = self._waiting.pop(effect.lease)
+            match effect:
+                case backlog.Start(lease_id):
+                    held = self._leases.take(lease_id)
+                    assert held is not None
+                    assert self._jobs is not None
+                    self._jobs.start_soon(self._work, held, granted)
+                case backlog.Yield(lease_id, thief):
+                    yielded = workers_pb2.LeaseYielded(lease_id=lease_id, thief=thief)
+                    self._say(workers_pb2.FromWorker(yielded=yielded))
+                case backlog.HandBack(lease_id, why):
+                    self._hand_back(lease_id, why)
+        if self._stealing is not None:
+            wants = not self._waiting and not self._drain_wanted.is_set()
+            self._stealing.room(self._backlog.free if wants else 0)
+
+    def _yield_some(self, thief: str, leases: tuple[str, ...], most: int) -> list[str]:
+        """What a thief gets: nothing while the coordinator could not hear of it."""
+        if self._outbox is None:
+            return []
+        asked = backlog.Asked(thief, leases, most)
+        made = self._backlog.handle(asked, trio.current_time())
+        self._obey(made)
+        return [effect.lease for effect in made]
 
     def _drop(self, lease_id: str, why: str) -> None:
+        if lease_id in self._waiting:
+            dropped = backlog.Dropped(lease_id, why)
+            self._obey(self._backlog.handle(dropped, trio.current_time()))
+            return
         held = self._leases.get(lease_id)
         if held is None:
             self._hand_back(lease_id, "it is not held here")
@@ -242,9 +311,10 @@ class WorkerProgram:
         if result is None:
             self._leases.forget(held.id)
             self._hand_back(held.id, held.why_stopped)
-            return
-        self._leases.finish(held.id, result)
-        self._say(workers_pb2.FromWorker(finished=result))
+        else:
+            self._leases.finish(held.id, result)
+            self._say(workers_pb2.FromWorker(finished=result))
+        self._obey(self._backlog.handle(backlog.Ended(held.id), trio.current_time()))
 
     async def _attempt(
         self, held: Held, granted: workers_pb2.LeaseGranted

@@ -10,8 +10,8 @@ GRID = {
     "reader": "open read",
     "writer": "open read store execute record",
     "trusted": "open read store execute record",
-    "worker": "open read store join",
-    "operator": "open read store execute record join operate",
+    "worker": "open read store join steal",
+    "operator": "open read store execute record join steal operate",
 }
 
 

@@ -107,6 +107,11 @@ def told(effect: effects.Effect) -> str:
             return f"{session} gets {lease}"
         case effects.CancelLease(session, lease):
             return f"{session} stops {lease}"
+        case effects.RecallLease(session, lease):
+            return f"{session} is asked for {lease}"
+        case effects.IntroducePeers(session, victims):
+            known = (f"{one.worker}: {' '.join(one.leases)}" for one in victims)
+            return f"{session} may ask {', '.join(known)}"
         case effects.AcknowledgeLease(session, lease):
             return f"{session} may forget {lease}"
         case effects.WelcomeWorker(session, _, unknown):

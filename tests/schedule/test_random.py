@@ -42,6 +42,7 @@ POLICY = Policy(
     hold_after_s=1.0,
     hedge=True,
     hedge_after_s=3.0,
+    backlog=2,
 )
 NEEDS: list[Amounts] = [(), (), (("memory", 2),), (("licence", 1),)]
 CAPACITY: Amounts = (("licence", 1), ("memory", 3))
@@ -153,6 +154,8 @@ class World:
             identity=name,
             host=f"host-{how % 2}",
             capacity=CAPACITY if how % 2 else (),
+            backlog=how % 4,
+            peer="127.0.0.1:1",
         )
         self.send(events.WorkerConnected(session, info, tuple(self.held[name])))
 
@@ -177,7 +180,9 @@ class World:
         if self.sessions:
             name = self.open_session(how)
             running = self.held[name] if how % 8 else self.held[name][1:]
-            self.send(events.HeartbeatReceived(self.sessions[name], tuple(running)))
+            waiting = tuple(running[how % 3 :]) if how % 5 == 0 else ()
+            beat = events.HeartbeatReceived(self.sessions[name], tuple(running), waiting=waiting)
+            self.send(beat)
 
     def finish(self, how: int) -> None:
         names = [name for name in self.sessions if self.held[name]]
@@ -186,7 +191,9 @@ class World:
         name, how = names[how % len(names)], how // len(names)
         lease = self.held[name].pop(how % len(self.held[name]))
         session = self.sessions[name]
-        if how % 7 == 0:
+        if how % 9 == 8:
+            self.send(events.LeaseYielded(session, lease, [*NAMES, "", "nobody"][how // 9 % 5]))
+        elif how % 7 == 0:
             self.send(events.LeaseReturned(session, lease, "cancelled or drained"))
         elif how % 7 == 1:
             self.send(events.LeaseProgressed(session, lease, "runs", b"p"))

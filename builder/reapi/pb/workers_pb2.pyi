@@ -12,8 +12,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class StealRequest(_message.Message):
+    __slots__ = ("thief", "lease_ids", "most")
+    THIEF_FIELD_NUMBER: _ClassVar[int]
+    LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    thief: str
+    lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    most: int
+    def __init__(self, thief: _Optional[str] = ..., lease_ids: _Optional[_Iterable[str]] = ..., most: _Optional[int] = ...) -> None: ...
+
+class StealResponse(_message.Message):
+    __slots__ = ("lease_ids",)
+    LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class FromWorker(_message.Message):
-    __slots__ = ("hello", "heartbeat", "progress", "finished", "returned", "draining", "output")
+    __slots__ = ("hello", "heartbeat", "progress", "finished", "returned", "draining", "output", "yielded")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +37,7 @@ class FromWorker(_message.Message):
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    YIELDED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     progress: LeaseProgress
@@ -28,26 +45,31 @@ class FromWorker(_message.Message):
     returned: LeaseReturned
     draining: Draining
     output: Output
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[LeaseProgress, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., returned: _Optional[_Union[LeaseReturned, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+    yielded: LeaseYielded
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Union[LeaseProgress, _Mapping]] = ..., finished: _Optional[_Union[LeaseFinished, _Mapping]] = ..., returned: _Optional[_Union[LeaseReturned, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., yielded: _Optional[_Union[LeaseYielded, _Mapping]] = ...) -> None: ...
 
 class ToWorker(_message.Message):
-    __slots__ = ("welcome", "granted", "cancelled", "drain", "output_wanted", "acknowledged")
+    __slots__ = ("welcome", "granted", "cancelled", "drain", "output_wanted", "recalled", "peers", "acknowledged")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_WANTED_FIELD_NUMBER: _ClassVar[int]
+    RECALLED_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     granted: LeaseGranted
     cancelled: LeaseCancelled
     drain: Drain
     output_wanted: OutputWanted
+    recalled: LeaseRecalled
+    peers: Peers
     acknowledged: LeaseAcknowledged
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., output_wanted: _Optional[_Union[OutputWanted, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., granted: _Optional[_Union[LeaseGranted, _Mapping]] = ..., cancelled: _Optional[_Union[LeaseCancelled, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., output_wanted: _Optional[_Union[OutputWanted, _Mapping]] = ..., recalled: _Optional[_Union[LeaseRecalled, _Mapping]] = ..., peers: _Optional[_Union[Peers, _Mapping]] = ..., acknowledged: _Optional[_Union[LeaseAcknowledged, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "capacity", "pid", "host")
+    __slots__ = ("worker_name", "join_token", "slots", "platform", "guarantees", "backend", "running_lease_ids", "version", "capacity", "pid", "host", "backlog", "peer_address", "peer_token")
     WORKER_NAME_FIELD_NUMBER: _ClassVar[int]
     JOIN_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +81,9 @@ class Hello(_message.Message):
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_FIELD_NUMBER: _ClassVar[int]
+    PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PEER_TOKEN_FIELD_NUMBER: _ClassVar[int]
     worker_name: str
     join_token: str
     slots: int
@@ -70,7 +95,10 @@ class Hello(_message.Message):
     capacity: _containers.RepeatedCompositeFieldContainer[Resource]
     pid: int
     host: str
-    def __init__(self, worker_name: _Optional[str] = ..., join_token: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., running_lease_ids: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., capacity: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+    backlog: int
+    peer_address: str
+    peer_token: str
+    def __init__(self, worker_name: _Optional[str] = ..., join_token: _Optional[str] = ..., slots: _Optional[int] = ..., platform: _Optional[_Union[_remote_execution_pb2.Platform, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., running_lease_ids: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., capacity: _Optional[_Iterable[_Union[Resource, _Mapping]]] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., backlog: _Optional[int] = ..., peer_address: _Optional[str] = ..., peer_token: _Optional[str] = ...) -> None: ...
 
 class Resource(_message.Message):
     __slots__ = ("name", "amount")
@@ -89,19 +117,35 @@ class Welcome(_message.Message):
     def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unknown_lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction", "persistent_workers")
+    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction", "persistent_workers", "waiting_lease_ids", "steals")
     RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
     CPU_FRACTION_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FRACTION_FIELD_NUMBER: _ClassVar[int]
     PERSISTENT_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    STEALS_FIELD_NUMBER: _ClassVar[int]
     running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
     cpu_fraction: float
     memory_fraction: float
     persistent_workers: int
-    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ..., persistent_workers: _Optional[int] = ...) -> None: ...
+    waiting_lease_ids: _containers.RepeatedScalarFieldContainer[str]
+    steals: Steals
+    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ..., persistent_workers: _Optional[int] = ..., waiting_lease_ids: _Optional[_Iterable[str]] = ..., steals: _Optional[_Union[Steals, _Mapping]] = ...) -> None: ...
+
+class Steals(_message.Message):
+    __slots__ = ("attempted", "succeeded", "empty", "failed")
+    ATTEMPTED_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    attempted: int
+    succeeded: int
+    empty: int
+    failed: int
+    def __init__(self, attempted: _Optional[int] = ..., succeeded: _Optional[int] = ..., empty: _Optional[int] = ..., failed: _Optional[int] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent", "memory_bytes", "note", "avoid")
+    __slots__ = ("lease_id", "instance_name", "digest_function", "action_digest", "action", "queued_timestamp", "request_metadata", "attempt", "timeout", "absolute_symlinks", "traceparent", "memory_bytes", "note", "avoid", "order")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +160,7 @@ class LeaseGranted(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     AVOID_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     instance_name: str
     digest_function: _remote_execution_pb2.DigestFunction.Value
@@ -130,7 +175,8 @@ class LeaseGranted(_message.Message):
     memory_bytes: int
     note: str
     avoid: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ..., traceparent: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., note: _Optional[str] = ..., avoid: _Optional[_Iterable[str]] = ...) -> None: ...
+    order: float
+    def __init__(self, lease_id: _Optional[str] = ..., instance_name: _Optional[str] = ..., digest_function: _Optional[_Union[_remote_execution_pb2.DigestFunction.Value, str]] = ..., action_digest: _Optional[_Union[_remote_execution_pb2.Digest, _Mapping]] = ..., action: _Optional[_Union[_remote_execution_pb2.Action, _Mapping]] = ..., queued_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_metadata: _Optional[_Union[_remote_execution_pb2.RequestMetadata, _Mapping]] = ..., attempt: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., absolute_symlinks: _Optional[bool] = ..., traceparent: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., note: _Optional[str] = ..., avoid: _Optional[_Iterable[str]] = ..., order: _Optional[float] = ...) -> None: ...
 
 class LeaseProgress(_message.Message):
     __slots__ = ("lease_id", "stage", "metadata")
@@ -169,6 +215,39 @@ class LeaseReturned(_message.Message):
     lease_id: str
     reason: str
     def __init__(self, lease_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LeaseYielded(_message.Message):
+    __slots__ = ("lease_id", "thief")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    THIEF_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    thief: str
+    def __init__(self, lease_id: _Optional[str] = ..., thief: _Optional[str] = ...) -> None: ...
+
+class LeaseRecalled(_message.Message):
+    __slots__ = ("lease_id", "reason")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    reason: str
+    def __init__(self, lease_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Peers(_message.Message):
+    __slots__ = ("peer",)
+    class Peer(_message.Message):
+        __slots__ = ("worker_name", "address", "token", "lease_ids")
+        WORKER_NAME_FIELD_NUMBER: _ClassVar[int]
+        ADDRESS_FIELD_NUMBER: _ClassVar[int]
+        TOKEN_FIELD_NUMBER: _ClassVar[int]
+        LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+        worker_name: str
+        address: str
+        token: str
+        lease_ids: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, worker_name: _Optional[str] = ..., address: _Optional[str] = ..., token: _Optional[str] = ..., lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    peer: _containers.RepeatedCompositeFieldContainer[Peers.Peer]
+    def __init__(self, peer: _Optional[_Iterable[_Union[Peers.Peer, _Mapping]]] = ...) -> None: ...
 
 class LeaseCancelled(_message.Message):
     __slots__ = ("lease_id", "reason")
