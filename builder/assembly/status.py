@@ -4,6 +4,7 @@ from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 
 STEADY = 0.005  # of the trend's load per sample
+NONE = "none yet"  # for a rate of nothing
 Rows = list[tuple[str, str]]
 Section = tuple[str, Rows]
 
@@ -15,12 +16,13 @@ def service_line(status: pb.Status) -> str:
 
 
 def sections(status: pb.Status) -> list[Section]:
-    """What there are figures for; a rate of nothing is left out."""
+    """The first four are always the same; the others are there where there is something to tell."""
     found: list[Section] = [
         ("Workers", _workers(status.workers)),
         ("Queue", _queue(status.queue)),
     ]
-    found += [(pool_title(status, pool), _pool(pool)) for pool in status.pools if pool.maximum]
+    pools = [(pool_title(status, pool), _pool(pool)) for pool in status.pools if pool.maximum]
+    found += pools or [("Autoscaling", [("Policy", "none: there is no pool, workers join")])]
     found.append(("Metrics", _executions(status.executions)))
     if status.stores:
         found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
@@ -70,15 +72,20 @@ def _tier(tier: pb.Tier) -> str:
 
 
 def _workers(workers: pb.WorkerCounts) -> Rows:
-    rows = [("Total", str(workers.total)), ("Idle", str(workers.idle)), ("Busy", str(workers.busy))]
+    used = workers.slots_busy / workers.slots if workers.slots else 0.0
+    rows = [
+        ("Total", str(workers.total)),
+        ("Idle", str(workers.idle)),
+        ("Busy", str(workers.busy)),
+        ("Utilization", f"{used:.0%}"),
+    ]
+    if workers.slots != workers.total:
+        rows.append(("Slots", f"{workers.slots_busy} of {workers.slots} busy"))
     away = workers.total - workers.idle - workers.busy - workers.draining
     if away:
         rows.append(("Away", f"{away} (not heard of for a moment)"))
     if workers.draining:
         rows.append(("Draining", str(workers.draining)))
-    if workers.slots:
-        used = workers.slots_busy / workers.slots
-        rows.append(("Utilization", f"{used:.0%} ({workers.slots_busy} of {workers.slots} slots)"))
     return rows
 
 
@@ -119,14 +126,13 @@ def _direction(trend: float) -> str:
 
 
 def _executions(figures: pb.ExecutionFigures) -> Rows:
-    rows = []
     ended = figures.succeeded + figures.failed
-    if ended:
-        rows.append(("Success rate", f"{figures.succeeded / ended:.1%}"))
     lookups = figures.cache_hits + figures.cache_misses
-    if lookups:
-        rows.append(("Cache hit rate", f"{figures.cache_hits / lookups:.1%}"))
+    took = NONE
     if figures.HasField("mean_execution"):
-        mean_s = figures.mean_execution.ToNanoseconds() / 1e9
-        rows.append(("Avg execution time", format_duration(mean_s)))
-    return rows or [("Actions", "none yet")]
+        took = format_duration(figures.mean_execution.ToNanoseconds() / 1e9)
+    return [
+        ("Success rate", f"{figures.succeeded / ended:.1%}" if ended else NONE),
+        ("Cache hit rate", f"{figures.cache_hits / lookups:.1%}" if lookups else NONE),
+        ("Avg execution time", took),
+    ]

@@ -36,7 +36,7 @@ def test_a_working_service() -> None:
                 ("Total", "8"),
                 ("Idle", "2"),
                 ("Busy", "6"),
-                ("Utilization", "75% (6 of 8 slots)"),
+                ("Utilization", "75%"),
             ],
         ),
         (
@@ -95,12 +95,22 @@ def test_each_pool_has_its_section() -> None:
     assert names[2:4] == ["Autoscaling of default", "Autoscaling of gpu"]
 
 
-def test_rates_of_nothing_are_left_out() -> None:
-    """A service that has done nothing has no success rate, and none of 0 %."""
+def test_rates_of_nothing_are_not_told_as_figures() -> None:
+    """A service that has done nothing has no success rate, and none of 0 %; the sections are
+    there."""
     found = dict(sections(pb.Status(state="running")))
-    assert found["Metrics"] == [("Actions", "none yet")]
-    assert "Utilization" not in dict(found["Workers"])
-    assert "Autoscaling" not in found
+    assert list(found) == ["Workers", "Queue", "Autoscaling", "Metrics", "Health"]
+    assert dict(found["Metrics"]) == dict.fromkeys(
+        ("Success rate", "Cache hit rate", "Avg execution time"), "none yet"
+    )
+    assert dict(found["Workers"])["Utilization"] == "0%"
+    assert found["Autoscaling"] == [("Policy", "none: there is no pool, workers join")]
+
+
+def test_workers_with_several_slots_tell_of_them() -> None:
+    counts = pb.WorkerCounts(total=2, idle=1, busy=1, slots=8, slots_busy=2)
+    workers = dict(dict(sections(pb.Status(state="running", workers=counts)))["Workers"])
+    assert (workers["Utilization"], workers["Slots"]) == ("25%", "2 of 8 busy")
 
 
 def test_problems_are_told() -> None:
