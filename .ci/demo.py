@@ -42,7 +42,7 @@ class Demo:
         config.write_text(CONFIG.format(self.folder))
         argv = [sys.executable, str(self.zipapp), "--config", str(config), "serve", *FLAGS.split()]
         service = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=self.folder
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=self.folder
         )
         threading.Thread(target=self.follow, args=(service,), daemon=True).start()
         self.ready.wait(60)
@@ -52,8 +52,8 @@ class Demo:
         return service
 
     def follow(self, service: "subprocess.Popen[str]") -> None:
-        assert service.stderr
-        for line in service.stderr:
+        assert service.stdout
+        for line in service.stdout:
             say("    " + line.rstrip())
             self.lines.append(line.rstrip())
             if READY in line:

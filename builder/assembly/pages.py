@@ -19,7 +19,7 @@ from builder.base.errors import UsageError
 from builder.config.kinds import ARTIFACTS, Address
 from builder.config.settings import Artifacts, Settings
 from builder.net.listeners import Listener, open_listeners
-from builder.telemetry.log import get_logger
+from builder.telemetry.log import announce, get_logger
 
 log = get_logger()
 MakeApp = Callable[[Coordinator, Sighting], Any]
@@ -44,7 +44,7 @@ class Pages:
             make = partial(_named, make, hosts)
         self._ports.append((label, listeners, make))
         if address.port == 0 and not address.path:  # nobody can know it otherwise
-            log.info(f"  {label}: http://{listeners[0].address}")
+            announce(f"  {label}: http://{listeners[0].address}")
 
     async def serve(self, coordinator: Coordinator) -> None:
         """Until `stop`."""

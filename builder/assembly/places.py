@@ -39,7 +39,8 @@ async def open_inside(settings: Settings) -> AsyncIterator[Place]:
     from builder.assembly.local import local_service  # late: it is the whole service
     from builder.telemetry.log import configure
 
-    configure("warning", settings.logging.format, sys.stderr)
+    form = settings.logging.format
+    configure("warning", "human" if form == "auto" else form, sys.stderr)
     async with (
         local_service(settings) as address,
         _remote(address, "in this process", settings, Access(), pauses) as place,

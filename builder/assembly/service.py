@@ -27,7 +27,7 @@ from builder.config.loading import dotted
 from builder.config.settings import Settings
 from builder.host import garbage
 from builder.host.lock import owned
-from builder.telemetry.log import get_logger
+from builder.telemetry.log import announce, get_logger
 
 log = get_logger()
 WORKERS_LOCK = "directory of the local pool"
@@ -35,13 +35,13 @@ WORKERS_LOCK = "directory of the local pool"
 
 async def run_service(settings: Settings, config: str | None = None) -> None:
     """Serve until a signal. Raises UsageError for a port or directory that is in use."""
-    log.info("Remote execution service starting...")
+    announce("Remote execution service starting...")
     settings = _with_join_token(settings)
     _warn_of_exposure(settings)
     stopping = trio.Event()
 
     def drain(why: str) -> None:
-        log.info("Remote execution service draining", signal=why)
+        announce(f"Remote execution service draining signal={why}")
         stopping.set()
 
     async with trio.open_nursery() as nursery:
@@ -58,7 +58,7 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
                 nursery.start_soon(sweep, folder)
                 await _serve_with_pools(settings, pools, stopping)
         nursery.cancel_scope.cancel()
-    log.info("Remote execution service stopped")
+    announce("Remote execution service stopped")
 
 
 def _with_join_token(settings: Settings) -> Settings:
@@ -80,7 +80,7 @@ def _warn_of_exposure(settings: Settings) -> None:
 
 async def _serve_alone(settings: Settings, stopping: trio.Event) -> None:
     async with _coordinator(settings, Hooks(joined=_tell_joined)) as coordinator:
-        log.info("Worker pool: none of its own; workers join by `builder worker`")
+        announce("Worker pool: none of its own; workers join by `builder worker`")
         _ready(coordinator)
         await stopping.wait()
         await coordinator.finish(settings.coordinator.drain_grace)
@@ -113,13 +113,13 @@ def _tell_pool(pool: Pool) -> None:
     if not pool.is_local:
         workers += f" from {pool.settings.pool.provider}"
     autoscale = " (autoscale enabled)" if pool.settings.pool.autoscale else ""
-    log.info(f"{pool.title}: {workers}{autoscale}")
+    announce(f"{pool.title}: {workers}{autoscale}")
 
 
 def _ready(coordinator: Coordinator) -> None:
     coordinator.ready()
     garbage.settle()
-    log.info("Remote execution service ready")
+    announce("Remote execution service ready")
 
 
 async def _first_workers(settings: Settings, pools: Pools, stopping: trio.Event) -> None:
@@ -149,8 +149,8 @@ async def _first_workers(settings: Settings, pools: Pools, stopping: trio.Event)
 async def _coordinator(settings: Settings, hooks: Hooks) -> AsyncIterator[Coordinator]:
     """The coordinator, announced, with the pages around it."""
     async with open_coordinator(settings, hooks) as coordinator:
-        log.info(f"  Coordinator: {coordinator.coordinator}")
-        log.info(f"  REAPI endpoint: {coordinator.reapi}")
+        announce(f"  Coordinator: {coordinator.coordinator}")
+        announce(f"  REAPI endpoint: {coordinator.reapi}")
         async with open_pages(settings) as pages, trio.open_nursery() as nursery:
             nursery.start_soon(pages.serve, coordinator)
             yield coordinator

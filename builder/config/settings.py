@@ -280,7 +280,7 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Logging:
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["human", "json", "auto"] = "human"
+    format: Literal["human", "json", "auto"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

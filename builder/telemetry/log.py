@@ -1,13 +1,16 @@
 """What we say while we work: `[INFO] message key=value` for people, one JSON object a line for
 programs.
 
-Lines go to stderr and are flushed one by one. Levels: INFO for life cycle and scaling, DEBUG for
+Lines go to stderr and are flushed one by one. What a service tells whoever has started it (where it
+listens, that it is ready) is said to that person by `announce`, on stdout and in words wherever
+that goes; a log in JSON has it too. Levels: INFO for life cycle and scaling, DEBUG for
 scheduling and selection, WARNING for health and retries, ERROR for failures. Values that hold
 secrets never come here. A program that does not set the log up (`bldr build` has a console of its
 own) hears of trouble only; a line below the level costs one comparison, and nothing is imported
 before the first one is written.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
@@ -29,6 +32,7 @@ class _SetUp:
     def reset(self) -> None:
         self.level = LEVELS["warning"]
         self.form = "human"
+        self.in_words = True  # what is announced
         self.stream: TextIO | None = None
         self.sink: Any = None
 
@@ -41,6 +45,18 @@ class _SetUp:
 
 
 SET_UP = _SetUp()
+
+
+def announce(message: str) -> None:
+    """`[INFO] message` on stdout, unless everything is to be JSON or INFO is not shown."""
+    if SET_UP.level > LEVELS["info"]:
+        return
+    if SET_UP.in_words:
+        with contextlib.suppress(OSError, ValueError):  # its reader may have gone away
+            sys.stdout.write(f"[INFO] {message}\n")
+            sys.stdout.flush()
+    if SET_UP.form == "json":
+        SET_UP.write("info", message.strip(), {})
 
 
 class Logger:
@@ -90,6 +106,7 @@ def configure(level: str = "info", form: str = "human", stream: TextIO | None = 
         raise UsageError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
     if form not in FORMATS:
         raise UsageError(f"log format {form!r} is unknown: use one of {', '.join(FORMATS)}")
+    SET_UP.in_words = form != "json"
     if form == "auto":
         form = "human" if (stream or sys.stderr).isatty() else "json"
     SET_UP.level, SET_UP.form, SET_UP.stream, SET_UP.sink = LEVELS[level], form, stream, None

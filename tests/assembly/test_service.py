@@ -387,12 +387,13 @@ def test_an_ordinary_user_serves_too() -> None:
             user=NOBODY,
             group=NOBODY,
             extra_groups=[],
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         ) as process:
             service = Service(process, home)
-            assert process.stderr is not None
-            for line in process.stderr:
+            assert process.stdout is not None
+            for line in process.stdout:
                 service.lines.append(line.rstrip("\n"))
                 if "service ready" in line:
                     break
@@ -403,7 +404,7 @@ def test_an_ordinary_user_serves_too() -> None:
             assert "hermetic: namespaces" in response.message
             below = family(process.pid)
             process.terminate()
-            rest = process.stderr.read()
+            rest = process.stdout.read()
             assert process.wait(60) == 0, rest
             assert gone(below)
             assert "Traceback" not in rest

@@ -42,7 +42,8 @@ class NotReadyError(Exception):
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Variables of a program that starts with an empty home and knows no proxy or config."""
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
-    return {**kept, "HOME": str(home), "SHIV_ROOT": str(home / ".shiv"), **more}
+    kept |= {"HOME": str(home), "SHIV_ROOT": str(home / ".shiv")}
+    return {**kept, "BUILDER_LOG_FORMAT": "human", **more}
 
 
 def free_port() -> int:
@@ -113,9 +114,9 @@ class Service:
 
 def follow(service: Service, ready: threading.Event) -> None:
     """Collect the lines of the service until it ends."""
-    assert service.process.stderr
+    assert service.process.stdout
     with (service.folder / "serve.log").open("w") as log:
-        for line in service.process.stderr:
+        for line in service.process.stdout:
             log.write(line)
             log.flush()
             service.heard(line)
@@ -141,8 +142,8 @@ def running(
         cwd=folder,
         env={**environment(folder), **(variables or {})},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     service, ready = Service(process, folder), threading.Event()
@@ -156,8 +157,8 @@ def running(
     finally:
         stop(process)
         thread.join()
-        assert process.stderr
-        process.stderr.close()
+        assert process.stdout
+        process.stdout.close()
 
 
 def stop(process: "subprocess.Popen[str]") -> int:

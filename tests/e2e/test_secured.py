@@ -24,7 +24,7 @@ SERVICE = """role: all
 store: {{path: {folder}/store}}
 worker: {{scratch: {folder}/worker}}
 artifacts: {{listen: ":0"}}
-logging: {{level: debug, format: json}}
+logging: {{level: debug}}
 tls: {{cert: KEYS/server.pem, key: KEYS/server.key, min_version: "1.3"}}
 auth:
   mode: token
@@ -45,7 +45,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def service(tmp_path_factory: pytest.TempPathFactory, keys: Certificates) -> Iterator[Service]:
     config = SERVICE.replace("KEYS", str(keys.folder))
     folder = tmp_path_factory.mktemp("secured")
-    with running(folder, flags=PORTS, config=config) as service:
+    variables = {"BUILDER_LOG_FORMAT": "json"}
+    with running(folder, flags=PORTS, config=config, variables=variables) as service:
         yield service
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from builder.base.errors import UsageError
 from builder.telemetry import log
-from builder.telemetry.log import configure, get_logger
+from builder.telemetry.log import announce, configure, get_logger
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -50,6 +50,24 @@ def test_the_form_may_follow_the_reader(stream: io.StringIO, begins: str) -> Non
     configure("info", "auto", stream)
     get_logger().info("x")
     assert re.sub(r"\x1b\[\d+m", "", stream.getvalue()).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("form", "log_says", "words"),
+    [("human", "", True), ("auto", "json", True), ("json", "json", False)],
+)
+def test_what_is_announced(
+    form: str, log_says: str, words: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words on stdout, whatever that is; in the log, too, where that is for programs."""
+    out = written(form=form)
+    announce("  Coordinator: here")
+    assert capsys.readouterr().out == ("[INFO]   Coordinator: here\n" if words else "")
+    said = json.loads(out.getvalue())["message"] if log_says else out.getvalue()
+    assert said == ("Coordinator: here" if log_says else "")
+    written("warning", form)
+    announce("quiet")
+    assert capsys.readouterr().out == ""
 
 
 def test_values_never_break_the_line() -> None:
