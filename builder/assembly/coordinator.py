@@ -248,7 +248,10 @@ async def open_coordinator(
     heap.keep_freed()
     guard = open_guard(settings)
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(settings.store, settings.storage))
+        quotas, load_usage = stack.enter_context(upload_quotas.open_quotas(settings.store))
+        stores = await stack.enter_async_context(
+            open_stores(settings.store, settings.storage, quotas or None)
+        )
         journal, left = stack.enter_context(open_journal(settings.store))
         tracing = open_tracer(settings.tracing, "coordinator", socket.gethostname())
         tracer = await stack.enter_async_context(tracing)
@@ -259,7 +262,6 @@ async def open_coordinator(
         scheduler.post(OperationsRestored(left))
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)
-        quotas = upload_quotas.quotas_of(settings.store)
         about = _around(hooks, wellbeing, stores, quotas)
         control = ControlService(scheduler, cache, about, stores.blobs_of)
         builds = Builds()
@@ -274,6 +276,7 @@ async def open_coordinator(
         scheduler.history.ended = stack.enter_context(_observers(settings, metrics))
         await nursery.start(scheduler.run)
         nursery.start_soon(stores.run)
+        nursery.start_soon(load_usage)
         made = Coordinator(
             scheduler,
             stores,

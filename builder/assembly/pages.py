@@ -125,4 +125,5 @@ def _artifacts(coordinator: Coordinator, _sight: Sighting) -> Any:
     def shelf_of(instance: str) -> Any:
         return module.Shelf(stores.of(instance).blobs, stores.of(instance).records)
 
-    return module.Artifacts(shelf_of, coordinator.quotas.take).app()
+    quotas = coordinator.quotas
+    return module.Artifacts(shelf_of, quotas.take, quotas.take_result).app()

@@ -52,7 +52,10 @@ def pool_title(status: pb.Status, pool: pb.PoolState) -> str:
 def _usage(one: pb.InstanceUsage) -> str:
     refused = f", {one.refused_uploads} refused" if one.refused_uploads else ""
     blobs = f"{one.blobs} of {one.quota_blobs} blobs" if one.quota_blobs else f"{one.blobs} blobs"
-    return f"{format_size(one.uploaded_bytes)} of {format_size(one.quota_bytes)}, {blobs}{refused}"
+    size = f"{format_size(one.uploaded_bytes)} of {format_size(one.quota_bytes)}"
+    of = f" of {one.quota_results}" if one.quota_results else ""
+    results = f", {one.results}{of} results" if one.results or one.quota_results else ""
+    return f"{size}, {blobs}{results}{refused}"
 
 
 def _store(store: pb.StoreState) -> str:

@@ -19,7 +19,7 @@ from builder.config.settings import Store
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
-from builder.stores.interface import ActionCache, SizedBlobStore
+from builder.stores.interface import Account, ActionCache, SizedBlobStore
 from builder.stores.kept_result import Entry
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords, Records
@@ -73,21 +73,26 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(store: Store, storage: "Storage | None" = None) -> AsyncIterator[Stores]:
+async def open_stores(
+    store: Store, storage: "Storage | None" = None, account: Account | None = None
+) -> AsyncIterator[Stores]:
     """Raises UsageError when another service has a directory."""
     if storage is not None:
-        async with _composed(store, storage) as stores:
+        async with _composed(store, storage, account) as stores:
             yield stores
         return
     async with AsyncExitStack() as stack:
         blobs, of_blobs = _plain_blobs(store, stack)
         records, of_records = _plain_records(store, stack)
-        yield Stores(blobs, records, _cache(store, blobs, records), (of_blobs, of_records))
+        cache = _cache(store, blobs, records, account)
+        yield Stores(blobs, records, cache, (of_blobs, of_records))
 
 
-def _cache(store: Store, blobs: SizedBlobStore, records: Records) -> CheckedActionCache:
+def _cache(
+    store: Store, blobs: SizedBlobStore, records: Records, account: Account | None
+) -> CheckedActionCache:
     keeping = Keeping(store.max_result_age, store.failed_results == "keep")
-    return CheckedActionCache(blobs, records, keeping=keeping)
+    return CheckedActionCache(blobs, records, keeping=keeping, account=account)
 
 
 def _plain_blobs(store: Store, stack: AsyncExitStack) -> tuple[SizedBlobStore, Tier]:
@@ -111,7 +116,9 @@ def _plain_records(store: Store, stack: AsyncExitStack) -> tuple[Records, Tier]:
 
 
 @asynccontextmanager
-async def _composed(store: Store, storage: "Storage") -> AsyncIterator[Stores]:
+async def _composed(
+    store: Store, storage: "Storage", account: Account | None
+) -> AsyncIterator[Stores]:
     from builder.assembly.composed_records import RecordsComposer  # late: only who composes pays
     from builder.assembly.composition import Composer
 
@@ -148,12 +155,13 @@ async def _composed(store: Store, storage: "Storage") -> AsyncIterator[Stores]:
                 own_blobs = await blobs_of(route.blobs, f"routes.{number}.blobs")
             if route.results is not None:
                 own_records = await records_of(route.results, f"routes.{number}.results")
-            own = Stores(own_blobs, own_records, _cache(store, own_blobs, own_records), ())
+            cache = _cache(store, own_blobs, own_records, account)
+            own = Stores(own_blobs, own_records, cache, ())
             routes.update(dict.fromkeys(route.instances, own))
         yield Stores(
             blobs,
             records,
-            _cache(store, blobs, records),
+            _cache(store, blobs, records, account),
             tuple(composer.tiers),
             partial(_all_serve, serve),
             routes,

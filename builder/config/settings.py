@@ -86,6 +86,7 @@ class UploadQuota:
     instance: str
     uploads: Bytes
     blobs: int = 0
+    results: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 
 from builder.base.digest import HEX_LENGTHS, Digest
 from builder.base.errors import InvalidArgumentError
-from builder.net.rpc import Buffer, Call, Context, Method, Service
+from builder.net.rpc import Buffer, Call, Context, Following, Method, Service, StreamHandler
 from builder.reapi.digests import from_proto, function_of
-from builder.reapi.names import parse_write
+from builder.reapi.names import parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.quotas import Quotas
@@ -23,6 +23,7 @@ from builder.server.routing import instance_of
 from builder.server.wrapped import Wrapped
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
+READ = "/google.bytestream.ByteStream/Read"
 WRITE = "/google.bytestream.ByteStream/Write"
 FUNCTIONS = tuple(HEX_LENGTHS)  # whichever of them the instance serves
 Count = Callable[[Quotas, str, bytes], None]
@@ -42,7 +43,8 @@ def _bounded(method: Method, quotas: Quotas) -> Method:
     count = COUNTS.get(method.path)
     if count is None:
         return method
-    unary, stream, short = method.unary, method.stream, method.short
+    unary, stream = method.unary, method.stream
+    single, short = method.single, method.short
 
     def look(data: bytes) -> None:
         instance = instance_of(data)
@@ -64,10 +66,16 @@ def _bounded(method: Method, quotas: Quotas) -> Method:
         assert stream is not None
         await stream(_Counted(call, look))
 
+    def counted_single(data: bytes, context: Context) -> bytes | StreamHandler | Following:
+        assert single is not None
+        look(data)
+        return single(data, context)
+
     return replace(
         method,
         unary=None if unary is None else counted_unary,
         stream=None if stream is None else counted_stream,
+        single=None if single is None else counted_single,
         short=None if short is None else counted_short,
     )
 
@@ -116,10 +124,24 @@ def _asked(quotas: Quotas, instance: str, data: bytes) -> None:
     quotas.renew(instance, function, request.blob_digests)
 
 
+def _batch_read(quotas: Quotas, instance: str, data: bytes) -> None:
+    request = pb.BatchReadBlobsRequest.FromString(data)
+    first = request.digests[0].hash if request.digests else ""
+    function = function_of(request.digest_function, first, FUNCTIONS)
+    quotas.renew(instance, function, request.digests)
+
+
+def _read(quotas: Quotas, instance: str, data: bytes) -> None:
+    digest = parse_read(bytestream_pb2.ReadRequest.FromString(data).resource_name, FUNCTIONS).digest
+    quotas.renew(instance, digest.function, [digest])
+
+
 COUNTS: dict[str, Count] = {
     f"{CAS}BatchUpdateBlobs": _batch,
     f"{CAS}SpliceBlob": _splice,
     f"{CAS}FindMissingBlobs": _asked,
+    f"{CAS}BatchReadBlobs": _batch_read,
+    READ: _read,
     WRITE: _write,
 }
 

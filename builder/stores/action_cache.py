@@ -22,7 +22,7 @@ from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.reapi.pb.remote_execution_pb2 import ActionResult
 from builder.reapi.status import missing as missing_blobs
-from builder.stores.interface import BlobStore, InlineStore
+from builder.stores.interface import Account, BlobStore, InlineStore
 from builder.stores.kept_result import Entry, packed, unpacked
 from builder.stores.records import RESULTS, InlineRecords, Records
 from builder.stores.references import References, direct
@@ -56,7 +56,10 @@ class Known:
 
 
 class CheckedActionCache:
-    """`records` keep the results, `blobs` what they reference; `memory_bytes` bounds `peek`."""
+    """`records` keep the results, `blobs` what they reference; `memory_bytes` bounds `peek`.
+
+    `account` counts what is kept, and by a look-up what is promised anew.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class CheckedActionCache:
         memory_bytes: int = 64 * 1024 * 1024,
         keeping: Keeping | None = None,
         now: Callable[[], float] = time.time,
+        account: Account | None = None,
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
@@ -73,6 +77,7 @@ class CheckedActionCache:
         self._memory = memory_bytes
         self._keeping = keeping or Keeping()
         self._now = now
+        self._account = account
         self._known: OrderedDict[tuple[str, Digest], Known] = OrderedDict()
         self._weight = 0
 
@@ -113,6 +118,8 @@ class CheckedActionCache:
         if self._now() - entry.used_at >= WRITTEN_EVERY_S:
             await self._count(instance, action, entry, hits)
             hits = 0
+        if self._account is not None:
+            self._account.renew_result(instance, action, needed)
         self._remember(key, Known(stamp, entry.result, needed, hits))
         return entry.result
 
@@ -128,7 +135,7 @@ class CheckedActionCache:
         if absent:
             raise missing_blobs(absent, "outputs")
         data = result.SerializeToString(deterministic=True)
-        record = self._record(data, metadata)
+        record = self._taken(instance, action, data, metadata)
         await self._records.put(_space(instance, action), _name(action), record)
         self._remember((instance, action), Known(stamp, data, needed))
 
@@ -147,7 +154,7 @@ class CheckedActionCache:
         if absent:
             raise missing_blobs(absent, "outputs")
         data = result.SerializeToString(deterministic=True)
-        record = self._record(data, metadata)
+        record = self._taken(instance, action, data, metadata)
         if not self._inline_records.put_nowait(_space(instance, action), _name(action), record):
             return False
         self._remember((instance, action), Known(stamp, data, needed))
@@ -160,9 +167,13 @@ class CheckedActionCache:
                 "here (store.failed_results: keep takes the others too)"
             )
 
-    def _record(self, data: bytes, metadata: bytes) -> bytes:
+    def _taken(self, instance: str, action: Digest, data: bytes, metadata: bytes) -> bytes:
+        """The record, which counts from now on."""
         now = self._now()
-        return packed(Entry(data, now, now, 0, metadata[:MOST_METADATA]))
+        record = packed(Entry(data, now, now, 0, metadata[:MOST_METADATA]))
+        if self._account is not None:
+            self._account.take_result(instance, action, len(record))
+        return record
 
     async def about(self, instance: str, action: Digest) -> Entry | None:
         """The entry with all that is known of it; renews nothing, and is no hit."""

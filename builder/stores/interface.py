@@ -204,3 +204,15 @@ class InlineActionCache(Protocol):
     ) -> bool:
         """Whether it is kept now; False: `store` has to be asked. Raises as `store` does."""
         ...
+
+
+class Account(Protocol):
+    """Who counts what each instance keeps."""
+
+    def take_result(self, instance: str, action: Digest, size_bytes: int) -> None:
+        """A result will be kept. Raises ResourceExhaustedError when that is too much."""
+        ...
+
+    def renew_result(self, instance: str, action: Digest, references: Sequence[Digest]) -> None:
+        """A result is served, and all that it references promised."""
+        ...

@@ -62,16 +62,26 @@ def _any(_instance: str, _blobs: Sequence[Digest]) -> None:
     return
 
 
+def _any_entry(_instance: str, _name: Digest, _size_bytes: int) -> None:
+    return
+
+
 class Artifacts:
-    """Handlers over the shelves of instances; `admit` may refuse what one uploads."""
+    """Handlers over the shelves of instances.
+
+    `admit` may refuse what one uploads, and `admit_entry` an entry, by the hash of its name and
+    the bytes of its record.
+    """
 
     def __init__(
         self,
         shelf_of: Callable[[str], Shelf],
         admit: Callable[[str, Sequence[Digest]], None] = _any,
+        admit_entry: Callable[[str, Digest, int], None] = _any_entry,
     ) -> None:
         self._shelf_of = shelf_of
         self._admit = admit
+        self._admit_entry = admit_entry
 
     def app(self) -> Starlette:
         routes = [
@@ -133,8 +143,10 @@ class Artifacts:
         digest = await trio.to_thread.run_sync(digest_of, data)
         shelf = self._shelf(request)
         self._admit(_instance(request), [digest])
+        record = f"{digest.hash}/{digest.size_bytes}".encode()
+        self._admit_entry(_instance(request), digest_of(name.encode(), "blake3"), len(record))
         await shelf.blobs.put(digest, data)
-        await shelf.records.put(space, name, f"{digest.hash}/{digest.size_bytes}".encode())
+        await shelf.records.put(space, name, record)
         return Response(status_code=204)
 
 

@@ -34,7 +34,14 @@ async def client(blobs: MemoryBlobStore, nursery: trio.Nursery) -> AsyncIterator
         if instance == "bounded" and sum(one.size_bytes for one in uploads) > 1000:
             raise ResourceExhaustedError("enough")
 
-    app = Artifacts(lambda instance: shelves.get(instance, others), admit).app()
+    entries: dict[str, set[Digest]] = {}
+
+    def admit_entry(instance: str, name: Digest, _size_bytes: int) -> None:
+        entries.setdefault(instance, set()).add(name)
+        if instance == "few" and len(entries[instance]) > 2:
+            raise ResourceExhaustedError("enough")
+
+    app = Artifacts(lambda one: shelves.get(one, others), admit, admit_entry).app()
     [listener] = await open_listeners("127.0.0.1:0")
     await nursery.start(serve_app, app, [listener])
     async with httpx.AsyncClient(base_url=f"http://{listener.address}", timeout=60) as client:
@@ -162,3 +169,12 @@ async def test_too_large_an_entry_is_413(client: httpx.AsyncClient) -> None:
         await stream.send_all(head.encode())
         with trio.fail_after(60):
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
+
+
+async def test_entries_may_be_bounded(client: httpx.AsyncClient) -> None:
+    """By their names, of whatever length and with the same bytes; what was kept stays."""
+    names = ["0" * 32, "0" * 64, "0" * 128]
+    statuses = [(await client.put(f"/few/ac/{name}", content=b"x")).status_code for name in names]
+    assert statuses == [204, 204, 507]
+    assert (await client.get(f"/few/ac/{names[0]}")).content == b"x"
+    assert (await client.put(f"/many/ac/{names[2]}", content=b"x")).status_code == 204

@@ -75,20 +75,24 @@ class Status(_message.Message):
     def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[InstanceUsage, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ...) -> None: ...
 
 class InstanceUsage(_message.Message):
-    __slots__ = ("name", "uploaded_bytes", "quota_bytes", "refused_uploads", "blobs", "quota_blobs")
+    __slots__ = ("name", "uploaded_bytes", "quota_bytes", "refused_uploads", "blobs", "quota_blobs", "results", "quota_results")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UPLOADED_BYTES_FIELD_NUMBER: _ClassVar[int]
     QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
     REFUSED_UPLOADS_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     QUOTA_BLOBS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_RESULTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     uploaded_bytes: int
     quota_bytes: int
     refused_uploads: int
     blobs: int
     quota_blobs: int
-    def __init__(self, name: _Optional[str] = ..., uploaded_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., refused_uploads: _Optional[int] = ..., blobs: _Optional[int] = ..., quota_blobs: _Optional[int] = ...) -> None: ...
+    results: int
+    quota_results: int
+    def __init__(self, name: _Optional[str] = ..., uploaded_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., refused_uploads: _Optional[int] = ..., blobs: _Optional[int] = ..., quota_blobs: _Optional[int] = ..., results: _Optional[int] = ..., quota_results: _Optional[int] = ...) -> None: ...
 
 class StoreState(_message.Message):
     __slots__ = ("name", "entries", "used_bytes", "capacity_bytes", "evicted_entries", "refused_writes", "leased_bytes", "ages")
