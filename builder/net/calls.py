@@ -39,6 +39,7 @@ class ServerCall:
         "_link",
         "_sent",
         "_stopped",
+        "_taken",
         "_wire",
         "ended",
         "scope",
@@ -55,6 +56,7 @@ class ServerCall:
         self._event: trio.Event | None = None
         self._sent = 0
         self._heard: Callable[[bytes], None] | None = None
+        self._taken: Callable[[Sequence[Buffer]], bool] | None = None
         self._stopped: Exception | None = None
         self.stream = stream
         self.ended = False
@@ -132,6 +134,21 @@ class ServerCall:
         if self._stopped is not None:
             raise self._stopped
 
+    async def take(self, taken: Callable[[Sequence[Buffer]], bool]) -> None:
+        """Have messages taken in place, as they come, until the last one, or until one is not."""
+        self._taken = taken
+        try:
+            waiting, self._inbox = self._inbox, deque()
+            for message in waiting:
+                self.deliver(message)
+            self._link.flush()
+            while self._taken is not None and not self.ended:
+                await self._wait()
+        finally:
+            self._taken = None
+        if self._stopped is not None:
+            raise self._stopped
+
     def post(self, message: Buffer | Sequence[Buffer]) -> None:
         """Queue one response message."""
         self._wire.send_headers(self.stream)
@@ -157,7 +174,9 @@ class ServerCall:
     # ---- for the connection
 
     def deliver(self, message: Message) -> None:
-        if self._heard is None:
+        if self._taken is not None:
+            self._take(message, self._taken)
+        elif self._heard is None:
             self._inbox.append(message)
             self.wake()
         elif self._stopped is None:
@@ -167,6 +186,18 @@ class ServerCall:
                 self._heard(joined)
             except Exception as error:
                 self.stop(error)
+
+    def _take(self, message: Message, taken: Callable[[Sequence[Buffer]], bool]) -> None:
+        pieces = (message,) if isinstance(message, bytes) else message
+        try:
+            if taken(pieces):
+                self._wire.consumed(self.stream, sum(map(len, pieces)))
+                return
+            self._inbox.append(message)
+        except Exception as error:
+            self._stopped = self._stopped or error
+        self._taken = None
+        self.wake()
 
     def end(self) -> None:
         """The client sends no more."""

@@ -78,6 +78,14 @@ class Call(Context, Protocol):
         """
         ...
 
+    async def take(self, taken: Callable[[Sequence[Buffer]], bool]) -> None:
+        """Have messages taken in place, as they come in pieces, until the last one, or until one
+        is not: `receive` gives that one.
+
+        Raises what `taken` raises.
+        """
+        ...
+
     def post(self, message: Buffer | Sequence[Buffer]) -> None:
         """As `send`, without waiting and from any task: for few and small messages. It leaves
         with the next `flush`."""

@@ -40,8 +40,11 @@ class WriteChunk(NamedTuple):
 async def next_chunk(call: Call) -> WriteChunk | None:
     """A call's next request, None after the last. Raises InvalidArgumentError."""
     pieces = await call.receive_pieces()
-    if pieces is None:
-        return None
+    return None if pieces is None else chunk_of(pieces)
+
+
+def chunk_of(pieces: Sequence[Buffer]) -> WriteChunk:
+    """Raises InvalidArgumentError for bytes that are no WriteRequest."""
     if len(pieces) > 1:
         try:
             return pieces_chunk(pieces)

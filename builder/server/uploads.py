@@ -7,15 +7,15 @@ connection before servers do; the old call then ends with ABORTED. Uploads that 
 with are forgotten after a while, the oldest first when there are too many.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
-from builder.net.rpc import Call
-from builder.server.chunks import WriteChunk, next_chunk
+from builder.net.rpc import Buffer, Call
+from builder.server.chunks import WriteChunk, chunk_of, next_chunk
 from builder.stores.interface import BlobStore, ResumableStore, Upload
 
 IDLE_S = 600.0  # how long an unfinished upload waits for its client
@@ -99,6 +99,10 @@ class Uploads:
     async def _feed(self, partial: _Partial, first: WriteChunk, call: Call) -> int:
         name = first.resource_name
         request: WriteChunk | None = first
+
+        def taken(pieces: Sequence[Buffer]) -> bool:
+            return not partial.lock.locked() and self._take_now(partial, pieces, name, call)
+
         while request is not None:
             await _lock(partial.lock)
             try:
@@ -108,8 +112,22 @@ class Uploads:
                     return partial.upload.offset
             finally:
                 partial.lock.release()
+            await call.take(taken)  # many at a time, if the store is that quick
             request = await next_chunk(call)
         return partial.upload.offset
+
+    def _take_now(self, partial: _Partial, pieces: Sequence[Buffer], name: str, call: Call) -> bool:
+        """Whether it was taken without waiting."""
+        request = chunk_of(pieces)
+        _check_owner(partial, call)
+        _check_request(request, name, partial.upload.offset)
+        if request.finish_write:
+            return False
+        try:
+            return partial.upload.append_nowait(request.data)
+        except StatusError:
+            self._forget(name)
+            raise
 
     async def _take(self, partial: _Partial, request: WriteChunk, name: str) -> bool:
         """Whether that was the end of the upload."""

@@ -39,6 +39,9 @@ class Wrapped:
     async def each(self, heard: Callable[[bytes], None]) -> None:
         await self._call.each(heard)
 
+    async def take(self, taken: Callable[[Sequence[Buffer]], bool]) -> None:
+        await self._call.take(taken)
+
     def post(self, message: Buffer | Sequence[Buffer]) -> None:
         self._call.post(message)
 

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import itertools
 import os
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from builder.host.facts import usable_cores
 Fsync = Literal["none", "data", "full"]
 WAITED_S = 0.02  # of a write: a megabyte is hashed and given to the kernel in 1 ms
 PATIENCE_S = 10.0
+OF_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -68,11 +70,15 @@ class Folder:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Around a write in the event loop: if the disk made it wait, threads do the next ones."""
-        started = time.monotonic()
+        """Around a write in the event loop: if the disk made it wait, threads do the next ones.
+
+        A thread that others keep from the processor has not waited, and more threads would not
+        help it.
+        """
+        slept, started = _times_slept(), time.monotonic()
         yield
         now = time.monotonic()
-        if now - started > WAITED_S:
+        if now - started > WAITED_S and _times_slept() > slept:
             self._slow_until = now + PATIENCE_S
 
     def temporary(self) -> str:
@@ -155,6 +161,11 @@ class Converting:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, OSError):
             raise self._folder.converted(error) from error
+
+
+def _times_slept() -> int:
+    """How often this thread has given the processor away to wait for something."""
+    return resource.getrusage(OF_THREAD).ru_nvcsw
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -1,6 +1,6 @@
 """A write of a small blob that its caller feeds: gathered in memory, stored at once by `put`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -24,10 +24,14 @@ class GatheredUpload:
 
     async def append(self, *pieces: Buffer) -> None:
         await trio.lowlevel.checkpoint()
+        self.append_nowait(pieces)
+
+    def append_nowait(self, pieces: Sequence[Buffer]) -> bool:
         if len(self._data) + sum(map(len, pieces)) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
         for piece in pieces:
             self._data += piece
+        return True
 
     async def commit(self) -> None:
         if self._open:

@@ -127,6 +127,10 @@ class Upload(Protocol):
         """Raises InvalidArgumentError beyond the digest's size. They may not change later."""
         ...
 
+    def append_nowait(self, pieces: Sequence[Buffer]) -> bool:
+        """As `append`, if that takes no waiting; False: nothing was done."""
+        ...
+
     async def commit(self) -> None:
         """The blob is there when this returns. Raises as `BlobStore.write`. Ends the upload."""
         ...

@@ -158,10 +158,14 @@ class MemoryUpload:
 
     async def append(self, *pieces: Buffer) -> None:
         await trio.lowlevel.checkpoint()
+        self.append_nowait(pieces)
+
+    def append_nowait(self, pieces: Sequence[Buffer]) -> bool:
         if len(self._data) + sum(map(len, pieces)) > self._digest.size_bytes:
             raise InvalidArgumentError(f"more bytes came than {self._digest} has")
         for piece in pieces:
             self._data += piece
+        return True
 
     async def commit(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -53,6 +53,7 @@ class OnwardUpload:
         self._digest = digest
         self._upload = upload
         self.append = upload.append
+        self.append_nowait = upload.append_nowait
         self.abort = upload.abort
 
     @property

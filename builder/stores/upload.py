@@ -8,7 +8,7 @@ and verified, or nothing is.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
@@ -18,6 +18,7 @@ from builder.stores.folder import FULL, Folder
 from builder.stores.interface import Buffer
 
 GATHER = 2 * 1024 * 1024  # bytes that are worth the trip
+GATHER_HERE = 256 * 1024  # where it is done in place: what stays in a core's cache
 GATHER_LEAST = 128 * 1024
 GATHER_TOGETHER = 32 * 1024 * 1024  # bytes that all uploads may hold back
 GATHER_PIECES = 4096
@@ -50,6 +51,7 @@ class DiskUpload:
         self._hasher = hasher(digest.function, digest.size_bytes)
         self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
+        self._full: OSError | None = None  # why `_unwritten` is not written
         self._unturned = 0  # bytes that were taken in place since others had their turn
         self._offset = 0
         self._temporary = folder.temporary()
@@ -68,16 +70,24 @@ class DiskUpload:
         return self._gathered_bytes
 
     async def append(self, *pieces: Buffer) -> None:
-        size = sum(map(len, pieces))
-        if self._offset + size > self._digest.size_bytes:
-            raise InvalidArgumentError(f"more bytes came than {self._digest} has")
-        self._gathered += pieces
-        self._gathered_bytes += size
-        self._offset += size
-        if self._gathered_bytes >= self._worth() or len(self._gathered) >= GATHER_PIECES:
+        self._gather(pieces)
+        if self._is_worth():
             await self._flush()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()  # the flush is everybody's turn
+
+    def append_nowait(self, pieces: Sequence[Buffer]) -> bool:
+        if self._full is not None or not self._folder.prompt:
+            return False
+        self._gather(pieces)
+        if self._is_worth():
+            try:
+                self._take_here()
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise self._folder.converted(error) from error
+                self._full = error
+        return True
 
     async def commit(self) -> None:
         try:
@@ -99,11 +109,20 @@ class DiskUpload:
             self._folder.discard(self._temporary)
             self._release(self._digest.size_bytes)
 
-    def _worth(self) -> int:
-        """How many bytes to gather."""
-        if self._folder.prompt:
-            return GATHER_LEAST
-        return max(GATHER_LEAST, min(GATHER, GATHER_TOGETHER // self._folder.writers))
+    def _gather(self, pieces: Sequence[Buffer]) -> None:
+        size = sum(map(len, pieces))
+        if self._offset + size > self._digest.size_bytes:
+            raise InvalidArgumentError(f"more bytes came than {self._digest} has")
+        self._gathered += pieces
+        self._gathered_bytes += size
+        self._offset += size
+
+    def _is_worth(self) -> bool:
+        """Whether enough is gathered."""
+        folder = self._folder
+        most = GATHER_HERE if folder.prompt else GATHER
+        enough = max(GATHER_LEAST, min(most, GATHER_TOGETHER // folder.writers))
+        return self._gathered_bytes >= enough or len(self._gathered) >= GATHER_PIECES
 
     def _close(self) -> None:
         self._open = False
@@ -111,22 +130,41 @@ class DiskUpload:
         os.close(self._descriptor)
 
     async def _flush(self) -> None:
-        pieces, size = self._gathered, self._gathered_bytes
-        self._gathered, self._gathered_bytes = [], 0
         with self._folder.errors():
+            if self._full is not None:
+                await self._write_rest(self._full)
             try:
-                if size <= IN_PLACE and self._folder.prompt:
-                    with self._folder.in_place():
-                        self._take(pieces, GATHER_PIECES)
-                    await self._turn(size)
-                elif size >= WORTH_TWO:
-                    await self._take_by_two(pieces)
-                else:
-                    await trio.to_thread.run_sync(self._take, pieces, JOINED_ABOVE)
+                await self._take_all()
             except OSError as error:
-                if error.errno not in FULL or not await self._relieve():
-                    raise
-                await trio.to_thread.run_sync(self._write)
+                await self._write_rest(error)
+
+    async def _take_all(self) -> None:
+        """What is gathered is hashed and written. Raises OSError."""
+        size = self._gathered_bytes
+        if size <= IN_PLACE and self._folder.prompt:
+            self._take_here()
+            await self._turn(size)
+        elif size >= WORTH_TWO:
+            await self._take_by_two(self._ungathered())
+        else:
+            await trio.to_thread.run_sync(self._take, self._ungathered(), JOINED_ABOVE)
+
+    def _take_here(self) -> None:
+        """In the event loop. Raises OSError."""
+        with self._folder.in_place():
+            self._take(self._ungathered(), GATHER_PIECES)
+
+    async def _write_rest(self, error: OSError) -> None:
+        """What is hashed, if there can be room for it. Raises OSError."""
+        if error.errno not in FULL or not await self._relieve():
+            raise error
+        await trio.to_thread.run_sync(self._write)
+        self._full = None
+
+    def _ungathered(self) -> list[Buffer]:
+        pieces = self._gathered
+        self._gathered, self._gathered_bytes = [], 0
+        return pieces
 
     async def _turn(self, size: int) -> None:
         """Everybody else's, after a megabyte."""

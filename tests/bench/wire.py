@@ -8,7 +8,8 @@ A figure is its best round: what disturbs a round on a shared machine only makes
 `_per_cpu_s` and `_cpu_us` count CPU seconds of the server alone, which others hardly disturb;
 `_client_limited` marks what the client or the machine held up. `gar_hooks_overhead` is what the
 hooks (who may call, what is counted) add to a call's CPU: another port of the same process has
-none, and both are asked in turns.
+none, and both are asked in turns. `write_floor` is a bare loop of recv, hash and write, in turns
+with ours: `write_vs_floor` compares their CPU.
 """
 
 import os
@@ -25,6 +26,7 @@ from tests.bench import wire_casd_parts as casd
 from tests.bench import wire_load_parts as generator
 from tests.bench import wire_streams_parts as streams
 from tests.bench.wire_api_parts import Figures, Rates, cpu
+from tests.bench.wire_floor_parts import PlainUpload
 from tests.bench.wire_idle_parts import idle
 from tests.bench.wire_product_parts import HUGE, LARGE, huge_digest, large_blob
 
@@ -34,6 +36,7 @@ SECONDS = 1.0
 OURS, CASD, PEERS = "ours", "casd", ("bare", "h2", "grpcio")
 
 PRODUCT = "tests.bench.wire_product_parts"
+FLOOR = "tests.bench.wire_floor_parts"
 
 Running = tuple[int, psutil.Process]
 
@@ -102,14 +105,30 @@ def hooks_overhead(hooked: Running, unhooked: Running) -> float:
 
 
 def bytes_of(running: Running, rates: Rates) -> None:
-    """Reads and verified writes of 64 MiB."""
+    """Reads of 64 MiB."""
     port, _ = running
     whole = large_blob()
     name = f"blobs/{api.digest_of(whole).hash}/{LARGE}"
     rates.measure("read_gb", LARGE / 1e9, lambda: streams.download(port, name, LARGE), 2)
-    for function, key in (("sha256", "write_gb"), ("blake3", "write_blake3_gb")):
-        fresh = [streams.Upload(os.urandom(16) + whole[16:], function) for _ in range(api.ROUNDS)]
-        rates.measure(key, LARGE / 1e9, lambda fresh=fresh: fresh.pop().run(port), 2)
+
+
+def writes(running: Running, bare: Running, rates: Rates) -> Figures:
+    """Verified writes of 64 MiB, and the least that they can cost, in turns."""
+    least = Rates(bare[1])
+    for function, key in (("sha256", "write"), ("blake3", "write_blake3")):
+        for _ in range(api.ROUNDS):
+            fresh = os.urandom(16) + large_blob()[16:]
+            upload, plain = streams.Upload(fresh, function), PlainUpload(fresh, function)
+            least.once(f"{key}_floor_gb", LARGE / 1e9, lambda plain=plain: plain.run(bare[0]), 2)
+            rates.once(f"{key}_gb", LARGE / 1e9, lambda upload=upload: upload.run(running[0]), 2)
+    rates.figures |= least.figures
+    cost, floor = rates.figures, least.figures
+    return {
+        f"{key}_vs_floor": round(
+            cost[f"{key}_gb_per_cpu_s"] / floor[f"{key}_floor_gb_per_cpu_s"], 2
+        )
+        for key in ("write", "write_blake3")
+    }
 
 
 def beside_streams(servers: dict[str, Running], figures: Figures) -> Figures:
@@ -147,8 +166,8 @@ def connections(running: Running) -> Figures:
     }
 
 
-def ours(running: Running) -> Figures:
-    """What only the product's server does."""
+def ours(running: Running, bare: Running) -> tuple[Figures, Figures]:
+    """What only the product's server does; `bare` is the loop of `wire_floor_parts`."""
     port, process = running
     rates = Rates(process)
     before = cpu(process)
@@ -160,7 +179,8 @@ def ours(running: Running) -> Figures:
     api.find_missing(port, rates)
     api.batches(port, rates)
     bytes_of(running, rates)
-    return rates.figures | connections(running)
+    ratios = writes(running, bare, rates)
+    return rates.figures | connections(running), ratios
 
 
 def run() -> tuple[Figures, Figures]:
@@ -181,7 +201,10 @@ def run() -> tuple[Figures, Figures]:
         figures, ratios = get_action_result(servers)
         figures["casd_installed"] = int(program is not None)
         ratios["gar_hooks_overhead"] = hooks_overhead(hooked, unhooked)
-        figures |= ours(hooked) | idling
+        with tempfile.TemporaryDirectory() as folder, started(FLOOR, folder) as (bare,):
+            own, against = ours(hooked, bare)
+        figures |= own | idling
+        ratios |= against
         figures["sha256_gb_per_cpu_s"] = floor = streams.sha256_gb_per_cpu_s()
         ratios["write_vs_sha256"] = round(figures["write_gb_per_cpu_s"] / floor, 2)
         ratios |= beside_streams(servers, figures)

@@ -41,6 +41,7 @@ class Rates:
     def __init__(self, process: psutil.Process) -> None:
         self.figures: Figures = {}
         self._process = process
+        self._busy: Figures = {}
 
     def cpu(self) -> float:
         """Seconds of the server's so far."""
@@ -49,18 +50,24 @@ class Rates:
     def measure(
         self, name: str, amount: float, what: Callable[[], object], digits: int = 0
     ) -> None:
-        best = best_cpu = busy = 0.0
         for _ in range(ROUNDS):
-            before, started = cpu(self._process), time.perf_counter()
-            what()
-            elapsed = time.perf_counter() - started
-            used = max(cpu(self._process) - before, 0.01)
-            best, best_cpu = max(best, amount / elapsed), max(best_cpu, amount / used)
-            busy = max(busy, used / elapsed)
-        self.figures[f"{name}_per_s"] = round(best, digits)
-        self.figures[f"{name}_per_cpu_s"] = round(best_cpu, digits)
-        if busy < BUSY:
-            self.figures[f"{name}_client_limited"] = 1
+            self.once(name, amount, what, digits)
+
+    def once(self, name: str, amount: float, what: Callable[[], object], digits: int = 0) -> None:
+        """One of the rounds, so that others may be between them."""
+        before, started = cpu(self._process), time.perf_counter()
+        what()
+        elapsed = time.perf_counter() - started
+        used = max(cpu(self._process) - before, 0.01)
+        limited = f"{name}_client_limited"
+        for key, found in (("per_s", amount / elapsed), ("per_cpu_s", amount / used)):
+            best = self.figures.get(f"{name}_{key}", 0.0)
+            self.figures[f"{name}_{key}"] = max(best, round(found, digits))
+        if used / elapsed < BUSY and self._busy.get(name, 0.0) < BUSY:
+            self.figures[limited] = 1
+        else:
+            self.figures.pop(limited, None)
+        self._busy[name] = max(self._busy.get(name, 0.0), used / elapsed)
 
 
 class Caller:

@@ -41,6 +41,7 @@ class DirectCall(DirectContext):
         self.error: StatusError | None = None
         self.stopped = trio.Event()
         self.why: Exception | None = None
+        self.left: Sequence[Buffer] | None = None  # that `take` did not take
 
     async def receive(self) -> bytes | None:
         try:
@@ -49,6 +50,9 @@ class DirectCall(DirectContext):
             return None
 
     async def receive_pieces(self) -> Sequence[Buffer] | None:
+        if self.left is not None:
+            left, self.left = self.left, None
+            return left
         message = await self.receive()
         return None if message is None else cut(message)
 
@@ -71,6 +75,12 @@ class DirectCall(DirectContext):
             nursery.cancel_scope.cancel()
         if self.why is not None:
             raise self.why
+
+    async def take(self, taken: Callable[[Sequence[Buffer]], bool]) -> None:
+        while (pieces := await self.receive_pieces()) is not None:
+            if not taken(pieces):
+                self.left = pieces
+                return
 
     def post(self, message: Buffer | Sequence[Buffer]) -> None:
         self.responses_in.send_nowait(joined(message))

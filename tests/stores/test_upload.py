@@ -1,5 +1,6 @@
 """Uploads into files, on one processor and on several."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.base.digest import HASHERS, digest_of
-from builder.base.errors import InvalidArgumentError
+import builder.stores.upload
+from builder.base.digest import HASHERS, Digest, digest_of
+from builder.base.errors import InvalidArgumentError, ResourceExhaustedError
+from builder.stores import folder as folder_room
 from builder.stores.files import FileBlobStore
-from builder.stores.folder import WAITED_S
-from builder.stores.upload import IN_PLACE
+from builder.stores.folder import WAITED_S, Folder
+from builder.stores.interface import Buffer
+from builder.stores.upload import IN_PLACE, DiskUpload
 
 MIB = 1024 * 1024
 DATA = os.urandom(251) * 9000  # 2.2 MiB: some turns of hashing, some trips to a thread
@@ -52,6 +56,91 @@ async def test_one_wrong_byte_is_seen(store: FileBlobStore, size: int) -> None:
     with pytest.raises(InvalidArgumentError, match="not those of"):
         await upload.commit()
     assert await store.find_missing([digest]) == [digest]
+
+
+@pytest.mark.parametrize("size", [16_000, 300_000])
+async def test_pieces_are_taken_without_waiting(store: FileBlobStore, size: int) -> None:
+    """On one processor; else nothing is done, and the caller waits for it."""
+    digest = digest_of(DATA)
+    upload = await store.begin(digest)
+    for at in range(0, len(DATA), size):
+        piece = memoryview(DATA)[at : at + size]
+        assert upload.append_nowait([piece]) == store.folder.alone
+        if not store.folder.alone:
+            assert upload.offset == at
+            await upload.append(piece)
+    with pytest.raises(InvalidArgumentError, match="more bytes came"):
+        assert upload.append_nowait([b"x"]) or await upload.append(b"x")
+    await upload.commit()
+    assert b"".join([piece async for piece in store.read(digest)]) == DATA
+
+
+class Descriptors:
+    """What `os` does for an upload, on a disk with so much room."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def writev(self, descriptor: int, pieces: list[Buffer]) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        some = memoryview(b"".join(pieces))[: self.room]
+        self.room -= len(some)
+        return os.write(descriptor, some)
+
+    close = staticmethod(os.close)
+
+
+@pytest.mark.parametrize("relieved", [True, False])
+async def test_a_disk_that_gets_full_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relieved: bool
+) -> None:
+    """What was hashed then is written once there is room; without room the upload fails."""
+    disk = Descriptors(400_000)
+    monkeypatch.setattr(builder.stores.upload, "os", disk)
+    folder = Folder(tmp_path / "store")
+    folder.alone = True
+
+    async def relieve() -> bool:
+        disk.room = MIB * 64 if relieved else 0
+        return relieved
+
+    shown: list[str] = []
+
+    def appear(_digest: Digest, path: str) -> str:
+        shown.append(path)
+        return path
+
+    with closing(folder):
+        upload = DiskUpload(folder, digest_of(DATA), appear, lambda _size: None, relieve)
+        at = 0
+        while upload.append_nowait([DATA[at : at + MIB // 2]]):
+            at += MIB // 2
+        if not relieved:
+            with pytest.raises(ResourceExhaustedError):
+                await upload.append(DATA[at : at + MIB // 2])
+            upload.abort()
+            return
+        for rest in range(at, len(DATA), MIB // 2):
+            await upload.append(DATA[rest : rest + MIB // 2])
+        await upload.commit()
+        assert Path(shown[0]).read_bytes() == DATA
+
+
+def test_who_only_loses_the_processor_has_not_waited(store: FileBlobStore) -> None:
+    """More threads would not help."""
+    folder = store.folder
+    for _ in range(100):
+        slept = folder_room._times_slept()
+        with folder.in_place():
+            until = time.monotonic() + 2 * WAITED_S
+            while time.monotonic() < until:
+                pass
+            quiet = folder_room._times_slept() == slept
+        if quiet:
+            break
+        folder._slow_until = 0.0
+    assert not quiet or not folder._slow_until
 
 
 async def test_a_slow_disk_is_left_to_threads(store: FileBlobStore) -> None:
