@@ -84,8 +84,8 @@ def main() -> int:
         Filter(program(MACHINE)).install()
         job["proxy"] = 0  # what has the host's network needs none
         action = running.Action(sock, Descendants(), job["place"], [])
-        action.learn(job, sock)
-        action.run((0, 0), fds)
+        action.learn(job, fds, sock)
+        action.run((0, 0))
     except (OSError, KeyError) as error:
         running.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0

@@ -18,7 +18,7 @@ from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.quota import Quota
-from builder.sandbox.kernel.worktree import LAYER, OVERLAY, SHARED, WorkTrees
+from builder.sandbox.kernel.worktree import LAYER, OVERLAY, SHARED, WorkTrees, new_file
 from builder.sandbox.plan import RESOLVER, TEMPORARY, WORK_TREE
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
 MAKING, READY, RUNNING, GONE = "making", "ready", "running", "gone"
 END, LINK = b"K", b"L"
-AUDIT, CHEAP, FULL = "audit", "cheap", "full"
+AUDIT, CHEAP = "audit", "cheap"
 FULL_NETWORK = "full"
 SPARE_NETWORKS = 16
 LOOK_S = 2.0
@@ -54,11 +54,6 @@ class Host:
         self.trees = trees
         self.janitor = janitor
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def new_file(directory: str, name: str, flags: int = 0) -> int:
-    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    return os.open(directory + "/" + name, flags, 0o600)
 
 
 class Box:
@@ -122,16 +117,9 @@ class Box:
         self._held = [self.tree, *self._host.trees.released()]
         self._is_overlay = kind == OVERLAY
         self._attach(self.tree, wish)
-        outputs = [new_file(wish["scratch"], "stdout")]
-        try:
-            outputs.append(new_file(wish["scratch"], "stderr"))
-            if wish["audit"] == FULL:
-                outputs.append(new_file(wish["scratch"], AUDIT, os.O_APPEND))
-            setup_us = int((time.monotonic() - started) * 1e6)
-            link.send(self.sock, (setup_us, int(self._is_overlay)), tuple(outputs))
-        finally:
-            for fd in outputs:
-                os.close(fd)
+        setup_us = int((time.monotonic() - started) * 1e6)
+        link.send(self.sock, (setup_us, int(self._is_overlay)))
+        self._host.trees.look_ahead()
         self.state = RUNNING
         asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
         if asked and self._is_overlay:  # a copy holds the inputs too

@@ -18,12 +18,14 @@ from builder.host.obstacles import obstacles
 from builder.sandbox import link
 from builder.sandbox.interface import SandboxError
 from builder.sandbox.kernel.groups import pid_of, sweep_dead_groups
+from builder.sandbox.kernel.worktree import new_file
 from builder.sandbox.options import ENVIRONMENT, Options, helper
 from builder.sandbox.proxy import Proxy
 from builder.sandbox.report import Report, fits, unpack
 from builder.sandbox.running import DIRECTORY, LISTENS, REPORT, STARTED
 
 PATIENCE_S = 30.0
+FILES = (("stdout", 0), ("stderr", 0), ("audit", os.O_APPEND))  # the last one where it is asked for
 SWEEP_S = 0.5
 
 
@@ -39,11 +41,20 @@ class Run:
         self.root_fd = -1
         self.error: str | None = None
 
-    def tell(self, job: dict[str, Any]) -> None:
-        """What it is to run; its init reads it when it has got the other end of this link."""
+    def tell(self, job: dict[str, Any], scratch: str) -> None:
+        """What it is to run, and the files that it fills; its init reads that when it has got the
+        other end of this link. Raises SandboxError when the files cannot be made."""
         self.far_end.close()
-        with contextlib.suppress(OSError):  # nobody has it any more: `report` waits for the reason
-            link.send(self.sock, job)
+        with contextlib.ExitStack() as opened:
+            files: list[int] = []
+            for name, flags in FILES[: len(FILES) if job["audit"] else -1]:
+                try:
+                    files.append(new_file(scratch, name, flags))
+                except OSError as error:
+                    raise SandboxError(f"setting up the sandbox: {error}") from None
+                opened.callback(os.close, files[-1])
+            with contextlib.suppress(OSError):  # nobody has it any more: `report` has the reason
+                link.send(self.sock, job, tuple(files))
 
     def fail(self, message: str) -> None:
         if self.error is None:

@@ -17,7 +17,9 @@ from builder.base.errors import InvalidArgumentError
 from builder.sandbox.interface import AuditLevel, Dialogue, Limits, Network, SandboxSpec
 
 PLACES = frozenset({"input_root", "scratch", "layers"})
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 LISTS = ("argv", "output_parents", "hosts", "outputs")
+LIMITS = tuple(one.name for one in dataclasses.fields(Limits))
 NAMES = tuple(one.name for one in dataclasses.fields(SandboxSpec) if one.name not in PLACES)
 
 
@@ -31,7 +33,7 @@ def plain(value: Any) -> Any:
         case Mapping():
             return dict(value)
         case Limits():
-            return dataclasses.asdict(value)
+            return {name: getattr(value, name) for name in LIMITS}
         case Dialogue():
             return [value.stdin, value.stdout]
     return value
@@ -40,7 +42,7 @@ def plain(value: Any) -> Any:
 def encoded(spec: SandboxSpec) -> bytes:
     """Equal specs give equal bytes, whatever order their parts were put together in."""
     values = {name: plain(getattr(spec, name)) for name in NAMES}
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    return ENCODER.encode(values).encode()
 
 
 def digest(spec: SandboxSpec) -> str:

@@ -77,13 +77,13 @@ def perform(action: Action, sock: "_socket.socket") -> None:
     if not fds:
         return
     service = _socket.socket(fileno=fds[0])
-    job, _ = link.receive(service)
+    job, files = link.receive(service)
     if job is None:
         return
-    action.learn(job, service)
-    told, fds = link.receive(sock)
+    action.learn(job, files, service)
+    told, _ = link.receive(sock)
     if told is not None:
-        action.run(told, fds)
+        action.run(told)
         tell(sock, DONE)
 
 

@@ -134,7 +134,7 @@ class NativeSandbox:
             enforced, job["rlimits"], job["cpus"] = borne(
                 wish, broker.features.__contains__, self._cpus
             )
-            run.tell(job)
+            run.tell(job, spec.scratch)
             name = canonical.digest(spec)
             proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
             if spec.dialogue is not None and (pid := await run.started()) > 0:

@@ -34,8 +34,7 @@ class Options:
 
 def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:
     """Raises SandboxRefusedError when a required guarantee does not hold."""
-    missing = sorted(spec.required - set(held))
-    if missing:
+    if missing := sorted(spec.required.difference(held)):
         why = f" ({'; '.join(problems)})" if problems else ""
         raise SandboxRefusedError(
             f"this host does not give {', '.join(missing)}{why}; "

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from builder.base.errors import InvalidArgumentError
@@ -68,6 +69,7 @@ def size(size_bytes: int) -> str:
     return str(size_bytes)
 
 
+@lru_cache(maxsize=64)
 def guarantees(features: tuple[str, ...], network: Network) -> tuple[str, ...]:
     """What holds for an action on a host with these cgroup controllers, and perhaps Landlock."""
     isolated = (*ALWAYS, *NETWORK[network])
@@ -183,9 +185,11 @@ def seconds(value: float) -> str:
     return f"{value:g}s"
 
 
-def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]:
-    """Each limit that was enforced, with what enforced it."""
-    by = {name: enforced.get(name, "") for name in ("memory", "processes", "cpu", "disk")}
+@lru_cache(maxsize=256)
+def limit_sentences(limits: Limits, enforced: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+    """Each limit that was enforced, with what enforced it. Most actions of a host have the same."""
+    told = dict(enforced)
+    by = {name: told.get(name, "") for name in ("memory", "processes", "cpu", "disk")}
     if by["memory"] == "rlimit":
         by["memory"] += " for each process"
     rows: tuple[tuple[str, Any, Callable[[Any], str], str], ...] = (
@@ -198,8 +202,8 @@ def limit_sentences(limits: Limits, enforced: dict[str, str]) -> tuple[str, ...]
         ("file", limits.file_bytes, size, "rlimit"),
         ("disk", limits.disk_bytes, size, by["disk"]),
         ("disk-files", limits.disk_files, str, by["disk"]),
-        ("processors", enforced.get("processors"), str, "affinity"),
-        ("directories", enforced.get("directories"), str, "supervisor"),
+        ("processors", told.get("processors"), str, "affinity"),
+        ("directories", told.get("directories"), str, "supervisor"),
         ("output", limits.output_bytes, size, "pipe"),
     )
     found = [(name, said(value), how) for name, value, said, how in rows if value is not None]
@@ -318,7 +322,7 @@ def conclude(
         stderr=os.path.join(spec.scratch, "stderr"),
         backend=backend,
         guarantees=held,
-        limits=limit_sentences(spec.limits, facts["enforced"]),
+        limits=limit_sentences(spec.limits, frozenset(facts["enforced"].items())),
         usage=usage(told, facts),
         message="; ".join(one for one in (message, *cut, *blocked_sentence(blocked)) if one),
         signal=signal,

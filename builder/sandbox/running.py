@@ -34,6 +34,7 @@ DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
+SIGNAL_BYTES = 128
 NOWHERE = b"/nonexistent"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
@@ -125,12 +126,10 @@ class Action:
         self._sock, self._reach, self._place, self._counters = sock, reach, place, counters
         discard = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         self._streams = [Stream(discard), Stream(discard)]
-        self._wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signals.signal(signals.SIGCHLD, signals.nothing)
-        signals.set_wakeup_fd(wake)
+        self._deaths = signals.arrivals(signals.SIGCHLD)
         self._poll = select.poll()
         self._by_fd = {stream.read_end: stream for stream in self._streams}
-        for fd in (*self._by_fd, self._wake, sock.fileno()):
+        for fd in (*self._by_fd, self._deaths, sock.fileno()):
             self._poll.register(fd, select.POLLIN)
         self._report = Report()
         self._supervisor: Supervisor | None = None
@@ -141,6 +140,8 @@ class Action:
         self._running = False
         self._deadline: float | None = None
         self._ending = False
+        self._alone = True  # whether nobody is left who could be waited for
+        self._records = -1
         self._meter: Meter | None = None
 
     def rehearse(self) -> None:
@@ -159,22 +160,24 @@ class Action:
         Report().pack()
         set_limit(resource.RLIMIT_CORE, 0)
 
-    def learn(self, job: "dict[str, Any]", answer: "_socket.socket") -> None:
-        """What it is to run, and the link that the report goes to; its work tree is made
-        meanwhile."""
+    def learn(self, job: "dict[str, Any]", files: list[int], answer: "_socket.socket") -> None:
+        """What it is to run, the files for stdout, stderr and an audit's record, and the link that
+        the report goes to; its work tree is made meanwhile."""
         self._job, self._answer = job, answer
         self._environment = dict(job["environment"])
+        for stream, file in zip(self._streams, files, strict=False):
+            stream.keep_in(file, job["output_bytes"])
+        self._records = files[2] if job["audit"] else -1
+        for kind, value in job["rlimits"]:
+            set_limit(kind, value)
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
-    def run(self, told: "tuple[int, int]", fds: list[int]) -> None:
-        """Until the report has been sent. `fds`: stdout, stderr, and an audit's record; `told` is
-        what the broker adds to the report."""
-        for stream, file in zip(self._streams, fds, strict=False):
-            stream.keep_in(file, self._job["output_bytes"])
+    def run(self, told: "tuple[int, int]") -> None:
+        """Until the report has been sent; `told` is what the broker adds to it."""
+        self._alone = False
         if self._job["audit"] or self._job["sorted"]:
-            records = fds[2] if self._job["audit"] else -1
-            self._supervisor = Supervisor(records, listings=self._job["sorted"])
+            self._supervisor = Supervisor(self._records, listings=self._job["sorted"])
         root = os.open(self._place, DIRECTORY)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
@@ -202,12 +205,10 @@ class Action:
         tell(self._answer, REPORT + self._report.pack(), (root,))
 
     def _enter(self) -> None:
-        """To the place and under the limits of the action."""
+        """To the place of the action."""
         for parent in self._job["parents"]:
             os.makedirs(os.path.join(self._place, parent), 0o755, exist_ok=True)
-        os.chdir(os.path.join(self._place, self._job["directory"]))
-        for kind, value in self._job["rlimits"]:
-            set_limit(kind, value)
+        os.chdir(self._place + b"/" + self._job["directory"])
         if self._job["same_layout"]:
             call("personality", SAME_LAYOUT)
         if self._job["cpus"]:
@@ -264,8 +265,8 @@ class Action:
                 if fd in self._by_fd:
                     if not self._by_fd[fd].move() and events & select.POLLHUP:
                         self._poll.unregister(fd)
-                elif fd == self._wake:
-                    drain(fd)
+                elif fd == self._deaths:
+                    os.read(fd, SIGNAL_BYTES)
                     self._reap()
                 else:
                     self._end_early()
@@ -294,9 +295,11 @@ class Action:
     def _has_too_many(self) -> bool:
         """Whether a program that failed has left so many that there may be no more, by a limit
         that counts no refusals: it is asked whether it would refuse us."""
-        failed = self._report.status != NOT_STARTED and (self._report.status, self._report.code)
+        status = self._report.status
+        if status == NOT_STARTED or (status == EXITED and self._report.code == 0):
+            return False
         allowed = dict(self._job["rlimits"]).get(resource.RLIMIT_NPROC)
-        if failed in (False, (EXITED, 0)) or allowed is None:
+        if allowed is None:
             return False
         set_limit(resource.RLIMIT_NPROC, allowed - 1)  # the place of the program that has gone
         try:
@@ -321,8 +324,9 @@ class Action:
         self._deadline = time.monotonic() + float(self._job["grace_s"])
 
     def _sweep(self) -> None:
-        """Kill and reap everything that is left."""
-        while self._reach.signal(KILL):
+        """Kill and reap everything that is left. Who has no child, and adopts every orphan, is
+        alone: the kernel then need not look at all processes of the host."""
+        while not self._alone and self._reach.signal(KILL):
             try:
                 while True:
                     os.waitpid(-1, 0)
@@ -334,6 +338,7 @@ class Action:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                self._alone = True
                 return
             if pid == 0:
                 return
@@ -373,13 +378,6 @@ def count_in(data: bytes, name: str) -> int:
         return int(data.partition(WORDS[name])[2].split(b"\n", 1)[0] or 0)
     number = int(data)
     return max(0, number - 1) if name == "processes" else number  # less the init
-
-
-def drain(fd: int) -> None:
-    try:
-        os.read(fd, 4096)
-    except BlockingIOError:
-        pass
 
 
 def set_limit(kind: int, value: int) -> None:

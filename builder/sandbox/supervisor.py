@@ -87,7 +87,6 @@ def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
 
 def settle(keep: "tuple[int, ...]") -> None:
     """End by no signal but KILL, and hold nothing of the init's but these."""
-    signals.set_wakeup_fd(-1)
     for number in (signals.SIGTERM, signals.SIGCHLD):
         signals.signal(number, signals.SIG_IGN)
     for fd in range(OWN_FDS):

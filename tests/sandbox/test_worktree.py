@@ -43,8 +43,10 @@ print(json.dumps([name, open("d/a").read(), open("e/b").read(), sorted(os.listdi
 def test_every_way_gives_the_same_tree(open_place: Path, way: str, kind: str) -> None:
     """The action's user can write, create and rename; the inputs stay; nothing stays mounted."""
     inputs = new_inputs(open_place, {"d/a": "a", "d/b": "b"})
-    scratch, place = new_scratch(open_place), open_place / "place:with,odd\\name"
+    odd, place = open_place / "scratch:with,odd\\name", open_place / "place:with,odd\\name"
+    odd.mkdir()
     place.mkdir()
+    scratch = new_scratch(odd)
     argv = [sys.executable, "-c", MAKE, way, str(inputs), str(scratch), str(place)]
     home = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1"}

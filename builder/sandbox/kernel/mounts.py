@@ -9,6 +9,10 @@ import os
 
 from builder.sandbox.kernel.syscalls import call
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Sequence
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 32, 4096, 16384, 1 << 18, 1 << 19
 MNT_DETACH = 2
@@ -126,21 +130,33 @@ def attach(fd: int, target: str) -> None:
     call("move_mount", fd, b"", AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH)
 
 
-def new_filesystem(
-    kind: str, options: "list[tuple[str, str | int | None]]", attributes: int
-) -> int:
-    """A detached mount of a new file system. Options are strings, descriptors or flags (None)."""
+Option = tuple[str, str | int | None]
+
+
+def new_context(kind: str, options: "Sequence[Option]" = ()) -> int:
+    """A file system that is going to be made, as a descriptor."""
     context = call("fsopen", kind.encode(), FSOPEN_CLOEXEC)
     try:
-        for key, value in options:
-            if value is None:
-                call("fsconfig", context, FSCONFIG_SET_FLAG, key.encode(), None, 0)
-            elif isinstance(value, int):
-                call("fsconfig", context, FSCONFIG_SET_FD, key.encode(), None, value)
-            else:
-                text = os.fsencode(value) + b"\0"
-                call("fsconfig", context, FSCONFIG_SET_STRING, key.encode(), text, 0)
-        call("fsconfig", context, FSCONFIG_CMD_CREATE, None, None, 0)
-        return call("fsmount", context, FSMOUNT_CLOEXEC, attributes)
-    finally:
+        configure(context, options)
+    except OSError:
         os.close(context)
+        raise
+    return context
+
+
+def configure(context: int, options: "Sequence[Option]") -> None:
+    """Options are strings, descriptors or flags (None)."""
+    for key, value in options:
+        if value is None:
+            call("fsconfig", context, FSCONFIG_SET_FLAG, key.encode(), None, 0)
+        elif isinstance(value, int):
+            call("fsconfig", context, FSCONFIG_SET_FD, key.encode(), None, value)
+        else:
+            text = os.fsencode(value) + b"\0"
+            call("fsconfig", context, FSCONFIG_SET_STRING, key.encode(), text, 0)
+
+
+def new_filesystem(context: int, attributes: int) -> int:
+    """A detached mount of what a context describes."""
+    call("fsconfig", context, FSCONFIG_CMD_CREATE, None, None, 0)
+    return call("fsmount", context, FSMOUNT_CLOEXEC, attributes)

@@ -1,6 +1,8 @@
 """Signals by the interpreter's own core module: `signal` itself loads enum and more."""
 
+import os
 from _signal import (  # type: ignore[import-not-found]  # has no stub; signal re-exports it
+    SIG_BLOCK,
     SIG_DFL,
     SIG_IGN,
     SIGCHLD,
@@ -10,9 +12,11 @@ from _signal import (  # type: ignore[import-not-found]  # has no stub; signal r
     SIGTERM,
     SIGXFSZ,
     pidfd_send_signal,
-    set_wakeup_fd,
+    pthread_sigmask,
     signal,
 )
+
+from builder.sandbox.kernel.syscalls import call
 
 __all__ = [
     "SIGCHLD",
@@ -21,14 +25,19 @@ __all__ = [
     "SIGPIPE",
     "SIGTERM",
     "SIGXFSZ",
+    "SIG_BLOCK",
     "SIG_DFL",
     "SIG_IGN",
-    "nothing",
+    "arrivals",
     "pidfd_send_signal",
-    "set_wakeup_fd",
+    "pthread_sigmask",
     "signal",
 ]
 
 
-def nothing(_number: int, _frame: object) -> None:
-    """A handler: with one in place the wake-up descriptor is written."""
+def arrivals(number: int) -> int:
+    """A descriptor that is readable when this signal is pending, which from now on interrupts
+    nothing (signalfd(2))."""
+    pthread_sigmask(SIG_BLOCK, (number,))
+    mask = (1 << (number - 1)).to_bytes(8, "little")
+    return call("signalfd4", -1, mask, len(mask), os.O_CLOEXEC | os.O_NONBLOCK)

@@ -25,6 +25,12 @@ OVERLAY, SHARED = "overlay", "shared"
 LAYER = "upper"  # in the scratch directory: what the action writes
 
 
+def new_file(scratch: str, name: str, flags: int = 0) -> int:
+    """One of our own beside what the action writes. Raises OSError."""
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.open(scratch + "/" + name, flags, 0o600)
+
+
 def escaped(path: str) -> str:
     """A path in a list of lower layers."""
     return "".join("\\" + char if char in "\\:" else char for char in path)
@@ -40,6 +46,7 @@ class WorkTrees:
     def __init__(self, owner: int | None, owners: int) -> None:
         self._owner, self._owners = owner, owners
         self._done_with: list[int] = []
+        self._context = -1  # of the next overlay, whose layers are not known yet
         self._known: dict[tuple[int, int], int] = {}  # input trees by inode, the last used last
         self._ways: list[tuple[str, Callable[[str, str], int]]] = [
             (OVERLAY, self._by_descriptor),
@@ -49,9 +56,9 @@ class WorkTrees:
 
     def make(self, inputs: str, scratch: str) -> "tuple[int, str]":
         """A detached mount and how it was made: "overlay" or "copy". Raises OSError."""
-        upper = os.path.join(scratch, LAYER)
+        upper = scratch + "/" + LAYER
         os.mkdir(upper, 0o755)
-        os.mkdir(os.path.join(scratch, "layer"), 0o700)
+        os.mkdir(scratch + "/layer", 0o700)
         if self._owner is not None:
             os.chown(upper, self._owner, self._owner)
         for index, (name, way) in enumerate(self._ways):
@@ -82,6 +89,14 @@ class WorkTrees:
         opened, self._done_with = self._done_with, []
         return opened
 
+    def look_ahead(self) -> None:
+        """Begin the next overlay, while nobody waits for it."""
+        if self._context < 0:
+            try:
+                self._context = mounts.new_context("overlay", self._options())
+            except OSError:
+                return  # `make` sees that too, and has other ways
+
     def _lower(self, inputs: str) -> int:
         """A sealed mount of an input tree. Trees come again and again, so it is kept a while; it
         also keeps the inode, whose number can therefore not become another tree's."""
@@ -105,24 +120,24 @@ class WorkTrees:
             raise
         return tree
 
-    def _options(self) -> "list[tuple[str, str | int | None]]":
+    def _options(self) -> "list[mounts.Option]":
         # volatile: the layer is scratch, so its unmount need not flush the disk.
-        ours: list[tuple[str, str | int | None]] = [("volatile", None)]
+        ours: list[mounts.Option] = [("volatile", None)]
         return ours if self._owner is not None else [*ours, ("userxattr", None)]
 
     def _by_descriptor(self, inputs: str, scratch: str) -> int:
-        lower, opened = self._lower(inputs), list[int]()
+        return self._overlay(("lowerdir+", self._lower(inputs)), scratch)
+
+    def _overlay(self, lower: "mounts.Option", scratch: str) -> int:
+        context, self._context = self._context, -1
+        if context < 0:
+            context = mounts.new_context("overlay", self._options())
+        above, place = escaped(scratch + "/" + LAYER), escaped(scratch + "/layer")
         try:
-            for name in (LAYER, "layer"):
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                opened.append(os.open(os.path.join(scratch, name), flags))
-            layers: list[tuple[str, str | int | None]] = [
-                ("lowerdir+", lower),
-                *zip(("upperdir", "workdir"), opened, strict=True),
-            ]
-            return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
+            mounts.configure(context, (lower, ("upperdir", above), ("workdir", place)))
+            return mounts.new_filesystem(context, ATTRIBUTES)
         finally:
-            self._done_with += opened
+            os.close(context)
 
     def _by_path(self, inputs: str, scratch: str) -> int:
         place = os.path.join(scratch, "lower")
@@ -133,12 +148,7 @@ class WorkTrees:
         finally:
             os.close(tree)
         try:
-            layers: list[tuple[str, str | int | None]] = [
-                ("lowerdir", escaped(place)),
-                ("upperdir", os.path.join(scratch, LAYER)),
-                ("workdir", os.path.join(scratch, "layer")),
-            ]
-            return mounts.new_filesystem("overlay", [*layers, *self._options()], ATTRIBUTES)
+            return self._overlay(("lowerdir", escaped(place)), scratch)
         finally:
             mounts.unmount_lazily(place)
             os.rmdir(place)
