@@ -7,7 +7,7 @@ from builder.base.errors import Code
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, enqueue, occupy, vacate
+from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back, settle
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
@@ -26,7 +26,13 @@ KEPT, RESULT = TaskInput.KEPT, TaskInput.RESULT
 def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> None:
     """Take the lease one step on and its slot back. Lost ones stay known, the others end."""
     if lease.state in HELD:
-        vacate(books, lease, now)
+        worker = books.fleet.workers[lease.worker]
+        if worker.backlog and lease.id in worker.backlog:
+            lease.granted_at = now  # it has cost nothing
+        books.fleet.release(worker, lease)
+        settle(lease, now)
+        if lease.account is not None:
+            pay_back(books, lease.account)
     lease.step(received)
     if lease.state is not LOST:
         del books.leases[lease.id]
@@ -174,10 +180,9 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
     effects.append(new(UpdateOperation, (new(OperationView, fields),)))
     if books.policy.remember:
         effects.append(new(Forget, (name,)))
-    finished = books.finished
-    finished.add(operation)
-    while finished.too_many:
-        del books.operations[finished.drop().name]
+    if books.finished.add(operation):
+        for name in books.finished.shed():
+            del books.operations[name]
 
 
 def drop_leases(books: Books, task: Task, why: str, now: float) -> None:

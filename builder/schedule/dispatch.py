@@ -19,7 +19,9 @@ from builder.schedule.lanes import Lane
 from builder.schedule.lease import BACKLOG, Lease, LeaseState
 from builder.schedule.making import new
 from builder.schedule.nearness import SLACK
+from builder.schedule.quotas import Account
 from builder.schedule.resources import MEMORY, fits
+from builder.schedule.sizes import Size
 from builder.schedule.task import Task, TaskInput
 from builder.schedule.views import tell
 
@@ -110,7 +112,9 @@ def dispatch_lane(books: Books, lane: Lane, now: float) -> None:
 
 def dispatch_worker(books: Books, worker: Worker, now: float) -> None:
     """Slots came free."""
-    while worker.has_room and _serve_next(books, worker, now):
+    while (
+        worker.takes_leases and len(worker.leases) < worker.room and _serve_next(books, worker, now)
+    ):
         pass
 
 
@@ -168,7 +172,9 @@ def _by_turn(books: Books, worker: Worker, now: float) -> list[Lane]:
     for lane in books.lanes.of_class(worker.kind):
         if not lane.queue.size:
             lane.stuck = False
-        elif (held_for is None or held_for == lane.number) and lane.may_run:
+        elif (held_for is None or held_for == lane.number) and (
+            lane.account is None or lane.account.may_run
+        ):
             waiting.append(lane)
     if len(waiting) > 1:
         limit_s = _limit(books, min(lane.queue.urgent for lane in waiting), now)
@@ -219,7 +225,8 @@ def _worker_for(books: Books, lane: Lane, task: Task) -> Worker | None:
 
 def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
     most = len(least.leases) + least.last_choice + SLACK
-    for name in books.nearness.candidates(task.spec):
+    spec = task.spec
+    for name in (books.nearness.holder(spec.root), books.sizes.ran(spec.kind)):
         worker = books.fleet.workers.get(name) if name is not None else None
         if (
             worker is not None
@@ -273,9 +280,10 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
             lowest = books.least_urgent if books.fleet.loaded else task.priority
             books.least_urgent = max(lowest, task.priority)
     books.leases[lease_id] = lease
-    occupy(books, task, worker, lease)
+    occupy(books, task, worker, lease).worker = name
     books.counters.granted += 1
-    books.nearness.ran(spec, name)
+    if spec.root:
+        books.nearness.ran(spec.root, name)
     memory_bytes = dict(need).get(MEMORY, 0) if need and MEMORY in worker.free else 0
     payload, session = spec.payload, worker.session
     granted = (session, lease_id, attempt, payload, memory_bytes, task.note, order_s)
@@ -283,14 +291,19 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     return lease
 
 
-def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> None:
-    """The lease takes a slot, of the worker's, of its user's share and of its instance's quota."""
+def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> Size:
+    """The lease takes a slot, of the worker's, of its user's share and of its instance's quota.
+
+    Returns what is known of its kind.
+    """
     books.fleet.occupy(worker, lease)
-    lease.cost_s = cost_s = books.sizes.seconds(task.spec.kind) or UNKNOWN_S
+    lease.size = size = books.sizes.seen(task.spec.kind)
+    lease.cost_s = cost_s = size.seconds or UNKNOWN_S
     lease.share = share = task.share
     share.start(lease.id, cost_s)
     if lease.account is not None:
         lease.account.running += 1
+    return size
 
 
 def settle(lease: Lease, now: float) -> None:
@@ -301,15 +314,9 @@ def settle(lease: Lease, now: float) -> None:
         lease.share = None
 
 
-def vacate(books: Books, lease: Lease, now: float) -> None:
-    """The slot is free again, or lost."""
-    worker = books.fleet.workers[lease.worker]
-    if worker.backlog and lease.id in worker.backlog:
-        lease.granted_at = now  # it has cost nothing
-    books.fleet.release(worker, lease)
-    settle(lease, now)
-    if lease.account is not None:
-        was_full = not lease.account.may_run
-        lease.account.running -= 1
-        if was_full:
-            books.dirty.extend(books.lanes.of_account(lease.account))
+def pay_back(books: Books, account: Account) -> None:
+    """What an instance's quota let run has ended."""
+    was_full = not account.may_run
+    account.running -= 1
+    if was_full:
+        books.dirty.extend(books.lanes.of_account(account))

@@ -1,80 +1,96 @@
-"""What the scheduler may be told. A session is one stream of one worker."""
+"""What the scheduler may be told. A session is one stream of one worker.
 
-from typing import NamedTuple
+Not frozen, and no tuples: four of them come with each action, and either takes four times as long
+to make.
+"""
+
+from dataclasses import dataclass
 
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.spec import ActionSpec, Entry, Outcome
 
 
-class ActionSubmitted(NamedTuple):
+@dataclass(slots=True)
+class ActionSubmitted:
     """A client wants an action executed and waits for it under this new operation name."""
 
     operation: str
     spec: ActionSpec
 
 
-class OperationsRestored(NamedTuple):
+@dataclass(slots=True)
+class OperationsRestored:
     """What a former coordinator had taken and not ended, in the order of asking."""
 
     entries: tuple[Entry, ...]
 
 
-class ClientAttached(NamedTuple):
+@dataclass(slots=True)
+class ClientAttached:
     """One more client waits for a known operation."""
 
     operation: str
 
 
-class ClientDetached(NamedTuple):
+@dataclass(slots=True)
+class ClientDetached:
     """One client less waits for it: it has gone, or it has its answer."""
 
     operation: str
 
 
-class CancelRequested(NamedTuple):
+@dataclass(slots=True)
+class CancelRequested:
     operation: str
     by: str = "its client"
 
 
-class OperationDeleted(NamedTuple):
+@dataclass(slots=True)
+class OperationDeleted:
     """Nobody wants to hear of this finished operation again."""
 
     operation: str
 
 
-class ResultKept(NamedTuple):
+@dataclass(slots=True)
+class ResultKept:
     """The action cache has the task's result (or could not take it: that is logged)."""
 
     task: str
 
 
-class WorkerConnected(NamedTuple):
+@dataclass(slots=True)
+class WorkerConnected:
     session: str
     info: WorkerInfo
     running: tuple[str, ...] = ()  # leases that it still runs or has results of, or that wait
 
 
-class WorkerDisconnected(NamedTuple):
+@dataclass(slots=True)
+class WorkerDisconnected:
     """The stream ended. The worker may come back."""
 
     session: str
 
 
-class WorkerVanished(NamedTuple):
+@dataclass(slots=True)
+class WorkerVanished:
     """Somebody who knows (its provider) says that this worker is gone for good."""
 
     worker: str
     why: str
 
 
-class WorkerDraining(NamedTuple):
+@dataclass(slots=True)
+class WorkerDraining:
     """The worker takes no more leases."""
 
     session: str
     why: str
 
 
-class DrainRequested(NamedTuple):
+@dataclass(slots=True)
+class DrainRequested:
     """Somebody wants the worker to finish within the grace, hand back the rest and leave."""
 
     worker: str
@@ -82,7 +98,8 @@ class DrainRequested(NamedTuple):
     why: str
 
 
-class HeartbeatReceived(NamedTuple):
+@dataclass(slots=True)
+class HeartbeatReceived:
     session: str
     running: tuple[str, ...]
     cpu_fraction: float = 0.0
@@ -92,26 +109,30 @@ class HeartbeatReceived(NamedTuple):
     steals: tuple[int, int, int, int] = (0, 0, 0, 0)  # attempted, succeeded, empty, failed
 
 
-class LeaseProgressed(NamedTuple):
+@dataclass(slots=True)
+class LeaseProgressed:
     session: str
     lease: str
     phase: str  # a verb for people: "fetches inputs"
     progress: bytes = b""
 
 
-class LeaseFinished(NamedTuple):
+@dataclass(slots=True)
+class LeaseFinished:
     session: str
     lease: str
     outcome: Outcome
 
 
-class LeaseReturned(NamedTuple):
+@dataclass(slots=True)
+class LeaseReturned:
     session: str
     lease: str
     why: str
 
 
-class LeaseYielded(NamedTuple):
+@dataclass(slots=True)
+class LeaseYielded:
     """The worker had it in its backlog and gives it up: to another one, or because of a recall."""
 
     session: str
@@ -119,7 +140,8 @@ class LeaseYielded(NamedTuple):
     thief: str = ""
 
 
-class WorkersStarting(NamedTuple):
+@dataclass(slots=True)
+class WorkersStarting:
     """A pool tells how many of its workers are on their way, and how long they may still take."""
 
     pool: str
@@ -127,11 +149,13 @@ class WorkersStarting(NamedTuple):
     ready_in_s: float
 
 
-class ShutdownStarted(NamedTuple):
+@dataclass(slots=True)
+class ShutdownStarted:
     """From now on no action is taken; what runs may finish."""
 
 
-class TimePassed(NamedTuple):
+@dataclass(slots=True)
+class TimePassed:
     """Nothing but the time: `next_deadline` has come."""
 
 

@@ -9,11 +9,10 @@ from builder.schedule.operation import Operation
 class Finished:
     """The oldest go when they are too old, too many or too large.
 
-    `first` is no later than the time when the first one is too old. While there are `too_many`,
-    or they are too large, the oldest have to be dropped; one may be as large as it is.
+    `first` is no later than the time when the first one is too old.
     """
 
-    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first", "too_many")
+    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first")
 
     def __init__(self, time_s: float, most: int, most_bytes: int) -> None:
         self._time_s = time_s
@@ -21,29 +20,29 @@ class Finished:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Operation] = OrderedDict()  # the oldest first
         self._size_bytes = 0
-        self.too_many = False
         self.first = math.inf
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, operation: Operation) -> None:
+    def add(self, operation: Operation) -> bool:
+        """Whether some have to go for it."""
         kept = self._kept
         if not kept:
             self.first = operation.ended_at + self._time_s
         kept[operation.name] = operation
         self._size_bytes = size_bytes = self._size_bytes + _size(operation)
-        count = len(kept)
-        self.too_many = count > self._most or (size_bytes > self._most_bytes and count > 1)
+        return len(kept) > self._most or size_bytes > self._most_bytes
 
-    def drop(self) -> Operation:
-        """The oldest."""
-        kept = self._kept
-        _, oldest = kept.popitem(last=False)
-        self._size_bytes = size_bytes = self._size_bytes - _size(oldest)
-        count = len(kept)
-        self.too_many = count > self._most or (size_bytes > self._most_bytes and count > 1)
-        return oldest
+    def shed(self) -> list[str]:
+        """Names of those that have to go, the oldest; one may be as large as it is."""
+        kept, size_bytes, gone = self._kept, self._size_bytes, []
+        while len(kept) > self._most or (size_bytes > self._most_bytes and len(kept) > 1):
+            name, oldest = kept.popitem(last=False)
+            size_bytes -= _size(oldest)
+            gone.append(name)
+        self._size_bytes = size_bytes
+        return gone
 
     def remove(self, name: str) -> None:
         operation = self._kept.pop(name)

@@ -27,6 +27,7 @@ from enum import Enum, auto
 from builder.schedule.quotas import Account
 from builder.schedule.resources import Amounts
 from builder.schedule.shares import Share
+from builder.schedule.sizes import Size
 
 
 class LeaseState(Enum):
@@ -105,7 +106,8 @@ class TransitionError(Exception):
 class Lease:
     """`seen_at` is when the worker last reported it; seconds on the machine's clock.
 
-    `share` pays for it while it counts as running, and was charged `cost_s` in advance.
+    `share` pays for it while it counts as running, and was charged `cost_s` in advance. `size` is
+    what is known of its kind.
     """
 
     id: str
@@ -119,6 +121,7 @@ class Lease:
     share: Share | None = None
     cost_s: float = 0.0
     taken_from: str = ""  # the worker that had it in its backlog
+    size: Size | None = None
     state: LeaseState = LeaseState.OFFERED
 
     def step(self, received: LeaseInput) -> None:

@@ -44,14 +44,15 @@ class Machine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         books = self._books
-        books.effects = []
+        effects: list[Effect] = []
+        books.effects = effects
         books.now = now
         if now >= books.deadlines.first or now >= books.finished.first:
             self._due(now)
         HANDLERS[type(event)](books, event, now)
         if books.dirty:
             dispatch_dirty(books, now)
-        return books.effects
+        return effects
 
     def next_deadline(self) -> float | None:
         """When to send TimePassed at the latest."""

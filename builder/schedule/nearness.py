@@ -1,36 +1,26 @@
-"""Where an action's inputs lie already: who had the same input root, or ran the same target.
+"""Where an action's inputs lie already: who had the same input root.
 
-Two look-ups of a hash each, and both tables keep the newest only: a worker that is gone, or that
-has thrown the inputs away, costs nothing but a fetch.
+One look-up of a hash, and only the newest are kept: a worker that is gone, or that has thrown the
+inputs away, costs nothing but a fetch. Who ran an action's like is known to `sizes`.
 """
 
-from collections import OrderedDict
-
-from builder.schedule.spec import ActionSpec
-
-MOST = 20_000
+MOST = 20_000  # and between this and twice as many are kept
 SLACK = 1  # leases that the nearer worker may hold beyond the least loaded
 
 
 class Nearness:
-    __slots__ = ("_kinds", "_roots")
+    __slots__ = ("_before", "_newest")
 
     def __init__(self) -> None:
-        self._roots: OrderedDict[str, str] = OrderedDict()
-        self._kinds: OrderedDict[str, str] = OrderedDict()
+        self._newest: dict[str, str] = {}
+        self._before: dict[str, str] = {}
 
-    def ran(self, spec: ActionSpec, worker: str) -> None:
-        """The worker gets the action, and with it its inputs."""
-        roots, kinds = self._roots, self._kinds
-        if spec.root:
-            roots[spec.root] = worker
-            if len(roots) > MOST:
-                roots.popitem(last=False)
-        if spec.kind:
-            kinds[spec.kind] = worker
-            if len(kinds) > MOST:
-                kinds.popitem(last=False)
+    def ran(self, root: str, worker: str) -> None:
+        """The worker gets an action with these inputs."""
+        newest = self._newest
+        newest[root] = worker
+        if len(newest) > MOST:
+            self._before, self._newest = newest, {}
 
-    def candidates(self, spec: ActionSpec) -> tuple[str | None, str | None]:
-        """The names of those who have the inputs, and who have like ones."""
-        return self._roots.get(spec.root), self._kinds.get(spec.kind)
+    def holder(self, root: str) -> str | None:
+        return (self._newest.get(root) or self._before.get(root)) if root else None

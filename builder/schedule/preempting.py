@@ -40,7 +40,7 @@ def preempt_if_due(books: Books, lane: Lane, now: float) -> None:
     if now - task.queued_at < books.policy.preempt_after_s:
         return
     fair = _fair(books, lane)
-    missing = min(int(fair.get(user, 0.0)) - user.running, user.waiting)
+    missing = min(int(fair.get(user, 0.0)) - len(user.leases), user.waiting)
     for lease in _victims(books, lane, fair, missing):
         _take_slot(books, lease, user, now)
 
@@ -56,8 +56,8 @@ def _fair(books: Books, lane: Lane) -> dict[Share, float]:
 def _victims(books: Books, lane: Lane, fair: dict[Share, float], missing: int) -> Iterator[Lease]:
     """At most so many leases, of the users who are furthest above their shares."""
     while missing > 0:
-        above = sorted(fair, key=lambda share: fair[share] - share.running)
-        if not above or above[0].running <= fair[above[0]]:
+        above = sorted(fair, key=lambda share: fair[share] - len(share.leases))
+        if not above or len(above[0].leases) <= fair[above[0]]:
             return
         lease = _newest(books, lane, above[0])
         if lease is None:
@@ -93,7 +93,7 @@ def _newest(books: Books, lane: Lane, user: Share) -> Lease | None:
 
 def _take_slot(books: Books, lease: Lease, user: Share, now: float) -> None:
     task = books.tasks[lease.task]
-    reason = reasons.preempted(user.name, task.share.parent.running)
+    reason = reasons.preempted(user.name, len(task.share.parent.leases))
     if lease.state in BACKLOG:
         task.preempted += 1
         recall(books, books.fleet.workers[lease.worker], lease, reason.sentence)

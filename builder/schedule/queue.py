@@ -27,19 +27,18 @@ FEW = 64  # stale entries that are not worth clearing away
 class Queue:
     """`head` is the entry of the next task, or None."""
 
-    __slots__ = ("_at", "_back", "_lines", "_size", "_stored", "_ticket", "head")
+    __slots__ = ("_at", "_back", "_lines", "_stale", "_ticket", "head")
 
     def __init__(self) -> None:
         self.head: Entry | None = None
         self._at: Line | None = None  # where it stands, or None for the heap
         self._lines: dict[int, Line] = {}  # by priority
         self._back: list[Entry] = []  # a heap: those that came back, or moved
-        self._size = 0
-        self._stored = 0
+        self._stale = 0  # entries of tasks that have gone or moved
         self._ticket = 0
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._back) + sum(map(len, self._lines.values())) - self._stale
 
     def __iter__(self) -> Iterator[Task]:
         """In no order."""
@@ -48,11 +47,10 @@ class Queue:
 
     def push(self, task: Task) -> None:
         """Also moves a task that is in the queue and whose order has changed."""
-        if task.entry is None:
-            self._size += 1
-        self._ticket += 1
-        self._stored += 1
-        entry = task.entry = (task.order_s, task.sequence, self._ticket, task)
+        if task.entry is not None:
+            self._stale += 1
+        self._ticket = ticket = self._ticket + 1
+        task.entry = entry = (task.order_s, task.sequence, ticket, task)
         line = self._lines.get(task.priority)
         if line is None:
             line = self._lines[task.priority] = deque((entry,))
@@ -69,8 +67,8 @@ class Queue:
 
     def remove(self, task: Task) -> None:
         entry, task.entry = task.entry, None
-        self._size -= 1
-        if self._stored > 2 * self._size + FEW:
+        self._stale += 1
+        if self._stale > FEW and self._stale > len(self):
             self._clear_away()
         if entry is self.head:
             self._find()
@@ -81,8 +79,6 @@ class Queue:
         assert entry is not None
         task = entry[3]
         task.entry = None
-        self._size -= 1
-        self._stored -= 1
         if line is None:
             heappop(self._back)
         else:
@@ -98,12 +94,12 @@ class Queue:
         """The first live entry."""
         back = self._back
         while back and back[0][3].entry is not back[0]:
-            self._stored -= 1
+            self._stale -= 1
             heappop(back)
         best, where = (back[0] if back else None), None
         for line in self._lines.values():
             while line and line[0][3].entry is not line[0]:
-                self._stored -= 1
+                self._stale -= 1
                 line.popleft()
             if line and (best is None or line[0] < best):
                 best, where = line[0], line
@@ -118,5 +114,5 @@ class Queue:
             for priority, line in self._lines.items()
         }
         self._lines = {priority: line for priority, line in lines.items() if line}
-        self._stored = len(self._back) + sum(map(len, self._lines.values()))
+        self._stale = 0
         self._find()

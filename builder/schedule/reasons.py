@@ -8,7 +8,6 @@ from enum import Enum
 from typing import NamedTuple
 
 from builder.base.errors import Code
-from builder.schedule.making import new
 
 
 class ReasonCode(Enum):
@@ -60,9 +59,6 @@ CODES = {
     # Bazel runs UNAVAILABLE and ABORTED again by itself; this action has had its retries.
     ReasonCode.RETRIES_EXHAUSTED: Code.INTERNAL,
 }
-
-
-RUNNING = ReasonCode.RUNNING  # hot: an Enum looks its names up slowly
 
 
 class Reason(NamedTuple):
@@ -169,11 +165,7 @@ def retry_delay(attempt: int, cause: str) -> Reason:
     return Reason(ReasonCode.RETRY_DELAY, f"waits a moment before attempt {attempt}: {cause}")
 
 
-def running(worker: str, attempt: int, phase: str, taken_from: str = "") -> Reason:
-    return new(Reason, (RUNNING, _running, (worker, attempt, phase, taken_from)))
-
-
-def _running(worker: str, attempt: int, phase: str, taken_from: str) -> str:
+def running(worker: str, attempt: int, phase: str, taken_from: str = "") -> str:
     again = f", attempt {attempt}" if attempt > 1 else ""
     taken = f", taken from the backlog of {taken_from}" if taken_from else ""
     return f"{phase or 'starts'} on {worker}{again}{taken}"

@@ -18,9 +18,9 @@ MOST = 4096  # children that are kept although nothing of theirs is here
 class Share:
     """One taker of turns: everybody together, who is its own parent, a user, or an invocation.
 
-    `waiting` counts its tasks in queues, `running` its leases; a user has their ids in `leases`,
-    the oldest first. What happens is told to an invocation, and its user has a part in it. Hot:
-    there are two levels, and no loop over them.
+    `waiting` counts its tasks in queues, `running` an invocation's leases; a user has their ids
+    in `leases`, the oldest first. What happens is told to an invocation, and its user has a part
+    in it. Hot: there are two levels, and no loop over them.
     """
 
     __slots__ = (
@@ -48,7 +48,7 @@ class Share:
 
     @property
     def is_idle(self) -> bool:
-        return not self.waiting and not self.running
+        return not (self.waiting or self.running or self.leases)
 
     def child(self, name: str, weight: float = 1.0) -> "Share":
         found = self.children.get(name)
@@ -78,7 +78,6 @@ class Share:
         user = self.parent
         everybody = user.parent
         self.running += 1
-        user.running += 1
         user.leases[lease] = None
         if self.tag > user.clock:
             user.clock = self.tag
@@ -92,7 +91,6 @@ class Share:
         user = self.parent
         del user.leases[lease]
         self.running -= 1
-        user.running -= 1
         self.tag += difference / self.weight
         user.tag += difference / user.weight
 

@@ -26,11 +26,28 @@ ANY_SLOT = SMALL_MEMORY / MARGIN
 
 @dataclass(slots=True)
 class Size:
+    """What is known of one kind; `worker` is who ran one last."""
+
     memory_bytes: float = 0.0
     cpu: float = 0.0  # thousandths of a core, while it ran
     seconds: float = 0.0
     variance: float = 0.0
     count: int = 0
+    worker: str | None = None
+
+    def learn(self, outcome: Outcome) -> None:
+        took_s = outcome.execution_s
+        if not took_s:
+            return
+        self.memory_bytes = max(self.memory_bytes * FALL, outcome.peak_memory_bytes)
+        if outcome.out_of_memory:
+            return  # how long it would have run is not known
+        self.cpu = max(self.cpu * FALL, outcome.cpu_s / took_s * MILLI)
+        self.count = count = self.count + 1
+        weight = 1 / count if count * FORGET < 1 else FORGET
+        distance = took_s - self.seconds
+        self.seconds += weight * distance
+        self.variance = (1 - weight) * (self.variance + weight * distance * distance)
 
 
 class Sizes:
@@ -44,33 +61,23 @@ class Sizes:
     def __len__(self) -> int:
         return len(self._known)
 
-    def learn(self, kind: str, outcome: Outcome) -> None:
-        if not kind or not outcome.execution_s:
-            return
+    def seen(self, kind: str) -> Size:
+        """One of this kind starts: its record, which learns from its end."""
         size = self._known.get(kind)
-        if size is None:
-            size = self._known[kind] = Size()
+        if size is not None:
+            self._known.move_to_end(kind)
+            return size
+        size = Size()
+        if kind:
+            self._known[kind] = size
             if len(self._known) > MOST_KINDS:
                 self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(kind)
-        peak, fallen = outcome.peak_memory_bytes, size.memory_bytes * FALL
-        size.memory_bytes = max(fallen, peak)
-        if outcome.out_of_memory:
-            return  # how long it would have run is not known
-        took_s = outcome.execution_s
-        cpu, fallen = outcome.cpu_s / took_s * MILLI, size.cpu * FALL
-        size.cpu = max(fallen, cpu)
-        size.count = count = size.count + 1
-        weight = 1 / count if count * FORGET < 1 else FORGET
-        distance = took_s - size.seconds
-        size.seconds += weight * distance
-        size.variance = (1 - weight) * (size.variance + weight * distance * distance)
+        return size
 
-    def seconds(self, kind: str) -> float | None:
-        """How long one takes, or None as long as nobody knows."""
+    def ran(self, kind: str) -> str | None:
+        """The worker that ran one last: it has like inputs."""
         size = self._known.get(kind)
-        return size.seconds if size is not None and size.count else None
+        return None if size is None else size.worker
 
     def tail_s(self, kind: str) -> float | None:
         """What hardly any of them exceeds: the mean and three deviations."""

@@ -80,28 +80,35 @@ class Turns(Generic[M]):
 
     def best(self, limit_s: float) -> Flow | None:
         """The flow to take the next task from, of those whose order is not beyond the limit."""
-        unripe, ripe = self._unripe, self._ripe
+        if self._unripe:
+            self._ripen(limit_s)
+        ripe = self._ripe
+        while ripe:
+            entry = ripe[0]
+            member = entry[2]
+            if member.place is entry:
+                tag = member.share.tag
+                if tag == entry[0]:
+                    found = member.best(limit_s)
+                    if found is not None:
+                        return found
+                    heappop(ripe)
+                    self._put_aside(member)
+                else:  # it has had a turn
+                    self._ticket = ticket = self._ticket + 1
+                    member.place = fresh = (tag, ticket, member)
+                    heapreplace(ripe, fresh)
+            else:
+                heappop(ripe)
+        return None
+
+    def _ripen(self, limit_s: float) -> None:
+        """Line up who has something ripe by now."""
+        unripe = self._unripe
         while unripe and unripe[0][0] <= limit_s:
             entry = heappop(unripe)
             if entry[2].place is entry:
                 self.line_up(entry[2])
-                ripe = self._ripe
-        while ripe:
-            entry = ripe[0]
-            tag, _, member = entry
-            now = member.share.tag
-            if member.place is not entry:
-                heappop(ripe)
-            elif tag != now:  # it has had a turn
-                self._ticket += 1
-                member.place = fresh = (now, self._ticket, member)
-                heapreplace(ripe, fresh)
-            elif (found := member.best(limit_s)) is not None:
-                return found
-            else:
-                heappop(ripe)
-                self._put_aside(member)
-        return None
 
     def ripens(self) -> float:
         while self._unripe and self._unripe[0][2].place is not self._unripe[0]:
@@ -117,7 +124,6 @@ class Turns(Generic[M]):
             heappush(self._unripe, entry)
 
     def _clear_away(self) -> None:
-        self._ripe = [entry for entry in self._ripe if entry[2].place is entry]
-        heapify(self._ripe)
-        self._unripe = [entry for entry in self._unripe if entry[2].place is entry]
-        heapify(self._unripe)
+        for heap in (self._ripe, self._unripe):
+            heap[:] = [entry for entry in heap if entry[2].place is entry]
+            heapify(heap)

@@ -18,7 +18,8 @@ STAGES = {
 }
 
 EXECUTING, QUEUED = TaskState.EXECUTING, TaskState.QUEUED  # hot: an Enum looks its names up slowly
-ALL_BUSY, IN_BACKLOG = ReasonCode.ALL_BUSY, ReasonCode.IN_BACKLOG
+ALL_BUSY, RUNNING = ReasonCode.ALL_BUSY, ReasonCode.RUNNING
+IN_BACKLOG = ReasonCode.IN_BACKLOG
 
 
 def reason_of(books: Books, task: Task) -> Reason:
@@ -29,7 +30,8 @@ def reason_of(books: Books, task: Task) -> Reason:
         assert lease is not None
         if lease.state in BACKLOG:
             return reasons.in_backlog(lease.worker, lease.taken_from)
-        return reasons.running(lease.worker, lease.attempt, task.phase, lease.taken_from)
+        parts = (lease.worker, lease.attempt, task.phase, lease.taken_from)
+        return new(Reason, (RUNNING, reasons.running, parts))
     if state is QUEUED:
         return _waiting(books, task)
     if state is TaskState.HELD:
@@ -49,10 +51,11 @@ def _waiting(books: Books, task: Task) -> Reason:
         slots += kind.slots
         resting += kind.resting
     ready_s = 0.0
-    for pool in lane.pools if books.starting else ():
-        if pool.name in books.starting:
-            starting += books.starting[pool.name].workers
-            ready_s = max(books.starting[pool.name].ready_at - books.now, 1.0)
+    if books.starting:
+        for soon in (books.starting.get(pool.name) for pool in lane.pools):
+            if soon is not None:
+                starting += soon.workers
+                ready_s = max(soon.ready_at - books.now, 1.0)
     if not workers:
         pools = tuple(pool.name for pool in lane.pools)
         return reasons.no_worker(lane.wanted, pools, starting, ready_s)
@@ -74,19 +77,20 @@ def view(books: Books, operation: Operation) -> OperationView:
             operation.ending.reason,
             ending=operation.ending,
         )
-    return _unfinished(books, books.tasks[operation.task], operation)
+    return _view(books, books.tasks[operation.task], operation.name)
 
 
-def _unfinished(books: Books, task: Task, operation: Operation) -> OperationView:
-    worker = task.lease.worker if task.lease is not None else ""
+def _view(books: Books, task: Task, name: str) -> OperationView:
+    lease = task.lease
     stage, reason = STAGES[task.state], reason_of(books, task)
-    if reason[0] is IN_BACKLOG:
+    worker = "" if lease is None else lease.worker
+    if worker and reason.code is IN_BACKLOG:
         stage, worker = Stage.QUEUED, ""
-    fields = (operation.name, operation.key, stage, reason, worker, task.progress, None)
+    fields = (name, task.spec.key, stage, reason, worker, task.progress, None)
     return new(OperationView, fields)
 
 
 def tell(books: Books, task: Task) -> None:
     """Tell everybody who waits for the task how it stands."""
-    for operation in task.operations.values():
-        books.effects.append(new(UpdateOperation, (_unfinished(books, task, operation),)))
+    for name in task.operations:
+        books.effects.append(new(UpdateOperation, (_view(books, task, name),)))

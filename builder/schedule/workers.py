@@ -301,16 +301,17 @@ def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now:
     pool.held_s += held_s
     if late:
         task.forget(lease)
+        counters.late_results += not outcome.infrastructure_failure
     if not outcome.infrastructure_failure:
         if task.lease is lease:
             task.lease = None
         elif task.hedge is lease:
             counters.hedges_won += 1
             task.hedge = None
-        counters.late_results += late
         if worker.ailment or worker.last_fault:
             did_well(books, worker)
-        books.sizes.learn(task.spec.kind, outcome)
+        if lease.size is not None:
+            lease.size.learn(outcome)
         if late or not (outcome.out_of_memory and _enlarged(books, task, lease, outcome, now)):
             result(books, task, outcome, now)
     elif not late:

@@ -98,10 +98,11 @@ def test_a_worker_that_has_the_inputs_comes_first() -> None:
 def test_nearness_keeps_the_newest_only() -> None:
     """Whatever clients send, it stays small."""
     near = Nearness()
-    for number in range(MOST + 5):
-        near.ran(spec("a", root=str(number), kind="k"), "w")
-    assert near.candidates(spec("a", root="0", kind="no")) == (None, None)
-    assert near.candidates(spec("a", root=str(MOST), kind="k")) == ("w", "w")
+    for number in range(2 * MOST + 5):
+        near.ran(str(number), "w")
+    assert near.holder("0") is None
+    assert near.holder(str(2 * MOST)) == near.holder(str(MOST + 1)) == "w"
+    assert near.holder("") is None
 
 
 @pytest.mark.parametrize(("state", "received"), list(itertools.product(Health, HealthInput)))
@@ -270,18 +271,20 @@ def test_sizes_are_few_and_forget() -> None:
     """Powers of two; small ones are none; a peak falls slowly; old kinds go."""
     sizes = Sizes()
     assert sizes.need("k") == ()
-    assert sizes.seconds("k") is None
-    sizes.learn("k", used(memory_gib=0.1))
+    assert sizes.ran("k") is None
+    sizes.seen("k").learn(used(memory_gib=0.1))
     assert sizes.need("k") == ()
-    sizes.learn("k", used(memory_gib=1.0, cpu_s=3.5))
+    sizes.seen("k").learn(used(memory_gib=1.0, cpu_s=3.5))
     assert sizes.need("k") == (("cpu", 4000), ("memory", 2 * GIB))
     for _ in range(100):
-        sizes.learn("k", used(memory_gib=0.1))
+        sizes.seen("k").learn(used(memory_gib=0.1))
     assert sizes.need("k") == ()
     for number in range(MOST_KINDS + 3):
-        sizes.learn(f"k{number}", used())
+        sizes.seen(f"k{number}").learn(used())
     assert len(sizes) == MOST_KINDS
-    assert sizes.seconds("k0") is None
+    assert sizes.tail_s("k0") is None
+    assert sizes.seen("").count == 0
+    assert len(sizes) == MOST_KINDS
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=5, max_size=60))
@@ -289,9 +292,8 @@ def test_the_tail_is_above_the_mean_and_within_reach(times: list[float]) -> None
     """It is at least the mean, and at most three times their range above the largest."""
     sizes = Sizes()
     for seconds in times:
-        sizes.learn("k", used(seconds=seconds))
-    mean, tail = sizes.seconds("k"), sizes.tail_s("k")
-    assert mean is not None
+        sizes.seen("k").learn(used(seconds=seconds))
+    mean, tail = sizes.seen("k").seconds, sizes.tail_s("k")
     assert tail is not None
     assert min(times) - 1e-6 <= mean <= max(times) + 1e-6
     assert mean <= tail <= max(times) + 3 * (max(times) - min(times)) + 1e-6
