@@ -124,7 +124,9 @@ class Box:
         asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
         if asked and self._is_overlay:  # a copy holds the inputs too
             layer = os.path.join(wish["scratch"], LAYER)
-            self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"])
+            devices = frozenset((os.stat(layer).st_dev, os.stat(self.tree).st_dev))
+            own = pid_of(self.pidfd)
+            self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"], own, devices)
         if wish["backstop_s"] is not None:
             self.deadline = time.monotonic() + wish["backstop_s"] + BACKSTOP_S
 

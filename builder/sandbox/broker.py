@@ -17,6 +17,7 @@ import select
 import sys
 import time
 
+from builder.host.descriptors import allow_many
 from builder.sandbox import inside, link, zygote
 from builder.sandbox.box import Box, Host
 from builder.sandbox.kernel import identity, landlock, mounts
@@ -320,6 +321,7 @@ def main() -> int:
     """Serve until the service goes, then leave nothing behind."""
     identity.close_on_exec_from(FIRST_OWN_FD)
     os.umask(0o022)
+    allow_many()
     identity.set_name("bldr-broker")
     service = link_to_service()
     config, _held = link.receive(service)  # a pipe's end, which the keeper is to inherit

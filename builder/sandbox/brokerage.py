@@ -80,11 +80,12 @@ class Run:
         """The init's last word; None when it did not come to that, and all is over."""
         await trio.lowlevel.wait_readable(self.sock)
         packet, fds = link.receive_packet(self.sock)
-        if packet[:1] != REPORT or len(fds) != 1 or not fits(packet[1:]):
+        whole = packet[:1] == REPORT and fits(packet[1:])
+        if not whole or len(fds) != 1:  # without the work tree, which comes from the broker then
             for fd in fds:
                 os.close(fd)
             await self.gone.wait()
-            return None
+            return unpack(packet[1:]) if whole and self.root_fd >= 0 else None
         self._keep(fds[0])
         return unpack(packet[1:])
 

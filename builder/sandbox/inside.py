@@ -19,6 +19,7 @@ from builder.sandbox.kernel.syscalls import MACHINE, Steps
 from builder.sandbox.running import Action, Namespace, tell
 
 READY, FAILED, DONE = b"R", b"X", b"D"
+KEPT = b"K"  # done, but the work tree is with the broker alone
 NEW, USED, FULL = b"N", b"U", b"F"  # its network: its own, one used before, or the host's
 NAMESPACES = identity.CLONE_NEWNS | identity.CLONE_NEWIPC | identity.CLONE_NEWUTS
 NAMESPACES |= identity.CLONE_NEWCGROUP
@@ -83,8 +84,7 @@ def perform(action: Action, sock: "_socket.socket") -> None:
     action.learn(job, files, service)
     told, _ = link.receive(sock)
     if told is not None:
-        action.run(told)
-        tell(sock, DONE)
+        tell(sock, DONE if action.run(told) else KEPT)
 
 
 def enter_network(order: bytes, used: int) -> bytes:

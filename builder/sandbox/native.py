@@ -29,7 +29,7 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.kernel.quota import exceeds
 from builder.sandbox.kernel.worktree import LAYER
-from builder.sandbox.limits import Cpus, borne
+from builder.sandbox.limits import AFFINITY, Cpus, borne
 from builder.sandbox.options import Options, refuse_missing
 from builder.sandbox.proxy import Proxy
 from builder.sandbox.roots import Roots
@@ -134,6 +134,7 @@ class NativeSandbox:
             enforced, job["rlimits"], job["cpus"] = borne(
                 wish, broker.features.__contains__, self._cpus
             )
+            job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)
             name = canonical.digest(spec)
             proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())

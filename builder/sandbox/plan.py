@@ -57,8 +57,9 @@ PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 PROC_MASKED = (
     *("kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpageflags", "timer_list"),
     *("cmdline", "slabinfo", "sched_debug", "latency_stats", "config.gz", "vmallocinfo"),
+    *("interrupts", "softirqs", "diskstats", "partitions", "locks"),  # what others do
 )
-PROC_EMPTY = ("acpi", "scsi", "driver")
+PROC_EMPTY = ("acpi", "scsi", "driver", "pressure")
 
 PASSWD = f"root:x:0:0:root:/:/usr/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}:{USER}:/tmp:/bin/sh\n"
 PASSWD += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"

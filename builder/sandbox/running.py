@@ -20,7 +20,8 @@ import time
 from builder.sandbox import link
 from builder.sandbox.kernel import signals
 from builder.sandbox.kernel.cputime import Meter
-from builder.sandbox.kernel.syscalls import call
+from builder.sandbox.kernel.seccomp import Filter, where_it_is
+from builder.sandbox.kernel.syscalls import MACHINE, call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
 from builder.sandbox.supervisor import Supervisor
 
@@ -35,6 +36,7 @@ SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
 SIGNAL_BYTES = 128
+FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
@@ -173,8 +175,9 @@ class Action:
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
-    def run(self, told: "tuple[int, int]") -> None:
-        """Until the report has been sent; `told` is what the broker adds to it."""
+    def run(self, told: "tuple[int, int]") -> bool:
+        """Until the report has been sent; whether the work tree was sent with it. `told` is what
+        the broker adds to the report."""
         self._alone = False
         if self._job["audit"] or self._job["sorted"]:
             self._supervisor = Supervisor(self._records, listings=self._job["sorted"])
@@ -202,7 +205,20 @@ class Action:
         self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
         self._report.output_errno = self._streams[0].failed or self._streams[1].failed
         self._account(before)
-        tell(self._answer, REPORT + self._report.pack(), (root,))
+        return self._tell_end(root)
+
+    def _tell_end(self, root: int) -> bool:
+        """The report, with the work tree; whether that could be sent. The kernel counts
+        descriptors on their way for a user, whose other actions may have used them all up."""
+        packet = REPORT + self._report.pack()
+        try:
+            link.send_packet(self._answer, packet, (root,))
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                os._exit(1)
+            tell(self._answer, packet)
+            return False
+        return True
 
     def _enter(self) -> None:
         """To the place of the action."""
@@ -213,6 +229,8 @@ class Action:
             call("personality", SAME_LAYOUT)
         if self._job["cpus"]:
             os.sched_setaffinity(0, self._job["cpus"])
+        if self._job["stays"]:
+            Filter(where_it_is(MACHINE)).install()
 
     def _start(self) -> None:
         argv = self._job["argv"]
@@ -368,7 +386,7 @@ def listen(link_out: "_socket.socket", port: int) -> None:
     server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     server.bind(("127.0.0.1", port))
     server.listen()
-    tell(link_out, LISTENS, (server.fileno(),))
+    link.send_packet(link_out, LISTENS, (server.fileno(),))
     server.close()
 
 
@@ -381,8 +399,11 @@ def count_in(data: bytes, name: str) -> int:
 
 
 def set_limit(kind: int, value: int) -> None:
-    """Both limits, never above what the host's hard limit allows."""
+    """Both limits, never above what the host's hard limit allows; of open files, which bounds
+    those on their way between all of a user's processes too, some are left to the helpers."""
     _, hard = resource.getrlimit(kind)
+    if kind == resource.RLIMIT_NOFILE:
+        hard = max(hard - FOR_HELPERS, hard // 2)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(kind, (value, value))

@@ -28,7 +28,7 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.kernel import landlock
 from builder.sandbox.kernel.worktree import copy_tree
-from builder.sandbox.limits import without_groups
+from builder.sandbox.limits import AFFINITY, without_groups
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 
 BACKEND = "rlimits-only"
@@ -107,6 +107,7 @@ class WeakSandbox:
                 wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
             )
             job |= {"uid": self._uid, "place": os.fsencode(tree)}
+            job["stays"] = enforced.get("cpu") == AFFINITY
             job["allowed"] = plan.allowed_on_host(self._read_only, tree)
             setup_us = int((trio.current_time() - started) * 1e6)
             told = await perform(spec, job)

@@ -104,6 +104,7 @@ def serve(
     enter_template(root, trees)
     identity.die_with_parent()
     identity.set_name("bldr-zygote")
+    identity.hide_command_line()
     capabilities = identity.drop_bounding_set()
     identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
     Filter(while_making(MACHINE)).install()

@@ -177,7 +177,7 @@ MORE_PROC = [
     ("see init's files' state", "read('/proc/1/fdinfo/0')", NO_ENTRY),
     ("see init's namespaces", "os.readlink('/proc/1/ns/mnt')", NO_ENTRY),
     ("map init's ids anew", "write('/proc/1/uid_map', b'0 0 1')", NO_ENTRY),
-    ("join init's timers", "read('/proc/1/timers')", NO_ENTRY),
+    ("see init's timers", "say(len(read('/proc/1/timers')))", ("0", *NO_ENTRY)),
     ("see the names of control groups", "say([l for l in open('/proc/self/cgroup')"
      " if not l.endswith(':/\\n')])", ("[]",)),
     ("drop the kernel's caches", "write('/proc/sys/vm/drop_caches', b'3')", READ_ONLY_FS),
@@ -273,7 +273,7 @@ OTHERS = [
      " fcntl.ioctl(os.open('i', 0), 0x40086602, (16).to_bytes(8, 'little'))",
      ("EPERM", "ENOTTY")),
     ("lease a system file", "import fcntl; fcntl.fcntl(os.open('/usr/bin/env', 0), 1024, 0)",
-     ("EACCES",)),
+     ("EPERM",)),
     ("open init's program by path only", "os.open('/proc/1/exe', os.O_PATH)", NO_ENTRY),
     ("open init's directory by path only", "os.open('/proc/1/cwd', os.O_PATH)", NO_ENTRY),
     ("map a file through /proc", "os.open('/proc/self/map_files/'"
@@ -302,7 +302,67 @@ OTHERS = [
     ("take more memory in huge pages", "import mmap; mmap.mmap(-1, 1 << 21, flags=0x40022)",
      ("ENOMEM", "EINVAL", "ENOSYS")),
 ]  # fmt: skip
+HIDDEN = ("interrupts", "softirqs", "diskstats", "partitions", "locks")
+WHAT_OTHERS_DO = [
+    *((f"see the host's {name}", f"say(len(read('/proc/{name}')))", ("0", *NO_ENTRY))
+      for name in HIDDEN),
+    ("feel the host's load", "say(os.listdir('/proc/pressure'))", ("[]", *NO_ENTRY)),
+    ("see where the worker stands", "say(len(read('/proc/1/cmdline').strip(bytes(1))))",
+     ("0", *NO_ENTRY)),
+    ("see init's arguments in its status", "say('/' in open('/proc/1/stat').read())", ("False",)),
+    ("see init's memory map", "read('/proc/1/smaps')", NO_ENTRY),
+    ("see init's auxiliary vector", "read('/proc/1/auxv')", NO_ENTRY),
+    ("see what init reads and writes", "read('/proc/1/io')", NO_ENTRY),
+    ("see init's threads' files", "os.listdir('/proc/1/task/1/fd')", NO_ENTRY),
+    ("reset init's scheduling", "write('/proc/1/sched', b'0')", NO_ENTRY),
+    ("move init's autogroup", "write('/proc/1/autogroup', b'19')", (*NO_ENTRY, "EINVAL")),
+    ("clear init's pages", "write('/proc/1/clear_refs', b'1')", NO_ENTRY),
+    ("map init's projects", "write('/proc/1/projid_map', b'0 0 1')", NO_ENTRY),
+    ("be another in the audit log", "write('/proc/self/loginuid', b'0')",
+     ("EINVAL", "EPERM", *NO_ENTRY)),
+]  # fmt: skip
+KERNEL_CORNERS = [
+    ("find the parent of its process namespace", "import fcntl;"
+     " fcntl.ioctl(os.open('/proc/self/ns/pid', 0), 0xB702)", ("EPERM",)),
+    ("walk to the next mount namespace", "import fcntl;"
+     " fcntl.ioctl(os.open('/proc/self/ns/mnt', 0), 0x8010B70B, bytes(64))",
+     ("EPERM", "ENOTTY", "OverflowError('signed integer is greater than maximum')")),
+    ("take init's namespaces by its descriptor", "import fcntl;"
+     " fcntl.ioctl(os.pidfd_open(1), 0xFF03)", (*NO_ENTRY, "ENOTTY")),
+    ("end init's group", "sys_call(424, os.pidfd_open(1), 9, 0, 4)", ("ESRCH", "EINVAL", "EPERM")),
+    ("have a descriptor of init's", "sys_call(438, os.pidfd_open(1), 0, 0)", ("EPERM",)),
+    ("change an input's security label", "sys_call(463, -100, b'/usr/bin/env', 0, b'user.x',"
+     " bytes(16), 16)", (*READ_ONLY_FS, "ENOSYS")),
+    ("see the cache of a system file", "f = os.open('/usr/bin/env', 0);"
+     " sys_call(451, f, bytes(16), bytes(64), 0)", ("EPERM", "ENOSYS")),
+    ("carry a file out by its descriptor", "f = os.open('/tmp', os.O_TMPFILE | os.O_RDWR);"
+     " os.link(f'/proc/self/fd/{f}', '/builder/work/x', follow_symlinks=True)",
+     ("EXDEV", *NO_ENTRY)),
+    ("attach a BPF program to a socket", "socket.socket().setsockopt(1, 26, bytes(16))",
+     ("EPERM", "EINVAL", "EFAULT")),
+    ("speak SMC", "socket.socket(43, socket.SOCK_STREAM, 0)", ("EAFNOSUPPORT",)),
+    ("tunnel by L2TP", "socket.socket(2, 2, 115)", ("EPROTONOSUPPORT", "EPERM")),
+    ("take a terminal by force", "import fcntl; m, s = os.openpty(); fcntl.ioctl(s, 0x540E, 1)",
+     ("EPERM",)),
+    ("switch the console", "import fcntl; fcntl.ioctl(os.open('/dev/ptmx', os.O_RDWR), 0x5606, 1)",
+     ("ENOTTY", "EPERM")),
+    ("send a queued signal to init", "sys_call(129, 1, 9, bytes(128))"
+     if MACHINE == "x86_64" else "sys_call(138, 1, 9, bytes(128))", ("EPERM",)),
+    ("kill init's thread", "sys_call(234, 1, 1, 9); os.kill(1, 0); say('lives')"
+     if MACHINE == "x86_64" else "sys_call(131, 1, 1, 9); os.kill(1, 0); say('lives')",
+     ("EPERM", "lives")),
+    ("share a core's secrets with init", "libc.prctl(62, 2, 1, 0, 0) == 0 or"
+     " (_ for _ in ()).throw(OSError(ctypes.get_errno(), ''))",
+     ("EINVAL", "EPERM", "ENODEV", "ESRCH")),
+    ("have others wait for a file by a lease", "import fcntl;"
+     " fcntl.fcntl(os.open('/etc/passwd', 0), 1024, 1)", ("EPERM",)),
+    ("have others wait for a program by a lease", "import fcntl;"
+     " fcntl.fcntl(os.open('/usr/bin/id', 0), 1024, 0)", ("EPERM",)),
+    ("delete its own supervisor's world", "os.rmdir('/builder')", (*READ_ONLY_FS, "EBUSY")),
+]  # fmt: skip
 ESCAPES = [
+    *WHAT_OTHERS_DO,
+    *KERNEL_CORNERS,
     *OTHERS,
     *(FILES + MORE_FILES + PROC + MORE_PROC + PROCESSES + MORE_PROCESSES),
     *(NETWORK + MORE_NETWORK + NAMESPACES + ARCHITECTURE + DENY_LIST),

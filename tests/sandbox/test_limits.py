@@ -154,11 +154,18 @@ async def test_cpu_is_bounded(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_cpu_count_without_groups(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Where no group limits processors, the action sees only as many as it may use."""
-    script = "import os; print(len(os.sched_getaffinity(0)))"
+    """Where no group limits processors, the action sees only as many as it may use, and can take
+    no more."""
+    script = """if True:
+        import os
+        try:
+            os.sched_setaffinity(0, range(1024))
+        except PermissionError:
+            print("refused")
+        print(len(os.sched_getaffinity(0)))"""
     done = await python(sandbox, tmp_path, script, limits=Limits(cpu_cores=1))
     if not by_group(sandbox, "cpu"):
-        assert done.out == "1\n"
+        assert done.out == "refused\n1\n"
 
 
 async def test_output_flood_is_cut(sandbox: Sandbox, tmp_path: Path) -> None:

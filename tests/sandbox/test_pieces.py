@@ -87,6 +87,8 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     assert verdict(machine, calls["ioctl"], 0, 0x541C) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5423) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
+    assert verdict(machine, calls["fcntl"], 0, 1024) == refuse(seccomp.EPERM)
+    assert verdict(machine, calls["fcntl"], 0, 1030) == allow  # F_DUPFD_CLOEXEC
     for number, everybody in seccomp.RANKED[machine].values():
         assert verdict(machine, number, 1, 1) == refuse(seccomp.EPERM)
         assert verdict(machine, number, everybody, 1000) == refuse(seccomp.EPERM)

@@ -31,6 +31,14 @@ async def test_quick_writer_is_found_at_its_end(sandbox: Sandbox, tmp_path: Path
     assert done.exit.outcome is Outcome.DISK_FULL
 
 
+async def test_files_without_names_are_counted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A file that is removed while it is open takes its place on the disk as before."""
+    script = "exec 3> x; rm x; (exec 4>y; rm y; head -c 3M /dev/zero >&4; sleep 60) & "
+    script += "echo written >&3; wait"
+    done = await shell(sandbox, tmp_path, script, limits=Limits(disk_bytes=MIB))
+    assert done.exit.outcome is Outcome.DISK_FULL
+
+
 async def test_files_are_counted(sandbox: Sandbox, tmp_path: Path) -> None:
     """Many empty files are too much as well."""
     script = "for n in range(101): open(f'f{n}', 'w').close()"

@@ -3,8 +3,10 @@
 See user_namespaces(7), capabilities(7), prctl(2).
 """
 
+import ctypes
 import os
 
+from builder.host.cgroups import read_text
 from builder.sandbox.kernel.syscalls import Steps, call
 
 TYPE_CHECKING = False
@@ -27,6 +29,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 MAX_CAPABILITIES = 64
 EINVAL = 22
 CLOSE_RANGE_CLOEXEC = 4
+ARGUMENTS = 45  # arg_start in /proc/<pid>/stat, behind the name
 ALL_FDS = 0x7FFFFFFF
 
 
@@ -111,6 +114,15 @@ def close_on_exec_from(first: int) -> None:
 def die_with_parent(signal: int = 9) -> None:
     """This signal when the parent dies. Cleared by a change of credentials: call it after those."""
     prctl(PR_SET_PDEATHSIG, signal)
+
+
+def hide_command_line() -> None:
+    """The arguments that ps shows, which tell of the host's paths, become none: those of this
+    process and of all that it forks."""
+    fields = read_text("/proc/self/stat").rpartition(")")[2].split()
+    start, end = int(fields[ARGUMENTS]), int(fields[ARGUMENTS + 1])
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
 
 
 def set_name(name: str) -> None:

@@ -2,10 +2,12 @@
 
 A disk that many actions share has no quota of its own for each, so what is in the action's layer
 is counted, on the janitor's thread, the less often the longer it takes. Between two looks an
-action may pass its limit; it is then ended. What is counted are blocks, as du(1) does.
+action may pass its limit; it is then ended. What is counted are blocks, as du(1) does; and of
+files that have no name any more, those that one of the action's processes has open.
 """
 
 import os
+import stat
 import time
 
 INTERVAL_S = 0.25
@@ -31,6 +33,8 @@ def exceeds(path: str, max_bytes: "int | None", max_files: "int | None") -> bool
     """Whether more is below a directory than this. Directories that cannot be opened count as
     one file; a hard link counts each time. Raises OSError when the directory is not there."""
     used = files = 0
+    if max_bytes is not None and max_bytes < 0:
+        return True
     fds = [os.open(path, DIRECTORY)]
     walks = [entries(fds[0])]
     try:
@@ -58,11 +62,47 @@ def exceeds(path: str, max_bytes: "int | None", max_files: "int | None") -> bool
             os.close(fd)
 
 
-class Quota:
-    """One running action's. `next` is when to look again."""
+def family(pid: int) -> "Iterator[int]":
+    """A process and all that descend from it, as far as the kernel tells."""
+    yield pid
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                for child in file.read().split():
+                    yield from family(int(child))
+    except OSError:
+        return  # it has gone
 
-    def __init__(self, path: str, max_bytes: "int | None", max_files: "int | None") -> None:
+
+def held_open(init: int, devices: "frozenset[int]") -> int:
+    """Bytes of files on these devices that a sandbox's processes have open and that have no
+    name. Those that are mapped only, or in a message, are not seen."""
+    found: dict[tuple[int, int], int] = {}
+    for pid in family(init):
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                info = os.stat(f"/proc/{pid}/fd/{fd}")
+                if not info.st_nlink and info.st_dev in devices and stat.S_ISREG(info.st_mode):
+                    found[info.st_dev, info.st_ino] = info.st_blocks * BLOCK_BYTES
+        except OSError:
+            continue  # it changes while we look
+    return sum(found.values())
+
+
+class Quota:
+    """One running action's. `next` is when to look again; `init` is the process that all of its
+    own descend from, and `devices` are those that its work tree is on."""
+
+    def __init__(
+        self,
+        path: str,
+        max_bytes: "int | None",
+        max_files: "int | None",
+        init: int,
+        devices: "frozenset[int]",
+    ) -> None:
         self._path, self._bytes, self._files = path, max_bytes, max_files
+        self._init, self._devices = init, devices
         self.over = False
         self.next = time.monotonic() + INTERVAL_S
 
@@ -70,7 +110,10 @@ class Quota:
         """Raises nothing for a directory that is there no more: the action has ended."""
         started = time.monotonic()
         try:
-            self.over = self.over or exceeds(self._path, self._bytes, self._files)
+            left = self._bytes
+            if left is not None:
+                left -= held_open(self._init, self._devices)
+            self.over = self.over or exceeds(self._path, left, self._files)
         except FileNotFoundError:
             return
         now = time.monotonic()

@@ -3,7 +3,7 @@
 The filter is data (a list of instructions) until `install`. Its shape: a foreign architecture
 kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
 falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
-foreign socket families, terminal injection and limits on the sandbox's init are refused by
+foreign socket families, terminal injection, leases and limits on the sandbox's init are refused by
 argument; what flushes the host's disks is done without doing anything; the deny list answers
 EPERM; everything else passes.
 
@@ -25,6 +25,8 @@ FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
 NETLINK, ROUTE = 16, 0  # of which only what lists interfaces and addresses
 # terminal injection, and line disciplines, which make the kernel load whatever driver is named
 TERMINAL = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
+# F_SETLEASE: who holds a lease on a file that others see too has each of their opens wait
+LEASE = 1024
 SET_MODE_FILTER = 1
 X32_BIT = 0x40000000
 
@@ -77,9 +79,11 @@ MAKING = (
     *("fsconfig", "fsmount", "fspick", "mount_setattr", "sethostname"),
 )
 INSPECTED = {  # calls whose arguments decide
-    "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16},
-    "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29},
-}
+    "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16,
+               "fcntl": 72},
+    "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29,
+                "fcntl": 25},
+}  # fmt: skip
 # calls that would let the action cripple its own init, PID 1, whose user it shares; by argument 0
 GUARDED = {
     "x86_64": {"prlimit64": 302, "sched_setaffinity": 203, "sched_setscheduler": 144,
@@ -123,6 +127,13 @@ def when_made(machine: str) -> list[Instruction]:
     return [(LOAD, 0, 0, NR), *search(ranges(denied[name] for name in MAKING))]
 
 
+def where_it_is(machine: str) -> list[Instruction]:
+    """Nobody leaves the processors that they were put on."""
+    number = GUARDED[machine]["sched_setaffinity"]
+    out = [(LOAD, 0, 0, NR), (EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(EPERM))]
+    return [*out, (RETURN, 0, 0, ALLOW)]
+
+
 def by_argument(machine: str) -> list[Instruction]:
     """The first part of the filter: what is decided by architecture or arguments."""
     calls = INSPECTED[machine]
@@ -160,6 +171,13 @@ def by_argument(machine: str) -> list[Instruction]:
     for left, request in zip((2, 1, 0), TERMINAL, strict=True):
         out.append((EQUAL, left, 0 if left else 1, request))
     out += [(RETURN, 0, 0, refuse(EPERM)), (RETURN, 0, 0, ALLOW)]
+    out += [
+        (EQUAL, 0, 4, calls["fcntl"]),
+        (LOAD, 0, 0, ARG1),
+        (EQUAL, 0, 1, LEASE),
+        (RETURN, 0, 0, refuse(EPERM)),
+        (RETURN, 0, 0, ALLOW),
+    ]
     for number in FLUSHES[machine].values():
         out += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(DONE))]
     for number in sorted(GUARDED[machine].values()):
