@@ -2,10 +2,13 @@
 
 Each name is written once for each use and program, at once, so that nothing is lost when
 everything is killed; at the end the init asks for a last line, without which the record is not
-complete.
+complete. What only looks is let go on before it is written down: nobody can make or remove the
+name meanwhile, because that is a call that waits for us.
 
 A record is four texts, each ended by a NUL: use, whether it was there before, program, name.
 """
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
 import _socket
 import os
@@ -14,9 +17,11 @@ from builder.sandbox.kernel import notify, queries
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 AT_FDCWD = 0xFFFFFF9C
-PATH_BYTES = 4096
+PATH_BYTES, MOST_PATHS = 4096, 256  # the longest, and what nearly all are shorter than
+OPEN_MEMORIES = 8
 MAX_RECORDS = 200_000
 FAMILY_UNIX, FAMILY_V4, FAMILY_V6 = 1, 2, 10
+Found = tuple[str, str, bytes]  # use, program, name
 SHAPE_OF = {
     number: (name, *notify.SHAPES[name])
     for name, number in notify.NUMBERS.get(os.uname().machine, {}).items()
@@ -40,6 +45,7 @@ class Watcher:
         self._records = records
         self._programs: dict[int, str] = {}
         self._known: set[tuple[str, str, bytes]] = set()
+        self._memories: dict[int, int] = {}  # of processes, the longest open first
         self._sighted = self._blind = False
 
     def finish(self) -> None:
@@ -51,30 +57,64 @@ class Watcher:
         init has the init's memory still."""
         self._blind = self._blind or self._sighted
 
-    def see(self, note: notify.Note) -> None:
-        """Raises OSError when its process has died meanwhile, PermissionError as `unseen` says."""
+    def see(self, note: notify.Note) -> "Found | None":
+        """What is to be kept (`keep`) when the call may go on. Raises OSError when its process has
+        died meanwhile, PermissionError as `unseen` says."""
         if note.number not in SHAPE_OF:
-            return
+            return None
         call, directory, place, use, flags = SHAPE_OF[note.number]
         if use == notify.SEND_TO:
             for name in queries.asked(note, call):
-                self._write(notify.CONNECT, self._program(note.pid), name)
-            return
+                self.keep((notify.CONNECT, self._program(note.pid), name))
+            return None
         address = note.arguments[place]
         if use == notify.CONNECT:
             name = address_name(notify.memory_of(note.pid, address, min(note.arguments[2], 128)))
         else:
-            raw = notify.memory_of(note.pid, address, PATH_BYTES).partition(b"\0")[0]
+            raw = self._text(note.pid, address)
             at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
             name = self._absolute(note.pid, at, raw)
         self._sighted = True
         if use == notify.READ and flags is not None and self._writes(note, flags):
             use = notify.WRITE
-        if not name:
-            return
-        self._write(use, self._program(note.pid), name)
-        if use == notify.EXECUTE:
+        found = (use, self._program(note.pid), name)
+        if use == notify.EXECUTE:  # it is going to be another program, with a memory of its own
             self._programs.pop(note.pid, None)
+            self._forget(note.pid)
+        if not name or found in self._known:
+            return None
+        if use == notify.WRITE:
+            self.keep(found)  # it may be there when the call has gone on
+            return None
+        return found
+
+    def _text(self, pid: int, address: int) -> bytes:
+        """What another process has there, up to a NUL. Its memory stays open, as most calls come
+        from the process that made the last one; one that has been left reads as nothing."""
+        fd, raw = self._memories.get(pid, -1), b""
+        if fd >= 0:
+            try:
+                raw = os.pread(fd, MOST_PATHS, address)
+            except OSError:
+                pass  # it is not what it was
+        if not raw:
+            fd = self._opened(pid)
+            raw = os.pread(fd, MOST_PATHS, address)
+        if b"\0" not in raw:
+            raw = os.pread(fd, PATH_BYTES, address)
+        return raw.partition(b"\0")[0]
+
+    def _opened(self, pid: int) -> int:
+        self._forget(pid)
+        if len(self._memories) >= OPEN_MEMORIES:
+            self._forget(next(iter(self._memories)))
+        self._memories[pid] = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        return self._memories[pid]
+
+    def _forget(self, pid: int) -> None:
+        fd = self._memories.pop(pid, -1)
+        if fd >= 0:
+            os.close(fd)
 
     def _writes(self, note: notify.Note, flags: int) -> bool:
         value = note.arguments[flags]
@@ -97,14 +137,15 @@ class Watcher:
             os.close(fd)
         return self._programs[pid]
 
-    def _write(self, use: str, program: str, name: bytes) -> None:
-        key = (use, program, name)
-        if key in self._known or self._blind:
+    def keep(self, found: "Found") -> None:
+        """Write it down, unless it is known."""
+        if found in self._known or self._blind:
             return
         if len(self._known) >= MAX_RECORDS:
             self._blind = True
             return
-        self._known.add(key)
+        self._known.add(found)
+        use, program, name = found
         # A connect to a socket that is not there is a look-up of it, as bash asks for nscd's.
         path = name.removeprefix(b"unix:")
         there = (use == notify.CONNECT and not path.startswith(b"/")) or os.path.lexists(path)

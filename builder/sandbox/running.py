@@ -143,7 +143,6 @@ class Action:
         self._deadline: float | None = None
         self._ending = False
         self._alone = True  # whether nobody is left who could be waited for
-        self._records = -1
         self._meter: Meter | None = None
 
     def rehearse(self) -> None:
@@ -169,7 +168,9 @@ class Action:
         self._environment = dict(job["environment"])
         for stream, file in zip(self._streams, files, strict=False):
             stream.keep_in(file, job["output_bytes"])
-        self._records = files[2] if job["audit"] else -1
+        if job["audit"] or job["sorted"]:  # before the limits, which are not meant for it
+            records = files[2] if job["audit"] else -1
+            self._supervisor = Supervisor(records, listings=job["sorted"])
         for kind, value in job["rlimits"]:
             set_limit(kind, value)
         if job["proxy"]:
@@ -179,8 +180,6 @@ class Action:
         """Until the report has been sent; whether the work tree was sent with it. `told` is what
         the broker adds to the report."""
         self._alone = False
-        if self._job["audit"] or self._job["sorted"]:
-            self._supervisor = Supervisor(self._records, listings=self._job["sorted"])
         root = os.open(self._place, DIRECTORY)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()

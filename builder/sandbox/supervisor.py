@@ -70,15 +70,15 @@ def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
     watcher = auditor.Watcher(records) if records >= 0 else None
     desk = Desk(listener, init, watcher, Listings(listener) if listings else None)
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
     poll.register(listener, select.POLLIN)
+    poll.register(sock, select.POLLIN)
     while True:
-        ready = dict(poll.poll())
-        if listener in ready:
-            if not ready[listener] & select.POLLIN:
+        ready, events = poll.poll()[0]  # the listener, if both: it has been registered first
+        if ready == listener:
+            if not events & select.POLLIN:
                 return
             desk.step()
-        elif sock.fileno() in ready:
+        else:
             if watcher is not None:
                 watcher.finish()
             link.send_packet(sock, DONE)
@@ -116,20 +116,19 @@ class Desk:
             note = notify.receive(self._listener)
         except OSError:
             return  # its process has died
+        found: auditor.Found | None = None
         try:
-            if note.pid != self._init and self._answered(note):
-                return
+            if note.pid != self._init:
+                if self._listings is not None and note.number == notify.LISTING[MACHINE]:
+                    if self._listings.answered(note):
+                        return
+                elif self._watcher is not None:
+                    found = self._watcher.see(note)
         except PermissionError:
             if self._watcher is not None:
                 self._watcher.unseen()
         except OSError:
             pass  # it died while we looked
         notify.proceed(self._listener, note)
-
-    def _answered(self, note: notify.Note) -> bool:
-        """Whether it needs no answer any more. Raises OSError."""
-        if self._listings is not None and note.number == notify.LISTING[MACHINE]:
-            return self._listings.answered(note)
-        if self._watcher is not None:
-            self._watcher.see(note)
-        return False
+        if found is not None and self._watcher is not None:
+            self._watcher.keep(found)

@@ -82,6 +82,19 @@ async def test_lookups_of_absent_names_are_found(sandbox: Sandbox, tmp_path: Pat
     )
 
 
+async def test_a_name_is_looked_at_before_it_is_made(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Who looks for a name and then makes it has looked in vain; long names are told whole, and
+    each program of a process is read by its own memory."""
+    long = "n" * 200 + "/" + "m" * 200
+    script = f"[ -e made ]; mkdir made; [ -e made ]; exec env -i /usr/bin/stat /{long}"
+    done = await shell(sandbox, tmp_path, script, audit=FULL, outputs=("made",))
+    assert done.exit.audit is not None
+    told = {(one.use, one.name): (one.there, one.program) for one in done.exit.audit.accesses}
+    assert told["look", "/builder/work/made"] == (False, "sh")
+    assert told["write", "/builder/work/made"] == (False, "mkdir")
+    assert told["look", f"/{long}"] == (False, "stat")
+
+
 async def test_places_of_the_host_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
     """Names of the host that the sandbox hides are told when an action asks for them."""
     script = (

@@ -12,6 +12,7 @@ costs more than all the rest.
 import ctypes
 import fcntl
 import os
+from struct import Struct
 
 from builder.sandbox.kernel.seccomp import AUDIT_ARCH, SET_MODE_FILTER, encoded
 from builder.sandbox.kernel.syscalls import MACHINE, call
@@ -26,7 +27,10 @@ AT_EMPTY_PATH = 0x1000
 RECEIVE, SEND, SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082104  # struct sizes 80, 24, 8
 ADD_DESCRIPTOR, IN_PLACE = 0x40182103, 1
 SYNC_WAKE_UP, CONTINUE = 1, 1
-NOTE_BYTES, EINVAL = 80, 22
+NOTE = Struct("<8sIIIIQ6Q")  # id, process, flags, call, architecture, place, arguments
+BLANK = bytes(NOTE.size)
+GO_ON = bytes(12) + CONTINUE.to_bytes(4, "little")
+EINVAL = 22
 HERE = None  # no directory argument: relative to the working directory
 
 # name: (argument with the directory, argument with the path, what it is, argument with its flags)
@@ -114,23 +118,18 @@ class Note:
     """One call that waits: who makes it, which, with which arguments."""
 
     def __init__(self, raw: bytes) -> None:
-        words = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, NOTE_BYTES, 8)]
-        self.id = raw[:8]
-        self.pid = words[1] & 0xFFFFFFFF
-        self.number = words[2] & 0xFFFFFFFF
-        self.arguments = words[4:]
+        self.id, self.pid, _, self.number, _, _, *self.arguments = NOTE.unpack(raw)
 
 
 def receive(listener: int) -> Note:
     """The next call. Raises OSError (ENOENT when its process has died meanwhile)."""
-    return Note(fcntl.ioctl(listener, RECEIVE, bytes(NOTE_BYTES)))
+    return Note(fcntl.ioctl(listener, RECEIVE, BLANK))
 
 
 def proceed(listener: int, note: Note) -> None:
     """Let the call happen; a process that has died meanwhile is no error."""
-    answer = note.id + bytes(12) + CONTINUE.to_bytes(4, "little")
     try:
-        fcntl.ioctl(listener, SEND, answer)
+        fcntl.ioctl(listener, SEND, note.id + GO_ON)
     except FileNotFoundError:
         return
 
