@@ -1,10 +1,7 @@
 """What holds for every test."""
 
-import gc
 import signal
-from collections.abc import Iterator
 
-import pytest
 from hypothesis import HealthCheck, settings
 
 # A shell starts background jobs with Ctrl-C ignored, and every child inherits that. The tests
@@ -16,11 +13,3 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("gate", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("gate")
-
-
-@pytest.fixture
-def left_behind() -> Iterator[None]:
-    """For tests of a Redis that dies: its client leaves streams to the garbage collector when it
-    cannot connect, and that is met here (where it is ignored), not by a later test."""
-    yield
-    gc.collect()

@@ -28,6 +28,7 @@ from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import absent, check_bytes, check_range
 from builder.stores.records import sealed, unsealed
+from builder.stores.redis_pool import Pool
 
 KEYS_PER_CALL = 1000
 BYTES_PER_CALL = 4 * 1024 * 1024
@@ -43,12 +44,9 @@ async def connected(url: str, timeout_s: float) -> AsyncIterator[Client]:
     if not url.startswith(SCHEMES):
         raise UsageError(f"Redis is reached by {' or '.join(SCHEMES)}..., not by {url[:20]!r}")
     try:
-        client = Redis.from_url(
-            url,
-            connect_timeout=timeout_s,
-            stream_timeout=timeout_s,
-            verify_version=False,
-            retry_policy=NoRetryPolicy(),
+        pool = Pool.from_url(url, connect_timeout=timeout_s, stream_timeout=timeout_s)
+        client: Client = Redis(
+            connection_pool=pool, verify_version=False, retry_policy=NoRetryPolicy()
         )
     except (ValueError, TypeError) as error:
         raise UsageError(f"{url.partition('@')[2] or url}: {error}") from None

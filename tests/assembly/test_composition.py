@@ -85,8 +85,6 @@ def redis() -> Iterator[RedisProcess]:
         yield server
 
 
-@pytest.mark.usefixtures("left_behind")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_redis_dies_during_a_run(tmp_path: Path, redis: RedisProcess) -> None:
     """Nothing fails while it is away or when it comes back empty; health and metrics tell."""
     async with (

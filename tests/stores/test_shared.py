@@ -1,10 +1,15 @@
 """Stores that other programs serve: what is special about Redis, object stores, other servers."""
 
+import gc
+import socket
+import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import obstore
 import pytest
+import trio
 
 from builder.base.digest import digest_of
 from builder.base.errors import (
@@ -21,6 +26,7 @@ from builder.stores import redis
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import RESULTS, DiskRecords, MemoryRecords, Records
+from builder.stores.redis_pool import MOST, Pool
 from builder.stores.remote import RemoteRecords
 from builder.stores.verifying import VerifyingBlobs
 from tests.server.direct import DirectChannel
@@ -118,8 +124,47 @@ async def test_redis_forgets_what_nobody_uses() -> None:
             assert await client.ttl(key) > 10
 
 
-@pytest.mark.usefixtures("left_behind")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_no_outage_is_one_too_many_for_the_connections_to_redis() -> None:
+    """Those that were lost with a call that was cancelled, or died in somebody's hands, are
+    replaced; there are never more than so many."""
+    with redis_process() as server:
+        async with redis.connected(server.url, 60.0) as client:
+            store = redis.RedisBlobs(client, "t:", MIB)
+            pool = client.connection_pool
+            assert isinstance(pool, Pool)
+            dying = [await pool.get_connection() for _ in range(MOST)]
+            with trio.move_on_after(0.01):
+                await pool.get_connection()
+                raise AssertionError("more connections than there may be")
+            server.kill()
+            for connection in dying:
+                while connection.usable:  # noqa: ASYNC110 - nobody tells
+                    await trio.sleep(0.01)
+                pool.release(connection)
+            while not pool._available_connections.empty():  # as calls that are cancelled do
+                await pool._available_connections.get()
+            server.start()
+            with trio.fail_after(60):
+                await store.put(DIGEST, DATA)
+                async with trio.open_nursery() as nursery:
+                    for _ in range(3 * MOST):
+                        nursery.start_soon(store.find_missing, [DIGEST])
+                assert await store.get(DIGEST) == DATA
+
+
+async def test_redis_that_cannot_be_reached_leaves_nothing_open() -> None:
+    """Nobody there, and nobody who takes the call before its caller has lost patience."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, tempfile.TemporaryDirectory() as folder:
+        port = silent.getsockname()[1]
+        for url in (f"unix://{folder}/none", f"redis://127.0.0.1:{port}/0"):
+            async with redis.connected(url, 60.0) as client:
+                store = redis.RedisBlobs(client, "t:", MIB)
+                for _ in range(5):
+                    with trio.move_on_after(0.01), suppress(UnavailableError):
+                        await store.get(DIGEST)
+            gc.collect()  # what is open warns here
+
+
 async def test_redis_that_dies_and_comes_back() -> None:
     """While it is away calls are UNAVAILABLE; afterwards the same client serves again."""
     with redis_process() as server:
