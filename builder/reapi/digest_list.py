@@ -11,6 +11,7 @@ digests that are equal are written by equal bytes.
 """
 
 import re
+import struct
 from binascii import unhexlify
 from collections.abc import Sequence
 from functools import cache
@@ -20,6 +21,8 @@ TAG: Final = 0x12
 SIZES: Final = (2, 3, 1, 4, 5, 6)  # bytes of a size's varint, the most frequent first; 4 TiB
 HASH_AT: Final = 4  # where an element's digits begin
 LENGTHS: Final = frozenset({32, 40, 64, 96})  # of hashes; longer ones need two bytes of length
+HIGH: Final = bytes(range(0x80, 0x100))  # octets of a varint that goes on
+UPPER: Final = (b"A", b"B", b"C", b"D", b"E", b"F")  # each is looked for at the speed of memory
 ASCII: Final = "ascii"
 
 
@@ -53,15 +56,52 @@ def split(data: bytes) -> Split | None:
     digits = data[start + 3]
     if digits not in LENGTHS:
         return None
-    elements = _pattern(digits).findall(data, start)
+    elements = _regular(data, start, digits) or _irregular(data, start, digits)
+    if not elements:
+        return None
     end = start + sum(map(len, elements))
-    rest = data[end:]
-    if not elements or not data.startswith(b"".join(elements), start):
-        return None  # something lies before or between them, which `findall` has skipped
     try:
-        return Split(data[2:start].decode(), elements, digits, rest)
+        return Split(data[2:start].decode(), elements, digits, data[end:])
     except UnicodeDecodeError:
         return None
+
+
+def _regular(data: bytes, start: int, digits: int) -> list[bytes]:
+    """The elements, if all sizes are written in as many bytes; else none.
+
+    They lie in a grid then, of which the columns are looked at, and not the rows.
+    """
+    width = data[start + 1] + 2
+    size_at = HASH_AT + digits
+    count = (len(data) - start) // width
+    if not count or width not in (size_at, *range(size_at + 2, size_at + 2 + len(SIZES))):
+        return []
+    end = start + count * width
+    if data[end : end + 1] == b"\x12":
+        return []  # there is another one
+
+    def column(at: int) -> bytes:
+        return data[start + at : end : width]
+
+    head = {0: TAG, 1: width - 2, 2: 0x0A, 3: digits}
+    if width > size_at:
+        head[size_at] = 0x10
+        last = column(width - 1)
+        if not last.isascii() or 0 in last:
+            return []
+    if any(column(at).count(octet) != count for at, octet in head.items()):
+        return []
+    if any(column(at).translate(None, HIGH) for at in range(size_at + 1, width - 1)):
+        return []
+    return [element for (element,) in struct.iter_unpack(f"{width}s", data[start:end])]
+
+
+def _irregular(data: bytes, start: int, digits: int) -> list[bytes]:
+    """The elements, whose sizes are of different lengths; none for what is something else."""
+    elements = _pattern(digits).findall(data, start)
+    if not data.startswith(b"".join(elements), start):
+        return []  # something lies before or between them, which `findall` has skipped
+    return elements
 
 
 @cache
@@ -85,7 +125,7 @@ def keys_of(elements: Sequence[bytes], digits: int) -> bytes | None:
         keys = unhexlify(text)
     except ValueError:
         return None
-    return keys if keys.hex().encode() == text else None
+    return None if any(map(text.__contains__, UPPER)) else keys
 
 
 def sizes_of(elements: Sequence[bytes], digits: int) -> list[int]:

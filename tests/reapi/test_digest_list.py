@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.reapi.digest_list import at_most, number_field, read, sizes_of, split
+from builder.reapi.digest_list import (
+    _irregular,
+    _regular,
+    at_most,
+    number_field,
+    read,
+    sizes_of,
+    split,
+)
 from builder.reapi.pb import remote_execution_pb2 as pb
 
 HEX = "0123456789abcdef"
@@ -43,6 +51,21 @@ def test_what_clients_write_is_split(request: pb.FindMissingBlobsRequest) -> Non
     ]
     answer = pb.FindMissingBlobsResponse.FromString(b"".join(found.elements))
     assert list(answer.missing_blob_digests) == list(request.blob_digests)
+
+
+@given(st.data(), st.sampled_from([32, 40, 64, 96]), st.sampled_from([0, 1, 300, 20_000, 2**40]))
+def test_a_grid_is_what_the_pattern_finds(data: st.DataObject, length: int, size: int) -> None:
+    """Or none, whichever octet is another one."""
+    request = pb.FindMissingBlobsRequest(digest_function=data.draw(st.sampled_from([0, 9])))
+    for hash_ in data.draw(st.lists(hashes(length), min_size=1, max_size=5)):
+        request.blob_digests.add(hash=hash_, size_bytes=size)
+    written = bytearray(request.SerializeToString())
+    whole = _regular(bytes(written), 0, length)
+    assert len(whole) == len(request.blob_digests)
+    at = data.draw(st.integers(0, len(written) - 1))
+    written[at] = data.draw(st.integers(0, 255))
+    found = _regular(bytes(written), 0, length)
+    assert not found or found == _irregular(bytes(written), 0, length)[: len(found)]
 
 
 def agrees(data: bytes) -> None:
