@@ -1,26 +1,16 @@
 """Processes that are killed and stopped in mid-build: every client gets one right result."""
 
 import signal
-import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from builder.reapi.pb import control_pb2
 from tests.assembly.client import Client
+from tests.assembly.workers import names, worker
 from tests.e2e.held import holding
-from tests.e2e.service import (
-    FROM_SOURCE,
-    PATIENCE_S,
-    ROOT,
-    Service,
-    environment,
-    free_port,
-    running,
-)
+from tests.e2e.service import PATIENCE_S, Service, free_port, running
 
 CONFIG = """role: coordinator
 store: {{{{path: {{folder}}/store}}}}
@@ -35,28 +25,6 @@ scheduler:
   infrastructure_retries: 20
 """
 ACTIONS = 6
-
-
-@contextmanager
-def worker(folder: Path, name: str, address: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process of its own with one slot; leaving kills it, whatever state it is in."""
-    words = ["--name", name, "--slots", "1", "--scratch", str(folder / name)]
-    process = subprocess.Popen(
-        [*FROM_SOURCE, "worker", "--coordinator", address, *words],
-        cwd=ROOT,
-        env=environment(folder),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def names(status: control_pb2.Status) -> set[str]:
-    return {one.name for one in status.worker if one.state != "away"}
 
 
 @pytest.mark.slow
