@@ -57,6 +57,7 @@ class SandboxSpec:
     audit: str | None = None
     max_processes: int | None = None
     deterministic: bool = False
+    programs: tuple[str, ...] = ()
 
     @staticmethod
     def builder(preset: str = "hermetic") -> "SandboxSpecBuilder":
@@ -160,6 +161,13 @@ class SandboxSpecBuilder:
         ask SOURCE_DATE_EPOCH for, zone, locale, addresses, the order of directories and the number
         of processors."""
         return self._with(deterministic=True)
+
+    def programs(self, *programs: str) -> "SandboxSpecBuilder":
+        """Which alone the command may execute: names on its PATH, paths, and directories whose
+        programs all count. Raises UsageError."""
+        if wrong := [one for one in programs if not one or "," in one]:
+            raise UsageError(f"programs({wrong[0]!r}): give names and paths, without commas")
+        return self._with(programs=(*self._spec.programs, *programs))
 
     def cache(self, allowed: bool = True) -> "SandboxSpecBuilder":
         """Whether the result may be stored, and a stored one used."""

@@ -52,6 +52,8 @@ class Spec(Protocol):
     def max_processes(self) -> int | None: ...
     @property
     def deterministic(self) -> bool: ...
+    @property
+    def programs(self) -> tuple[str, ...]: ...
 
 
 Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str, tuple[str, ...]]
@@ -102,6 +104,7 @@ def _target(command: tuple[str, ...], spec: Spec) -> Target:
             spec.audit,
             spec.max_processes,
             spec.deterministic,
+            spec.programs,
         ),
         cache=spec.cache,
     )

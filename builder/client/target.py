@@ -126,6 +126,7 @@ def step_of(
         hermetic.audit,
         processes=hermetic.processes,
         deterministic=hermetic.deterministic,
+        programs=hermetic.programs,
     )
     return Step(
         arguments=target.arguments,

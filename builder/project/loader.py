@@ -304,6 +304,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         audit=block.get("audit"),
         processes=block.get("processes"),
         deterministic=block.get("deterministic", False),
+        programs=tuple(block.get("programs", ())),
     )
 
 

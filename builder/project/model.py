@@ -133,6 +133,7 @@ class Hermetic:
     audit: str | None = None
     processes: int | None = None
     deterministic: bool = False
+    programs: tuple[str, ...] = ()  # which alone may be executed
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in t
 `max-cpu` (cores, `1.5`), `max-cpu-time` (`30s`, of all processes together), `max-processes` (with
 threads, at a time), `network` (`none`, `full`, or
 the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
-between two runs is made the same where it can be) and `audit` (`cheap` or `full`: the result then
+between two runs is made the same where it can be), `programs` (`sh,/usr/bin/gcc,tools/`: which
+alone it may execute) and `audit` (`cheap` or `full`: the result then
 tells what the action used beyond what it declared).
 """
 
@@ -25,9 +26,11 @@ MAX_PROCESSES = "max-processes"
 MAX_CPU_TIME = "max-cpu-time"
 AUDIT = "audit"
 DETERMINISTIC = "deterministic"
+PROGRAMS = "programs"
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
     {MAX_MEMORY, MAX_CPU, MAX_CPU_TIME, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
+    | {PROGRAMS}
 )  # never used to choose a pool
 
 
@@ -44,6 +47,7 @@ class ActionLimits:
     processes: int | None = None
     deterministic: bool = False
     cpu_s: float | None = None
+    programs: tuple[str, ...] = ()
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -64,6 +68,8 @@ class ActionLimits:
             pairs.append((DETERMINISTIC, "true"))
         if self.cpu_s is not None:
             pairs.append((MAX_CPU_TIME, f"{self.cpu_s:g}s"))
+        if self.programs:
+            pairs.append((PROGRAMS, ",".join(sorted(self.programs))))
         return pairs
 
 
@@ -82,7 +88,17 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         _processes(given[MAX_PROCESSES]) if MAX_PROCESSES in given else None,
         _flag(given, DETERMINISTIC),
         _duration(given, MAX_CPU_TIME),
+        _programs(given[PROGRAMS]) if PROGRAMS in given else (),
     )
+
+
+def _programs(text: str) -> tuple[str, ...]:
+    found = tuple(sorted(set(text.split(","))))
+    if "" in found or "\0" in text:
+        raise InvalidArgumentError(
+            f"property {PROGRAMS} is {text!r}: use names and paths, for example sh,/usr/bin/gcc"
+        )
+    return found
 
 
 def _duration(given: Mapping[str, str], name: str) -> float | None:

@@ -73,7 +73,7 @@ class Watcher:
         else:
             raw = self._text(note.pid, address)
             at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
-            name = self._absolute(note.pid, at, raw)
+            name = absolute(note.pid, at, raw)
         self._sighted = True
         if use == notify.READ and flags is not None and self._writes(note, flags):
             use = notify.WRITE
@@ -122,14 +122,6 @@ class Watcher:
             value = int.from_bytes(notify.memory_of(note.pid, value, 8), "little")
         return bool(value & WRITING)
 
-    def _absolute(self, pid: int, directory: "int | None", path: bytes) -> bytes:
-        if not path:
-            return b""
-        if not path.startswith(b"/"):
-            where = "cwd" if directory in (None, AT_FDCWD) else f"fd/{directory}"
-            path = os.readlink(f"/proc/{pid}/{where}".encode()) + b"/" + path
-        return os.path.normpath(path)
-
     def _program(self, pid: int) -> str:
         if pid not in self._programs:
             fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
@@ -150,6 +142,24 @@ class Watcher:
         path = name.removeprefix(b"unix:")
         there = (use == notify.CONNECT and not path.startswith(b"/")) or os.path.lexists(path)
         os.write(self._records, record(use, there, program, name))
+
+
+def executed(note: notify.Note) -> bytes:
+    """Which program a call executes; nothing for one by its descriptor. Raises OSError."""
+    _, directory, place, _, _ = SHAPE_OF[note.number]
+    raw = notify.memory_of(note.pid, note.arguments[place], PATH_BYTES).partition(b"\0")[0]
+    at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
+    return absolute(note.pid, at, raw)
+
+
+def absolute(pid: int, directory: "int | None", path: bytes) -> bytes:
+    """What a process calls by this path, without links followed. Raises OSError."""
+    if not path:
+        return b""
+    if not path.startswith(b"/"):
+        where = "cwd" if directory in (None, AT_FDCWD) else f"fd/{directory}"
+        path = os.readlink(f"/proc/{pid}/{where}".encode()) + b"/" + path
+    return os.path.normpath(path)
 
 
 def address_name(raw: bytes) -> bytes:

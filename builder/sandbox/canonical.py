@@ -18,7 +18,7 @@ from builder.sandbox.interface import AuditLevel, Dialogue, Limits, Network, San
 
 PLACES = frozenset({"input_root", "scratch", "layers"})
 ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-LISTS = ("argv", "output_parents", "hosts", "outputs")
+LISTS = ("argv", "output_parents", "hosts", "outputs", "programs")
 LIMITS = tuple(one.name for one in dataclasses.fields(Limits))
 NAMES = tuple(one.name for one in dataclasses.fields(SandboxSpec) if one.name not in PLACES)
 

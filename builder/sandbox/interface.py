@@ -142,6 +142,7 @@ class SandboxSpec:
     hosts: tuple[str, ...] = ()  # `example.org`, `*.example.org:8443`; for Network.HOSTS
     limits: Limits = field(default_factory=Limits)
     deterministic: bool = False  # what differs between two runs is made the same where it can be
+    programs: tuple[str, ...] = ()  # which alone it may execute; see `kernel/programs.py`
     required: frozenset[str] = frozenset()  # guarantees without which it must not run
     audit: AuditLevel | None = None
     outputs: tuple[str, ...] = ()  # relative to the work tree; only an audit asks for them

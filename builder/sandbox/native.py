@@ -30,7 +30,7 @@ from builder.sandbox.interface import (
 from builder.sandbox.kernel.quota import exceeds
 from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.limits import AFFINITY, Cpus, borne
-from builder.sandbox.options import Options, refuse_missing
+from builder.sandbox.options import Options, programs_kept, refuse_missing
 from builder.sandbox.proxy import Proxy
 from builder.sandbox.roots import Roots
 from builder.sandbox.weak import WeakSandbox
@@ -120,6 +120,7 @@ class NativeSandbox:
         broker = await self.start()
         held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
+        kept = programs_kept(spec, held)
         if spec.audit is AuditLevel.CHEAP and os.getuid() != 0:
             raise SandboxRefusedError(
                 "the cheap audit needs root (fanotify on mounts); ask for audit=full, "
@@ -134,6 +135,7 @@ class NativeSandbox:
             enforced, job["rlimits"], job["cpus"] = borne(
                 wish, broker.features.__contains__, self._cpus
             )
+            enforced |= kept
             job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)
             name = canonical.digest(spec)

@@ -32,6 +32,15 @@ class Options:
     layers: tuple[str, ...] = ()
 
 
+def programs_kept(spec: SandboxSpec, held: Sequence[str]) -> dict[str, str]:
+    """What enforces a list of programs. Raises SandboxRefusedError."""
+    if spec.programs and "landlock" not in held:
+        raise SandboxRefusedError(
+            "an action can only be kept to some programs by Landlock, which this host does not have"
+        )
+    return {"programs": str(len(spec.programs))} if spec.programs else {}
+
+
 def refuse_missing(spec: SandboxSpec, held: Sequence[str], problems: Sequence[str]) -> None:
     """Raises SandboxRefusedError when a required guarantee does not hold."""
     if missing := sorted(spec.required.difference(held)):

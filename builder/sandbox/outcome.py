@@ -118,9 +118,8 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
 def with_supervisor(spec: SandboxSpec) -> int | None:
     """How many processes there may be: a supervisor is none of the action's own."""
     own = spec.limits.processes
-    if own is None or not (spec.deterministic or spec.audit is AuditLevel.FULL):
-        return own
-    return own + 1
+    supervised = spec.deterministic or spec.programs or spec.audit is AuditLevel.FULL
+    return own + 1 if own is not None and supervised else own
 
 
 def job(spec: SandboxSpec) -> dict[str, Any]:
@@ -149,6 +148,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "audit": spec.audit is AuditLevel.FULL,
         "same_layout": spec.deterministic,
         "sorted": spec.deterministic,
+        "programs": [os.fsencode(path) for path in spec.programs],
         "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
         "dialogue": None if spec.dialogue is None else pipes(spec.dialogue),
     }
@@ -203,6 +203,7 @@ def limit_sentences(limits: Limits, enforced: frozenset[tuple[str, str]]) -> tup
         ("disk", limits.disk_bytes, size, by["disk"]),
         ("disk-files", limits.disk_files, str, by["disk"]),
         ("processors", told.get("processors"), str, "affinity"),
+        ("programs", told.get("programs"), str, "landlock"),
         ("directories", told.get("directories"), str, "supervisor"),
         ("output", limits.output_bytes, size, "pipe"),
     )
@@ -295,6 +296,13 @@ def cut_sentences(told: report.Report | None, limits: Limits) -> list[str]:
     return found
 
 
+def refused_sentence(told: report.Report | None) -> list[str]:
+    """Which programs it was to execute, and may not."""
+    if told is None or told.status == report.NOT_STARTED or not told.message:
+        return []
+    return [f"it may not execute {told.message}"]
+
+
 def blocked_sentence(blocked: tuple[str, ...]) -> list[str]:
     """Which hosts were asked for in vain; the first ones, as it is for people."""
     more = f" and {len(blocked) - TOLD} more" if len(blocked) > TOLD else ""
@@ -313,6 +321,7 @@ def conclude(
     told = facts["report"]
     outcome, code, signal, message = ending(told, facts, spec.limits)
     cut = cut_sentences(told, spec.limits)
+    more = (*refused_sentence(told), *blocked_sentence(blocked))
     if cut and outcome in (Outcome.EXITED, Outcome.SIGNALLED) and not told.output_errno:
         outcome = Outcome.OUTPUT_TOO_LARGE
     return Exit(
@@ -324,7 +333,7 @@ def conclude(
         guarantees=held,
         limits=limit_sentences(spec.limits, frozenset(facts["enforced"].items())),
         usage=usage(told, facts),
-        message="; ".join(one for one in (message, *cut, *blocked_sentence(blocked)) if one),
+        message="; ".join(one for one in (message, *cut, *more) if one),
         signal=signal,
         audit=audit,
         blocked=blocked,

@@ -20,6 +20,7 @@ import time
 from builder.sandbox import link
 from builder.sandbox.kernel import signals
 from builder.sandbox.kernel.cputime import Meter
+from builder.sandbox.kernel.programs import Programs
 from builder.sandbox.kernel.seccomp import Filter, where_it_is
 from builder.sandbox.kernel.syscalls import MACHINE, call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
@@ -38,6 +39,7 @@ CHUNK = 65536
 SIGNAL_BYTES = 128
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
+UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
@@ -144,6 +146,7 @@ class Action:
         self._ending = False
         self._alone = True  # whether nobody is left who could be waited for
         self._meter: Meter | None = None
+        self._programs: Programs | None = None
 
     def rehearse(self) -> None:
         """Touch what a run will need, so that the copies of its pages are made beforehand."""
@@ -168,9 +171,13 @@ class Action:
         self._environment = dict(job["environment"])
         for stream, file in zip(self._streams, files, strict=False):
             stream.keep_in(file, job["output_bytes"])
-        if job["audit"] or job["sorted"]:  # before the limits, which are not meant for it
+        if job["programs"]:
+            path = self._environment.get(b"PATH", DEFAULT_PATH)
+            self._programs = Programs(job["programs"], self._place, path)
+        if job["audit"] or job["sorted"] or self._programs is not None:
+            # before the limits, which are not meant for it
             records = files[2] if job["audit"] else -1
-            self._supervisor = Supervisor(records, listings=job["sorted"])
+            self._supervisor = Supervisor(records, listings=job["sorted"], programs=self._programs)
         for kind, value in job["rlimits"]:
             set_limit(kind, value)
         if job["proxy"]:
@@ -193,7 +200,7 @@ class Action:
         ended = time.monotonic()
         self._report.refused_processes = int(self._has_too_many())
         if self._supervisor is not None:
-            self._supervisor.finish()
+            self._report.message = self._supervisor.finish() or self._report.message
         self._sweep()
         self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
         self._report.wall_us = int((ended - started) * 1e6)
@@ -230,10 +237,14 @@ class Action:
             os.sched_setaffinity(0, self._job["cpus"])
         if self._job["stays"]:
             Filter(where_it_is(MACHINE)).install()
+        if self._programs is not None:
+            self._programs.put_on()
 
     def _start(self) -> None:
         argv = self._job["argv"]
         program = find_program(argv[0], self._environment)
+        if self._programs is not None and self._programs.refuses(program):
+            raise PermissionError(errno.EACCES, UNLISTED, program)
         if self._supervisor is not None:
             self._supervisor.starts(program)
         self._pid = self._spawn(program, argv, self._environment)

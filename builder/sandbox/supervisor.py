@@ -17,27 +17,32 @@ import select
 from builder.sandbox import auditor, link
 from builder.sandbox.kernel import notify, signals
 from builder.sandbox.kernel.listing import Listings
+from builder.sandbox.kernel.programs import Programs
 from builder.sandbox.kernel.syscalls import MACHINE
 
 FINISH, DONE, LISTENER = b"F", b"D", b"L"
 PATIENCE_MS = 2000
 OWN_FDS = 256
+EXECUTING = [notify.NUMBERS.get(MACHINE, {}).get(name) for name in notify.EXECUTING]
 
 
 class Supervisor:
     """As its init sees it. `records` is where an audit's record goes, -1 for none; `listings` is
-    whether directories are to be sorted."""
+    whether directories are to be sorted; `programs` are those that may be executed, None for
+    all."""
 
-    def __init__(self, records: int, *, listings: bool) -> None:
+    def __init__(self, records: int, *, listings: bool, programs: "Programs | None") -> None:
         self._records = records
         self._sock, theirs = link.pair()
         if os.fork() == 0:
             try:
-                serve(theirs, records, listings=listings)
+                serve(theirs, records, programs, listings=listings)
             finally:
                 os._exit(0)
         theirs.close()
-        calls = notify.wanted(MACHINE, names=records >= 0, listings=listings)
+        calls = notify.wanted(
+            MACHINE, names=records >= 0, listings=listings, programs=programs is not None
+        )
         listener = notify.listen(calls)
         link.send_packet(self._sock, LISTENER, (listener,))
         os.close(listener)
@@ -47,19 +52,23 @@ class Supervisor:
         if self._records >= 0:
             auditor.starts(self._records, program)
 
-    def finish(self) -> None:
-        """Everything up to now is written when this returns; what comes after it is not."""
+    def finish(self) -> str:
+        """Everything up to now is written when this returns; what comes after it is not. Returns
+        the programs that were refused."""
         try:
             link.send_packet(self._sock, FINISH)
         except OSError:
-            return  # it is dead: its last line is missing
+            return ""  # it is dead: its last line is missing
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        poll.poll(PATIENCE_MS)
+        told = link.receive_packet(self._sock)[0] if poll.poll(PATIENCE_MS) else b""
         self._sock.close()
+        return told[len(DONE) :].decode(errors="replace")
 
 
-def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
+def serve(
+    sock: "_socket.socket", records: int, programs: "Programs | None", *, listings: bool
+) -> None:
     """In a fork of the init: until told to finish, or nobody is left."""
     init = os.getppid()
     settle((sock.fileno(), records))
@@ -68,7 +77,7 @@ def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
         return
     listener = fds[0]
     watcher = auditor.Watcher(records) if records >= 0 else None
-    desk = Desk(listener, init, watcher, Listings(listener) if listings else None)
+    desk = Desk(listener, init, watcher, Listings(listener) if listings else None, programs)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(sock, select.POLLIN)
@@ -81,7 +90,7 @@ def serve(sock: "_socket.socket", records: int, *, listings: bool) -> None:
         else:
             if watcher is not None:
                 watcher.finish()
-            link.send_packet(sock, DONE)
+            link.send_packet(sock, DONE + (b"" if programs is None else programs.refused()))
             return
 
 
@@ -106,9 +115,10 @@ class Desk:
         init: int,
         watcher: "auditor.Watcher | None",
         listings: "Listings | None",
+        programs: "Programs | None",
     ) -> None:
         self._listener, self._init = listener, init
-        self._watcher, self._listings = watcher, listings
+        self._watcher, self._listings, self._programs = watcher, listings, programs
         notify.wake_in_turn(listener)
 
     def step(self) -> None:
@@ -119,11 +129,9 @@ class Desk:
         found: auditor.Found | None = None
         try:
             if note.pid != self._init:
-                if self._listings is not None and note.number == notify.LISTING[MACHINE]:
-                    if self._listings.answered(note):
-                        return
-                elif self._watcher is not None:
-                    found = self._watcher.see(note)
+                if self._listed(note):
+                    return
+                found = self._seen(note)
         except PermissionError:
             if self._watcher is not None:
                 self._watcher.unseen()
@@ -132,3 +140,15 @@ class Desk:
         notify.proceed(self._listener, note)
         if found is not None and self._watcher is not None:
             self._watcher.keep(found)
+
+    def _listed(self, note: notify.Note) -> bool:
+        """Whether it was answered. Raises OSError."""
+        if self._listings is None or note.number != notify.LISTING[MACHINE]:
+            return False
+        return self._listings.answered(note)
+
+    def _seen(self, note: notify.Note) -> "auditor.Found | None":
+        """Raises OSError."""
+        if self._programs is not None and note.number in EXECUTING:
+            self._programs.see(auditor.executed(note))
+        return None if self._watcher is None else self._watcher.see(note)

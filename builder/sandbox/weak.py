@@ -29,7 +29,7 @@ from builder.sandbox.interface import (
 from builder.sandbox.kernel import landlock
 from builder.sandbox.kernel.worktree import copy_tree
 from builder.sandbox.limits import AFFINITY, without_groups
-from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
+from builder.sandbox.options import ENVIRONMENT, Options, helper, programs_kept, refuse_missing
 
 BACKEND = "rlimits-only"
 HELD = (
@@ -76,6 +76,7 @@ class WeakSandbox:
         """See `interface.Sandbox.run`."""
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, self.guarantees, [self.reason])
+        kept = programs_kept(spec, self.guarantees)
         if spec.layers:
             raise SandboxRefusedError(
                 "an action can only see an image in a sandbox, which this host does not have "
@@ -107,6 +108,7 @@ class WeakSandbox:
                 wish, sorted(os.sched_getaffinity(0)), processes_of(uid)
             )
             job |= {"uid": self._uid, "place": os.fsencode(tree)}
+            enforced |= kept
             job["stays"] = enforced.get("cpu") == AFFINITY
             job["allowed"] = plan.allowed_on_host(self._read_only, tree)
             setup_us = int((trio.current_time() - started) * 1e6)

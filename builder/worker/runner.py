@@ -279,6 +279,7 @@ class ActionRunner:
             network=network,
             hosts=asked.network if isinstance(asked.network, tuple) else (),
             deterministic=asked.deterministic,
+            programs=asked.programs,
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

@@ -51,7 +51,11 @@ def test_a_spec_is_text_and_back() -> None:
     other = SandboxSpec.builder().hosts("a.org", "B.org").env("B", "2").env("A", "1").build()
     assert one.to_json() == other.to_json()
     spec = SandboxSpec.builder().input("a/*").output("b").deterministic().timeout("5s").build()
-    for known in (SandboxSpec(), one, spec):
+    listed = SandboxSpec.builder().programs("sh", "tools/").programs("cc").build()
+    assert listed.programs == ("sh", "tools/", "cc")
+    with pytest.raises(UsageError, match="names and paths, without commas"):
+        SandboxSpec.builder().programs("a,b")
+    for known in (SandboxSpec(), one, spec, listed):
         assert SandboxSpec.from_json(known.to_json()) == known
     for wrong in ("", "[]", "3", '{"colour": 1}', "{"):
         with pytest.raises(UsageError, match="no SandboxSpec"):

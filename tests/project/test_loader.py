@@ -20,7 +20,7 @@ def test_every_key_arrives() -> None:
           env: {MODE: fast, N: 3}
           hermetic:
             {max_memory: 2GiB, max_cpu: 1.5, timeout: 1m30s, network: true, processes: 9,
-             deterministic: true}
+             deterministic: true, programs: [cc, /usr/lib/gcc]}
           remote: local
           cache: false
           parallelism: 4
@@ -40,7 +40,9 @@ def test_every_key_arrives() -> None:
     assert [(o.path, o.directory) for o in app.outputs] == [("app", False), ("docs", True)]
     assert [d.target for d in app.depends] == ["gen", "other"]
     assert app.environment == {"MODE": "fast", "N": "3"}
-    assert app.hermetic == Hermetic(2 * 1024**3, 1.5, 90.0, True, None, 9, True)
+    assert app.hermetic == Hermetic(
+        2 * 1024**3, 1.5, 90.0, True, None, 9, True, ("cc", "/usr/lib/gcc")
+    )
     assert (app.remote, app.cache, app.parallelism) == (False, False, 4)
     assert app.priority is Priority.CRITICAL
 

@@ -39,6 +39,15 @@ def test_deterministic_is_a_flag() -> None:
         action_limits([("deterministic", "yes")])
 
 
+def test_programs_are_a_list() -> None:
+    """In one form however it is written; what is none is told."""
+    assert ActionLimits(programs=("sh", "a/b")).properties() == [("programs", "a/b,sh")]
+    assert action_limits([("programs", "sh,a/b,sh")]).programs == ("a/b", "sh")
+    for wrong in ("", "sh,", "a\0b"):
+        with pytest.raises(InvalidArgumentError, match=r"programs is .*: use names and paths"):
+            action_limits([("programs", wrong)])
+
+
 def test_nothing_said_is_left_to_the_worker() -> None:
     """No property, no limit."""
     assert action_limits([]) == ActionLimits()

@@ -42,6 +42,7 @@ SPECS = st.builds(
     required=st.frozensets(TEXT, max_size=3),
     audit=st.none() | st.sampled_from(AuditLevel),
     outputs=TEXTS,
+    programs=TEXTS,
     dialogue=st.none() | st.builds(Dialogue, TEXT, TEXT, st.just(canonical.unheard)),
 )
 
@@ -79,6 +80,7 @@ def test_every_field_makes_a_difference(field: str) -> None:
     other = {
         "argv": ("y",), "environment": {"A": "1"}, "working_directory": "d", "image": "i",
         "output_parents": ("o",), "network": Network.FULL, "hosts": ("h",), "outputs": ("o",),
+        "programs": ("p",),
         "limits": Limits(processes=7), "deterministic": True, "required": frozenset({"seccomp"}),
         "audit": AuditLevel.FULL, "dialogue": Dialogue("in", "out", canonical.unheard),
     }  # fmt: skip

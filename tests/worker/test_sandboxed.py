@@ -13,6 +13,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.proof import is_whole
 from builder.sandbox.interface import Limits
+from builder.sandbox.kernel import landlock
 from builder.sandbox.native import open_sandbox
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
@@ -67,6 +68,14 @@ async def test_an_audited_action_tells_what_it_did_not_declare(bench: Bench) -> 
     again = await bench.run(shell("true"))
     assert again.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
     assert not proof.HasField("audit")
+
+
+@pytest.mark.skipif(landlock.version() < landlock.OLDEST, reason="this kernel has no Landlock")
+async def test_a_program_that_is_not_listed_is_named(bench: Bench) -> None:
+    """The kernel refuses it, and the answer says which it was."""
+    response = await bench.run(shell("id"), platform={"programs": "sh"})
+    assert response.result.exit_code == 126
+    assert response.message.endswith(": it may not execute /usr/bin/id")
 
 
 async def test_the_host_is_not_there(bench: Bench, tmp_path: Path) -> None:

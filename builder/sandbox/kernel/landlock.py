@@ -42,7 +42,7 @@ class Rules:
     wherever no rule allows them."""
 
     def __init__(self, abi: int, handled: int) -> None:
-        truncate = TRUNCATE if abi >= WITH_TRUNCATE else 0
+        truncate = TRUNCATE if abi >= WITH_TRUNCATE and handled & WRITE_FILE else 0
         self._handled = handled | truncate
         self._rights = {
             LOOK: READ & handled,

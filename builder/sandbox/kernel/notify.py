@@ -65,15 +65,18 @@ NUMBERS = {
     },
 }  # fmt: skip
 LISTING = {"x86_64": 217, "aarch64": 61}  # getdents64
+EXECUTING = ("execve", "execveat")
 OF_DESCRIPTORS = ("newfstatat", "statx")  # with AT_EMPTY_PATH they are fstat, and of no interest
 
 
-def wanted(machine: str, *, names: bool, listings: bool) -> "dict[str, int]":
-    """The calls that are told: those on names, and those that list directories. Raises
-    KeyError."""
+def wanted(machine: str, *, names: bool, listings: bool, programs: bool) -> "dict[str, int]":
+    """The calls that are told: those on names, those that list directories, and those that
+    execute programs. Raises KeyError."""
     found = dict(NUMBERS[machine]) if names else {}
     if listings:
         found["getdents64"] = LISTING[machine]
+    if programs:
+        found |= {name: NUMBERS[machine][name] for name in EXECUTING}
     return found
 
 

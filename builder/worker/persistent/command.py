@@ -76,6 +76,7 @@ def check(spec: SandboxSpec) -> None:
         "it is audited": spec.audit is not None,
         "it has a network": spec.network is not Network.NONE,
         "it is to be deterministic": spec.deterministic,
+        "it may execute some programs only": spec.programs != (),
         "its disk is limited": (limits.disk_bytes, limits.disk_files) != (None, None),
         "it must have a fresh process": "fresh-process" in spec.required,
         "it has an image": spec.layers != (),  # which may go while a program still stands in it
