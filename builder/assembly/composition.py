@@ -228,7 +228,7 @@ def object_options(one: storage.ObjectTier) -> dict[str, str]:
     secrets = zip(keys, (one.access_key, one.secret_key), strict=True)
     found = {name: secret.reveal() for name, secret in secrets if secret is not None}
     if one.endpoint is not None:
-        found["endpoint"] = one.endpoint
+        found["base_url" if one.url.startswith("gs://") else "endpoint"] = one.endpoint
     return {**found, **one.options}
 
 

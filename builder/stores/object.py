@@ -47,7 +47,8 @@ def opened(url: str, options: Mapping[str, str], timeout_s: float, retries: int 
     if not url.startswith(SCHEMES):
         raise UsageError(f"{url}: an object store is one of {', '.join(SCHEMES)}")
     client: Any = {"timeout": f"{timeout_s}s", "connect_timeout": "5s"}
-    client["allow_http"] = options.get("endpoint", "").startswith("http://")
+    server = options.get("endpoint") or options.get("base_url") or ""  # the latter is of GCS
+    client["allow_http"] = server.startswith("http://")
     retry: Any = {"max_retries": retries}
     try:
         store: Any = from_url(

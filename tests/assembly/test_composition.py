@@ -1,7 +1,9 @@
 """Storage that is put together, from the file to the wire: what a tier's death does to it."""
 
+import json
 import os
 import random
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,20 +12,23 @@ import httpx
 import pytest
 import trio
 
+from builder.assembly.composition import object_options
 from builder.assembly.coordinator import Coordinator, open_coordinator
 from builder.assembly.pages import open_pages
 from builder.assembly.settings import load_settings
 from builder.assembly.sighting import Sighting
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import NotFoundError, UsageError
-from builder.config.kinds import Address
+from builder.base.errors import NotFoundError, UnavailableError, UsageError
+from builder.config.kinds import Address, Secret
 from builder.config.settings import Artifacts, Metrics, Settings
+from builder.config.storage import ObjectTier
 from builder.net.channel import Channel
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import control_pb2, operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.execution import NAME as EXECUTION
 from builder.stores.disk import DiskBlobStore
+from builder.stores.object import ObjectBlobs, opened
 from builder.stores.records import DiskRecords
 from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 from tests.stores.servers import BUCKET, RedisProcess, redis_process, s3_options
@@ -77,6 +82,11 @@ async def look_until(made: Coordinator, well: bool) -> None:
         while (not any("storage tier" in one for one in made.wellbeing.sentences())) != well:
             await made.wellbeing.look()
             await trio.sleep(0.01)
+
+
+ACCOUNT = json.dumps(
+    {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+)
 
 
 @pytest.fixture
@@ -402,3 +412,23 @@ async def test_instances_with_storage_of_their_own(tmp_path: Path) -> None:
         tiers = [tier.name for tier in made.stores.tiers]
     names = ["routes.0.blobs", "routes.0.results", "routes.1.results"]
     assert tiers == ["blobs", "results", *names]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+async def test_each_kind_of_bucket_may_be_on_another_server(scheme: str) -> None:
+    """By plain HTTP too; that nobody answers there is UNAVAILABLE, and asks nobody else."""
+    key = Secret("eA==")  # base64, as Azure's are
+    given = {"gs": {"service_account_key": ACCOUNT}, "az": {"account_name": "a"}}.get(scheme, {})
+    with socket.socket() as taken:  # and not listened at
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        tier = ObjectTier(
+            f"{scheme}://bucket/cache",
+            endpoint,
+            None if scheme == "gs" else key,
+            key if scheme == "s3" else None,
+            given,
+        )
+        bucket = opened(tier.url, object_options(tier), 5.0, retries=0)
+        with pytest.raises(UnavailableError, match=endpoint):
+            await ObjectBlobs(bucket, 1000).find_missing([digest_of(b"x")])
