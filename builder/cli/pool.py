@@ -13,7 +13,7 @@ from builder.base.units import parse_duration
 from builder.scale.autoscaler import Bounds
 from builder.scale.contenders import CONTENDERS, compete
 from builder.scale.simulate import Report
-from builder.scale.traces import SHAPES, Arrival, generate
+from builder.scale.traces import SHAPES, Arrival
 
 COLUMNS = "policy          worker-hours     cost  wait p50  wait p95  wait p99  in use  most"
 BARS = " ▁▂▃▄▅▆▇█"
@@ -50,8 +50,8 @@ def simulate(
 ) -> None:
     """Replay TRACE through the autoscaler itself, without starting anything.
 
-    TRACE is a shape to generate (bursty, daily, nightly, quiet, ramp, spike, step) or a file with
-    one JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
+    TRACE is a shape to generate (bursty, daily, nightly, quiet, ramp, spike, step, week) or a
+    file with one JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
 
     \b
     Examples:
@@ -87,8 +87,7 @@ def _policy(name: str) -> str:
 
 def _load(trace: str, seed: int) -> list[Arrival]:
     if trace in SHAPES:
-        rate, top, length = SHAPES[trace]
-        return list(generate(rate, top, length, 10.0, random.Random(seed)))  # noqa: S311 - a trace
+        return SHAPES[trace].trace(random.Random(seed))  # noqa: S311 - a trace
     path = Path(trace)
     if not path.is_file():
         raise UsageError(f"{trace} is neither a file nor one of {', '.join(SHAPES)}")

@@ -12,7 +12,6 @@ provider does: a refused launch stays counted and is asked for again with growin
 
 from collections import deque
 from dataclasses import dataclass
-from math import exp
 from typing import assert_never
 
 from builder.scale import outlook
@@ -34,8 +33,8 @@ from builder.scale.events import (
     TimePassed,
 )
 from builder.scale.instances import Instances, PendingLaunch, State
-from builder.scale.load import Learned, Load, Series
-from builder.scale.policies import LATEST_S, Policy, View, Wish
+from builder.scale.load import Learned, Load, Rate, Series
+from builder.scale.policies import Policy, View, Wish
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -54,7 +53,7 @@ class Bounds:
     window: int = 10
     demand_window: int = 240
     sample_every_s: float = 1.0
-    flow_s: float = 45.0  # the rate of arrivals is smoothed over about so long
+    flow_s: float = 120.0  # the rate of arrivals is smoothed over about so long
     start_up_guess_s: float = 1.0
     service_guess_s: float = 1.0
     start: int = 0  # the size to begin with, if it is more than the minimum
@@ -91,9 +90,7 @@ class Autoscaler:
         self._next_sample = now
         self._utilisation = Series(bounds.alpha, bounds.window)
         self._demand = Series(bounds.alpha, bounds.demand_window)
-        flow_alpha = 1 - exp(-bounds.sample_every_s / bounds.flow_s)
-        self._arrivals = Series(flow_alpha, bounds.window)
-        self._latest = Series(1 - exp(-bounds.sample_every_s / LATEST_S), 2)
+        self._arrivals = Rate(bounds.flow_s)
         self._service = Learned(bounds.service_guess_s, alpha=0.002)
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
@@ -258,8 +255,7 @@ class Autoscaler:
         periods = 1 + int((now - self._next_sample) / every)
         rate = (load.arrived - before.arrived) / (periods * every)
         for _ in range(min(periods, self._bounds.demand_window)):  # late: the same again
-            self._arrivals.add(rate)
-            self._latest.add(rate)
+            self._arrivals.add(rate, every)
             self._utilisation.add(self._present_utilisation())
             self._demand.add(float(load.running + load.queued))
         self._sampled = load
@@ -284,11 +280,10 @@ class Autoscaler:
             smoothed=self._utilisation.smoothed,
             trend=self._utilisation.trend,
             samples=self._demand.samples,
-            arrival_rate=self._arrivals.smoothed,
+            arrival_rate=self._arrivals.value,
             service_s=self._service.with_running(self._load.running_s),
             start_up_s=self._start_up.value_s,
             arrived=self._load.arrived,
-            latest_rate=self._latest.smoothed,
         )
 
     def _wish(self, now: float) -> Wish:

@@ -35,10 +35,10 @@ def _threshold(bounds: Bounds) -> tuple[Policy, Bounds]:
     return policies.every(10.0, policies.threshold()), replace(bounds, sample_every_s=10.0)
 
 
-def _horizontal_pod(bounds: Bounds) -> tuple[Policy, Bounds]:
-    """Kubernetes' defaults: a look every 15 s, up at once, down after five stable minutes."""
-    paced = replace(bounds, sample_every_s=15.0, up_cooldown_s=0.0, down_cooldown_s=300.0)
-    return policies.every(15.0, policies.horizontal_pod()), paced
+def horizontal_pod(bounds: Bounds, target: float = 0.75) -> tuple[Policy, Bounds]:
+    """Kubernetes' defaults: a look every 15 s; the policy has the stabilisation in itself."""
+    paced = replace(bounds, sample_every_s=15.0, up_cooldown_s=0.0, down_cooldown_s=0.0)
+    return policies.every(15.0, policies.horizontal_pod(target)), paced
 
 
 def _percentile(bounds: Bounds) -> tuple[Policy, Bounds]:
@@ -57,7 +57,7 @@ CONTENDERS: dict[str, Callable[[Bounds], tuple[Policy, Bounds]]] = {
     "holt_winters": _holt_winters,
     "specification": _specification,
     "threshold": _threshold,
-    "hpa": _horizontal_pod,
+    "hpa": horizontal_pod,
     "p95": _percentile,
     "static": _static,
 }

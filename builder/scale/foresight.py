@@ -14,7 +14,7 @@ from math import exp, sqrt
 from builder.scale.policies import Policy, View, Wish, predictive
 from builder.scale.seasonal import HoltWinters
 
-FLOW_S = 45.0  # over which the rate of arrivals is smoothed (`Bounds.flow_s`)
+FLOW_S = 120.0  # over which the rate of arrivals is smoothed (`Bounds.flow_s`)
 DOUBT = 3.0  # standard deviations
 
 

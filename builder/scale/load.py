@@ -7,6 +7,7 @@ squares line through the last samples, in units per sample.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Load:
     running_s: float = 0.0
 
 
+LATEST_S = 10.0
+CHANGE = 4.0  # standard deviations of a Poisson process
+CHANGE_FLOOR = 0.1  # actions per second
 SEEN_ENOUGH = 20  # finished actions, to know their mean duration
 
 
@@ -64,6 +68,30 @@ class Series:
     def samples(self) -> Sequence[float]:
         """The newest last. It changes with each one that is added."""
         return self._samples
+
+
+class Rate:
+    """Arrivals per second: their mean since it last changed, of `flow_s` at most.
+
+    A change is what the last ten seconds cannot be by the noise of a Poisson process: then
+    something has begun, or ended, and what was before tells nothing any more. So a steady rate has
+    a steady mean, and a new one is believed at once.
+    """
+
+    def __init__(self, flow_s: float) -> None:
+        self._flow_s = flow_s
+        self._latest = 0.0
+        self._over_s = 0.0
+        self.value = 0.0
+
+    def add(self, rate: float, seconds: float) -> None:
+        """What came within the last `seconds`."""
+        self._latest += (1 - exp(-seconds / LATEST_S)) * (rate - self._latest)
+        self._over_s = min(self._flow_s, self._over_s + seconds)
+        self.value += (1 - exp(-seconds / self._over_s)) * (rate - self.value)
+        noise = sqrt(max(self.value, CHANGE_FLOOR) / (2 * LATEST_S))
+        if abs(self._latest - self.value) > CHANGE * noise:
+            self.value, self._over_s = self._latest, LATEST_S / 2
 
 
 class Learned:

@@ -4,6 +4,7 @@ A wish is not yet a decision: the autoscaler clamps it to the pool's bounds, wai
 and counts what is already starting.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
@@ -27,7 +28,6 @@ class View:
     service_s: float  # an action holds its slot so long, learned
     start_up_s: float  # from launch to ready, learned
     arrived: int = 0  # actions, a total that only grows
-    latest_rate: float = 0.0  # actions per second, of the last seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,7 @@ class Wish:
 
 Policy = Callable[[View], Wish]
 RARE = 1 / 300  # actions per second
-LATEST_S = 10.0
-SURGE = 4.0  # standard deviations of a Poisson process
-SURGE_FLOOR = 0.1  # actions per second
+LEAST_LIMIT = 4  # pods that the horizontal pod autoscaler may always grow to
 
 
 def specification(up: float = 0.75, down: float = 0.25) -> Policy:
@@ -81,18 +79,30 @@ def threshold(up: float = 0.75, down: float = 0.25, step: float = 0.5) -> Policy
     return wish
 
 
-def horizontal_pod(target: float = 0.75, tolerance: float = 0.1) -> Policy:
-    """The Kubernetes HorizontalPodAutoscaler: `ceil(current * metric / target)`.
+def horizontal_pod(target: float = 0.75, tolerance: float = 0.1, stable_s: float = 300.0) -> Policy:
+    """The Kubernetes HorizontalPodAutoscaler on running and queued actions for each pod.
 
-    Ratios within the tolerance change nothing. It cannot start from zero by itself.
+    `ceil(metric / target)`, nothing within the tolerance of what all pods (ready or not) would
+    serve; never below the largest recommendation of the stabilisation window, never above twice
+    the present pods or four. It cannot start from zero by itself. Source: Kubernetes 1.32,
+    pkg/controller/podautoscaler: GetExternalPerPodMetricReplicas, stabilizeRecommendation,
+    calculateScaleUpLimit.
     """
+    recommended: deque[tuple[float, int]] = deque()
 
     def wish(view: View) -> Wish:
-        ratio = view.utilisation / target
-        text = f"load {view.utilisation:.0%} against the target {target:.0%}"
-        if abs(ratio - 1) <= tolerance or not view.ready:
-            return Wish(max(1, view.workers), f"{text} is within its tolerance")
-        return Wish(max(1, ceil(view.ready * ratio)), text)
+        demand, pods = view.running + view.queued, max(1, view.workers)
+        load = demand / (pods * view.slots)
+        steady = abs(load / target - 1) <= tolerance
+        wanted = pods if steady else ceil(demand / (target * view.slots))
+        while recommended and recommended[0][0] < view.now - stable_s:
+            recommended.popleft()
+        recommended.append((view.now, wanted))
+        stable = max(pods for _, pods in recommended)
+        text = f"load {load:.0%} against the target {target:.0%}"
+        if steady:
+            text += " is within its tolerance"
+        return Wish(max(1, min(stable, max(2 * pods, LEAST_LIMIT))), text)
 
     return wish
 
@@ -131,13 +141,12 @@ def static(workers: int) -> Policy:
     return wish
 
 
-def predictive(quality: float = 1.7, wait_s: float = 10.0) -> Policy:
+def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
     """Square-root staffing for what comes, and the queue for what is there.
 
     What comes offers a load of `m = arrival rate * service time` (Little's law); `m + quality *
     sqrt(m)` slots make nearly nobody wait (Halfin and Whitt, 1981): relatively fewer spare slots
-    the larger the pool. A rate of the last seconds that cannot be noise is believed at once: until
-    the mean has followed it, people would wait. What waits needs as many more as drain it within
+    the larger the pool. What waits needs as many more as drain it within
     `wait_s` of the moment when a worker launched now is ready; what the pool drains by itself until
     then needs none, for a launch could not help it. What comes more rarely than once in five
     minutes keeps no worker.
@@ -145,7 +154,7 @@ def predictive(quality: float = 1.7, wait_s: float = 10.0) -> Policy:
 
     def wish(view: View) -> Wish:
         slots = max(1, view.slots)
-        offered = _rate(view) * view.service_s
+        offered = view.arrival_rate * view.service_s
         flow = offered + quality * sqrt(offered)
         if view.arrival_rate < RARE and not view.running:
             flow = 0.0
@@ -159,13 +168,6 @@ def predictive(quality: float = 1.7, wait_s: float = 10.0) -> Policy:
         return Wish(wanted, why, urgent=bool(view.queued) and wanted > view.workers)
 
     return wish
-
-
-def _rate(view: View) -> float:
-    """The smoothed one, unless the last seconds cannot be its noise: then something has begun."""
-    noise = sqrt(max(view.arrival_rate, SURGE_FLOOR) / (2 * LATEST_S))
-    surges = view.latest_rate > view.arrival_rate + SURGE * noise
-    return view.latest_rate if surges else view.arrival_rate
 
 
 def _for_the_queue(view: View, slots: int, wait_s: float) -> float:

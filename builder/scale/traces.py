@@ -6,7 +6,7 @@ many short actions, a few long ones.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import cos, exp, log, pi, sqrt
+from math import ceil, cos, exp, log, pi, sqrt
 from typing import Protocol
 
 
@@ -22,6 +22,8 @@ class Arrival:
     duration_s: float
 
 
+MEAN_S = 10.0  # of an action
+BUILD_S = 30.0
 Rate = Callable[[float], float]  # second -> actions per second
 
 
@@ -76,12 +78,45 @@ def nightly(at: float) -> float:
     return 6.0 if 7200 <= at % 86400 < 8400 else 0.05
 
 
-SHAPES: dict[str, tuple[Rate, float, float]] = {  # rate, its maximum, length in seconds
-    "quiet": (quiet, 0.02, 14400),
-    "step": (step, 4.0, 14400),
-    "ramp": (ramp, 5.2, 14400),
-    "spike": (spike, 20.0, 14400),
-    "bursty": (bursty, 12.0, 14400),
-    "daily": (daily, 4.02, 86400),
-    "nightly": (nightly, 6.0, 4 * 86400),
+def week(at: float) -> float:
+    """Five working days and a quiet weekend: builds, most before and after lunch."""
+    hour = at / 3600 % 24
+    works = at % (7 * 86400) < 5 * 86400
+    people = sum(exp(-(((hour - noon) / 2) ** 2)) for noon in (10.5, 15.5)) if works else 0.0
+    return 0.0002 + 0.012 * people
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`rate` of builds over `length_s`, at most `top`; each is so many `actions` in the mean."""
+
+    rate: Rate
+    top: float
+    length_s: float
+    actions: float = 1.0
+
+    def trace(self, random: Random) -> list[Arrival]:
+        builds = generate(self.rate, self.top, self.length_s, MEAN_S, random)
+        if self.actions == 1:
+            return list(builds)
+        return sorted(
+            (one for build in builds for one in self._actions(build.at_s, random)),
+            key=lambda one: one.at_s,
+        )
+
+    def _actions(self, at: float, random: Random) -> Iterator[Arrival]:
+        """Of one build: a lognormal number of them, over its first half a minute."""
+        for _ in range(ceil(lognormal(self.actions, 1.0, random))):
+            yield Arrival(at + BUILD_S * random.random(), lognormal(MEAN_S, 1.0, random))
+
+
+SHAPES: dict[str, Shape] = {
+    "quiet": Shape(quiet, 0.02, 14400),
+    "step": Shape(step, 4.0, 14400),
+    "ramp": Shape(ramp, 5.2, 14400),
+    "spike": Shape(spike, 20.0, 14400),
+    "bursty": Shape(bursty, 12.0, 14400),
+    "daily": Shape(daily, 4.02, 86400),
+    "nightly": Shape(nightly, 6.0, 4 * 86400),
+    "week": Shape(week, 0.013, 7 * 86400, actions=60),
 }

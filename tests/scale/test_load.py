@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.scale.load import Learned, Series, slope
+from builder.scale.load import Learned, Rate, Series, slope
 
 
 @given(st.floats(-5, 5), st.floats(-100, 100), st.integers(2, 30))
@@ -40,3 +40,31 @@ def test_a_learned_duration_leaves_its_guess_at_once() -> None:
     assert learned.value_s == pytest.approx(99.0, abs=0.2)
     learned.add(1.0)
     assert learned.value_s == pytest.approx(69.6, abs=0.2)
+
+
+def test_a_steady_rate_is_known_ever_better() -> None:
+    """Two a second, alternating: the mean of all, not of the last."""
+    rate = Rate(120.0)
+    for number in range(200):
+        rate.add(3.0 if number % 2 else 1.0, 2.0)
+    assert rate.value == pytest.approx(2.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.5, 4.0), (12.0, 0.1)])
+def test_a_rate_that_changes_is_believed_at_once(before: float, after: float) -> None:
+    """After half a minute little is left of what was before, up or down."""
+    rate = Rate(120.0)
+    for value, seconds in ((before, 600), (after, 30)):
+        for _ in range(seconds // 2):
+            rate.add(value, 2.0)
+    assert rate.value == pytest.approx(after, abs=0.1 * before + 0.4)
+
+
+def test_noise_is_no_change() -> None:
+    """Four deviations of ten seconds are: 4 +- 1.8 actions/s; what is less moves it slowly."""
+    rate = Rate(120.0)
+    for _ in range(300):
+        rate.add(4.0, 2.0)
+    for _ in range(5):
+        rate.add(6.0, 2.0)
+    assert rate.value == pytest.approx(4.0, abs=0.2)

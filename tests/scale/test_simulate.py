@@ -1,4 +1,6 @@
+import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -28,9 +30,8 @@ def test_start_up_time_is_waited_for() -> None:
 
 def test_a_trace_is_its_seed() -> None:
     """Twice the same, and near its rate."""
-    rate, top, _ = traces.SHAPES["step"]
-    once = list(traces.generate(rate, top, 10000.0, 10.0, random.Random(1)))
-    again = list(traces.generate(rate, top, 10000.0, 10.0, random.Random(1)))
+    shape = replace(traces.SHAPES["step"], length_s=10000.0)
+    once, again = shape.trace(random.Random(1)), shape.trace(random.Random(1))
     assert once == again
     assert len([a for a in once if a.at_s < 7200]) == pytest.approx(3600, rel=0.1)
     assert sum(a.duration_s for a in once) / len(once) == pytest.approx(10.0, rel=0.1)
@@ -39,8 +40,18 @@ def test_a_trace_is_its_seed() -> None:
 @pytest.mark.parametrize("shape", traces.SHAPES)
 def test_no_rate_is_above_its_maximum(shape: str) -> None:
     """Thinning would silently cut it."""
-    rate, top, length = traces.SHAPES[shape]
-    assert max(rate(length * n / 2000) for n in range(2000)) <= top
+    one = traces.SHAPES[shape]
+    assert max(one.rate(one.length_s * n / 2000) for n in range(2000)) <= one.top
+
+
+def test_a_week_is_made_of_builds() -> None:
+    """Of 60 actions within half a minute, none of them at the weekend but a few."""
+    trace = traces.SHAPES["week"].trace(random.Random(1))
+    assert trace == sorted(trace, key=lambda one: one.at_s)
+    days = [sum(1 for one in trace if one.at_s // 86400 == day) for day in range(7)]
+    assert min(days[:5]) > 10 * max(days[5:])
+    near = sum(1 for a, b in itertools.pairwise(trace) if b.at_s - a.at_s < 5.0)
+    assert near > 0.9 * len(trace)
 
 
 def test_a_pool_that_may_shrinks_to_nothing() -> None:
@@ -55,11 +66,10 @@ def test_a_pool_that_may_shrinks_to_nothing() -> None:
 @pytest.mark.no_cover
 def test_prediction_beats_polling_on_bursts() -> None:
     """A quarter fewer hours than the horizontal pod autoscaler, for the same waits."""
-    rate, top, _ = traces.SHAPES["bursty"]
-    trace = list(traces.generate(rate, top, 1800.0, 10.0, random.Random(1)))
+    trace = replace(traces.SHAPES["bursty"], length_s=1800.0).trace(random.Random(1))
     common = {"minimum": 1, "maximum": 60, "slots": 2, "start_up_guess_s": 40.0}
     ours = Bounds(**common, sample_every_s=2.0, up_cooldown_s=0.0, down_cooldown_s=60.0)
-    theirs = Bounds(**common, sample_every_s=15.0, up_cooldown_s=0.0, down_cooldown_s=300.0)
+    theirs = Bounds(**common, sample_every_s=15.0, up_cooldown_s=0.0, down_cooldown_s=0.0)
     predicted = Simulation(ours, policies.predictive(), 40.0).run(trace)
     polled = Simulation(theirs, policies.every(15.0, policies.horizontal_pod()), 40.0).run(trace)
     assert predicted.worker_hours < 0.75 * polled.worker_hours
