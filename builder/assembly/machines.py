@@ -12,7 +12,7 @@ from builder.base.errors import UsageError
 from builder.config.providers import K8sResources, MachinePrice
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
-from builder.scale.market import Price
+from builder.scale.market import Goods, Price
 
 Exited = Callable[[str, str], None]
 
@@ -85,8 +85,13 @@ def _aws(settings: Settings) -> Machines:
     return RemoteMachines(settings, aws.start_timeout, just(lambda: AwsProvider(pool, fleet)))
 
 
-def _prices(said: Iterable[MachinePrice]) -> dict[str, Price]:
-    return {one.type: Price(one.hour, one.spot_hour, one.slots) for one in said}
+def _prices(said: Iterable[MachinePrice]) -> dict[Goods, Price]:
+    return {
+        one.type if one.place is None else (one.type, one.place): Price(
+            one.hour, one.spot_hour, one.slots, one.start_up
+        )
+        for one in said
+    }
 
 
 def _gcp(settings: Settings) -> Machines:

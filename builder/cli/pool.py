@@ -58,11 +58,15 @@ def simulate(
       builder pool simulate bursty
       builder pool simulate trace.jsonl --policy predictive --policy hpa --max 100
     """
-    if not 0 <= minimum <= maximum:
-        raise UsageError(f"--min {minimum} and --max {maximum}: want 0 <= min <= max")
+    if not 0 <= minimum <= maximum or not maximum:
+        raise UsageError(
+            f"--min {minimum} and --max {maximum}: want 0 <= min <= max, and max at least 1"
+        )
     if slots < 1:
         raise UsageError(f"--slots {slots}: a worker runs at least one action at once")
-    start_up_s = parse_duration(start_up)
+    if not 0 <= price < float("inf"):
+        raise UsageError(f"--price {price:g}: want 0 or more")
+    start_up_s = _duration(start_up)
     bounds = Bounds(minimum, maximum, slots, start_up_guess_s=start_up_s, service_guess_s=10.0)
     arrivals = _load(trace, seed)
     names = [_policy(name) for name in chosen] or list(CONTENDERS)
@@ -75,6 +79,13 @@ def simulate(
     if plot and not as_json:
         for name, report in reports.items():
             click.echo(f"\n{name}: workers, below them actions\n{_plot(report)}")
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"--start-up: {error}") from None
 
 
 def _policy(name: str) -> str:
@@ -91,11 +102,11 @@ def _load(trace: str, seed: int) -> list[Arrival]:
     path = Path(trace)
     if not path.is_file():
         raise UsageError(f"{trace} is neither a file nor one of {', '.join(SHAPES)}")
-    found = [
-        _arrival(trace, number, line)
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if line.strip()
-    ]
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{trace} cannot be read: {error}") from error
+    found = [_arrival(trace, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise UsageError(f"{trace} holds no action")
     return sorted(found, key=lambda arrival: arrival.at_s)

@@ -77,9 +77,11 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
         here = (*path, "aws", "spot_max_price")
         yield Finding(here, "a spot price is set, but spot instances are not", "set spot: true")
     if aws := providers.aws:
-        yield from _prices(aws.prices, aws.instance_types, (*path, "aws", "prices"))
+        here = (*path, "aws", "prices")
+        yield from _prices(aws.prices, aws.instance_types, aws.subnets, here)
     if gcp := providers.gcp:
-        yield from _prices(gcp.prices, gcp.machine_types, (*path, "gcp", "prices"))
+        here = (*path, "gcp", "prices")
+        yield from _prices(gcp.prices, gcp.machine_types, gcp.zones, here)
     name = _dotted(path)
     if (gcp := providers.gcp) and gcp.template is None and gcp.image is None:
         yield Finding((*path, "gcp"), f"'{name}.gcp' needs a template or an image")
@@ -93,13 +95,25 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
 
 
 def _prices(
-    prices: tuple[MachinePrice, ...], types: tuple[str, ...], path: Path
+    prices: tuple[MachinePrice, ...], types: tuple[str, ...], places: tuple[str, ...], path: Path
 ) -> Iterator[Finding]:
-    """All types or none, each once: what has no price could not be compared."""
-    named = sorted(one.type for one in prices)
+    """All types or none, each once: what has no price could not be compared. Places are extra."""
+    named = sorted(one.type for one in prices if one.place is None)
     if prices and named != sorted(types):
         message = f"'{_dotted(path)}' has to name every type once: {', '.join(types)}"
         yield Finding(path, message, "or leave it out")
+    seen: set[tuple[str, str]] = set()
+    for number, one in enumerate(prices):
+        if one.place is None:
+            continue
+        here = (*path, number)
+        if one.type not in types or one.place not in places:
+            told = ", ".join(places) or "none"
+            message = f"'{_dotted(here)}' is of {one.type} in {one.place}; places are {told}"
+            yield Finding(here, message)
+        if (one.type, one.place) in seen:
+            yield Finding(here, f"{one.type} in {one.place} has a price already")
+        seen.add((one.type, one.place))
 
 
 def _dotted(path: Path) -> str:

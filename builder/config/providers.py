@@ -21,6 +21,8 @@ class MachinePrice:
     hour: float
     spot_hour: float | None = None
     slots: int = 1
+    place: str | None = None
+    start_up: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)

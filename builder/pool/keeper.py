@@ -154,7 +154,7 @@ class PoolKeeper:
     async def _launch(self, launch: Launch) -> None:
         token = self._token(launch)
         try:
-            instances = await self._provider.launch(launch.count, token)
+            instances = await self._provider.launch(launch.count, token, urgent=launch.urgent)
         except StatusError as error:
             soon = not isinstance(error, ProviderError) or error.may_retry
             self._refuse(launch, error.message, soon)

@@ -28,7 +28,7 @@ from builder.providers.interface import (
     QuotaError,
     TransientError,
 )
-from builder.scale.market import Candidate, Market, Price
+from builder.scale.market import Candidate, Goods, Market, Price
 from builder.telemetry.log import get_logger
 
 log = get_logger()
@@ -55,7 +55,7 @@ class Fleet:
     spot: bool = False
     spot_max_price: float | None = None
     on_demand_base: int = 0
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[Goods, Price] = field(default_factory=dict)
     profile: str | None = None
     endpoint: str | None = None
 
@@ -89,11 +89,11 @@ class AwsProvider:
         self._recent: dict[str, tuple[Instance, float]] = {}
         self._lock = trio.Lock()
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
         async with self._lock:
             if token not in self._launched:
                 found = [one for one in await self.list() if one.token == token]
-                self._launched[token] = found or await self._launch(count, token)
+                self._launched[token] = found or await self._launch(count, token, urgent)
             return self._launched[token]
 
     async def terminate(self, ids: Iterable[str]) -> None:
@@ -132,17 +132,17 @@ class AwsProvider:
             tell = self._market.interrupted if taken_back else self._market.ended
             tell(candidate, trio.current_time())
 
-    async def _launch(self, count: int, token: str) -> list[Instance]:
+    async def _launch(self, count: int, token: str, urgent: bool) -> list[Instance]:
         got: list[Instance] = []
         spared: set[Candidate] = set()  # whose quota is used up
         trouble: ProviderError | None = None
         base = await self._on_demand_missing(count)
-        for attempt in self._attempts(token, count, base):
+        for attempt in self._attempts(token, count, base, urgent):
             missing = attempt.part - len(got)
             if missing <= 0 or attempt.candidate in spared:
                 continue
             try:
-                got += await self._attempt(attempt._replace(part=missing), token)
+                got += await self._attempt(attempt._replace(part=missing), token, urgent)
             except (CapacityError, QuotaError) as error:
                 trouble = error if trouble is None or error.may_retry else trouble
                 one = attempt.candidate
@@ -154,10 +154,10 @@ class AwsProvider:
             raise trouble
         return got
 
-    def _attempts(self, token: str, count: int, base: int) -> Iterator[Attempt]:
+    def _attempts(self, token: str, count: int, base: int, urgent: bool) -> Iterator[Attempt]:
         if (doubtful := self._doubtful.get(token)) is not None:
             yield doubtful
-        ranked = self._market.ranked(trio.current_time())
+        ranked = self._market.ranked(trio.current_time(), urgent=urgent)
         if self._fleet.spot:
             yield from (Attempt(one, base, "base") for one in ranked if not one.spot)
         either = not self._fleet.spot or self._fleet.prices
@@ -174,7 +174,7 @@ class AwsProvider:
         there = [one async for one in self._described() if one.get("InstanceLifecycle") != "spot"]
         return min(count, max(0, self._fleet.on_demand_base - len(there)))
 
-    async def _attempt(self, attempt: Attempt, token: str) -> list[Instance]:
+    async def _attempt(self, attempt: Attempt, token: str, urgent: bool) -> list[Instance]:
         self._doubtful[token] = attempt
         try:
             answer = await self._call("run_instances", **self._request(attempt, token))
@@ -189,7 +189,7 @@ class AwsProvider:
         self._recent |= {one.id: (one, now) for one in made}
         self._placed |= {one.id: attempt.candidate for one in made}
         self._market.granted(attempt.candidate, len(made), now)
-        why = self._market.why(attempt.candidate, now)
+        why = self._market.why(attempt.candidate, now, urgent=urgent)
         log.info("Machines chosen", count=len(made), why=why)
         return made
 

@@ -1,6 +1,7 @@
 """Workers from the user's own commands: JSON in, JSON out.
 
-    launch     reads {"pool", "count", "token"}   prints {"instances": [{"id"}]}
+    launch     reads {"pool", "count", "token", "urgent"}   prints {"instances": [{"id"}]};
+               urgent: work waits for them
     terminate  reads {"pool", "ids"}
     list       reads {"pool"}                     prints {"instances": [{"id", "token", "state"}]}
 
@@ -60,10 +61,11 @@ class CustomProvider:
         self._tokens: dict[str, str] = {}
         self._launching = trio.Lock()
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
         async with self._launching:
             if token not in self._launched:
-                answer = await self._run("launch", {"count": count, "token": token})
+                wanted = {"count": count, "token": token, "urgent": urgent}
+                answer = await self._run("launch", wanted)
                 ids = [one["id"] for one in _instances("launch", answer)]
                 self._tokens |= dict.fromkeys(ids, token)
                 self._launched[token] = [Instance(id_, token) for id_ in ids]

@@ -50,7 +50,8 @@ class EntryPointProvider:
         self._tokens: dict[str, str] = {}
         self._launching = trio.Lock()
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
+        del urgent  # not part of what the user's object is asked
         async with self._launching:
             if token not in self._launched:
                 found = self._instances(await self._call("launch", count, token), token)

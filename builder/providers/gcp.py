@@ -4,7 +4,8 @@ An instance's name is made from the launch's token, so asking twice meets what w
 (409). Each is tried in every zone with every machine type, in the market's order, until one has
 capacity; Google tells of a lack of it in the operation's error, so operations are waited for. With
 prices on-demand machines stand in for spot ones that are not to be had. Labels carry the pool and
-the token. Spot machines are deleted when they are preempted, so that nothing is left to pay for.
+the token. Spot machines are deleted when they are preempted, and others that were stopped when the
+list tells of them, so that nothing is left to pay for.
 """
 
 import hashlib
@@ -25,13 +26,14 @@ from builder.providers.interface import (
     QuotaError,
     TransientError,
 )
-from builder.scale.market import Candidate, Market, Price
+from builder.scale.market import Candidate, Goods, Market, Price
 from builder.telemetry.log import get_logger
 
 log = get_logger()
 ENDPOINT = "https://compute.googleapis.com"
 POOL_LABEL, TOKEN_LABEL = "builder-pool", "builder-launch"
-GONE = ("STOPPING", "TERMINATED")
+ENDED = ("STOPPED", "TERMINATED")  # their disks still cost something
+GONE = ("STOPPING", "DEPROVISIONING", *ENDED)
 WAIT_S = 130.0  # Google answers a wait after two minutes at most
 GIB = 1024**3
 Token = Callable[[], Awaitable[str]]
@@ -54,7 +56,7 @@ class Machines:
     disk_bytes: int = 50 * GIB
     spot: bool = False
     on_demand_base: int = 0
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[Goods, Price] = field(default_factory=dict)
     endpoint: str | None = None
 
 
@@ -127,10 +129,10 @@ class GcpProvider:
         self._launched: dict[str, list[Instance]] = {}
         self._lock = trio.Lock()
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
         async with self._lock:
             if token not in self._launched:
-                self._launched[token] = await self._create(count, token)
+                self._launched[token] = await self._create(count, token, urgent)
             return self._launched[token]
 
     async def terminate(self, ids: Iterable[str]) -> None:
@@ -157,7 +159,7 @@ class GcpProvider:
             tell = self._market.interrupted if taken_back else self._market.ended
             tell(candidate, trio.current_time())
 
-    async def _create(self, count: int, token: str) -> list[Instance]:
+    async def _create(self, count: int, token: str, urgent: bool) -> list[Instance]:
         there = await self._described()
         mine = [Instance(one["name"], label(token)) for one in there if _is_of(one, token)]
         if mine:
@@ -168,7 +170,7 @@ class GcpProvider:
         for number in range(1, count + 1):
             name = instance_name(self._pool, token, number)
             try:
-                await self._place(name, token, spot=number > base)
+                await self._place(name, token, number > base, urgent)
             except ProviderError:
                 if not made:
                     raise
@@ -176,11 +178,11 @@ class GcpProvider:
             made.append(Instance(name, label(token)))
         return made
 
-    async def _place(self, name: str, token: str, spot: bool) -> None:
+    async def _place(self, name: str, token: str, spot: bool, urgent: bool) -> None:
         """In the first place that has room for it."""
         trouble: ProviderError | None = None
         either = spot and bool(self._wanted.prices)
-        for one in self._market.ranked(trio.current_time()):
+        for one in self._market.ranked(trio.current_time(), urgent=urgent):
             if one.spot != spot and not either:
                 continue
             try:
@@ -193,7 +195,8 @@ class GcpProvider:
                 self._placed[name] = one
                 now = trio.current_time()
                 self._market.granted(one, 1, now)
-                log.info("Machine chosen", name=name, why=self._market.why(one, now))
+                why = self._market.why(one, now, urgent=urgent)
+                log.info("Machine chosen", name=name, why=why)
                 return
         assert trouble is not None
         raise trouble
@@ -216,16 +219,21 @@ class GcpProvider:
 
     async def _described(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
+        ended: list[str] = []
         params = {"filter": f"labels.{POOL_LABEL}={label(self._pool)}"}
         while True:
             path = f"{self._project}/aggregated/instances"
             answer = await self._call("GET", path, params=params)
             for place, part in answer.get("items", {}).items():
                 for one in part.get("instances", []):
-                    if one["status"] not in GONE:
+                    if one["status"] in ENDED:
+                        ended.append(f"{self._project}/{place}/instances/{one['name']}")
+                    elif one["status"] not in GONE:
                         self._zones[one["name"]] = place.removeprefix("zones/")
                         found.append(one)
             if not answer.get("nextPageToken"):
+                for path_of_one in ended:
+                    await self._call("DELETE", path_of_one, fine=(404,))
                 return found
             params = {**params, "pageToken": answer["nextPageToken"]}
 

@@ -60,8 +60,11 @@ class Instance:
 
 
 class Provider(Protocol):
-    async def launch(self, count: int, token: str) -> list[Instance]:
-        """Start `count` instances, or give those that this token started before."""
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
+        """Start `count` instances, or give those that this token started before.
+
+        `urgent`: work waits for them, so who has a choice takes none that starts late.
+        """
         ...
 
     async def terminate(self, ids: Iterable[str]) -> None:

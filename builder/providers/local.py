@@ -82,7 +82,8 @@ class LocalProvider:
         """Process ids of the workers that are alive."""
         return {name: process.pid for name, process in self._processes.items()}
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
+        del urgent  # all of them start alike
         async with self._launching:
             if token not in self._launched:
                 self._launched[token] = await self._start_many(count, token)

@@ -324,7 +324,10 @@ class Autoscaler:
         token = f"launch-{self._tokens}"
         self._instances.launches[token] = PendingLaunch(token, count, now)
         self._may_grow_at = now + self._bounds.up_cooldown_s
-        return [self._decide(f"launches {count}: {why}"), Launch(token, count)]
+        return [
+            self._decide(f"launches {count}: {why}"),
+            Launch(token, count, self._load.queued > 0),
+        ]
 
     def _shrink(self, count: int, why: str) -> list[Effect]:
         leaving = tuple(self._instances.most_idle(count))
@@ -339,7 +342,7 @@ class Autoscaler:
         for token, launch in list(self._instances.launches.items()):
             if launch.again_at is not None and launch.again_at <= now:
                 self._instances.launches[token] = PendingLaunch(token, launch.count, launch.since)
-                again.append(Launch(token, launch.count))
+                again.append(Launch(token, launch.count, self._load.queued > 0))
         return again
 
     def _decide(self, sentence: str) -> Decided:

@@ -98,10 +98,14 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Ask the provider for workers; asking again with the same token is the same launch."""
+    """Ask the provider for workers; asking again with the same token is the same launch.
+
+    `urgent`: work waits for them.
+    """
 
     token: str
     count: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

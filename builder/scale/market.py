@@ -5,8 +5,9 @@ machine is raised by what its interruptions cost: each one throws away work and 
 machine, a quarter of an hour in all. The rate of interruptions is learned, from the hours that
 machines of that kind were there in that place and how many of them were taken back; what is long
 ago counts less and less. The cheapest comes first. Who was refused for want of capacity rests, at
-the end of the order and not out of it, and longer with each time in a row. Where no prices are
-known the order of the configuration stands.
+the end of the order and not out of it, and longer with each time in a row. While work waits,
+who starts much later than the quickest comes after the others, whatever it costs. Where no prices
+are known the order of the configuration stands.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,15 +20,23 @@ LOSS_H = 0.25  # of an interruption
 MEMORY_S = 6 * 3600.0
 PRIOR_H, PRIOR_RATE = 10.0, 0.05  # before anything was seen: one in twenty hours
 SPOT_PART = 0.4  # of the price, where that of spot machines is not told
+PATIENCE_S = 30.0  # work that waits takes a cheaper machine that starts so much later
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Of an hour of one machine, in any one currency, with `slots` of equal worth."""
+    """Of an hour of one machine, in any one currency, with `slots` of equal worth.
+
+    `start_up_s` is how long it takes from its launch until it works, as far as that is told.
+    """
 
     hour: float
     spot_hour: float | None = None
     slots: int = 1
+    start_up_s: float = 0.0
+
+
+Goods = str | tuple[str, str]  # a kind anywhere, or a kind in one place
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Market:
     """Candidates in the order of preference, and what is known of each. Times in seconds."""
 
     def __init__(
-        self, candidates: Sequence[Candidate], prices: Mapping[str, Price] | None = None
+        self, candidates: Sequence[Candidate], prices: Mapping[Goods, Price] | None = None
     ) -> None:
         self._prices = prices or {}
         self._known = {candidate: History() for candidate in candidates}
@@ -88,20 +97,21 @@ class Market:
 
     # ---- what follows
 
-    def ranked(self, now: float) -> list[Candidate]:
-        """The one to ask first, first."""
+    def ranked(self, now: float, *, urgent: bool = False) -> list[Candidate]:
+        """The one to ask first, first; `urgent` while work waits."""
         preferred = {candidate: number for number, candidate in enumerate(self._known)}
 
-        def key(candidate: Candidate) -> tuple[bool, float, int]:
+        def key(candidate: Candidate) -> tuple[bool, bool, float, int]:
             price = self.price(candidate, now)
             resting = self._known[candidate].rests_until > now
-            return resting, inf if price is None else price, preferred[candidate]
+            late = urgent and self._is_slow(candidate)
+            return resting, late, inf if price is None else price, preferred[candidate]
 
         return sorted(self._known, key=key)
 
     def price(self, candidate: Candidate, now: float) -> float | None:
         """Of an hour of one slot, interruptions included; None where it is not told."""
-        found = self._prices.get(candidate.kind)
+        found = self._told(candidate)
         if found is None:
             return None
         if not candidate.spot:
@@ -114,7 +124,7 @@ class Market:
         one = self._until(candidate, now)
         return (one.interruptions + PRIOR_RATE * PRIOR_H) / (one.hours + PRIOR_H)
 
-    def why(self, candidate: Candidate, now: float) -> str:
+    def why(self, candidate: Candidate, now: float, *, urgent: bool = False) -> str:
         """One sentence on where it stands in the order."""
         one, price = self._until(candidate, now), self.price(candidate, now)
         if price is None:
@@ -125,7 +135,28 @@ class Market:
             said += f", with {self.rate(candidate, now):.2f} interruptions an hour"
         if one.rests_until > now:
             said += f"; refused {one.refusals} times, rests {one.rests_until - now:.0f} s more"
-        return said
+        return said + (self._passed_over(candidate, now) if urgent else "")
+
+    def _passed_over(self, chosen: Candidate, now: float) -> str:
+        """The cheapest of those that would have started too late."""
+        price = self.price(chosen, now)
+        for one in self.ranked(now):
+            told, less = self._told(one), self.price(one, now)
+            if one == chosen or price is None or told is None or less is None or less >= price:
+                break
+            if self._is_slow(one) and not self._is_slow(chosen):
+                late = f"{one} is cheaper ({less:.4f}) but starts in {told.start_up_s:.0f} s"
+                return f"; {late}, and work waits"
+        return ""
+
+    def _told(self, candidate: Candidate) -> Price | None:
+        here = self._prices.get((candidate.kind, candidate.place))
+        return here or self._prices.get(candidate.kind)
+
+    def _is_slow(self, candidate: Candidate) -> bool:
+        told = self._told(candidate)
+        quickest = min((price.start_up_s for price in self._prices.values()), default=0.0)
+        return told is not None and told.start_up_s > quickest + PATIENCE_S
 
     def _until(self, candidate: Candidate, now: float) -> History:
         one = self._known[candidate]

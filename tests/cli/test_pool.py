@@ -33,14 +33,23 @@ def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
         (["bursti"], "bursti is neither a file nor one of"),
         (["quiet", "--policy", "hpb"], "no policy 'hpb'; did you mean 'hpa'?"),
         (["quiet", "--min", "5", "--max", "2"], "want 0 <= min <= max"),
+        (["quiet", "--min", "0", "--max", "0"], "max at least 1"),
+        (["quiet", "--price", "-1"], "--price -1: want 0 or more"),
         (["quiet", "--slots", "0"], "at least one action"),
-        (["quiet", "--start-up", "soon"], "is not a duration"),
+        (["quiet", "--start-up", "soon"], "--start-up: 'soon' is not a duration"),
     ],
 )
 def test_wrong_arguments(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each is exit code 2 and one line that says what is right."""
     assert run(["pool", "simulate", *args], "builder") == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_bytes(b"\xff\xfe")
+    assert run(["pool", "simulate", str(trace)], "builder") == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["{}", "no", '{"at_s": -1, "duration_s": 1}', "[1, 2]"])

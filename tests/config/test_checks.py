@@ -13,6 +13,8 @@ from builder.config.settings import Settings
 CUSTOM = {"launch": ["l"], "terminate": ["t"], "list": ["l"]}
 AWS = {"region": "r", "image": "ami-1", "worker_config": "w"}
 GCP = {"project": "p", "zones": ["z"], "worker_config": "w"}
+N2 = {"type": "n2-standard-4", "hour": 1}
+ZONED = {**N2, "place": "z"}
 WIDE = {"coordinator": {"listen": "0.0.0.0:9000"}}
 TLS = {"cert": "c", "key": "k"}
 TOKENS = {"mode": "token", "tokens": [{"name": "n", "token": "t"}]}
@@ -95,6 +97,16 @@ def settings(values: dict[str, Any]) -> Settings:
             {"providers": {"aws": {**AWS, "prices": [{"type": "c7i.xlarge", "hour": 1}]}}},
             "providers.aws.prices",
             "'providers.aws.prices' has to name every type once: c7i.xlarge, c6i.xlarge",
+        ),
+        (
+            {"providers": {"gcp": {**GCP, "image": "i", "prices": [N2, {**N2, "place": "moon"}]}}},
+            "providers.gcp.prices.1",
+            "'providers.gcp.prices.1' is of n2-standard-4 in moon; places are ",
+        ),
+        (
+            {"providers": {"gcp": {**GCP, "image": "i", "prices": [N2, ZONED, ZONED]}}},
+            "providers.gcp.prices.2",
+            "n2-standard-4 in z has a price already",
         ),
         (
             {

@@ -26,7 +26,7 @@ class Shelf:
         self.error = ProviderError("no capacity")
         self._count = 0
 
-    async def launch(self, count: int, token: str) -> list[Instance]:
+    async def launch(self, count: int, token: str, *, urgent: bool = False) -> list[Instance]:
         await trio.lowlevel.checkpoint()
         self.launches.append((trio.current_time(), count))
         if self.refusals:

@@ -2,18 +2,46 @@
 
 Shapes are those of compute/v1: an insert answers with an Operation that is RUNNING, its `wait`
 with one that is DONE and, where there is no capacity, has `error.errors[].code`; errors of the
-API are `{"error": {"code", "message", "errors": [{"reason"}]}}`.
+API are `{"error": {"code", "message", "errors": [{"reason"}]}}`. Every request, and every answer of
+ours, is held against what Google's discovery document says of it (compute_schema.json).
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from jsonschema import Draft202012Validator
+
 Answer = tuple[int, object]
+RECORDED = json.loads(Path(__file__).with_name("compute_schema.json").read_text())
+ANSWERS = {
+    "instances.insert": "Operation",
+    "instances.aggregatedList": "InstanceAggregatedList",
+    "instances.delete": "Operation",
+    "instances.get": "Instance",
+    "zoneOperations.wait": "Operation",
+}
+
+
+def recorded_method(verb: str, path: str) -> tuple[str, Any]:
+    """The method's name and what is recorded of it."""
+    for name, method in RECORDED["methods"].items():
+        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", method["path"])
+        if verb == method["httpMethod"] and re.fullmatch(pattern, path):
+            return name, method
+    raise AssertionError(f"Google has no {verb} {path}")
+
+
+def hold_against(resource: str, value: object) -> None:
+    """Every field is there, by this name, and has the right type."""
+    schema = {"$ref": f"#/$defs/{resource}", "$defs": RECORDED["$defs"]}
+    Draft202012Validator(schema).validate(value)
 
 
 class Compute:
@@ -26,6 +54,7 @@ class Compute:
         self.refuse: tuple[int, str, str] | None = None
         self.grants: list[dict[str, list[str]]] = []
         self.templates: list[str] = []
+        self.faults: list[str] = []  # what Google would not understand
         self.lock = threading.Lock()
         self.url = ""
 
@@ -59,8 +88,20 @@ class Compute:
         return 200, {"items": items, **more}
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Answer:
+        name, method_of = recorded_method(method, path)
+        assert set(query) <= set(method_of["query"]), f"{name} has no {query}"
+        if name == "instances.insert":
+            hold_against("Instance", body)
+        else:
+            assert body is None, f"{name} has no body"
         if self.refuse is not None:
             return error(*self.refuse)
+        code, said = self.served(method, path, query, body)
+        if code == 200:
+            hold_against(ANSWERS[name], said)
+        return code, said
+
+    def served(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Answer:
         words = path.strip("/").split("/")
         assert words[:4] == ["compute", "v1", "projects", "proj"]
         match (method, *words[4:]):
@@ -109,7 +150,11 @@ def handler(compute: Compute) -> type[BaseHTTPRequestHandler]:
                     return 200, grant
                 if self.headers.get("Authorization") != "Bearer ya29":
                     return error(401, "authError", "Invalid Credentials")
-                return compute.answer(self.command, path, query, json.loads(data or b"null"))
+                try:
+                    return compute.answer(self.command, path, query, json.loads(data or b"null"))
+                except Exception as fault:
+                    compute.faults.append(repr(fault))
+                    return error(400, "invalid", str(fault))
 
         do_POST = do_DELETE = do_GET
 
@@ -131,3 +176,4 @@ def serving() -> Iterator[Compute]:
         finally:
             server.shutdown()
             thread.join()
+        assert compute.faults == []

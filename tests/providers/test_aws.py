@@ -294,6 +294,20 @@ async def test_prices_choose_the_machine(fleet: Fleet) -> None:
     assert scarce.asked == ["c6i.xlarge/-", "c6i.xlarge/-"]
 
 
+async def test_a_subnet_may_be_cheaper_and_a_type_too_slow(fleet: Fleet) -> None:
+    """The cheap type starts late: work that waits gets the other, where that costs least."""
+    first, second = [one["SubnetId"] for one in cloud(fleet).describe_subnets()["Subnets"]][:2]
+    prices = {
+        "c7i.xlarge": Price(0.10, start_up_s=300.0),
+        "c6i.xlarge": Price(0.18, start_up_s=40.0),
+        ("c6i.xlarge", second): Price(0.17, start_up_s=40.0),
+    }
+    provider = Scarce(replace(fleet, subnets=(first, second), prices=prices), {})
+    await provider.launch(1, "one", urgent=True)
+    await provider.launch(1, "two")
+    assert provider.asked == [f"c6i.xlarge/{second}", f"c7i.xlarge/{first}"]
+
+
 async def test_what_is_not_to_be_had_is_not_asked_for_first_again(
     fleet: Fleet, mock_clock: trio.testing.MockClock
 ) -> None:

@@ -184,6 +184,26 @@ async def test_prices_choose_the_machine(compute: Compute, credentials: str) -> 
     assert "scheduling" not in compute.instances[second.id]
 
 
+async def test_what_was_stopped_is_deleted(compute: Compute, credentials: str) -> None:
+    """A machine that has shut itself down serves nobody, and its disk would be paid for."""
+    async with machines(compute, credentials) as provider:
+        stopped, going, there = [one.id for one in await provider.launch(3, "one")]
+        compute.instances[stopped]["status"] = "TERMINATED"
+        compute.instances[going]["status"] = "DEPROVISIONING"
+        assert [one.id for one in await provider.list()] == [there]
+        assert set(compute.instances) == {going, there}
+
+
+async def test_zones_of_two_regions_by_price(compute: Compute, credentials: str) -> None:
+    """The cheaper region first; while work waits, the one whose machines start in time."""
+    there = ("e2-standard-4", "zone-b")
+    prices = {**PRICES, there: Price(0.1, start_up_s=120.0)}
+    async with machines(compute, credentials, replace(WANTED, prices=prices)) as provider:
+        await provider.launch(1, "one")
+        await provider.launch(1, "two", urgent=True)
+    assert compute.asked == ["zone-b/e2-standard-4", "zone-a/e2-standard-4"]
+
+
 async def test_a_zone_that_takes_machines_back_is_left(compute: Compute, credentials: str) -> None:
     """Whether they are gone from the list, or going when we end them; others end without a word."""
     wanted = replace(WANTED, spot=True, prices=PRICES)

@@ -54,7 +54,7 @@ def test_a_burst_is_answered_by_the_event_that_tells_of_it() -> None:
     machine.handle(TimePassed(), 0.0)
     started(machine, ("a",), "launch-1", 0.2)
     effects = machine.handle(LoadObserved(Load(queued=100, running=1, arrived=101)), 0.3)
-    assert actions(effects) == [Launch("launch-2", 4)]
+    assert actions(effects) == [Launch("launch-2", 4, urgent=True)]
     machine.check()
 
 
@@ -113,7 +113,7 @@ def test_a_pool_of_zero_starts_by_its_first_action() -> None:
     machine = scaler(Bounds(minimum=0, maximum=5, down_cooldown_s=10.0))
     assert actions(machine.handle(TimePassed(), 0.0)) == []
     effects = machine.handle(LoadObserved(Load(queued=1, arrived=1)), 0.1)
-    assert actions(effects) == [Launch("launch-1", 1)]
+    assert actions(effects) == [Launch("launch-1", 1, urgent=True)]
     started(machine, ("a",), "launch-1", 0.2)
     machine.handle(LoadObserved(Load(arrived=1, finished=1, service_s=1.0)), 1.0)
     retired: list[Effect] = []

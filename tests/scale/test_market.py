@@ -28,6 +28,29 @@ def test_the_cheapest_slot_comes_first() -> None:
     assert market.why(SPOT_A, 0.0) == said
 
 
+def test_a_price_of_one_place_holds_there_only() -> None:
+    """Zones of another region may cost less."""
+    market = Market(EVERY, {**PRICES, ("small", "b"): Price(0.2, 0.07, slots=4)})
+    assert market.ranked(0.0) == [SPOT_B, SPOT_A, BIG, SMALL]
+
+
+def test_work_that_waits_takes_no_machine_that_starts_late() -> None:
+    """Though it is cheaper; it is not left out, and what is not urgent saves the money."""
+    prices = {"small": Price(0.2, slots=4, start_up_s=50.0), "big": Price(0.3, 0.2, 8, 20.0)}
+    market = Market([SMALL, BIG], prices)
+    assert market.ranked(0.0) == market.ranked(0.0, urgent=True) == [BIG, SMALL]  # 30 s are alike
+    market = Market([SMALL, BIG], {**prices, "big": Price(0.3, 0.2, 8, 180.0)})
+    assert market.ranked(0.0) == [BIG, SMALL]
+    assert market.ranked(0.0, urgent=True) == [SMALL, BIG]
+    assert market.why(SMALL, 0.0, urgent=True) == (
+        "small in a (on demand): 0.0500 an hour for each slot; "
+        "big in a (on demand) is cheaper (0.0375) but starts in 180 s, and work waits"
+    )
+    assert "work waits" not in market.why(SMALL, 0.0) + market.why(BIG, 0.0, urgent=True)
+    market.refused([SMALL], 0.0)
+    assert market.ranked(1.0, urgent=True) == [BIG, SMALL]
+
+
 def test_an_untold_spot_price_is_a_part_of_the_other() -> None:
     """Two fifths."""
     market = Market([SPOT_A], {"small": Price(1.0)})
