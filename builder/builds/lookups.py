@@ -10,7 +10,6 @@ for all of it, is not far from the truth.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -26,14 +25,9 @@ LONGEST_RUN = 1024  # hits
 Asked = tuple[str, Digest]  # an instance, and an action in it
 
 
-class Run(NamedTuple):
-    """Hits of one action in a row; `metadata` is a RequestMetadata."""
-
-    metadata: bytes
-    asked: Asked
-    result: bytes
-    hits: int
-    at_s: float
+# Hits of one action in a row: RequestMetadata, action, result, how many, when the first. A plain
+# tuple, because one is made for each hit of a build.
+Run = tuple[bytes, Asked, bytes, int, float]
 
 
 @dataclass(slots=True)
@@ -49,12 +43,12 @@ class Found:
 
 class LookUps:
     """At most `most` invocations: the one that asked longest ago is forgotten. `tell` hears of
-    each run, and whose it was, when it is read; `now_s` is a clock."""
+    runs, and whose they were, when they are read; `now_s` is a clock."""
 
     def __init__(
         self,
         now_s: Callable[[], float],
-        tell: Callable[[str, Run], None] = lambda _invocation, _run: None,
+        tell: Callable[[list[tuple[str, Run]]], None] = lambda _runs: None,
         most: int = MOST_INVOCATIONS,
     ) -> None:
         self._now_s = now_s
@@ -84,7 +78,9 @@ class LookUps:
             self._count += 1
             return
         if self._count:
-            self._end()
+            self._unread.append(
+                (self._metadata, self._asked, self._result, self._count, self._began)  # type: ignore[arg-type]  # asked, as counted
+            )
             if len(self._unread) >= MOST_UNREAD:
                 self._read()
         self._metadata, self._asked, self._result = metadata, asked, result
@@ -110,34 +106,44 @@ class LookUps:
 
     def _end(self) -> None:
         assert self._asked is not None
-        run = Run(self._metadata, self._asked, self._result, self._count, self._began)
+        run = (self._metadata, self._asked, self._result, self._count, self._began)
         self._unread.append(run)
         self._count, self._asked, self._result = 0, None, b""
 
     def _read(self) -> None:
-        raw, metadata = b"", RequestMetadata()
+        raw, id_, target = b"", "", ""
+        one: Found | None = None
+        told: list[tuple[str, Run]] = []
         for run in self._unread:
-            if run.metadata != raw:
-                raw = run.metadata
-                try:
-                    metadata = RequestMetadata.FromString(raw)
-                except DecodeError:  # only for people's eyes
-                    metadata = RequestMetadata()
-            if metadata.tool_invocation_id:
-                self._add(metadata, run.hits, run.at_s)
-                self._tell(metadata.tool_invocation_id, run)
+            if run[0] != raw:
+                raw = run[0]
+                metadata = _parsed(raw)
+                if one is None or metadata.tool_invocation_id != id_:
+                    id_ = metadata.tool_invocation_id
+                    one = self._of(id_, metadata.tool_details.tool_name, run[4]) if id_ else None
+                target = metadata.target_id
+            if one is None:
+                continue
+            one.hits += run[3]
+            one.last_s = run[4]
+            if target and len(one.targets) < MOST_TARGETS:
+                one.targets[target] = None
+            told.append((id_, run))
         self._unread.clear()
+        self._tell(told)
 
-    def _add(self, metadata: RequestMetadata, count: int, at: float) -> None:
-        id_ = metadata.tool_invocation_id
+    def _of(self, id_: str, tool: str, at: float) -> Found:
         one = self._found.get(id_)
         if one is None:
-            one = self._found[id_] = Found(metadata.tool_details.tool_name, at)
+            one = self._found[id_] = Found(tool, at)
             if len(self._found) > self._most:
                 self._found.popitem(last=False)
         self._found.move_to_end(id_)
-        one.hits += count
-        one.last_s = at
-        target = metadata.target_id
-        if target and len(one.targets) < MOST_TARGETS:
-            one.targets[target] = None
+        return one
+
+
+def _parsed(raw: bytes) -> RequestMetadata:
+    try:
+        return RequestMetadata.FromString(raw)
+    except DecodeError:  # only for people's eyes
+        return RequestMetadata()

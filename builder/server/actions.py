@@ -60,7 +60,11 @@ class Actions:
                 raise InvalidArgumentError(f"{name} is {value}; 0 or more is right")
         limit = min(request.limit or PAGE, MOST_PAGE)
         ran = request.ran or request.failures or request.slowest or bool(request.worker)
-        newest = self._history.newest(request.invocation, ran)
+        newest = (
+            self._history.operations()
+            if ran
+            else self._history.newest(request.invocation, request.target)
+        )
         found: Iterator[Record] = filter(_wanted(request), newest)
         if request.slowest:
             found = iter(nlargest(request.skip + limit + 1, found, key=_ran_s))

@@ -7,6 +7,7 @@ looked up, and found, stand beside them on a shelf of their own: a warm build's 
 push out no failure. Times are trio's seconds.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
@@ -14,10 +15,11 @@ from heapq import merge
 import trio
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
-from builder.builds.lookups import LookUps, Run
+from builder.builds.lookups import LookUps
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
+from builder.server.looked_up import LookedUp
 from builder.server.shelf import Hit, Moment, Record, Shelf
 
 MOST = 20_000  # operations, and as many that were looked up
@@ -36,10 +38,10 @@ class History:
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
         self._operations = Shelf(most, most_bytes)
-        self._found = Shelf(most, min(most_bytes, MOST_FOUND_BYTES))
+        self._found = LookedUp(most, min(most_bytes, MOST_FOUND_BYTES), _offset_s)
         self._hits = 0
         self._changes = 0
-        self.lookups = LookUps(trio.current_time, self._looked_up)
+        self.lookups = LookUps(time.perf_counter, self._found.take)
         self.ended: Callable[[bytes], None] = lambda _response: None
         self._last_response = b""
 
@@ -69,13 +71,6 @@ class History:
     def hit(self, hit: Hit) -> None:
         """It was asked for, and the action cache had its result."""
         self._add(hit)
-
-    def _looked_up(self, invocation: str, run: Run) -> None:
-        """It was only looked up; the cache had its result."""
-        instance, action = run.asked
-        key = ActionKey(instance, action.function, action.hash, action.size_bytes)
-        name = self.hit_name(instance)
-        self._found.add(Hit(name, key, run.metadata, run.result, run.at_s, invocation))
 
     def restored(self, entries: Iterable[Entry], now: float) -> None:
         """An earlier coordinator had taken these."""
@@ -142,26 +137,21 @@ class History:
         """The newest first."""
         return map(self._operations.whole, self._operations.newest())
 
-    def newest(self, invocation: str = "", ran: bool = False) -> Iterator[Record]:
-        """Also what was looked up, but for `ran`; of an `invocation` or of all. Others' operations
-        may be among them."""
+    def newest(
+        self, invocation: str = "", target: str = "", key: ActionKey | None = None
+    ) -> Iterator[Record]:
+        """Also what was looked up. Of that, as far as it is easy to tell, only what is of an
+        invocation, and of a target or an action; the operations are all of them."""
         self.lookups.catch_up()
-        if ran or not len(self._found):
+        if not len(self._found):
             return self.operations()
-        found = (
-            self._found.whole(one)
-            for one in self._found.newest()
-            if isinstance(one, Record) or invocation in ("", one.invocation)
-        )
+        found = self._found.newest(invocation, target, key)
         return merge(self.operations(), found, key=lambda record: -record.at)
 
     def listed(self) -> Counter[str]:
         """How many of what was looked up is still known, by invocation."""
         self.lookups.catch_up()
-        return Counter(
-            one.invocation if isinstance(one, Hit) else one.spec.client.invocation
-            for one in self._found.newest()
-        )
+        return self._found.counts()
 
     def _sure(self, operation: str) -> Record:
         found = self._get(operation) or self._found.get(operation)
@@ -171,7 +161,7 @@ class History:
     def before(self, record: Record) -> Iterator[Record]:
         """Those asked for earlier than this one, the newest first."""
         found = False
-        for other in self.newest():
+        for other in self.newest("", record.spec.client.target, record.key):
             if found:
                 yield other
             found = found or other is record
@@ -185,7 +175,7 @@ class History:
         found = self._get(id_) or self._found.get(id_)
         if found is not None:
             return found
-        every = [*self._operations.newest(), *self._found.newest()]
+        every = [*self._operations.newest()]
         named = [one.operation for one in every if _last_part(one.operation).startswith(id_)]
         exact = [name for name in named if name.endswith(f"/{id_}")]
         if len(exact or named) == 1 and (exact or len(id_) >= SHORTEST_ID):
@@ -196,6 +186,8 @@ class History:
         for one in every:
             if one.key.hash.startswith(id_):
                 actions.setdefault(one.key, one.operation)
+        for key, name in self._found.of_action(id_).items():
+            actions.setdefault(key, name)
         if len(named) + len(actions) > 1:
             some = named[:3]
             some += [f"action {key.hash[:16]}" for key in list(actions)[:3]]
@@ -206,6 +198,11 @@ class History:
                 f"the history keeps the last {self._most}"
             )
         return self._sure(next(iter(actions.values())))
+
+
+def _offset_s() -> float:
+    """From the clock of look-ups, which is the cheapest, to trio's."""
+    return trio.current_time() - time.perf_counter()
 
 
 def _last_part(name: str) -> str:

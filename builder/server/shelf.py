@@ -69,7 +69,6 @@ class Hit(NamedTuple):
     metadata: bytes
     result: bytes
     at: float
-    invocation: str = ""  # where it is known already
 
     @property
     def size_bytes(self) -> int:

@@ -6,10 +6,12 @@ it is installed (figures.casd_installed). `bare` is the peers' handler on our wi
 interleaved rounds; each server is pinned to one core, the load to the other.
 A figure is its best round: what disturbs a round on a shared machine only makes it slower.
 `_per_cpu_s` and `_cpu_us` count CPU seconds of the server alone, which others hardly disturb;
-`_client_limited` marks what the client or the machine held up. `gar_hooks_overhead` is what the
-hooks (who may call, what is counted) add to a call's CPU: another port of the same process has
-none, and both are asked in turns. `write_floor` is a bare loop of recv, hash and write, in turns
-with ours: `write_vs_floor` compares their CPU.
+`_client_limited` marks what the client or the machine held up. `gar_hooks_overhead` is the CPU of a
+call with all that watches it (metrics, times, who found what) as a multiple of that without:
+another port of the same process has nothing of it, and both are asked in turns. In
+`gar_hooks_overhead_metadata` each call says who asks, and for what, as Bazel's do, and becomes a
+row of its invocation. `write_floor` is a bare loop of recv, hash and write, in turns with ours:
+`write_vs_floor` compares their CPU.
 """
 
 import os
@@ -28,6 +30,7 @@ from tests.bench import wire_streams_parts as streams
 from tests.bench.wire_api_parts import Figures, Rates, cpu
 from tests.bench.wire_floor_parts import PlainUpload
 from tests.bench.wire_idle_parts import idle
+from tests.bench.wire_overhead_parts import overhead
 from tests.bench.wire_product_parts import HUGE, LARGE, huge_digest, large_blob
 
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
@@ -93,15 +96,6 @@ def get_action_result(servers: dict[str, Running]) -> tuple[Figures, Figures]:
     ratios = {f"gar_vs_{kind}": round(best[OURS] / best[kind], 2) for kind in peers}
     ratios |= {f"gar_cpu_vs_{kind}": round(cost[kind] / cost[OURS], 2) for kind in peers}
     return figures, ratios
-
-
-def hooks_overhead(hooked: Running, unhooked: Running) -> float:
-    """CPU of all rounds, and not of the best: the difference is smaller than the noise of one."""
-    spent = dict.fromkeys((hooked, unhooked), 0.0)
-    for turn in range(4 * ROUNDS):
-        for running in (hooked, unhooked)[:: -1 if turn % 2 else 1]:
-            spent[running] += measured(running, 4, 64, SECONDS / 2)[1]
-    return round(spent[hooked] / spent[unhooked] - 1, 3)
 
 
 def bytes_of(running: Running, rates: Rates) -> None:
@@ -200,7 +194,9 @@ def run() -> tuple[Figures, Figures]:
             idling = idle(*ports[0])
         figures, ratios = get_action_result(servers)
         figures["casd_installed"] = int(program is not None)
-        ratios["gar_hooks_overhead"] = hooks_overhead(hooked, unhooked)
+        ports = (hooked[1].pid, hooked[0], unhooked[0])
+        ratios["gar_hooks_overhead"] = overhead(*ports)
+        ratios["gar_hooks_overhead_metadata"] = overhead(*ports, metadata=True)
         with tempfile.TemporaryDirectory() as folder, started(FLOOR, folder) as (bare,):
             own, against = ours(hooked, bare)
         figures |= own | idling

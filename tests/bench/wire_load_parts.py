@@ -5,15 +5,18 @@ a dynamic table: the second and all later calls are a dozen indexed octets.
 """
 
 import base64
-import hashlib
+import itertools
 import selectors
 import socket
 import time
+from collections.abc import Iterator
+from itertools import islice
 from struct import Struct
 
 from hpack import Encoder
 
 from builder.reapi.pb import remote_execution_pb2 as re_pb
+from builder.server.admission import METADATA_HEADER
 from builder.wire import frames
 from tests.bench.wire_servers_parts import ENTRIES, PATH, TOKEN, digest
 
@@ -60,7 +63,9 @@ class Connection:
         encoder = Encoder()
         first = encoder.encode(headers_of(path, port))
         again = encoder.encode(headers_of(path, port))
-        self.varying = varying_blocks(encoder, port, varying) if varying else []
+        self.encoder, self.port = encoder, port
+        self.varying: list[bytes] = []
+        self.vary(varying, itertools.count())
         self.first = frames.headers(1, first, False, 16384)
         self.pack = Struct(f">IBI{len(again)}sIBI").pack
         self.again = again
@@ -77,6 +82,10 @@ class Connection:
         self.out: list[bytes] = []
         start = frames.settings({frames.INITIAL_WINDOW_SIZE: FULL, frames.ENABLE_PUSH: 0})
         self.sock.sendall(frames.PREFACE + start + frames.window_update(0, FULL - 65535))
+
+    def vary(self, count: int, numbers: Iterator[int]) -> None:
+        """The next `count` calls have metadata of their own, which these numbers make."""
+        self.varying = varying_blocks(self.encoder, self.port, list(islice(numbers, count)))
 
     def call(self, count: int) -> None:
         out, requests, pack, again = self.out, self.requests, self.pack, self.again
@@ -174,13 +183,20 @@ def check(peer: Connection) -> None:
     assert result.output_files[0].digest.hash == digest(0), peer.answer
 
 
-def varying_blocks(encoder: Encoder, port: int, count: int) -> list[bytes]:
+def varying_blocks(encoder: Encoder, port: int, numbers: list[int]) -> list[bytes]:
     """Blocks of calls with metadata of their own, as Bazel sends it; the first is the last."""
-    key = "build.bazel.remote.execution.v2.requestmetadata-bin"
     blocks = []
-    for number in range(count):
-        value = base64.b64encode(hashlib.sha512(b"%d" % number).digest() * 2).decode()
-        blocks.append(encoder.encode([*headers_of(PATH, port), (key, value)]))
+    for number in numbers:
+        metadata = re_pb.RequestMetadata(
+            action_id=digest(number % ENTRIES),
+            tool_invocation_id="6facd249-0558-4391-8824-00afde6c2057",
+            correlated_invocations_id="11b52a9b-8d5c-4c8e-9d5e-1d3a6d0c7f55",
+            action_mnemonic="CppCompile",
+            target_id=f"//some/package:target_{number}",
+        )
+        metadata.tool_details.tool_name, metadata.tool_details.tool_version = "bazel", "7.1.0"
+        value = base64.b64encode(metadata.SerializeToString()).decode().rstrip("=")
+        blocks.append(encoder.encode([*headers_of(PATH, port), (METADATA_HEADER, value)]))
     return blocks[::-1]
 
 

@@ -2,7 +2,8 @@
 
 A bearer token is asked for, calls are counted, and results are complete or not given: whatever
 `builder serve` does is done here. `python -m tests.bench.wire_product_parts FOLDER all CORE` prints
-its port and that of the same services without hooks, and serves until stdin ends.
+its port and that of the same GetActionResult with nothing that watches, and serves until stdin
+ends.
 """
 
 import os
@@ -21,7 +22,10 @@ from builder.config.kinds import Address, Secret
 from builder.config.settings import Auth, Settings, Token
 from builder.net.listeners import open_listeners
 from builder.net.server import serve
+from builder.net.serving import Hooks
 from builder.reapi.pb import remote_execution_pb2 as re_pb
+from builder.server.action_cache import ActionCacheService
+from builder.server.instances import Instances
 from tests.bench.wire_servers_parts import ENTRIES, TOKEN, digest, stdin_ends
 
 SMALL_BLOBS = 3800  # of 1 KiB: a batch below 4 MiB
@@ -89,7 +93,9 @@ async def run(folder: Path, full: bool = True) -> None:
         await results(coordinator.stores)
         if full:
             await fill(coordinator.stores)
-        await nursery.start(partial(serve, coordinator.services, listeners))
+        bare = ActionCacheService(coordinator.stores.cache, coordinator.stores.blobs, Instances())
+        hooks = Hooks(coordinator.guard.authorize)
+        await nursery.start(partial(serve, [bare.service()], listeners, hooks=hooks))
         ports = [one.rpartition(":")[2] for one in (coordinator.reapi, listeners[0].address)]
         print(*ports, flush=True)
         await stdin_ends()

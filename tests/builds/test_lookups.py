@@ -66,18 +66,17 @@ def test_what_is_kept_is_bounded(made: LookUps) -> None:
 def test_runs_are_told_of_one_by_one() -> None:
     """One for each action that was asked for in a row, with its result, when somebody asks."""
     told: list[tuple[str, Run]] = []
-    made = LookUps(lambda: 5.0, lambda invocation, run: told.append((invocation, run)))
+    made = LookUps(lambda: 5.0, told.extend)
     other = ("main", Digest("b" * 64, 1))
     for asked in (ASKED, ASKED, other):
         made.hit(metadata("one"), asked, RESULT)
     made.hit(metadata(""), ASKED, RESULT)
     assert (told, made.version) == ([], 3)
     made.catch_up()
-    runs = [
-        Run(metadata("one"), ASKED, RESULT, 2, 5.0),
-        Run(metadata("one"), other, RESULT, 1, 5.0),
+    assert told == [
+        ("one", (metadata("one"), ASKED, RESULT, 2, 5.0)),
+        ("one", (metadata("one"), other, RESULT, 1, 5.0)),
     ]
-    assert told == [("one", run) for run in runs]
     made.hit(metadata("one"), other, RESULT)
     made.catch_up()
     assert (len(told), made.version) == (3, 4)

@@ -182,7 +182,7 @@ def test_hits_by_look_up_are_bounded_and_push_out_no_operation() -> None:
             "inv-1": 10,
         }
         names = [one.operation for one in history.newest()]
-        found = [f"i/operations/hit-{n:x}" for n in (20, 19, 18)]
+        found = [f"i/operations/got-{n:x}" for n in (20, 19, 18)]
         assert names == [*found, "o2", "o1", "o0"]
 
     trio.run(main)

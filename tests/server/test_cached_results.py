@@ -119,8 +119,8 @@ async def test_what_is_remembered_of_requests_is_bounded() -> None:
 
 async def test_hits_are_counted_for_the_invocation_that_looked() -> None:
     """In each of the ways in which a hit is answered; a miss counts nothing."""
-    runs: list[Run] = []
-    lookups = LookUps(lambda: 5.0, lambda _invocation, run: runs.append(run))
+    runs: list[tuple[str, Run]] = []
+    lookups = LookUps(lambda: 5.0, runs.extend)
     service = await made(MemoryBlobStore(1 << 20), lookups)
     metadata = pb.RequestMetadata(tool_invocation_id="inv", target_id="//a").SerializeToString()
     context = DirectContext("/test", {METADATA_HEADER: metadata})
@@ -133,6 +133,6 @@ async def test_hits_are_counted_for_the_invocation_that_looked() -> None:
         await outcome(lambda asked: service.get(asked, context), data)
         await outcome(lambda asked: service.get(asked, CONTEXT), data)
     assert {id_: one.hits for id_, one in lookups.found().items()} == {"inv": 3}
-    assert {run.asked for run in runs} == {("main", KNOWN)}
+    assert {asked for _, (_, asked, *_) in runs} == {("main", KNOWN)}
     stored = service.get(ASKED.SerializeToString(), CONTEXT)
-    assert {run.result for run in runs} == {stored}
+    assert {result for _, (_, _, result, *_) in runs} == {stored}
