@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from builder.assembly.stores import Stores
 from builder.base.errors import Code
+from builder.net.upkeep import LIMITS
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
 from builder.reapi.pb.timestamp_pb2 import Timestamp
@@ -45,7 +46,7 @@ class Calls:
         self._ended: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._sent_away: defaultdict[int, int] = defaultdict(int)
-        self._limits_hit = dict.fromkeys((one.name for one in fields(Limits)), 0)
+        self._limits_hit = dict.fromkeys((*(one.name for one in fields(Limits)), *LIMITS), 0)
 
     def ended(self, code: int) -> None:
         """For `net.serving.Hooks`: a connection broke the protocol or a limit."""

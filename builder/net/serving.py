@@ -479,10 +479,17 @@ class ServerLink:
             self.wire.drain()
             self._link.flush()
 
-    def close(self, why: str = "") -> None:
+    def send_away(self, limit: str, code: int, why: str) -> None:
+        """As `close`, with GOAWAY, for who does not keep within the times of `limit`."""
+        self._limit_hit(limit)
+        self._sent_away(code, why)
+        self.wire.goaway(code, why.encode())
+        if self._link is not None:
+            self._link.flush()
+        self.close()
+
+    def close(self) -> None:
         """End the connection and every call on it, now."""
-        if why:
-            log.info("%s is closed: %s", self.peer.address, why)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 

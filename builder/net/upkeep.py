@@ -1,6 +1,8 @@
 """What a server does about connections in the course of time: one pass over all of them every few
 seconds, instead of a task for each, which would be most of what an idle connection costs.
 
+Who is closed for what it does not do gets a GOAWAY, and is counted.
+
 - A client that does not finish its preface, or a header block, in `headers_s` is closed.
 - After `ping_after_s` of silence it gets a PING; no sound for `ping_answer_s` more, and it is gone.
 - One that takes none of what waits for it for `stall_s` (a zero window, a full socket) is closed.
@@ -11,10 +13,13 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
 from builder.net.serving import ServerLink
+from builder.wire.frames import ErrorCode
+from builder.wire.server import ServerConnection
 
 EVERY_S = 2.5
 KEEPALIVE_PING = b"are you?"  # eight octets
@@ -42,31 +47,55 @@ class Watched:
     moved: int = 0
     moving_at: float = 0.0
     headers_at: float | None = None
+    frame: int = 0
     pinged_at: float | None = None
     drained_at: float | None = None
 
 
-def judge(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> str:
-    """Why this connection should be closed now, or "". Sends PINGs and GOAWAYs that are due."""
+class Away(NamedTuple):
+    """Why a client is sent away: which time it did not keep (as in `reapi.connections`)."""
+
+    limit: str
+    code: ErrorCode
+    why: str
+
+
+LIMITS = ("headers_timeout", "stall_timeout", "keepalive_timeout")
+
+
+def judge(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> Away | None:
+    """Why this connection should be closed now, if so. Sends PINGs and GOAWAYs that are due."""
     if link.sent_octets != seen.moved or not link.has_waiting:
         seen.moved, seen.moving_at = link.sent_octets, now
     elif now - seen.moving_at >= upkeep.stall_s:
-        return f"it took nothing for {upkeep.stall_s:g} s"
-    if not link.wire.in_headers:
-        seen.headers_at = None
-    elif seen.headers_at is None:
-        seen.headers_at = now
-    elif now - seen.headers_at >= upkeep.headers_s:
-        return f"its headers took longer than {upkeep.headers_s:g} s"
+        why = f"it took nothing for {upkeep.stall_s:g} s"
+        return Away("stall_timeout", ErrorCode.ENHANCE_YOUR_CALM, why)
+    if _headers_for(link.wire, seen, now) >= upkeep.headers_s:
+        why = f"its headers took longer than {upkeep.headers_s:g} s"
+        return Away("headers_timeout", ErrorCode.ENHANCE_YOUR_CALM, why)
     if now - link.heard_at < upkeep.ping_after_s:
         seen.pinged_at = None
     elif seen.pinged_at is None:
         seen.pinged_at = now
         link.ping(KEEPALIVE_PING)
     elif now - seen.pinged_at >= upkeep.ping_answer_s:
-        return f"it did not answer a PING within {upkeep.ping_answer_s:g} s"
+        why = f"it did not answer a PING within {upkeep.ping_answer_s:g} s"
+        return Away("keepalive_timeout", ErrorCode.NO_ERROR, why)
     _age(link, seen, upkeep, now)
-    return ""
+    return None
+
+
+def _headers_for(wire: ServerConnection, seen: Watched, now: float) -> float:
+    """How long we have been waiting for the end of a header block, of a frame of one, or of the
+    preface."""
+    if wire.in_headers:
+        seen.headers_at = now if seen.headers_at is None else seen.headers_at
+    elif not wire.in_headers_frame:
+        seen.headers_at = None
+    elif seen.headers_at is None or seen.frame != wire.completed:  # it is another one
+        seen.headers_at = now
+    seen.frame = wire.completed
+    return 0.0 if seen.headers_at is None else now - seen.headers_at
 
 
 def _age(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> None:
@@ -91,6 +120,6 @@ async def watch(
                 age = upkeep.max_age_s * (1 - upkeep.age_jitter * chance())
                 seen[link] = Watched(now, age, moving_at=now)
             if why := judge(link, seen[link], upkeep, now):
-                link.close(why)
+                link.send_away(*why)
         for gone in seen.keys() - links.keys():
             del seen[gone]

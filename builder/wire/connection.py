@@ -67,6 +67,7 @@ class Connection(Receiving):
         self._parts: list[bytes] = []  # received, not yet a whole frame
         self._have = 0
         self._need = 1
+        self.completed = 0  # frames that came in parts, and others
         self._block_id = 0
         self._block_flags = 0
         self._block_size = 0
@@ -75,6 +76,15 @@ class Connection(Receiving):
     def in_headers(self) -> bool:
         """Whether the peer owes us the rest of a header block, or its first SETTINGS."""
         return self._block is not None or not self.settings_received
+
+    @property
+    def in_headers_frame(self) -> bool:
+        """Whether a frame has come in part that is of a header block, for all one can see of it.
+        `completed` tells it from the next one."""
+        if not self._have:
+            return False
+        start = b"".join(self._parts)[:4]
+        return len(start) < 4 or start[3] in (HEADERS, CONTINUATION)
 
     # ---- bytes in
 
@@ -89,6 +99,7 @@ class Connection(Receiving):
                 self._parts = [b"".join(self._parts)]
             return []
         self.floods.tick(now)
+        self.completed += 1
         try:
             data, at = self._joined(data)
             at = self._frames(data, at)

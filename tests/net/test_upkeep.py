@@ -1,6 +1,7 @@
 """Connections in the course of time: silence, dribbling, stalling and age, on a mock clock."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -16,6 +17,9 @@ from tests.net.echo import ECHO
 from tests.wire.peers import START, block, frame, message, read, request
 
 NEVER = Upkeep(math.inf, math.inf, math.inf, math.inf)
+CALL = frame(frames.HEADERS, 4, 1, block(request("/test.Echo/Down"))) + frame(
+    frames.DATA, 1, 1, message(b"9 100000")
+)
 
 
 class Wire:
@@ -24,6 +28,8 @@ class Wire:
     def __init__(self) -> None:
         self.send, self._receive = trio.open_memory_channel[bytes](math.inf)
         self.out = b""
+        self.limits: list[str] = []
+        self.ended: list[int] = []
 
     async def receive(self) -> bytes:
         return await self._receive.receive()
@@ -41,21 +47,32 @@ class Wire:
     def close(self) -> None:
         pass
 
+    def goaway(self) -> int:
+        """The code of the last frame."""
+        assert self.names()[-1] == "GOAWAY"
+        return int.from_bytes(self.said[-1][-1][4:8], "big")
+
     def names(self) -> list[str]:
-        found = [name for name, *_ in read(self.out)]
+        self.said = read(self.out)
+        found = [name for name, *_ in self.said]
         self.out = b""
         return found
 
 
-async def lifetime(upkeep: Upkeep, sent: bytes, *, answers: bool = False) -> tuple[float, Wire]:
-    """How long a connection lives on which a client says this and no more."""
+async def lifetime(
+    upkeep: Upkeep, sent: bytes, *, answers: bool = False, drops: Sequence[bytes] = ()
+) -> tuple[float, Wire]:
+    """How long a connection lives on which a client says this, the drops in the course of time,
+    and no more."""
     wire = Wire()
     links: dict[ServerLink, None] = {}
     started = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, links, upkeep, lambda: 0.5)
         connection = ServerConnection(Limits(), routes_of([ECHO]))
-        link = ServerLink(connection, Peer("test"), Hooks())
+        link = ServerLink(
+            connection, Peer("test"), Hooks(ended=wire.ended.append, limit_hit=wire.limits.append)
+        )
         links[link] = None
         wire.send.send_nowait(sent)
 
@@ -65,6 +82,12 @@ async def lifetime(upkeep: Upkeep, sent: bytes, *, answers: bool = False) -> tup
                 if "PING" in wire.names():
                     wire.send.send_nowait(frames.ping(b"are you?", 1))
 
+        async def drip() -> None:
+            for drop in drops:
+                await trio.sleep(4)
+                wire.send.send_nowait(drop)
+
+        nursery.start_soon(drip)
         if answers:
             nursery.start_soon(answer)
         with trio.move_on_after(10_000):
@@ -73,21 +96,51 @@ async def lifetime(upkeep: Upkeep, sent: bytes, *, answers: bool = False) -> tup
     return trio.current_time() - started, wire
 
 
-CALL = frame(frames.HEADERS, 4, 1, block(request("/test.Echo/Down"))) + frame(
-    frames.DATA, 1, 1, message(b"9 100000")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"PRI",
+        frames.PREFACE,
+        START + frame(frames.HEADERS, 0, 1),
+        START + frame(frames.HEADERS, 4, 1, block(request("/test.Echo/Down")))[:20],
+        START + b"\0\0",
+        START + frame(frames.PING, 0, 0, bytes(8))[:3],
+    ],
 )
-
-
-@pytest.mark.parametrize("sent", [b"PRI", frames.PREFACE, START + frame(frames.HEADERS, 0, 1)])
 async def test_slow_headers(autojump_clock: trio.testing.MockClock, sent: bytes) -> None:
-    """A preface or a header block that does not come to an end is not waited for."""
-    lived, _ = await lifetime(Upkeep(headers_s=15), sent)
+    """A preface, a header block or a frame of one that does not come to an end is not waited
+    for."""
+    lived, wire = await lifetime(Upkeep(headers_s=15, stall_s=math.inf), sent)
     assert 15 <= lived < 18
+    assert wire.goaway() == frames.ErrorCode.ENHANCE_YOUR_CALM
+    assert wire.limits == ["headers_timeout"]
+    assert wire.ended == [frames.ErrorCode.ENHANCE_YOUR_CALM]
+
+
+async def test_headers_in_drops(autojump_clock: trio.testing.MockClock) -> None:
+    """An octet now and then is no sign of life; frames that come to their end are."""
+    head = frame(frames.HEADERS, 4, 1, block(request("/test.Echo/Hang")))
+    upkeep = Upkeep(headers_s=15, ping_after_s=math.inf)
+    lived, wire = await lifetime(upkeep, START, drops=[bytes([octet]) for octet in head])
+    assert 15 <= lived < 34
+    assert wire.limits == ["headers_timeout"]
+    ping = frame(frames.PING, 0, 0, bytes(8))
+    drops = [ping[:2], *[ping[2:] + ping[:2]] * 50, ping[2:]]
+    lived, wire = await lifetime(upkeep, START, drops=drops)
+    assert lived == pytest.approx(10_000, abs=1)
+    assert wire.names().count("PING") == 51
+
+
+async def test_a_body_may_take_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    """Half a frame of one is no header."""
+    lived, _ = await lifetime(Upkeep(headers_s=15, ping_after_s=math.inf), START + CALL[:-1])
+    assert lived == pytest.approx(10_000, abs=1)
 
 
 async def test_silence(autojump_clock: trio.testing.MockClock) -> None:
     lived, wire = await lifetime(Upkeep(ping_after_s=60, ping_answer_s=20), START)
     assert 80 <= lived < 83
+    assert wire.limits == ["keepalive_timeout"]
     assert "PING" in wire.names()
 
 
@@ -98,8 +151,10 @@ async def test_an_answer_to_ping_is_a_sign_of_life(autojump_clock: trio.testing.
 
 async def test_a_window_that_stays_shut(autojump_clock: trio.testing.MockClock) -> None:
     """The client takes 65535 octets and opens no window."""
-    lived, _ = await lifetime(Upkeep(math.inf, math.inf, math.inf, stall_s=300), START + CALL)
+    lived, wire = await lifetime(Upkeep(math.inf, math.inf, math.inf, stall_s=300), START + CALL)
     assert 300 <= lived < 303
+    assert wire.limits == ["stall_timeout"]
+    assert wire.goaway() == frames.ErrorCode.ENHANCE_YOUR_CALM
 
 
 async def test_age(autojump_clock: trio.testing.MockClock) -> None:
