@@ -10,6 +10,7 @@ from builder.schedule.fleet import Worker, WorkerInfo
 from builder.schedule.health import Health
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import ACTIVE, BACKLOG
+from builder.schedule.making import new
 from builder.schedule.operation import Stage
 from builder.schedule.platform import Requirement
 from builder.schedule.reasons import Reason, ReasonCode
@@ -106,7 +107,7 @@ def _worker(worker: Worker) -> WorkerView:
         state = "draining"
     else:
         state = "busy" if worker.leases else "idle"
-    return WorkerView(
+    fields = (
         worker.info,
         state,
         len(worker.leases) - len(worker.backlog),
@@ -120,6 +121,7 @@ def _worker(worker: Worker) -> WorkerView:
         worker.persistent_workers,
         len(worker.backlog),
     )
+    return new(WorkerView, fields)
 
 
 def _lane(lane: Lane) -> LaneView:
