@@ -7,6 +7,7 @@ SandboxError.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -53,8 +54,11 @@ class Run:
                 except OSError as error:
                     raise SandboxError(f"setting up the sandbox: {error}") from None
                 opened.callback(os.close, files[-1])
-            with contextlib.suppress(OSError):  # nobody has it any more: `report` has the reason
+            try:
                 link.send(self.sock, job, tuple(files))
+            except OSError as error:  # else nobody has it any more: `report` has the reason
+                if error.errno == errno.ETOOMANYREFS:
+                    raise SandboxError(f"setting up the sandbox: {error.strerror}") from None
 
     def fail(self, message: str) -> None:
         if self.error is None:

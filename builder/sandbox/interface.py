@@ -112,7 +112,8 @@ class Dialogue:
 
     `input_root` is then the work tree itself: what the program writes is seen there at once, and
     what is moved there is seen by the program. Its stdin and stdout are the named pipes of these
-    paths, relative to the work tree. `started` hears of the program's process id on the host.
+    paths, relative to the work tree, which are gone when it starts. `started` hears of the
+    program's process id on the host.
     """
 
     stdin: str

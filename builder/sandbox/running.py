@@ -8,8 +8,6 @@ What can be made before the action is known is made in the constructor, and `reh
 the rest: in a forked process whatever is touched first is copied first.
 """
 
-# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
-
 import _socket
 import errno
 import os
@@ -39,11 +37,16 @@ CHUNK = 65536
 SIGNAL_BYTES = 128
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
+REHEARSAL: "dict[str, Any]" = {
+    "argv": [NOWHERE], "environment": [(b"a", b"b")], "directory": b"", "parents": [],
+    "rlimits": [(resource.RLIMIT_CORE, 0)], "output_bytes": 1, "wall_s": None, "cpu_s": None,
+    "audit": False, "sorted": False, "same_layout": False, "cpus": [], "stays": False,
+    "programs": [], "proxy": 0, "dialogue": None,
+}  # fmt: skip
 UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
-NOBODY = 0  # a signal that only asks whether there is a process
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -149,20 +152,18 @@ class Action:
         self._programs: Programs | None = None
 
     def rehearse(self) -> None:
-        """Touch what a run will need, so that the copies of its pages are made beforehand."""
-        link.value_of(link.packed(({b"a": b"b"}, ["x"], 1.0)), [])
-        try:
-            self._spawn(NOWHERE, [NOWHERE], {})
-        except OSError:
-            pass
-        for stream in self._streams:
-            stream.move()
+        """Run what cannot be started, so that the copies of all pages that a run touches are made
+        beforehand."""
+        ours, theirs = link.pair()
+        self.learn(link.value_of(link.packed(REHEARSAL), []), [], theirs)
         self._poll.poll(0)
         self._reap()
-        self._reach.signal(NOBODY)
-        self._account(resource.getrusage(resource.RUSAGE_CHILDREN))
-        Report().pack()
-        set_limit(resource.RLIMIT_CORE, 0)
+        self.run((0, 0))
+        for fd in link.receive_packet(ours)[1]:
+            os.close(fd)
+        ours.close()
+        theirs.close()
+        self._report = Report()
 
     def learn(self, job: "dict[str, Any]", files: list[int], answer: "_socket.socket") -> None:
         """What it is to run, the files for stdout, stderr and an audit's record, and the link that
@@ -211,7 +212,9 @@ class Action:
         self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
         self._report.output_errno = self._streams[0].failed or self._streams[1].failed
         self._account(before)
-        return self._tell_end(root)
+        sent = self._tell_end(root)
+        os.close(root)
+        return sent
 
     def _tell_end(self, root: int) -> bool:
         """The report, with the work tree; whether that could be sent. The kernel counts
@@ -247,39 +250,42 @@ class Action:
             raise PermissionError(errno.EACCES, UNLISTED, program)
         if self._supervisor is not None:
             self._supervisor.starts(program)
-        self._pid = self._spawn(program, argv, self._environment)
+        pipes = [] if self._job["dialogue"] is None else self._own_pipes()
+        self._pid = self._spawn(program, argv, pipes)
+        for pipe in pipes:
+            os.close(pipe)
         for stream in self._streams:
             os.close(stream.write_end)
         self._running = True
         if self._job["dialogue"] is not None:
             tell(self._answer, STARTED, (os.pidfd_open(self._pid),))
 
-    def _spawn(self, program: bytes, argv: "list[bytes]", environment: "dict[bytes, bytes]") -> int:
+    def _own_pipes(self) -> list[int]:
+        """Its stdin and stdout, of which somebody has both ends open already. From now on nobody
+        else finds them."""
+        found = []
+        for name, flags in zip(self._job["dialogue"], (os.O_RDONLY, os.O_WRONLY), strict=True):
+            path = os.path.join(self._place, name)
+            found.append(os.open(path, flags | os.O_CLOEXEC))
+            os.unlink(path)
+        return found
+
+    def _spawn(self, program: bytes, argv: "list[bytes]", pipes: list[int]) -> int:
         return os.posix_spawn(
             program,
             argv,
-            environment,
-            file_actions=self._standard_files(),
+            self._environment,
+            file_actions=self._standard_files(pipes),
             setsid=True,
             setsigmask=(),
             setsigdef=RESET,
         )
 
-    def _standard_files(self) -> "list[tuple[Any, ...]]":
+    def _standard_files(self, pipes: list[int]) -> "list[tuple[Any, ...]]":
         out, err = self._streams
-        pipes = self._job.get("dialogue")
-        told: list[tuple[Any, ...]]
-        if pipes is None:
-            told = [
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, out.write_end, 1),
-            ]
-        else:  # somebody has both ends of either open already
-            stdin, stdout = (os.path.join(self._place, pipe) for pipe in pipes)
-            told = [
-                (os.POSIX_SPAWN_OPEN, 0, stdin, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, stdout, os.O_WRONLY, 0),
-            ]
+        told: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+        ends = [*enumerate(pipes)] or [(1, out.write_end)]
+        told += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ends]
         return [*told, (os.POSIX_SPAWN_DUP2, err.write_end, 2)]
 
     def _watch(self, started: float) -> None:
@@ -331,7 +337,7 @@ class Action:
             return False
         set_limit(resource.RLIMIT_NPROC, allowed - 1)  # the place of the program that has gone
         try:
-            self._spawn(NOWHERE, [NOWHERE], {})
+            self._spawn(NOWHERE, [NOWHERE], [])
         except OSError as error:
             return error.errno == errno.EAGAIN
         return False

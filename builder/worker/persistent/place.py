@@ -75,12 +75,6 @@ class Place:
         stdin, stdout = (os.open(name, flags, dir_fd=self._live_fd) for name in PIPES)
         return stdin, stdout
 
-    def hide_pipes(self) -> None:
-        """The program has opened them: nobody else is to find them."""
-        for name in PIPES:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._live_fd)
-
     def install(self, inputs: str) -> None:
         """The tool alone, to stay."""
         self._move_in(self._stage(next(self._numbers), inputs, self._tools, ()))

@@ -127,7 +127,6 @@ class Process:
 
     def _started(self, pid: int) -> None:
         self.pid = pid
-        self.place.hide_pipes()
 
     async def _listen(self) -> None:
         decoder = Decoder(self.command.wish.protocol)
