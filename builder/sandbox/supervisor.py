@@ -88,6 +88,7 @@ def serve(
                 return
             desk.step()
         else:
+            link.receive_packet(sock)  # unread, it would take our answer along when we end
             if watcher is not None:
                 watcher.finish()
             link.send_packet(sock, DONE + (b"" if programs is None else programs.refused()))
