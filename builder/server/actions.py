@@ -85,10 +85,9 @@ class Actions:
             if tally is None:
                 tally = found[client.invocation] = Tally(client.invocation, client.tool)
             tally.add(outcome_of(one), client.target, one.at + offset_s, one.last.at + offset_s)
-        listed = self._history.listed()
-        for id_, hits in self._history.lookups.found().items():
+        for id_, hits, rows in self._history.looked_up():
             if invocation in ("", id_):
-                found.setdefault(id_, Tally(id_)).add_lookups(hits, listed[id_], offset_s)
+                found.setdefault(id_, Tally(id_)).add_lookups(hits, rows, offset_s)
         return sorted(found.values(), key=lambda one: -one.started_s)
 
     async def get(self, request: pb.GetActionRequest) -> pb.ActionDetails:

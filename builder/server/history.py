@@ -8,14 +8,14 @@ push out no failure. Times are trio's seconds.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from heapq import merge
 
 import trio
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
-from builder.builds.lookups import LookUps
+from builder.builds.lookups import Found, LookUps
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
@@ -148,10 +148,14 @@ class History:
         found = self._found.newest(invocation, target, key)
         return merge(self.operations(), found, key=lambda record: -record.at)
 
-    def listed(self) -> Counter[str]:
-        """How many of what was looked up is still known, by invocation."""
-        self.lookups.catch_up()
-        return self._found.counts()
+    def looked_up(self) -> Iterator[tuple[str, Found, int]]:
+        """What each invocation found by look-ups, in times of trio's, and how many of these have
+        rows."""
+        every = self.lookups.found()
+        rows, offset_s = self._found.counts(), _offset_s()
+        for id_, one in every.items():
+            first_s, last_s = one.first_s + offset_s, one.last_s + offset_s
+            yield id_, replace(one, first_s=first_s, last_s=last_s), rows[id_]
 
     def _sure(self, operation: str) -> Record:
         found = self._get(operation) or self._found.get(operation)

@@ -1,5 +1,7 @@
 """Single actions for operators: listed, shown, cancelled, explained."""
 
+import time
+
 import pytest
 import trio
 
@@ -14,6 +16,7 @@ from builder.reapi.digests import to_proto
 from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.spec import ActionKey, ActionSpec, Client
+from builder.server.actions import Actions
 from builder.server.admission import METADATA_HEADER
 from builder.server.history import History
 from tests.server.farm import EXECUTION, Farm, Stream, farming
@@ -164,6 +167,14 @@ async def test_what_was_only_looked_up_is_listed_too() -> None:
         assert hit.summary == found[0] == (await shown(farm, "b" * 12)).summary
         assert hit.notes == ["the action is no longer stored"]
         assert "no miss" in (await explained(farm, found[0].operation)).conclusion
+        actions = Actions(farm.scheduler, lambda _: farm.blobs, time.time_ns)
+        tallies = {one.id: one for one in actions.tallies()}
+        assert [(one.actions, one.hits, one.rows) for one in tallies.values()] == [
+            (1, 1, 1),
+            (3, 2, 3),
+        ]
+        for tally in tallies.values():
+            assert time.time() - 600 < tally.started_s <= tally.last_s <= time.time() + 600
 
 
 def test_hits_by_look_up_are_bounded_and_push_out_no_operation() -> None:
@@ -176,11 +187,10 @@ def test_hits_by_look_up_are_bounded_and_push_out_no_operation() -> None:
         for number in range(20):
             raw = pb.RequestMetadata(tool_invocation_id=f"inv-{number % 2}").SerializeToString()
             history.lookups.hit(raw, ("i", Digest(f"{number:064x}", 1)), b"")
-        assert history.listed() == {"inv-0": 1, "inv-1": 2}
-        assert {id_: one.hits for id_, one in history.lookups.found().items()} == {
-            "inv-0": 10,
-            "inv-1": 10,
-        }
+        assert [(id_, one.hits, rows) for id_, one, rows in history.looked_up()] == [
+            ("inv-0", 10, 1),
+            ("inv-1", 10, 2),
+        ]
         names = [one.operation for one in history.newest()]
         found = [f"i/operations/got-{n:x}" for n in (20, 19, 18)]
         assert names == [*found, "o2", "o1", "o0"]
