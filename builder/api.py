@@ -262,6 +262,7 @@ class Service:
         settings = {
             "store": {"path": str(folder / "store")},
             "artifacts": {"listen": ANY_PORT},
+            "logging": {"format": "human"},  # it is read here
             **settings,
         }
         worker = {"scratch": str(folder / "worker"), **settings.get("worker", {})}
@@ -273,8 +274,8 @@ class Service:
             cwd=folder,
             env={**os.environ, "PYTHONPATH": packages},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
         self._lines: list[str] = []
@@ -327,8 +328,8 @@ class Service:
             self._process.kill()
             self._process.wait()
         self._reader.join(1.0)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         with contextlib.suppress(OSError):
             self._folder.cleanup()
 
@@ -344,8 +345,8 @@ class Service:
         self.stop()
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             self._lines.append(line.rstrip("\n"))
             del self._lines[:-1000]
             if READY in line:
