@@ -4,7 +4,8 @@ Figures are medians in milliseconds of single actions, from the spec to its resu
 say otherwise. `_user` is the same by an ordinary user, in a process of its own; `_disk` has the
 scratch on the disk of temporary files instead of in memory. `audit_gcc_overhead` is the time with
 the cheap audit over that without (1.1 is 10 %). The peers run by posix_spawn from the same process,
-one turn for each of ours.
+one turn for each of ours. `floor` is a C program that does the same for each action from nothing
+(`sandbox_floor_parts`).
 """
 
 import json
@@ -21,10 +22,12 @@ import trio
 
 from builder.sandbox.interface import AuditLevel, Sandbox, SandboxSpec
 from builder.sandbox.native import open_sandbox
+from tests.bench.sandbox_floor_parts import Floor
 
 COUNT = 120
 DISK_COUNT = 40
 PEER_COUNT = 20  # of the slow ones
+FLOOR_EVERY = 3
 MEMORY = "/dev/shm"
 LEVELS = tuple(AuditLevel) if os.getuid() == 0 else (AuditLevel.FULL,)
 PARALLEL = 4
@@ -94,12 +97,14 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
         await Bench(sandbox, base_of(base, "cold")).one(empty, "/bin/true")
         cold = time.perf_counter() - started
         bench, gcc = Bench(sandbox, base_of(base, "one")), Bench(sandbox, base_of(base, "gcc"))
-        peers = Peers(source)
+        peers, floor = Peers(source), Floor(base / "floor")
         for number in range(COUNT):  # in turn with the peers, so that all meet the same machine
             await bench.one(empty, "/bin/true")
             peers.one("", "/bin/true")
             if number % (COUNT // PEER_COUNT) == 0:
                 peers.containers(number)
+            if number % FLOOR_EVERY == 0:
+                floor.one()
             await trio.sleep(0.01)  # the next sandbox is made meanwhile, as between real actions
         audited = {level: Bench(sandbox, base_of(base, level.value)) for level in LEVELS}
         for _ in range(GCC_COUNT):
@@ -113,6 +118,7 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
             await known.one(many, "/bin/true")
             await trio.sleep(0.01)
         per_second = await sustained(sandbox, empty, base)
+    floor.sustain(COUNT)
     return (
         {
             "result_ms_p50": median_ms(bench.result),
@@ -125,7 +131,8 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
             "cold_start_ms": round(cold * 1000, 1),
         }
         | {f"gcc_audit_{k.value}_ms_p50": median_ms(v.result) for k, v in audited.items()}
-        | (peers.figures())
+        | peers.figures()
+        | floor.figures()
     )
 
 
@@ -256,7 +263,11 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     figures = measured() | as_user()
     ratios = {
         "gcc_over_posix_spawn": figures["gcc_ms_p50"] / figures["posix_spawn_gcc_ms_p50"],
+        "result_over_posix_spawn": figures["result_ms_p50"] / figures["posix_spawn_ms_p50"],
     }
+    if "floor_ms_p50" in figures:
+        ratios["result_over_floor"] = figures["result_ms_p50"] / figures["floor_ms_p50"]
+        ratios["per_second_over_floor"] = figures["per_second"] / figures["floor_per_second"]
     ratios |= {
         name: figures[f"gcc_audit_{level}_ms_p50"] / figures["gcc_ms_p50"]
         for name, level in (("audit_gcc_overhead", "cheap"), ("audit_full_gcc_overhead", "full"))
