@@ -163,4 +163,5 @@ def _first(client: Client) -> str:
     if not client.target:
         return "No earlier action with its program and outputs is known here."
     what = f" and mnemonic {client.mnemonic!r}" if client.mnemonic else ""
-    return f"No earlier action of target {client.target!r}{what} is known here: it is the first since this coordinator began."
+    whose = f"target {client.target!r}{what}"
+    return f"No earlier action of {whose} is known here: it is the first since this service began."
