@@ -161,6 +161,8 @@ class Usage:
     processes: int = 0
     setup_s: float = 0.0
     cleanup_s: float = 0.0
+    read_bytes: int = 0  # from disks, that were not in memory
+    written_bytes: int = 0  # to disks, sooner or later
 
 
 @dataclass(frozen=True, slots=True)

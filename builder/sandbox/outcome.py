@@ -231,6 +231,8 @@ def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
         processes=counted.get("processes", 0),
         setup_s=facts["setup_us"] / 1e6,
         cleanup_s=told.sweep_us / 1e6,
+        read_bytes=told.read_bytes,
+        written_bytes=told.written_bytes,
     )
 
 

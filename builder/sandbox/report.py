@@ -12,7 +12,7 @@ FIELDS = (
     "status", "code", "timed_out", "ended_early", "wall_us", "user_us", "system_us",
     "max_rss_kib", "sweep_us", "stdout_bytes", "stderr_bytes", "output_errno",
     "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes", "refused_processes",
-    "cpu_over",
+    "cpu_over", "read_bytes", "written_bytes",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
 MESSAGE_BYTES = 4096
@@ -41,6 +41,8 @@ class Report:
         self.processes = 0
         self.refused_processes = 0
         self.cpu_over = 0
+        self.read_bytes = 0  # from and to disks
+        self.written_bytes = 0
         self.message = ""
 
     def not_started(self, error: OSError) -> None:

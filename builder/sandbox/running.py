@@ -37,6 +37,7 @@ CHUNK = 65536
 SIGNAL_BYTES = 128
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
+BLOCK_BYTES = 512  # of getrusage(2)
 REHEARSAL: "dict[str, Any]" = {
     "argv": [NOWHERE], "environment": [(b"a", b"b")], "directory": b"", "parents": [],
     "rlimits": [(resource.RLIMIT_CORE, 0)], "output_bytes": 1, "wall_s": None, "cpu_s": None,
@@ -390,6 +391,8 @@ class Action:
         report.user_us = int((after.ru_utime - before.ru_utime) * 1e6)
         report.system_us = int((after.ru_stime - before.ru_stime) * 1e6)
         report.max_rss_kib = after.ru_maxrss if report.status != NOT_STARTED else 0
+        report.read_bytes = (after.ru_inblock - before.ru_inblock) * BLOCK_BYTES
+        report.written_bytes = (after.ru_oublock - before.ru_oublock) * BLOCK_BYTES
         fine = report.status == EXITED and report.code == 0
         for name, fd in self._counters:
             if fine and name == "refused_processes":

@@ -212,10 +212,15 @@ def _resources(details: pb.ActionDetails) -> list[str]:
         ("CPU", f"{seconds(proof.user_cpu):.3f}s user, {seconds(proof.system_cpu):.3f}s system"),
         ("Peak memory", format_size(proof.peak_memory_bytes)),
         ("Processes", str(proof.processes) if proof.processes else ""),
+        ("Disk", _disk(proof.read_bytes, proof.written_bytes)),
         ("Sandbox", f"{seconds(proof.setup):.3f}s set-up, {seconds(proof.cleanup):.3f}s clean-up"),
         ("Attempt", str(proof.attempt) if proof.attempt > 1 else ""),
         ("Outcome", proof.outcome),
     )
+
+
+def _disk(read: int, written: int) -> str:
+    return f"{format_size(read)} read, {format_size(written)} written" if read or written else ""
 
 
 def _guarantees(details: pb.ActionDetails) -> list[tuple[str, str]]:

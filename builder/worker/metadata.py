@@ -85,6 +85,8 @@ def proof(done: Exit, attempt: int, unkept: Iterable[str] = ()) -> workers_pb2.E
         audit=None if done.audit is None else _audit(done.audit),
         output_cut=done.output_cut,
         spec=done.spec,
+        read_bytes=done.usage.read_bytes,
+        written_bytes=done.usage.written_bytes,
         undeclared=[tellable(path) for path in unkept],
     )
     if (served := done.served) is not None:
@@ -107,6 +109,7 @@ def server_log(done: Exit) -> bytes:
         f"limits: {', '.join(done.limits) or 'none'}",
         f"ran for {usage.wall_s:.3f} s, on the CPU for {usage.user_s + usage.system_s:.3f} s",
         f"peak memory: {format_size(usage.peak_memory_bytes)}, processes: {usage.processes}",
+        f"disk: {format_size(usage.read_bytes)} read, {format_size(usage.written_bytes)} written",
     ]
     return "".join(f"{line}\n" for line in lines).encode()
 
