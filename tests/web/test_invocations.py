@@ -1,8 +1,9 @@
 """What a build's actions tell of it: its critical path, its tests, the logs of its failures."""
 
 import httpx
+import pytest
 
-from builder.builds.invocation import Invocation, TestAttempt
+from builder.builds.invocation import Invocation, Metrics, TestAttempt
 from builder.builds.lookups import Found
 from builder.reapi.pb import control_pb2 as pb
 from builder.web.timeline import critical_path, longest
@@ -96,6 +97,17 @@ async def test_a_build_that_only_told_of_itself_has_a_page() -> None:
     assert answer.status_code == 200
     assert "test //..." in answer.text
     assert "succeeded" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("created", "said"), [(9, "7 of 9 actions were run"), (0, "7 actions were run")]
+)
+async def test_what_a_build_counted(created: int, said: str) -> None:
+    """Old clients do not tell how many actions there were."""
+    metrics = Metrics(actions=created, executed=7)
+    plain = Plain(told=Invocation("inv", metrics=metrics))
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        assert f" {said}" in (await client.get("/invocations/inv")).text
 
 
 async def test_a_build_whose_every_action_was_a_hit_has_a_page() -> None:
