@@ -21,6 +21,13 @@ class Answer:
     text: str
 
     @property
+    def invocation(self) -> str:
+        """Its id, which the client gives with each of its calls."""
+        found = re.search(r"^INFO: Invocation ID: (\S+)$", self.text, re.MULTILINE)
+        assert found, self.text
+        return found[1]
+
+    @property
     def ways(self) -> dict[str, int]:
         """For example {"internal": 97, "remote": 110}; empty when no build was done."""
         found = SUMMARY.findall(self.text)

@@ -103,6 +103,17 @@ class Service:
             )
             return call(control_pb2.GetStatusRequest(details=True), timeout=PATIENCE_S)
 
+    def actions(self, invocation: str) -> list[control_pb2.Action]:
+        """All of an invocation that have rows, the newest first."""
+        with grpc.insecure_channel(self.coordinator) as channel:
+            call = channel.unary_unary(
+                "/builder.control.Control/ListActions",
+                request_serializer=control_pb2.ListActionsRequest.SerializeToString,
+                response_deserializer=control_pb2.ListActionsResponse.FromString,
+            )
+            asked = control_pb2.ListActionsRequest(invocation=invocation, limit=10_000)
+            return list(call(asked, timeout=PATIENCE_S).actions)
+
     def until(self, what: str, holds: Callable[[control_pb2.Status], bool]) -> control_pb2.Status:
         """The first status of which this holds; fails after PATIENCE_S."""
         end = time.monotonic() + PATIENCE_S

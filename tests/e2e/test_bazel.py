@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def test_everything_is_built_and_tested_on_our_workers_and_then_comes_from_the_c
     assert second.code == 0, second.text
     assert second.ways.keys() == {"internal", "remote cache hit"}, second.ways
     assert second.ways["remote cache hit"] == first.ways["remote"]
+    outcomes = [
+        Counter(one.outcome for one in service.actions(build.invocation))
+        for build in (first, second)
+    ]
+    assert [set(one) for one in outcomes] == [{"succeeded"}, {"cached"}]
+    assert [one.total() for one in outcomes] == [first.ways["remote"]] * 2
     assert service.status().executions.succeeded == after.succeeded
     assert contents(bazel.output("")) == made
 
