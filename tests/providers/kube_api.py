@@ -35,6 +35,9 @@ class Cluster:
             return status(403, "Forbidden", f'pods "{key[1]}" is forbidden: exceeded quota: build')
         if not pod["spec"]["containers"][0].get("image"):
             return status(422, "Invalid", "spec.containers[0].image: Required value")
+        security = pod["spec"]["containers"][0].get("securityContext", {})
+        if security.get("procMount") == "Unmasked" and pod["spec"].get("hostUsers") is not False:
+            return status(422, "Invalid", "`hostUsers` must be false to use `Unmasked`")
         pod["status"] = {"phase": "Pending"}
         self.pods[key] = pod
         return 201, pod
