@@ -59,6 +59,7 @@ def wire_limits(limits: WireLimits) -> Limits:
         stream_window=limits.stream_window,
         connection_window=limits.connection_window,
         max_frame=limits.max_frame_size,
+        max_unfinished=limits.max_unfinished,
         rate_window_s=limits.rate_window,
         max_resets=limits.max_resets,
         max_control=limits.max_control_frames,

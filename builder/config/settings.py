@@ -58,6 +58,7 @@ class WireLimits:
     max_control_frames: int = 10_000
     max_tiny_frames: int = 20_000
     max_frame_size: Bytes = 64 * KIB
+    max_unfinished: Bytes = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)

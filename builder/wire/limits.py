@@ -22,6 +22,7 @@ class Limits:
     max_frame: int = 64 * 1024
     send_queue: int = 64 * 1024  # a stream that has more than this queued is not writable
     max_backlog: int = 64 * 1024 * 1024  # with more than this queued, new streams are refused
+    max_unfinished: int = 256 * 1024 * 1024  # with more of requests waiting, the largest calls end
     rate_window_s: float = 10.0
     max_resets: int = 2000
     max_control: int = 10_000  # PING, SETTINGS, PRIORITY, empty and unknown frames

@@ -151,7 +151,11 @@ class Receiving(Control):
                 ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window"
             )
         if self._recv_due * 2 >= self.limits.connection_window:
+            self._relieve()
             self._grow_window()
+
+    def _relieve(self) -> None:
+        """Before the peer may send as much again."""
 
     def _grow_window(self) -> None:
         increment = self.limits.connection_window - self._recv_credit

@@ -301,6 +301,29 @@ class ServerConnection(Connection):
             self.limits_hit.append("max_message")
         self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, fault.text))
 
+    def _relieve(self) -> None:
+        """End the calls of whose requests most is kept here, while it is too much in all.
+
+        What comes is given back to the client while a message is not whole, so the windows alone
+        would let it keep a message of the largest size here for each of its streams.
+        """
+        window = self.limits.stream_window
+        open_ = [one for one in self.streams.values() if not (one.half_closed or one.ignored)]
+        kept = {one: one.unread(window) for one in open_}
+        over = sum(kept.values()) - self.limits.max_unfinished
+        text = (
+            f"more than {self.limits.max_unfinished} bytes of unfinished requests on one connection"
+        )
+        for stream in sorted(kept, key=kept.__getitem__, reverse=True):
+            if over <= 0:
+                return
+            over -= kept[stream]
+            stream.ignored = True
+            stream.pieces.clear()
+            self.limits_hit.append("max_unfinished")
+            self.fail(stream.id, Code.RESOURCE_EXHAUSTED, text)
+            self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, text))
+
     def _on_reset(self, stream: Stream, code: int) -> None:
         head = stream.head
         if head is not None and head.route is not None and head.route.unary:

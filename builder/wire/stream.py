@@ -119,6 +119,10 @@ class Stream:
         self.final_block = b""
         self.waiting = False  # somebody wants to know when it is writable
 
+    def unread(self, window: int) -> int:
+        """Octets that are kept for it: of whole messages, and of the one that is coming in."""
+        return window - self.recv_credit - self.recv_due + self.received
+
     def take_messages(self, data: Buffer) -> list[Message]:
         """The whole messages that end in these octets of a body; keeps the rest.
 

@@ -260,3 +260,24 @@ def test_oversized_headers_end_their_call_only(size: int) -> None:
     after = frame(frames.HEADERS, 4, 3, again) + frame(frames.DATA, 1, 3, message(b"y"))
     ((_, head_, body),) = connection.receive(after, 0.0)
     assert (head_.metadata["x-later"], body) == ("kept", b"y")
+
+
+def test_messages_that_are_never_whole() -> None:
+    """A message of the largest size, but for its end, on each stream: the largest ones end."""
+    connection = started(connection_window=65_535, max_unfinished=100_000)
+    sizes = {1: 30_000, 3: 60_000, 5: 20_000, 7: 10_000}
+    for stream_id, size in sizes.items():
+        head = frame(frames.HEADERS, 4, stream_id, block(request("/t.S/Large")))
+        start = b"\0" + (900_000).to_bytes(4, "big")
+        connection.receive(head + frame(frames.DATA, 0, stream_id, start), 0.0)
+        for _ in range(size // 10_000):
+            connection.receive(frame(frames.DATA, 0, stream_id, bytes(10_000)), 0.0)
+    assert connection.limits_hit == ["max_unfinished"]
+    ends = {name: payload for name, _, at, payload in sent(connection) if at == 3}
+    assert fields(ends["HEADERS"])["grpc-status"] == "8"
+    assert error_of(ends["RST_STREAM"]) == ErrorCode.NO_ERROR
+    more = frame(frames.DATA, 0, 3, bytes(10_000))
+    assert connection.receive(more, 0.0) == []
+    rest = frame(frames.DATA, 0, 7, bytes(10_000))
+    connection.receive(rest, 0.0)
+    assert list(connection.streams) == [1, 5, 7]
