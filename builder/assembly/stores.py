@@ -15,6 +15,7 @@ import trio
 
 from builder.assembly.tiers import Tier
 from builder.base.digest import Digest
+from builder.base.errors import StatusError
 from builder.config.settings import Store
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache, Keeping
@@ -24,9 +25,13 @@ from builder.stores.kept_result import Entry
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import DiskRecords, MemoryRecords, Records
 from builder.stores.routed_cache import RoutedActionCache
+from builder.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from builder.config.storage import Storage, StoreTree
+
+log = get_logger()
+AGAIN_S = 5.0  # until a disk that failed is read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,12 @@ class Stores:
                 nursery.start_soon(task)
 
     async def load(self) -> None:
-        """Learn what disks hold from an earlier time; they serve before that is done."""
+        """Learn what disks hold from an earlier time; they serve before that is done, and a disk
+        that fails meanwhile is asked again."""
         async with trio.open_nursery() as nursery:
             for tier in self.tiers:
                 if tier.load is not None:
-                    nursery.start_soon(tier.load)
+                    nursery.start_soon(_loaded, tier.name, tier.load)
 
 
 @asynccontextmanager
@@ -167,6 +173,17 @@ async def _composed(
             routes,
             tuple(composer.background),
         )
+
+
+async def _loaded(name: str, load: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await load()
+        except (StatusError, OSError) as error:
+            log.error("Storage not read yet", tier=name, why=str(error))
+            await trio.sleep(AGAIN_S)
+        else:
+            return
 
 
 def _all_serve(parts: Sequence[Callable[[], bool]]) -> bool:

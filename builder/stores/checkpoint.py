@@ -106,10 +106,11 @@ def checkpoint(log: SegmentLog) -> None:
 
 
 def restore(log: SegmentLog, latest: int) -> None:
-    """Fill an empty log from its directory; nothing was used after `latest`. Raises OSError.
+    """Fill a log from its directory; nothing was used after `latest`. Raises OSError.
 
-    Made for a thread, while nobody else uses the log.
+    Made for a thread, while nobody else uses the log. It may be tried again after an error.
     """
+    log.clear()
     if not os.path.isdir(log.root):
         return
     _open_files(log)

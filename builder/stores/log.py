@@ -257,6 +257,15 @@ class SegmentLog:
         self.spare_bytes = segment.room
         return None
 
+    def clear(self) -> None:
+        """Forget what a start has found that the disk did not let come to its end."""
+        for segment in self.segments.values():
+            os.close(segment.descriptor)
+        self.segments.clear()
+        self.tables.clear()
+        self.active = None
+        self.spare_bytes = self.changes = 0
+
     def close(self) -> None:
         self.journal.close()
         for segment in self.segments.values():

@@ -9,7 +9,12 @@ import pytest
 import trio
 
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import NotFoundError, ResourceExhaustedError, UsageError
+from builder.base.errors import (
+    NotFoundError,
+    ResourceExhaustedError,
+    UnavailableError,
+    UsageError,
+)
 from builder.stores.disk import DiskBlobStore
 from builder.stores.files import FileBlobStore
 from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
@@ -307,3 +312,37 @@ def test_places_have_room_for_the_largest_segment() -> None:
     from builder.stores.disk import MAX_SEGMENT
 
     assert MAX_SEGMENT < 1 << PLACE
+
+
+def open_below(root: Path) -> list[str]:
+    """The files of a directory that this process has open."""
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    paths = [os.readlink(link) for link in links if os.path.lexists(link)]
+    return sorted(path for path in paths if path.startswith(f"{root}/"))
+
+
+async def test_a_start_that_the_disk_failed_is_tried_again(tmp_path: Path, clock: Time) -> None:
+    """However far it came: nothing is counted twice, and nothing stays open."""
+    root = tmp_path / "store"
+    blobs = [b"%d" % number * 100 for number in range(50)]
+    store = DiskBlobStore(root, 64 * MIB, HOUR, "none", clock)
+    await store.load()
+    for data in blobs:
+        await store.put(digest_of(data), data)
+    clock.now += HOUR / 4
+    assert await store.get(digest_of(blobs[7])) == blobs[7]
+    store.close()
+    (root / "segments" / "index").unlink()
+    (root / "segments" / "journal-99").mkdir()  # what is read last cannot be
+    again = DiskBlobStore(root, 64 * MIB, HOUR, "none", clock)
+    opened = []
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            await again.load()
+        opened.append(open_below(root))
+    assert opened[0] == opened[-1]
+    (root / "segments" / "journal-99").rmdir()
+    assert [await again.get(digest_of(data)) for data in blobs] == blobs
+    again.check()
+    assert again.snapshot().blobs == len(blobs)
+    again.close()
