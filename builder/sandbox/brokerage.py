@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from builder.host.descriptors import allow_many
 from builder.host.obstacles import obstacles
 from builder.sandbox import link
 from builder.sandbox.interface import SandboxError
@@ -129,6 +130,9 @@ class Broker:
     """A broker process and the link to it; all of `runs` are known to it."""
 
     def __init__(self, options: Options) -> None:
+        # The kernel sends no descriptor when more of a user's are on their way than the sender may
+        # have open; actions, of the same user, can have fewer on their way than the helpers.
+        allow_many()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock = ours
         with theirs:
