@@ -42,7 +42,12 @@ class Demo:
         config.write_text(CONFIG.format(self.folder))
         argv = [sys.executable, str(self.zipapp), "--config", str(config), "serve", *FLAGS.split()]
         service = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=self.folder
+            argv,
+            env={**os.environ, "BUILDER_LOG_FORMAT": "human"},  # what it announces is enough
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
         )
         threading.Thread(target=self.follow, args=(service,), daemon=True).start()
         self.ready.wait(60)
