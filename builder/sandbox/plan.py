@@ -163,6 +163,7 @@ def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[st
     """What an action may read and write where there are no mounts, for Landlock alone: what it
     would see in a sandbox, and the host's temporary places."""
     shown = shown_paths([*SYSTEM, *CONFIGURATION, RESOLVER, *ACCOUNTS, *read_only])
+    shown = [path for path in shown if os.path.exists(path)]  # a link may lead nowhere
     places = [path for path in (*TEMPORARY, "/var/tmp") if os.path.isdir(path)]
     return [
         *(("look", path.encode()) for path in shown),

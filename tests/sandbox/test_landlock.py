@@ -100,3 +100,16 @@ def test_what_is_allowed_is_plain_data() -> None:
     host = plan.allowed_on_host((), "/some/tree")
     assert {use for use, place in host if place == b"/some/tree"} == {"own"}
     assert not {b"/", b"/home", b"/root", b"/etc", b"/var"} & {place for _, place in host}
+
+
+async def test_weak_tier_works_where_a_link_leads_nowhere(open_place: Path, tmp_path: Path) -> None:
+    """As /etc/resolv.conf does on many a host: there is nothing to show then."""
+    (open_place / "here").mkdir()
+    (open_place / "nowhere").symlink_to(tmp_path / "absent")
+    shown = (str(open_place / "here"), str(open_place / "nowhere"))
+    places = [place for _, place in plan.allowed_on_host(shown, "/some/tree")]
+    assert bytes(open_place / "here") in places
+    assert bytes(open_place / "nowhere") not in places
+    sandbox = WeakSandbox(Options((*READ_ONLY, *shown)), "this test wants it")
+    done = await shell(sandbox, tmp_path, "echo works")
+    assert (done.out, done.exit.exit_code) == ("works\n", 0)
