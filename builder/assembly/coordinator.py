@@ -145,6 +145,7 @@ def scheduling(settings: SchedulerSettings) -> Policy:
         preempt_after_s=settings.preempt_after,
         learn_sizes=settings.learn_sizes,
         failed_rest_s=settings.failed_rest,
+        backlog=settings.stealing.backlog if settings.work_stealing else 0,
         hedge=settings.hedge,
         hedge_after_s=settings.hedge_after,
         finished_kept_s=settings.keep_finished,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
+from builder.assembly.steal_figures import steals
 from builder.assembly.stores import Stores
 from builder.base.errors import Code
 from builder.net.upkeep import LIMITS
@@ -97,6 +98,7 @@ class Sources:
         snapshot = self.scheduler.snapshot()
         yield from _actions(snapshot.counters, self.cache)
         yield from _queue(snapshot)
+        yield from steals(snapshot)
         yield from _stores({name: store.snapshot() for name, store in self.stores})
         yield from self.calls.families()
         yield from _pools([pool for pool in self.pools() if pool.maximum])

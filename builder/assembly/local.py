@@ -56,6 +56,7 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
                     **image_platform(settings.sandbox.images),
                 },
                 policy=policy_of(settings),
+                peers=None,  # there are no others
             )
             async with open_worker(setup, sandbox) as program, trio.open_nursery() as nursery:
                 nursery.start_soon(program.run)

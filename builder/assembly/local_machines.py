@@ -41,6 +41,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     environment["BUILDER_LOG_FORMAT"] = settings.logging.format
     if settings.tracing.endpoint is not None:
         environment["BUILDER_TRACING"] = settings.tracing.endpoint
+    environment["BUILDER_WORK_STEALING"] = str(settings.scheduler.work_stealing).lower()
     for name in ("BUILDER_WORKER_NAME", "BUILDER_COORDINATOR", "BUILDER_SCRATCH"):
         environment.pop(name, None)  # for one worker or for clients; the pool names its own
     if settings.coordinator.join_token is not None:

@@ -18,9 +18,7 @@ from builder.config.loading import (
     Origins,
     Surroundings,
     load,
-    refusal,
 )
-from builder.config.served import unserved
 from builder.config.settings import Settings
 from builder.host.resources import schema
 
@@ -40,6 +38,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "BUILDER_LOG_LEVEL": ("logging.level",),
     "BUILDER_LOG_FORMAT": ("logging.format",),
     "BUILDER_TRACING": ("tracing.endpoint",),
+    "BUILDER_WORK_STEALING": ("scheduler.work_stealing",),
 }
 
 
@@ -49,19 +48,16 @@ def load_settings(
     """The settings to work with, and where each of them came from.
 
     `overrides` are the command line's, by dotted key: `{"pool.min": 4}`; a value of None is one
-    that the command line does not set. Raises UsageError, also for settings that this version
-    does not serve yet.
+    that the command line does not set. Raises UsageError.
     """
     loaded = read_settings(config_path, overrides, environ)
-    if findings := unserved(loaded.settings):
-        raise refusal(loaded, findings)
     return loaded.settings, loaded.origins
 
 
 def read_settings(
     config_path: str | None, overrides: Mapping[str, Plain], environ: Mapping[str, str]
 ) -> Loaded:
-    """As `load_settings`, without asking whether all that is set is served."""
+    """As `load_settings`, with the document that they come from."""
     return _load(
         config_path, overrides, Surroundings(environ, path_resolver(config_path), read_secret)
     )

@@ -24,6 +24,8 @@ def sections(status: pb.Status) -> list[Section]:
     pools = [(pool_title(status, pool), _pool(pool)) for pool in status.pools if pool.maximum]
     found += pools or [("Autoscaling", [("Policy", "none: there is no pool, workers join")])]
     found.append(("Metrics", _executions(status.executions)))
+    if status.stealing.ByteSize():
+        found.append(("Work stealing", _stealing(status.stealing)))
     if status.stores:
         found.append(("Storage", [(one.name.capitalize(), _store(one)) for one in status.stores]))
     if status.tiers:
@@ -97,6 +99,17 @@ def _queue(queue: pb.QueueCounts) -> Rows:
         ("Pending", _actions(queue.pending)),
         ("Executing", _actions(queue.executing)),
         ("Completed", _actions(queue.completed)),
+    ]
+
+
+def _stealing(told: pb.Stealing) -> Rows:
+    calls = f"{told.attempted} attempted, {told.succeeded} succeeded, {told.empty} empty"
+    refused = f", {told.refused} refused" if told.refused else ""
+    recalled = f", {told.recalled} recalled" if told.recalled else ""
+    return [
+        ("Waiting on workers", _actions(told.backlog)),
+        ("Taken", f"{_actions(told.moved)}{refused}{recalled}"),
+        ("Calls", f"{calls}, {told.failed} failed"),
     ]
 
 

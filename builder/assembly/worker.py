@@ -6,7 +6,7 @@ import platform
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from builder.assembly.dial import Access, open_channel, worker_access
 from builder.assembly.images import image_platform, open_images
 from builder.assembly.leftovers import set_aside
 from builder.assembly.parent import watch_parent
+from builder.assembly.peers import PeerSetup, open_peers, peer_setup
 from builder.assembly.signals import obey_signals
 from builder.assembly.tracing import open_tracer
 from builder.base.errors import UsageError
@@ -73,6 +74,7 @@ class WorkerSetup:
     tracing: Tracing = field(default_factory=Tracing)
     recycling: Recycling = field(default_factory=Recycling)
     images: ImageSettings = field(default_factory=ImageSettings)
+    peers: PeerSetup | None = None  # of work stealing
 
 
 def own_cores() -> int:
@@ -142,7 +144,7 @@ def is_best_effort(settings: Settings) -> bool:
 
 def worker_setup(settings: Settings) -> WorkerSetup:
     worker = settings.worker
-    token = worker.join_token
+    token, access = worker.join_token, worker_access(worker)
     return WorkerSetup(
         name=worker.name or f"{socket.gethostname()}-{os.getpid()}",
         coordinator=str(worker.coordinator),
@@ -153,7 +155,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         drain_grace_s=worker.drain_grace,
         policy=policy_of(settings),
         join_token=token.reveal() if token is not None else "",
-        access=worker_access(worker),
+        access=access,
         read_only=settings.sandbox.read_only_paths,
         root=settings.sandbox.root or "",
         notices=worker.notices,
@@ -163,6 +165,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         tracing=settings.tracing,
         recycling=recycling_of(settings),
         images=settings.sandbox.images,
+        peers=peer_setup(settings, access),
     )
 
 
@@ -249,7 +252,11 @@ async def open_worker(
             closer() as close,
             open_tracer(setup.tracing, "worker", setup.name) as tracer,
             open_persistent(sandbox, setup.scratch / "actions", setup.recycling) as persistent,
+            AsyncExitStack() as stack,
         ):
+            stealing = None
+            if setup.peers is not None:
+                stealing = await stack.enter_async_context(open_peers(setup.peers))
             remove_tree(str(setup.scratch / "actions"))
             runners = Runners(setup, channel, sandbox, close, persistent, images)
             identity = Identity(
@@ -272,6 +279,7 @@ async def open_worker(
                 random.random,
                 tracer,
                 lambda: persistent.count,
+                stealing,
             )
     finally:
         remove_tree(str(setup.scratch / "actions"))

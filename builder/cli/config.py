@@ -8,7 +8,6 @@ from builder.assembly.settings import ENVIRONMENT, read_settings, read_shape
 from builder.cli.options import config_option
 from builder.config.checks import exposed
 from builder.config.loading import Loaded, dotted
-from builder.config.served import unserved
 from builder.config.showing import as_json, as_yaml
 from builder.host.resources import schema_text
 
@@ -42,8 +41,7 @@ Examples:
 def check(file: str, elsewhere: bool) -> None:
     """Is FILE right? Tells every mistake with its line and column.
 
-    Exit code 0 for a valid file, 2 for a wrong one. What is valid, but not served by this
-    version, is listed; running it is refused.
+    Exit code 0 for a valid file, 2 for a wrong one.
     """
     read = read_shape if elsewhere else read_settings
     loaded = read(file, {}, os.environ)
@@ -51,14 +49,7 @@ def check(file: str, elsewhere: bool) -> None:
 
 
 def _report(file: str, loaded: Loaded) -> None:
-    findings = unserved(loaded.settings)
-    role = f"role {loaded.settings.role}"
-    if findings:
-        click.echo(f"{file}: valid ({role}); not served yet by this version:")
-        for finding in findings:
-            click.echo(f"  {dotted(finding.path)}: {finding.hint}")
-    else:
-        click.echo(f"{file}: valid ({role})")
+    click.echo(f"{file}: valid (role {loaded.settings.role})")
     for path, address in exposed(loaded.settings).items():
         click.echo(f"warning: {dotted(path)} {address} is open to other machines (insecure: true)")
 

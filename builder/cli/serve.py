@@ -43,7 +43,7 @@ system choose. Ctrl-C or SIGTERM drains: running actions may finish. A second on
 @click.option(
     "--work-stealing/--no-work-stealing",
     default=None,
-    help="Whether idle workers take from loaded ones; not served yet, and refused.",
+    help="Whether workers with nothing to do take what waits at loaded ones.",
 )
 @click.option("--state", metavar="DIR", help="Where blobs, results and inputs are kept.")
 def command(

@@ -30,6 +30,11 @@ second signal stops at once.
     type=click.Choice(["none", "aws", "gcp"]),
     help="Drain when this cloud wants the machine back.",
 )
+@click.option(
+    "--work-stealing/--no-work-stealing",
+    default=None,
+    help="Whether it takes what waits at loaded workers, and they from it.",
+)
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
     config: str | None,
@@ -39,10 +44,11 @@ def command(
     slots: int | None,
     scratch: str | None,
     notices: str | None,
+    work_stealing: bool | None,
     exit_with_stdin: bool,
 ) -> None:
     """Run one worker: it dials out to the coordinator, takes actions and runs each of them in a
-    sandbox. Nothing connects to it."""
+    sandbox. Nothing connects to it, but other workers where the configuration has work stealing."""
     import trio  # late: `builder worker --help` needs none of it
 
     from builder.assembly.settings import load_settings
@@ -57,6 +63,7 @@ def command(
         "worker.slots": slots,
         "worker.scratch": scratch,
         "worker.notices": notices,
+        "scheduler.work_stealing": work_stealing,
     }
     settings, _ = load_settings(config, overrides, os.environ)
     configure(settings.logging.level, settings.logging.format)

@@ -10,6 +10,7 @@ from builder.config.kinds import Address
 from builder.config.pool_checks import of_pools
 from builder.config.settings import Settings, WireLimits
 
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to ask what is meant, not to bind
 BATCH_OVERHEAD = 64 * 1024  # of a batch call's message around its blobs
 
 
@@ -54,6 +55,22 @@ def _scheduler(settings: Settings) -> Iterator[Finding]:
         message = "'scheduler.default_timeout' is above 'scheduler.max_timeout'"
         other = ("scheduler", "max_timeout")
         yield Finding(("scheduler", "default_timeout"), message, other=other)
+    if scheduler.work_stealing and settings.role == "worker":
+        yield from _peers(settings)
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    """Workers show each other a token of the coordinator's, so only TLS may be lacking."""
+    path, peers = ("worker", "peers", "listen"), settings.worker.peers
+    if peers.listen.is_loopback:
+        return
+    if settings.tls.cert is None and not settings.insecure:
+        message = f"'worker.peers.listen' {peers.listen} is open to other machines, without TLS"
+        hint = "listen on 127.0.0.1, set up 'tls', or accept it with insecure: true"
+        yield Finding(path, message, hint)
+    if peers.host is None and peers.listen.host in EVERYWHERE:
+        message = f"'worker.peers.listen' {peers.listen} does not say how others reach it"
+        yield Finding(path, message, "set 'worker.peers.host'")
 
 
 def _reapi(settings: Settings) -> Iterator[Finding]:

@@ -99,6 +99,7 @@ COORDINATOR = Address(LOOPBACK, 9000)
 REAPI = Address(LOOPBACK, 9001)
 ARTIFACTS = Address(LOOPBACK, 8080)
 METRICS = Address(LOOPBACK, 9090)
+ANY_PORT = Address(LOOPBACK, 0)
 
 
 @dataclass(frozen=True, slots=True)

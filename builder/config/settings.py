@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from builder.config.kinds import (
+    ANY_PORT,
     ARTIFACTS,
     COORDINATOR,
     METRICS,
@@ -135,6 +136,12 @@ class PersistentWorkers:
 
 
 @dataclass(frozen=True, slots=True)
+class Peers:
+    listen: Address = ANY_PORT
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     coordinator: Address = COORDINATOR
     name: str | None = None
@@ -154,6 +161,7 @@ class Worker:
     drain_grace: Seconds = 30.0
     notices: Literal["none", "aws", "gcp"] = "none"
     metadata_endpoint: str | None = None
+    peers: Peers = field(default_factory=Peers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +254,16 @@ class InstanceQuota:
 
 
 @dataclass(frozen=True, slots=True)
+class Stealing:
+    backlog: int = 2
+    victims: int = 2
+    threshold: int = 1
+    batch: int = 4
+    interval: Seconds = 0.2
+    timeout: Seconds = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Scheduler:
     heartbeat_interval: Seconds = 5.0
     heartbeat_timeout: Seconds = 15.0
@@ -270,6 +288,7 @@ class Scheduler:
     max_queued: int = 1_000_000
     strict_platform: bool = False
     work_stealing: bool = False
+    stealing: Stealing = field(default_factory=Stealing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back, settle
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
-from builder.schedule.lease import HELD, Lease, LeaseInput, LeaseState
+from builder.schedule.lease import BACKLOG, HELD, Lease, LeaseInput, LeaseState
 from builder.schedule.making import new
 from builder.schedule.operation import Ending, Operation, OperationView, Stage
 from builder.schedule.reasons import CODES, FINISHED, Reason, ReasonCode
@@ -39,13 +39,17 @@ def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> Non
 
 
 def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
-    """The worker is gone, or does not know the lease."""
+    """The worker is gone, or does not know the lease. What was not started is not to blame."""
+    waited = lease.state in BACKLOG
     release(books, lease, LeaseInput.EXPIRE, now)
     if lease.state is LeaseState.LOST:
         books.counters.leases_lost += 1
         task = books.tasks[lease.task]
         task.lost = (*task.lost, lease)
-        retry(books, task, lease, reason, now)
+        if not waited:
+            retry(books, task, lease, reason, now)
+        elif not goes_on(books, task, lease):
+            requeue(books, task, now)
 
 
 def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) -> None:

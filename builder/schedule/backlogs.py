@@ -51,7 +51,7 @@ def make_way(books: Books, lane: Lane, limit_s: float) -> None:
             continue
         for lease in worker.backlog.values():
             task = books.tasks[lease.task]
-            better = found is None or task.order_s > found[0]
+            better = found is None or task.order_s >= found[0]
             if better and _gives_way(books, lease, entry[3]) and _makes_room(lane, worker, lease):
                 found = task.order_s, worker, lease
     if found is not None:

@@ -135,6 +135,7 @@ class ControlService:
             instances=self._around.instances(),
             tiers=self._around.tiers(),
             queues=[_lane(lane, trio.current_time()) for lane in snapshot.lanes],
+            stealing=_stealing(snapshot),
         )
         if pools:
             status.pool.CopyFrom(pools[0])
@@ -181,6 +182,20 @@ def _executions(snapshot: Snapshot, cache: CacheFigures) -> pb.ExecutionFigures:
     return figures
 
 
+def _stealing(snapshot: Snapshot) -> pb.Stealing:
+    counters = snapshot.counters
+    return pb.Stealing(
+        backlog=sum(worker.backlog for worker in snapshot.workers),
+        attempted=counters.steals_attempted,
+        succeeded=counters.steals_succeeded,
+        empty=counters.steals_empty,
+        failed=counters.steals_failed,
+        moved=counters.stolen,
+        refused=counters.steals_refused,
+        recalled=counters.recalled,
+    )
+
+
 def _problems(snapshot: Snapshot) -> list[str]:
     """Sentences on actions that wait for workers which are not there."""
     return [
@@ -220,6 +235,7 @@ def _worker(view: WorkerView, offset_ns: int) -> pb.Worker:
         capacity=[amount_text(*pair) for pair in view.info.capacity],
         free=[amount_text(*pair) for pair in view.free],
         persistent_workers=view.persistent_workers,
+        backlog=view.backlog,
     )
 
 

@@ -87,7 +87,7 @@ def workers(status: pb.Status) -> list[str]:
         (
             line(one.name),
             one.state,
-            f"{one.slots_busy}/{one.slots}",
+            f"{one.slots_busy}/{one.slots}" + (f" +{one.backlog}" if one.backlog else ""),
             one.health or "-",
             _sandbox(one),
             line(one.host),

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import trio
+from google.protobuf.message import DecodeError
 
-from builder.base.errors import InvalidArgumentError, StatusError, UnavailableError
+from builder.base.errors import BuilderError, InvalidArgumentError, UnavailableError
 from builder.net.rpc import Channel, Context, Method, Service
 from builder.reapi.pb import workers_pb2
 from builder.telemetry.log import get_logger
@@ -71,7 +72,10 @@ class Stealing:
 
     def steal(self, data: bytes, _context: Context) -> bytes:
         """Another worker wants something."""
-        request = workers_pb2.StealRequest.FromString(data)
+        try:
+            request = workers_pb2.StealRequest.FromString(data)
+        except DecodeError:
+            raise InvalidArgumentError("this is no StealRequest") from None
         if not request.thief or len(request.lease_ids) > MOST_LEASES:
             raise InvalidArgumentError(
                 f"a StealRequest names a thief, and up to {MOST_LEASES} leases"
@@ -124,7 +128,7 @@ class Stealing:
         victim = steal.victim
         try:
             given = await self._ask(steal)
-        except* StatusError as group:
+        except* BuilderError as group:
             log.debug("Not answered", victim=victim.name, why=str(group.exceptions[0]))
             self._handle(Failed(victim.name))
         else:
@@ -139,5 +143,8 @@ class Stealing:
         with trio.move_on_after(limit_s):
             async with self._dial(steal.victim.address, steal.victim.token) as channel:
                 answer = await channel.unary(STEAL, request.SerializeToString(), timeout_s=limit_s)
-                return tuple(workers_pb2.StealResponse.FromString(answer).lease_ids)
+                try:
+                    return tuple(workers_pb2.StealResponse.FromString(answer).lease_ids)
+                except DecodeError:
+                    raise UnavailableError(f"{steal.victim.name} answers nonsense") from None
         raise UnavailableError(f"{steal.victim.name} did not answer within {limit_s:g} s")

@@ -40,6 +40,7 @@ THINGS = {
     "builder_workers",
     "builder_slots",
     "builder_slots_busy",
+    "builder_backlog_actions",
     "builder_queue_actions",
     "builder_pool_workers",
     "builder_healthy",

@@ -24,6 +24,7 @@ def test_the_environment_sets_what_it_names(tmp_path: Path) -> None:
         "BUILDER_LOG_LEVEL": "debug",
         "BUILDER_LOG_FORMAT": "json",
         "BUILDER_TRACING": "http://127.0.0.1:4318",
+        "BUILDER_WORK_STEALING": "true",
     }
     assert environ.keys() == ENVIRONMENT.keys()
     loaded = read_settings(None, {}, environ)
@@ -84,21 +85,6 @@ def test_paths_start_at_the_file_and_home_is_known(tmp_path: Path) -> None:
     assert settings.store.path == str(tmp_path / "store")
     assert settings.coordinator.join_token == Secret("hush")
     assert settings.worker.scratch == str(Path.home() / "w")
-
-
-def test_a_file_that_sets_what_is_not_served_is_refused(tmp_path: Path) -> None:
-    """With line and column, and what to do instead."""
-    file = tmp_path / "c.yaml"
-    file.write_text("scheduler:\n  work_stealing: true\n")
-    assert read_settings(str(file), {}, {}).settings.scheduler.work_stealing
-    with pytest.raises(UsageError) as caught:
-        load_settings(str(file), {}, {})
-    assert str(caught.value).startswith(
-        f"{file}:2:18: 'scheduler.work_stealing' is not served by this version yet\n"
-    )
-    with pytest.raises(UsageError) as caught:
-        load_settings(None, {"scheduler.work_stealing": True}, {})
-    assert str(caught.value).startswith("command line: 'scheduler.work_stealing' is not served")
 
 
 @pytest.mark.parametrize(

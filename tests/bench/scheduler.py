@@ -8,6 +8,7 @@ its own. Seconds are CPU seconds of this one thread, and a figure is the best of
 programs on the machine are not measured.
 Users, invocations, kinds and input roots differ as in a busy farm: shares, nearness and learned
 sizes are all at work.
+`ratios.makespan_...` are of work stealing, in simulated time (`stealing_parts`).
 `ratios.flat` is the speed at 100,000 queued by that at 1,000: near 1 when the cost is flat.
 """
 
@@ -22,6 +23,7 @@ from builder.schedule.machine import Machine
 from builder.schedule.platform import Offer
 from builder.schedule.spec import ActionKey, ActionSpec, Client, Outcome
 from tests.bench.scheduler_real_parts import run as real
+from tests.bench.stealing_parts import run as stealing
 
 WORKERS = 1000
 QUEUED = (1_000, 100_000)
@@ -94,4 +96,4 @@ def measure(queued: int) -> float:
 def run() -> tuple[dict[str, float], dict[str, float]]:
     few, many = (measure(queued) for queued in QUEUED)
     figures = {"cycles_per_s": round(many), "cycles_per_s_1000_queued": round(few)}
-    return {**figures, **real()}, {"flat": round(many / few, 2)}
+    return {**figures, **real()}, {"flat": round(many / few, 2), **stealing()}

@@ -42,20 +42,6 @@ def test_check_tells_what_is_open_to_others(capfd: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_check_tells_what_is_not_served_yet(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The file is valid all the same."""
-    file = tmp_path / "c.yaml"
-    file.write_text("scheduler: {work_stealing: true}\n")
-    ran = Ran(capfd, "check", str(file))
-    assert ran.code == 0
-    assert ran.out.splitlines() == [
-        f"{file}: valid (role all); not served yet by this version:",
-        "  scheduler.work_stealing: leave it false; the scheduler gives work to free slots only",
-    ]
-
-
 def test_check_of_a_file_for_another_machine(capfd: pytest.CaptureFixture[str]) -> None:
     """Its secrets need not be here."""
     file = str(CONFIGS / "production.yaml")

@@ -119,24 +119,6 @@ def test_a_wrong_config_file_ends_with_its_place(tmp_path: Path) -> None:
         )
 
 
-def test_production_is_refused_until_it_is_served(tmp_path: Path) -> None:
-    """`builder --config` never runs a file that it would obey in parts only."""
-    file = tmp_path / "c.yaml"
-    file.write_text("scheduler: {work_stealing: true}\n")
-    ran = builder("--config", str(file))
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(
-        f"error: {file}:1:28: 'scheduler.work_stealing' is not served by this version yet\n"
-    )
-
-
-def test_the_flag_for_stealing_is_refused_with_its_reason() -> None:
-    """It is known, and not served yet."""
-    ran = builder("serve", "--work-stealing")
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("error: command line: 'scheduler.work_stealing' is not served")
-
-
 def test_a_file_of_a_client_builds_its_targets(tmp_path: Path) -> None:
     """`builder --config FILE` runs the role that the file declares, with what the role needs."""
     (tmp_path / "c.yaml").write_text("role: client\nclient: {targets: [planet]}\n")

@@ -7,7 +7,6 @@ import pytest
 
 from builder.config.checks import check, exposed, listeners
 from builder.config.filling import Filler
-from builder.config.served import UNSERVED, unserved
 from builder.config.settings import Settings
 
 CUSTOM = {"launch": ["l"], "terminate": ["t"], "list": ["l"]}
@@ -264,20 +263,28 @@ def test_exposed_listeners_are_known_also_when_they_are_accepted() -> None:
     assert exposed(settings({**WIDE, "tls": TLS, "auth": TOKENS})) == {}
 
 
-def test_defaults_are_served() -> None:
-    """Whoever sets nothing meets no refusal."""
-    assert unserved(Settings()) == []
+PEERS = "worker.peers.listen"
 
 
-NOT_SERVED: dict[str, dict[str, Any]] = {
-    "scheduler.work_stealing": {"scheduler": {"work_stealing": True}},
-}
-
-
-@pytest.mark.parametrize("rule", UNSERVED, ids=lambda rule: ".".join(rule.path))
-def test_what_is_not_served_is_said(rule: Any) -> None:
-    """Each line of the list fires when its setting is set, with what to do instead."""
-    key = ".".join(rule.path)
-    found = {".".join(map(str, f.path)): f for f in unserved(settings(NOT_SERVED[key]))}
-    assert found[key].message == f"'{key}' is not served by this version yet"
-    assert found[key].hint
+@pytest.mark.parametrize(
+    ("peers", "more", "message"),
+    [
+        ({}, {}, ""),
+        ({"listen": "10.0.0.7:9010"}, {"tls": TLS}, ""),
+        ({"listen": "10.0.0.7:9010"}, {"insecure": True}, ""),
+        ({"listen": "0.0.0.0:9010", "host": "w7.internal"}, {"tls": TLS}, ""),
+        ({"listen": "10.0.0.7:9010"}, {}, "is open to other machines, without TLS"),
+        ({"listen": "0.0.0.0:9010"}, {"tls": TLS}, "does not say how others reach it"),
+    ],
+)
+def test_workers_listen_to_each_other_by_the_rules(
+    peers: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    """They show a token whatever is set, so beyond loopback only TLS may be lacking."""
+    given = {"role": "worker", "worker": {"peers": peers}, **more}
+    with_stealing = {**given, "scheduler": {"work_stealing": True}}
+    said = [
+        f.message for f in check(settings(with_stealing)) if ".".join(map(str, f.path)) == PEERS
+    ]
+    assert [message in one for one in said] == ([True] if message else [])
+    assert not [f for f in check(settings(given)) if f.path[:1] == ("worker",)]

@@ -33,6 +33,7 @@ NUMBERS = {  # bounds that the schema sets
     "window": st.integers(2, 1000),
     "max_queued": st.integers(1, 1000),
     "infrastructure_retries": st.integers(0, 100),
+    "victims": st.integers(1, 8),
 }
 
 

@@ -7,7 +7,6 @@ import pytest
 from builder.assembly.settings import load_settings, read_settings, read_shape
 from builder.base.errors import UsageError
 from builder.config.pools import every_pool
-from builder.config.served import unserved
 from builder.config.settings import Role
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -52,7 +51,6 @@ def test_the_sample_for_production_shows_every_provider() -> None:
     assert (settings.pool.min, settings.pool.max, settings.pool.autoscale) == (2, 200, True)
     with pytest.raises(UsageError, match="join-token cannot be read"):
         read_settings(path, {}, {})
-    assert unserved(settings) == []
     assert [one.pool.name for one in every_pool(settings)] == ["default", "gpu"]
 
 

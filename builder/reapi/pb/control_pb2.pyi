@@ -41,7 +41,7 @@ class DrainWorkerResponse(_message.Message):
     def __init__(self, running: _Optional[int] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems", "stores", "queues", "instances", "pools", "tiers")
+    __slots__ = ("state", "uptime", "version", "workers", "queue", "executions", "pool", "worker", "action", "problems", "stores", "queues", "instances", "pools", "tiers", "stealing")
     STATE_FIELD_NUMBER: _ClassVar[int]
     UPTIME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Status(_message.Message):
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
+    STEALING_FIELD_NUMBER: _ClassVar[int]
     state: str
     uptime: _duration_pb2.Duration
     version: str
@@ -72,7 +73,28 @@ class Status(_message.Message):
     instances: _containers.RepeatedCompositeFieldContainer[InstanceUsage]
     pools: _containers.RepeatedCompositeFieldContainer[PoolState]
     tiers: _containers.RepeatedCompositeFieldContainer[Tier]
-    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[InstanceUsage, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ...) -> None: ...
+    stealing: Stealing
+    def __init__(self, state: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., version: _Optional[str] = ..., workers: _Optional[_Union[WorkerCounts, _Mapping]] = ..., queue: _Optional[_Union[QueueCounts, _Mapping]] = ..., executions: _Optional[_Union[ExecutionFigures, _Mapping]] = ..., pool: _Optional[_Union[PoolState, _Mapping]] = ..., worker: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., action: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., stores: _Optional[_Iterable[_Union[StoreState, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[InstanceUsage, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ..., stealing: _Optional[_Union[Stealing, _Mapping]] = ...) -> None: ...
+
+class Stealing(_message.Message):
+    __slots__ = ("backlog", "attempted", "succeeded", "empty", "failed", "moved", "refused", "recalled")
+    BACKLOG_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTED_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    RECALLED_FIELD_NUMBER: _ClassVar[int]
+    backlog: int
+    attempted: int
+    succeeded: int
+    empty: int
+    failed: int
+    moved: int
+    refused: int
+    recalled: int
+    def __init__(self, backlog: _Optional[int] = ..., attempted: _Optional[int] = ..., succeeded: _Optional[int] = ..., empty: _Optional[int] = ..., failed: _Optional[int] = ..., moved: _Optional[int] = ..., refused: _Optional[int] = ..., recalled: _Optional[int] = ...) -> None: ...
 
 class InstanceUsage(_message.Message):
     __slots__ = ("name", "uploaded_bytes", "quota_bytes", "refused_uploads", "blobs", "quota_blobs", "results", "quota_results")
@@ -231,7 +253,7 @@ class PoolState(_message.Message):
     def __init__(self, minimum: _Optional[int] = ..., maximum: _Optional[int] = ..., desired: _Optional[int] = ..., autoscale: _Optional[bool] = ..., decision: _Optional[str] = ..., predicted_load: _Optional[float] = ..., trend: _Optional[float] = ..., next_action: _Optional[str] = ..., ready: _Optional[int] = ..., starting: _Optional[int] = ..., leaving: _Optional[int] = ..., held: _Optional[int] = ..., policy: _Optional[str] = ..., provider: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees", "health", "ailment", "capacity", "free", "persistent_workers")
+    __slots__ = ("name", "state", "backend", "slots", "slots_busy", "platform", "host", "pid", "connected", "guarantees", "health", "ailment", "capacity", "free", "persistent_workers", "backlog")
     class PlatformEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +276,7 @@ class Worker(_message.Message):
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
     PERSISTENT_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     backend: str
@@ -269,7 +292,8 @@ class Worker(_message.Message):
     capacity: _containers.RepeatedScalarFieldContainer[str]
     free: _containers.RepeatedScalarFieldContainer[str]
     persistent_workers: int
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., health: _Optional[str] = ..., ailment: _Optional[str] = ..., capacity: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[str]] = ..., persistent_workers: _Optional[int] = ...) -> None: ...
+    backlog: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., backend: _Optional[str] = ..., slots: _Optional[int] = ..., slots_busy: _Optional[int] = ..., platform: _Optional[_Mapping[str, str]] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., guarantees: _Optional[_Iterable[str]] = ..., health: _Optional[str] = ..., ailment: _Optional[str] = ..., capacity: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[str]] = ..., persistent_workers: _Optional[int] = ..., backlog: _Optional[int] = ...) -> None: ...
 
 class Action(_message.Message):
     __slots__ = ("operation", "action", "stage", "reason", "reason_code", "worker", "target", "mnemonic", "queued", "priority", "tool", "invocation", "instance", "started", "ended", "outcome", "exit_code", "execution")
