@@ -307,7 +307,10 @@ class Index:
         oldest = self._held.oldest_tick()
         until = "" if oldest is None else format_duration(max(0.0, self._free_at(oldest) - now))
         least = f" for at least {until}" if until else ""
+        coming = f", {format_size(self._reserved)} of it by unfinished uploads" * bool(
+            self._reserved
+        )
         return (
-            f"no room for {format_size(size)}: {room}, and what is stored is promised to clients"
-            f"{least}; enlarge store.max_size or shorten store.lease"
+            f"no room for {format_size(size)}: {room}{coming}, and what is stored is promised to"
+            f" clients{least}; enlarge store.max_size or shorten store.lease"
         )

@@ -274,6 +274,16 @@ def test_a_refused_write_evicts_nothing() -> None:
     assert index.snapshot().refused_writes == 1
 
 
+def test_unfinished_uploads_are_named_where_they_take_the_room() -> None:
+    """Their room is not promised to anybody, and comes back when they end."""
+    index = Index(100, 160.0)
+    index.reserve(60, now=0.0)
+    with pytest.raises(ResourceExhaustedError, match="60 B of it by unfinished uploads"):
+        index.reserve(50, now=0.0)
+    index.release(60)
+    index.reserve(50, now=0.0)
+
+
 def test_the_stamp_changes_with_ticks_and_losses() -> None:
     """The stamp is the same within a tick, and another after a loss."""
     index = Index(30, lease_s=160.0)
