@@ -275,9 +275,12 @@ class Connection(Receiving):
             raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         if stream is None:
             return
-        if increment < TINY_OCTETS:
-            self.floods.count_control()
+        if increment < TINY_OCTETS and (
+            stream.queued or stream.send_window == stream.updated_window
+        ):
+            self.floods.count_control()  # but not what gives back a small message: grpc-core does
         stream.send_window += increment
+        stream.updated_window = stream.send_window
         if stream.send_window > LARGEST_WINDOW:
             raise StreamFaultError(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
         if stream.queued:

@@ -85,6 +85,7 @@ class Stream:
         "recv_credit",
         "recv_due",
         "send_window",
+        "updated_window",
         "waiting",
         "wire_sizes",
     )
@@ -113,6 +114,7 @@ class Stream:
         self.wire_sizes: deque[int] = deque()  # where there is an encoding: what messages took
         # sending
         self.send_window = send_window
+        self.updated_window = -1  # what it was after the peer's last WINDOW_UPDATE
         self.queue: deque[Buffer] = deque()
         self.queued = 0  # octets in queue
         self.ending = False  # after the queue: END_STREAM on the last DATA, or final_block

@@ -232,6 +232,48 @@ def test_pings_between_data_are_welcome() -> None:
     assert not connection.ended
 
 
+def test_windows_of_small_answers_are_welcome() -> None:
+    """A client may make room for each small answer by itself, as grpc-core does between the
+    headers and the data of its request."""
+    connection = started(**SMALL)
+    encoder = Encoder()
+    for stream_id in range(1, 401, 2):
+        head = frame(frames.HEADERS, 4, stream_id, block(request(), encoder))
+        room = frames.window_update(stream_id, 5)
+        connection.receive(head + room + frame(frames.DATA, 1, stream_id, message(b"x")), 0.0)
+        connection.reply(stream_id, b"answer")
+        connection.receive(frames.window_update(stream_id, 11), 0.0)
+        sent(connection)
+    assert not connection.ended
+
+
+def test_windows_of_small_messages_are_welcome() -> None:
+    """On one stream, too: each was paid for by a message."""
+    connection = started(**SMALL)
+    (opened,) = connection.receive(OPEN, 0.0)
+    connection.send_headers(opened.stream)
+    for _ in range(200):
+        connection.send_message(opened.stream, b"m")
+        connection.receive(frames.window_update(1, 6), 0.0)
+        sent(connection)
+    assert not connection.ended
+
+
+def test_an_answer_that_is_let_out_by_octets_is_a_flood() -> None:
+    """CVE-2019-9511, with data: each octet of it costs us a frame."""
+    connection = started(**SMALL)
+    connection.receive(frames.settings({frames.INITIAL_WINDOW_SIZE: 0}), 0.0)
+    (opened,) = connection.receive(OPEN, 0.0)
+    connection.send_headers(opened.stream)
+    connection.send_message(opened.stream, bytes(1000))
+    octets = 0
+    while not connection.ended and octets < 200:
+        connection.receive(frames.window_update(1, 1), 0.0)
+        sent(connection)
+        octets += 1
+    assert 40 <= octets <= 60
+
+
 def test_many_small_messages_are_welcome() -> None:
     """A frame that ends a message is not idle, however small."""
     connection = started(**SMALL)
