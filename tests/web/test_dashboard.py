@@ -154,6 +154,20 @@ async def test_a_large_fleet_is_shown_in_parts() -> None:
         assert ">w-8<" not in ill
 
 
+async def test_steals_are_told_where_there_is_stealing() -> None:
+    """What waits on workers, what was taken, and how the calls went."""
+    plain = Plain()
+    plain.state.worker.add(name="w-1", state="busy", backlog=2)
+    async with site(plain) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+        assert "Waiting beyond slots" not in (await client.get("/workers")).text
+        for field, value in {"backlog": 2, "moved": 1, "succeeded": 1, "empty": 3}.items():
+            setattr(plain.state.stealing, field, value)
+        page = (await client.get("/workers")).text
+        assert "Waiting beyond slots: 2. Taken by workers with nothing to do: 1." in page
+        assert "1 succeeded, 3 empty, 0 failed." in page
+        assert ">+2<" in page
+
+
 async def test_a_worker_leads_to_what_it_ran() -> None:
     """Page by page, and only that."""
     plain = Plain(found=[made(number) for number in range(1000, 0, -1)])
