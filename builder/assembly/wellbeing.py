@@ -77,8 +77,7 @@ class Wellbeing:
         if root is not None:
             error = await _probed(root)
             if not error:
-                usage = await trio.to_thread.run_sync(shutil.disk_usage, root)
-                free, total = usage.free, usage.total
+                error, free, total = await trio.to_thread.run_sync(room, root)
         import psutil  # late: it takes 20 ms, and the first look may
 
         memory = psutil.virtual_memory()
@@ -146,3 +145,13 @@ def _write_and_read(root: Path) -> str:
     except OSError as error:
         return f"{root}: {error.strerror or error}"
     return "" if read == said else f"{root}: what was written is not what is read"
+
+
+def room(root: Path) -> tuple[str, int, int]:
+    """Why nobody can tell, empty as a rule, with the free bytes and all of the file system: the
+    directory may go away between two looks."""
+    try:
+        usage = shutil.disk_usage(root)
+    except OSError as error:
+        return f"{root}: {error.strerror or error}", 0, 0
+    return "", usage.free, usage.total

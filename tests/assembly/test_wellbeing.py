@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from builder.assembly.wellbeing import Wellbeing
+from builder.assembly.wellbeing import Wellbeing, room
 from builder.config.settings import Scheduler, Settings, Store
 from builder.reapi.pb import health_pb2
 from builder.server.health import HealthService
@@ -126,3 +126,11 @@ def serving(health: HealthService) -> bool:
 async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():  # noqa: ASYNC110 - what is looked at has no event
         await trio.sleep(0.01)
+
+
+def test_a_directory_that_has_gone_is_a_reason(tmp_path: Path) -> None:
+    """It may be there when it is probed and away a moment later; nobody's service ends by that."""
+    error, free, total = room(tmp_path)
+    assert (error, 0 < free < total) == ("", True)
+    gone = tmp_path / "gone"
+    assert room(gone) == (f"{gone}: No such file or directory", 0, 0)
