@@ -250,9 +250,8 @@ async def open_coordinator(
     guard = open_guard(settings)
     async with AsyncExitStack() as stack:
         quotas, load_usage = stack.enter_context(upload_quotas.open_quotas(settings.store))
-        stores = await stack.enter_async_context(
-            open_stores(settings.store, settings.storage, quotas or None)
-        )
+        opened = open_stores(settings.store, settings.storage, quotas or None)
+        stores = await stack.enter_async_context(opened)
         journal, left = stack.enter_context(open_journal(settings.store))
         tracing = open_tracer(settings.tracing, "coordinator", socket.gethostname())
         tracer = await stack.enter_async_context(tracing)
@@ -264,8 +263,7 @@ async def open_coordinator(
         cache = CacheFigures()
         wellbeing = Wellbeing(settings, scheduler, hooks.problems, stores=stores)
         about = _around(hooks, wellbeing, stores, quotas)
-        control = ControlService(scheduler, cache, about, stores.blobs_of)
-        builds = Builds()
+        control, builds = ControlService(scheduler, cache, about, stores.blobs_of), Builds()
         live = LiveOutput(scheduler, stores.blobs_of, new_id)
         kept = Kept(cache, scheduler.history.lookups, builds, live, tracer, guard.who)
         apis = bounded(api_services(settings, stores, scheduler, kept), quotas)

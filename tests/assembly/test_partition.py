@@ -12,6 +12,7 @@ import pytest
 
 from builder.reapi.pb import control_pb2
 from tests.assembly.client import Client
+from tests.assembly.workers import names
 from tests.e2e.held import Held, holding
 from tests.e2e.service import FROM_SOURCE, PATIENCE_S, ROOT, Service, environment, running
 
@@ -103,10 +104,6 @@ def worker(
         process.wait()
 
 
-def here(status: control_pb2.Status) -> set[str]:
-    return {one.name for one in status.worker if one.state != "away"}
-
-
 def jumped_days(before: control_pb2.Status, after: control_pb2.Status) -> int:
     """By how much the times that people are shown have moved."""
     return round((after.action[0].queued.seconds - before.action[0].queued.seconds) / DAY_S)
@@ -124,7 +121,7 @@ def working(service: Inside, held: Held) -> Iterator[list[tuple[int, bytes]]]:
             results.append((number, response.result.stdout_raw))
 
     with ThreadPoolExecutor(ACTIONS) as threads, held:
-        service.until("the workers are there", lambda s: here(s) == {"a", "b"})
+        service.until("the workers are there", lambda s: names(s) == {"a", "b"})
         asked: list[Future[None]] = [threads.submit(ask, number) for number in range(ACTIONS)]
         service.until("they work", lambda s: (s.workers.busy, s.queue.pending) == (2, 2))
         yield results
@@ -175,10 +172,10 @@ def test_wall_clocks_that_jump(tmp_path: Path) -> None:
         with working(service, held):
             third = stack.enter_context(worker(tmp_path, net, "c", **variables))
             for days in (31, -4000):
-                before = service.until("all are there", lambda s: here(s) == {"a", "b", "c"})
+                before = service.until("all are there", lambda s: names(s) == {"a", "b", "c"})
                 jump.write_text(str(days * DAY_S))
                 third.send_signal(signal.SIGSTOP)
-                after = service.until("one is given up", lambda s: here(s) == {"a", "b"})
+                after = service.until("one is given up", lambda s: names(s) == {"a", "b"})
                 assert jumped_days(before, after) in (31, -4031)
                 assert after.uptime.seconds < DAY_S
                 third.send_signal(signal.SIGCONT)

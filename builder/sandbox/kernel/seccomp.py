@@ -34,7 +34,7 @@ Instruction = tuple[int, int, int, int]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 COMMON = {  # the same numbers everywhere since 5.1
@@ -137,6 +137,17 @@ def where_it_is(machine: str) -> list[Instruction]:
 def by_argument(machine: str) -> list[Instruction]:
     """The first part of the filter: what is decided by architecture or arguments."""
     calls = INSPECTED[machine]
+    return [
+        *_architecture(machine),
+        *_new_processes(calls),
+        *_sockets(calls),
+        *_files(calls),
+        *_flushes(machine),
+        *_supervisors(machine),
+    ]
+
+
+def _architecture(machine: str) -> list[Instruction]:
     out = [
         (LOAD, 0, 0, ARCH),
         (EQUAL, 1, 0, AUDIT_ARCH[machine]),
@@ -145,14 +156,25 @@ def by_argument(machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         out += [(AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, refuse(ENOSYS))]
-    out += [(EQUAL, 0, 1, calls["clone3"]), (RETURN, 0, 0, refuse(ENOSYS))]
-    out += [
+    return out
+
+
+def _new_processes(calls: "Mapping[str, int]") -> list[Instruction]:
+    """In no namespaces of their own; clone3's arguments lie in memory, where no filter looks."""
+    return [
+        (EQUAL, 0, 1, calls["clone3"]),
+        (RETURN, 0, 0, refuse(ENOSYS)),
         (EQUAL, 0, 4, calls["clone"]),
         (LOAD, 0, 0, ARG0),
         (ANY_BIT, 0, 1, NEW_NAMESPACES),
         (RETURN, 0, 0, refuse(EPERM)),
         (RETURN, 0, 0, ALLOW),
     ]
+
+
+def _sockets(calls: "Mapping[str, int]") -> list[Instruction]:
+    """Of the usual families, and netlink's that tells of interfaces."""
+    out: list[Instruction] = []
     for name in ("socket", "socketpair"):
         out += [(EQUAL, 0, 7 + len(FAMILIES), calls[name]), (LOAD, 0, 0, ARG0)]
         left = len(FAMILIES)
@@ -167,19 +189,36 @@ def by_argument(machine: str) -> list[Instruction]:
             (RETURN, 0, 0, refuse(EPROTONOSUPPORT)),
             (RETURN, 0, 0, ALLOW),
         ]
-    out += [(EQUAL, 0, 3 + len(TERMINAL), calls["ioctl"]), (LOAD, 0, 0, ARG1)]
+    return out
+
+
+def _files(calls: "Mapping[str, int]") -> list[Instruction]:
+    """Nobody types into a terminal of others, or holds their opening of a file up."""
+    out = [(EQUAL, 0, 3 + len(TERMINAL), calls["ioctl"]), (LOAD, 0, 0, ARG1)]
     for left, request in zip((2, 1, 0), TERMINAL, strict=True):
         out.append((EQUAL, left, 0 if left else 1, request))
-    out += [(RETURN, 0, 0, refuse(EPERM)), (RETURN, 0, 0, ALLOW)]
-    out += [
+    return [
+        *out,
+        (RETURN, 0, 0, refuse(EPERM)),
+        (RETURN, 0, 0, ALLOW),
         (EQUAL, 0, 4, calls["fcntl"]),
         (LOAD, 0, 0, ARG1),
         (EQUAL, 0, 1, LEASE),
         (RETURN, 0, 0, refuse(EPERM)),
         (RETURN, 0, 0, ALLOW),
     ]
+
+
+def _flushes(machine: str) -> list[Instruction]:
+    out: list[Instruction] = []
     for number in FLUSHES[machine].values():
         out += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(DONE))]
+    return out
+
+
+def _supervisors(machine: str) -> list[Instruction]:
+    """Nothing is changed of the sandbox's init, nor of all processes of its user."""
+    out: list[Instruction] = []
     for number in sorted(GUARDED[machine].values()):
         out += [
             (EQUAL, 0, 4, number),
