@@ -215,7 +215,8 @@ class Stages:
         self._stages = [(start, end, stages.observer(name)) for name, start, end in STAGES]
         self._setup, self._cleanup = phases.observer("setup"), phases.observer("cleanup")
         self._served: defaultdict[tuple[str, ...], float] = defaultdict(float)
-        metrics.add(self._persistent)
+        self._audited: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        metrics.add(self._counted)
 
     def observe(self, response: bytes) -> None:
         """Of a serialized ExecuteResponse that a worker has sent."""
@@ -231,10 +232,14 @@ class Stages:
                 self._cleanup(seconds(proof.cleanup))
                 if proof.HasField("persistent_worker"):
                     self._served[(_way(proof.persistent_worker),)] += 1
+                if proof.HasField("audit"):
+                    self._audited[("undeclared" if proof.audit.outside_count else "clean",)] += 1
 
-    def _persistent(self) -> Iterator[Family]:
+    def _counted(self) -> Iterator[Family]:
         name, help_ = "builder_persistent_worker_actions_total", "Actions that asked for one."
         yield Family(name, help_, "counter", self._served, ("way",))
+        name, help_ = "builder_audited_actions_total", "Actions, by what their audit found."
+        yield Family(name, help_, "counter", self._audited, ("found",))
 
 
 def _way(worker: PersistentWorker) -> str:

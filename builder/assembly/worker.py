@@ -31,12 +31,13 @@ from builder.images.interface import ImageStore
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.sandbox.interface import Limits, Network, Sandbox
+from builder.sandbox.interface import AuditLevel, Limits, Network, Sandbox
 from builder.sandbox.opening import open_sandbox
 from builder.schedule.resources import CPU, DISK, MEMORY, MILLI, amounts
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
 from builder.telemetry.log import get_logger
+from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, closer
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
@@ -123,7 +124,27 @@ def policy_of(settings: Settings) -> Policy:
         ),
         network=Network(settings.sandbox.network),
         required=frozenset(settings.sandbox.required),
+        auditing=auditing_of(settings),
     )
+
+
+def auditing_of(settings: Settings) -> Auditing:
+    audit = settings.sandbox.audit
+    return Auditing(None if audit.mode == "off" else AuditLevel(audit.mode), audit.sample)
+
+
+def check_audit(level: AuditLevel | None, sandbox: Sandbox) -> None:
+    """Raises UsageError where no action could be audited as the settings want it."""
+    if level is not None and "mount-namespace" not in sandbox.guarantees:
+        raise UsageError(
+            f"sandbox.audit.mode is {level.value}, and this host has no sandbox to audit in "
+            "(`builder doctor` says why); set it to off for this worker"
+        )
+    if level is AuditLevel.CHEAP and os.getuid() != 0:
+        raise UsageError(
+            "sandbox.audit.mode is cheap, which needs root (fanotify on mounts); set it to full, "
+            "which every user has"
+        )
 
 
 def recycling_of(settings: Settings) -> Recycling:
@@ -242,6 +263,7 @@ async def open_worker(
 
     Raises UsageError when another process has the scratch directory.
     """
+    check_audit(setup.policy.auditing.level, sandbox)
     lock = await take_soon(setup.scratch, "worker directory", LOCK_PATIENCE_S)
     try:
         if "mount-namespace" not in sandbox.guarantees:

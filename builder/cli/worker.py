@@ -68,6 +68,6 @@ def command(
     settings, _ = load_settings(config, overrides, os.environ)
     configure(settings.logging.level, settings.logging.format)
     allow_usual()
-    setup = worker_setup(settings if pool is None else member_of(settings, pool))
+    setup = worker_setup(member_of(settings, settings.pool.name if pool is None else pool))
     get_logger().info("Worker starting", worker=setup.name, coordinator=setup.coordinator)
     trio.run(partial(run_worker, setup, exit_with_stdin=exit_with_stdin))

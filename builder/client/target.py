@@ -328,7 +328,9 @@ class TargetBuilder:
         if wanted:
             await self.workspace.land(outputs, blobs, inline_contents(result, function), listed)
         if audit := audit_of(result.execution_metadata):
-            self.console.audited(target.name, list(report(audit, self.workspace.has, target.own)))
+            said = list(report(audit, self.workspace.has, target.own))
+            if target.hermetic.audit or len(said) > 1:  # a sample that is clean is no news
+                self.console.audited(target.name, said)
         entries, at = outputs.entries, stored_at(result.execution_metadata)
         return Built(work.prepared.action, entries, cached, at, streams, is_here=wanted)
 

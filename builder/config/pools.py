@@ -26,11 +26,13 @@ def keeps_first(settings: Settings) -> bool:
 
 def settings_of(settings: Settings, pool: Pool) -> Settings:
     """The settings in which this is the only pool."""
+    own = pool.workers or PoolWorkers()
     return replace(
         settings,
         pool=pool,
         pools=(),
-        worker=_worker(settings.worker, pool.workers or PoolWorkers()),
+        worker=_worker(settings.worker, own),
+        sandbox=replace(settings.sandbox, audit=own.audit or settings.sandbox.audit),
         providers=pool.providers or settings.providers,
     )
 
@@ -52,6 +54,6 @@ def pool_names(settings: Settings) -> Iterator[str]:
 
 
 def _worker(worker: Worker, own: PoolWorkers) -> Worker:
-    said = {one.name: getattr(own, one.name) for one in fields(own)}
+    said = {one.name: getattr(own, one.name) for one in fields(own) if one.name != "audit"}
     said = {name: value for name, value in said.items() if value not in (None, (), {})}
     return replace(worker, **{**said, "platform": {**worker.platform, **own.platform}})

@@ -165,6 +165,12 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    mode: Literal["off", "cheap", "full"] = "off"
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PoolWorkers:
     slots: int | None = None
     cpu: float | None = None
@@ -172,6 +178,7 @@ class PoolWorkers:
     disk: Bytes | None = None
     resources: tuple[Resource, ...] = ()
     platform: Mapping[str, str] = field(default_factory=dict)
+    audit: Audit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +244,7 @@ class Sandbox:
     read_only_paths: tuple[FilePath, ...] = ()
     root: FilePath | None = None
     images: Images = field(default_factory=Images)
+    audit: Audit = field(default_factory=Audit)
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
 

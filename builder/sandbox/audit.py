@@ -23,6 +23,7 @@ TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names inside the sa
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/dev", "/proc")
 SYSTEM_ITSELF = ("/", "/builder", "/var", "/run")
 LOOPBACK = ("127.", "[::1]:")  # of its own, where it has a network namespace
+NAME_SERVICE = "unix:/var/run/nscd/socket"  # the C library asks for it, and it is never there
 FIELDS = 4
 COMPLETE, CUT = "end", "blind"
 CONNECT, EXECUTE, LOOK, READ, WRITE = "connect", "execute", "look", "read", "write"
@@ -44,6 +45,8 @@ class Judge:
 
     def class_of(self, use: str, name: str) -> NameClass:
         if use == CONNECT:
+            if name == NAME_SERVICE:
+                return NameClass.SYSTEM
             own = self.spec.network is not Network.FULL and name.startswith(LOOPBACK)
             return NameClass.TEMPORARY if own else NameClass.OUTSIDE
         if below(name, (WORK_TREE,)):

@@ -145,6 +145,7 @@ def action(details: pb.ActionDetails, now_ns: int) -> list[str]:
     lines += _section("Timeline", _timeline(details))
     lines += _section("Resources", _resources(details))
     lines += _section("Guarantees", _rows(*_guarantees(details)))
+    lines += _section("Audit", _audit(details))
     size = format_size(details.input_bytes)
     inputs = [
         f"  {plain(i.path)}  {f'-> {plain(i.target)}' if i.target else short_digest(i)}"
@@ -231,6 +232,22 @@ def _guarantees(details: pb.ActionDetails) -> list[tuple[str, str]]:
         ("Held", ", ".join(proof.guarantees)),
         ("Limits", ", ".join(proof.limits)),
     ]
+
+
+def _audit(details: pb.ActionDetails) -> list[str]:
+    """What it used beyond what it declares; nothing for an action that was not audited."""
+    if not details.proof.HasField("audit"):
+        return []
+    audit = details.proof.audit
+    partly = "" if audit.complete else ", and there may be more"
+    rows = [f"  {audit.outside_count} of {audit.count} names are not declared{partly}"]
+    rows += [
+        f"  {one.use:<7} {line(one.name)} (by {line(one.program)})"
+        + ("" if one.there or one.use == "write" else ", which is not there")
+        for one in audit.outside[:MOST_ROWS]
+    ]
+    more = audit.outside_count - min(len(audit.outside), MOST_ROWS)
+    return [*rows, f"  ... {more} more"] if more > 0 else rows
 
 
 def _outputs(details: pb.ActionDetails) -> list[str]:

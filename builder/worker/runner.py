@@ -53,6 +53,7 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.wasm import WasmSandbox
 from builder.stores.interface import BlobStore
+from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
 from builder.worker.imaged import in_image, wanted_image
@@ -76,13 +77,15 @@ class Policy:
     """What holds where the action says nothing, and what it may not pass.
 
     `limits.memory_bytes` and `limits.cpu_cores` are both the default and the most that an action
-    gets. `network` is that of actions that say nothing themselves.
+    gets. `network` is that of actions that say nothing themselves. `auditing` is of those that
+    have not asked for an audit.
     """
 
     limits: Limits = field(default_factory=Limits)
     network: Network = Network.NONE
     required: frozenset[str] = frozenset()
     max_output_bytes: int = 64 * 1024**3
+    auditing: Auditing = field(default_factory=Auditing)
 
 
 class ActionRunner:
@@ -146,6 +149,8 @@ class ActionRunner:
         properties = _properties(action, todo)
         sandbox = self._wasm if is_wasm(properties, todo.argv[0]) else self._sandbox
         wish = persistent(properties) if sandbox is self._sandbox else None
+        if spec.audit is None and sandbox is self._sandbox:
+            spec = replace(spec, audit=self._policy.auditing.of(job.digest))
         image = wanted_image(properties)
         root = from_proto(action.input_root_digest, job.digest.function)
         if not (self._inputs.has(root) and self._has_image(image)):

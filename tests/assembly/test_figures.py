@@ -133,6 +133,7 @@ async def test_stages_are_observed_once_for_each_run() -> None:
         proof = workers_pb2.ExecutionProof()
         proof.setup.FromMilliseconds(20)
         proof.persistent_worker.request = 2
+        proof.audit.outside_count = 1
         metadata.auxiliary_metadata.add().Pack(proof)
         action = await farm.put_action("one")
         async with farm.execute(action) as one, farm.execute(action) as two:
@@ -145,6 +146,7 @@ async def test_stages_are_observed_once_for_each_run() -> None:
     assert found["builder_stage_seconds_count", ("execution",)] == 1
     assert found["builder_sandbox_seconds_sum", ("setup",)] == 0.02
     assert found["builder_persistent_worker_actions_total", ("warm",)] == 1
+    assert found["builder_audited_actions_total", ("undeclared",)] == 1
 
 
 async def test_tiers_have_figures() -> None:

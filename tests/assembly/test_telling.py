@@ -45,6 +45,20 @@ def test_details_show_what_there_is_and_nothing_else() -> None:
     assert "stderr" not in text
 
 
+def test_an_audit_tells_what_is_not_declared() -> None:
+    """Who used it and how; of a long list how much is left out."""
+    details = pb.ActionDetails(summary=action(target="//a"))
+    audit = details.proof.audit
+    audit.count, audit.complete, audit.outside_count = 50, True, 2
+    audit.outside.add(name="/builder/work/a.h", use="look", program="cc1")
+    assert telling.action(details, NOW_NS)[-4:] == [
+        "Audit:",
+        "  2 of 50 names are not declared",
+        "  look    /builder/work/a.h (by cc1), which is not there",
+        "  ... 1 more",
+    ]
+
+
 def test_an_explanation_shows_both_sides() -> None:
     answer = pb.MissExplanation(action=action(target="//a"), conclusion="It differs in 1 variable.")
     answer.differences.add(kind="variable", name="DATE", after="today")

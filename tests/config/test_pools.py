@@ -7,7 +7,7 @@ import pytest
 from builder.base.errors import UsageError
 from builder.config.filling import Filler
 from builder.config.pools import every_pool, member_of
-from builder.config.settings import Resource, Settings
+from builder.config.settings import Audit, Resource, Settings
 
 AWS = {"region": "r", "image": "ami-1", "worker_config": "w"}
 
@@ -43,6 +43,15 @@ def test_no_slots_of_a_pool_s_own_is_all_cores() -> None:
     """0 is said, and is not nothing."""
     (_, second) = every_pool(settings(worker={"slots": 2}, pools=[{"workers": {"slots": 0}}]))
     assert second.worker.slots == 0
+
+
+def test_a_pool_has_its_own_audit() -> None:
+    """Whole: of what it does not say, nothing is taken from the top."""
+    audited = {"name": "b", "workers": {"audit": {"mode": "full"}}}
+    top = {"audit": {"mode": "cheap", "sample": 0.5}}
+    first, second = every_pool(settings(sandbox=top, pools=[audited]))
+    assert first.sandbox.audit == Audit("cheap", 0.5)
+    assert second.sandbox.audit == Audit("full", 1.0)
 
 
 def test_a_coordinator_keeps_the_pools_of_machines() -> None:

@@ -54,6 +54,15 @@ async def test_clean_compilation_is_silent(
     assert programs == {"cc1"}
 
 
+async def test_shells_are_silent_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The C library's question for the host's name service says nothing of an action."""
+    done = await shell(sandbox, tmp_path, "bash -c 'echo ~ && id -un'", audit=FULL)
+    found = done.exit.audit
+    assert found is not None
+    assert (found.complete, found.outside) == (True, ())
+    assert audit.NAME_SERVICE in names(found, audit.CONNECT, NameClass.SYSTEM)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 async def test_undeclared_write_is_found(
     sandbox: Sandbox, tmp_path: Path, level: AuditLevel
@@ -137,7 +146,6 @@ async def test_hosts_are_told_by_the_names_that_were_asked_for(
     done = await python(sandbox, tmp_path, script, audit=FULL)
     assert done.exit.audit is not None
     found = {one.name for one in done.exit.audit.outside if one.use == audit.CONNECT}
-    found.discard("unix:/var/run/nscd/socket")
     assert found == {"files.example.org", "example.net", "192.0.2.7:443"}
 
 

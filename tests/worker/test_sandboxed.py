@@ -11,12 +11,13 @@ from builder.assembly.worker import make_passable
 from builder.base.errors import Code, UsageError
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
-from builder.reapi.proof import is_whole
-from builder.sandbox.interface import Limits
+from builder.reapi.proof import is_whole, proof_of
+from builder.sandbox.interface import AuditLevel, Limits
 from builder.sandbox.kernel import landlock
 from builder.sandbox.native import open_sandbox
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
+from builder.worker.auditing import Auditing
 from builder.worker.job import Job, say_nothing
 from builder.worker.runner import Policy
 from tests.sandbox import modules
@@ -68,6 +69,21 @@ async def test_an_audited_action_tells_what_it_did_not_declare(bench: Bench) -> 
     again = await bench.run(shell("true"))
     assert again.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
     assert not proof.HasField("audit")
+
+
+async def test_a_worker_audits_a_share_of_what_it_runs(tmp_path: Path) -> None:
+    """Those that have not asked for it; who has asked gets the level of the asking."""
+    policy = Policy(auditing=Auditing(AuditLevel.FULL, 0.5))
+    async with open_sandbox() as sandbox:
+        bench = Bench(tmp_path, sandbox=sandbox, policy=policy)
+        seen = set()
+        for number in range(12):
+            job = await put_action(bench.blobs, shell(f"test -e absent; : {number}"))
+            proof = proof_of((await bench.runner.run(job, say_nothing)).result.execution_metadata)
+            assert proof.HasField("audit") == (policy.auditing.of(job.digest) is not None)
+            assert proof.audit.outside_count == proof.HasField("audit")
+            seen.add(proof.HasField("audit"))
+        assert seen == {True, False}
 
 
 @pytest.mark.skipif(landlock.version() < landlock.OLDEST, reason="this kernel has no Landlock")
