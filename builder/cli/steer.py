@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.base.errors import UsageError
+from builder.base.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    UsageError,
+)
 from builder.base.units import parse_duration
 from builder.cli.options import config_option
 
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from builder.reapi.pb import control_pb2
 
 PATIENCE_S = 10.0
+MOST_WORKERS = 2**31 - 1  # what the request can carry
 
 
 def client_of(config: str | None, coordinator: str | None) -> "Client":
@@ -47,11 +53,12 @@ Examples:
   builder remote scale --pool gpu --workers 0
 
 The size holds until it is released, or the service restarts; busy workers finish what they run.
+Exit codes: 0 held or released; 1 no answer; 2 no such pool, or a size beyond its min and max.
 """
 )
 @config_option
 @click.option("--coordinator", metavar="HOST:PORT", help="The coordinator to ask.")
-@click.option("--workers", type=click.IntRange(min=0), help="How many there shall be.")
+@click.option("--workers", type=click.IntRange(0, MOST_WORKERS), help="How many there shall be.")
 @click.option("--release", is_flag=True, help="Follow the policy again.")
 @click.option("--pool", metavar="NAME", help="Which pool, where there are several.")
 def scale(
@@ -68,7 +75,10 @@ def scale(
         raise UsageError("say either --workers N or --release")
     request = control_pb2.ScalePoolRequest(workers=workers, pool=pool or "")
     client = client_of(config, coordinator)
-    answer = call(client, "ScalePool", request.SerializeToString())
+    try:
+        answer = call(client, "ScalePool", request.SerializeToString())
+    except (InvalidArgumentError, NotFoundError, OutOfRangeError) as error:
+        raise UsageError(error.message) from error  # no such pool, or not such a size of it
     state = control_pb2.PoolState.FromString(answer)
     which = f"The pool {state.name}" if pool else "The pool"
     click.echo(_released(which, state) if workers is None else _held(which, workers, state))

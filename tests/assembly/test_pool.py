@@ -122,8 +122,10 @@ def test_an_operator_holds_a_size_and_releases_it(service: Service) -> None:
     assert "  Trend: " in shown
     assert "  Next action: Hold at 3 workers until it is released" in shown
     refused = remote(service, "scale", "--workers", "5")
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "1 to 4" in refused.stderr
+    absurd = remote(service, "scale", "--workers", str(2**40))
+    assert (absurd.returncode, absurd.stderr.count("\n")) == (2, 1)
     released = remote(service, "scale", "--release")
     assert "follows the policy predictive again" in released.stdout
     service.until("back to its minimum", lambda status: status.workers.total == 1)

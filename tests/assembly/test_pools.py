@@ -63,8 +63,11 @@ def test_each_pool_serves_its_own(service: Service) -> None:
 def test_an_operator_names_the_pool(service: Service) -> None:
     """Without its name nothing happens; status and metrics tell each pool's size."""
     vague = remote(service, "scale", "--workers", "1")
-    assert (vague.returncode, vague.stderr.count("\n")) == (1, 1)
+    assert (vague.returncode, vague.stderr.count("\n")) == (2, 1)
     assert "there are several pools; say which: default, gpu" in vague.stderr
+    unknown = remote(service, "scale", "--workers", "1", "--pool", "gpuu")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
+    assert "no pool is named 'gpuu'; did you mean 'gpu'?" in unknown.stderr
     held = remote(service, "scale", "--workers", "2", "--pool", "gpu")
     assert "The pool gpu is held at 2 workers" in held.stdout
     service.until("three joined", lambda status: status.workers.idle == 3)
