@@ -56,7 +56,8 @@ def machines_of(settings: Settings, config: str | None, *, first: bool = True) -
 
 
 def _aws(settings: Settings) -> Machines:
-    from builder.providers.aws import AwsProvider, Fleet
+    from builder.providers.aws import AwsProvider
+    from builder.providers.ec2 import Fleet, Region
     from builder.providers.user_data import start_script
 
     aws = settings.providers.aws
@@ -71,6 +72,10 @@ def _aws(settings: Settings) -> Machines:
         subnets=aws.subnets,
         security_groups=aws.security_groups,
         key_name=aws.key_name,
+        others=tuple(
+            Region(one.region, one.image, one.subnets, one.security_groups, one.key_name)
+            for one in aws.other_regions
+        ),
         instance_profile=aws.instance_profile,
         tags=aws.tags,
         disk_bytes=aws.disk_size,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from builder.base.document import Path
 from builder.config.filling import Finding
 from builder.config.pools import pool_names, settings_of
-from builder.config.providers import MachinePrice, Providers
+from builder.config.providers import Aws, MachinePrice, Providers
 from builder.config.settings import Pool, Settings
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -78,7 +78,8 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
         yield Finding(here, "a spot price is set, but spot instances are not", "set spot: true")
     if aws := providers.aws:
         here = (*path, "aws", "prices")
-        yield from _prices(aws.prices, aws.instance_types, aws.subnets, here)
+        yield from _prices(aws.prices, aws.instance_types, _aws_places(aws), here)
+        yield from _regions(aws, (*path, "aws", "other_regions"))
     if gcp := providers.gcp:
         here = (*path, "gcp", "prices")
         yield from _prices(gcp.prices, gcp.machine_types, gcp.zones, here)
@@ -92,6 +93,21 @@ def _providers(providers: Providers, path: Path) -> Iterator[Finding]:
         if (None in commands) == (custom.entry_point is None):
             message = f"'{name}.custom' needs launch, terminate and list, or an entry_point"
             yield Finding((*path, "custom"), message)
+
+
+def _aws_places(aws: Aws) -> tuple[str, ...]:
+    """Subnets are places, and so is a region: a price there is that of all its subnets."""
+    others = [(one.region, *one.subnets) for one in aws.other_regions]
+    return aws.region, *aws.subnets, *(place for places in others for place in places)
+
+
+def _regions(aws: Aws, path: Path) -> Iterator[Finding]:
+    seen = {aws.region}
+    for number, one in enumerate(aws.other_regions):
+        if one.region in seen:
+            message = f"the region {one.region} is there already"
+            yield Finding((*path, number, "region"), message, "name each region once")
+        seen.add(one.region)
 
 
 def _prices(

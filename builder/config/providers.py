@@ -26,6 +26,15 @@ class MachinePrice:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsRegion:
+    region: str
+    image: str
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    key_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Aws:
     region: str
     image: str
@@ -34,6 +43,7 @@ class Aws:
     key_name: str | None = None
     security_groups: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
+    other_regions: tuple[AwsRegion, ...] = ()
     instance_profile: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     user_data: FilePath | None = None

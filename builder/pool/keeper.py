@@ -9,7 +9,7 @@ Who is sent away drains first: the scheduler gives it nothing more, and the prov
 it when it holds nothing. A worker that dies before it has ever joined is replaced after a pause
 that grows, so that a worker which cannot start does not make a storm of processes; one that had
 joined is replaced at once. What the provider lists and nobody here knows was launched by a former
-coordinator: at the start it is taken over, later it has leaked and is ended.
+coordinator: at the first answer it is taken over, later it has leaked and is ended.
 """
 
 import math
@@ -21,7 +21,7 @@ import trio
 from builder.base.backoff import Backoff
 from builder.base.errors import StatusError
 from builder.pool.ours import Fleet
-from builder.providers.interface import Provider, ProviderError
+from builder.providers.interface import Choosing, Provider, ProviderError
 from builder.scale.autoscaler import Autoscaler, Snapshot
 from builder.scale.events import (
     Decided,
@@ -93,9 +93,15 @@ class PoolKeeper:
         self._failures = 0
         self._joined = trio.Event()
         self._filled = False
-        self.trouble = ""  # a sentence, while the provider fails
+        self._taken_over = False
+        self._refusal = self._silence = ""
 
     # ---- for others
+
+    @property
+    def trouble(self) -> str:
+        """A sentence, while the provider fails."""
+        return self._refusal or self._silence
 
     def snapshot(self) -> Snapshot:
         return self._machine.snapshot(trio.current_time())
@@ -120,7 +126,8 @@ class PoolKeeper:
     async def run(self) -> None:
         """Keep the pool. Cancelling leaves the instances to the provider."""
         async with trio.open_nursery() as nursery:
-            await self._take_over(nursery)
+            if (there := await self._listed()) is not None:
+                self._take_over(there, nursery)
             nursery.start_soon(self._watch, nursery)
             nursery.start_soon(self._observe_changes)
             self._handle(TimePassed(), nursery)
@@ -162,7 +169,7 @@ class PoolKeeper:
         if not instances:
             self._refuse(launch, "it launched nothing and gave no reason", soon=True)
             return
-        self.trouble = ""
+        self._refusal = ""
         names = tuple(instance.id for instance in instances)
         self._fleet.add(names, trio.current_time())
         self._asked.discard(token)
@@ -173,7 +180,7 @@ class PoolKeeper:
     def _refuse(self, launch: Launch, why: str, soon: bool) -> None:
         workers = f"{launch.count} worker{'' if launch.count == 1 else 's'}"
         log.warning("Launch refused", count=launch.count, why=why)
-        self.trouble = f"the provider refuses to launch {workers}: {why}"
+        self._refusal = f"the provider refuses to launch {workers}: {why}"
         self._events.send_nowait(LaunchRefused(launch.token, why, soon))
 
     def _retire(self, names: Iterable[str]) -> None:
@@ -208,6 +215,8 @@ class PoolKeeper:
         demand, fleet = self._site.demand(), self._fleet
         for name in fleet.newly_joined(demand):
             self._failures = 0
+            if isinstance(self._provider, Choosing):
+                self._provider.joined(name)
             self._handle(InstanceReady(name), nursery)
         self._joined.set()
         self._joined = trio.Event()
@@ -226,13 +235,26 @@ class PoolKeeper:
         )
         self._handle(LoadObserved(load, busy, fleet.slots(demand)), nursery)
 
-    async def _take_over(self, nursery: trio.Nursery) -> None:
+    async def _listed(self) -> dict[str, str] | None:
+        """The token of each instance that is there; None while the provider does not answer."""
         try:
-            found = tuple(instance.id for instance in await self._provider.list())
+            found = await self._provider.list()
         except StatusError as error:
-            log.warning("The provider does not answer", why=error.message)
-            return
-        if found:
+            if not self._silence:
+                log.warning("The provider does not answer", why=error.message)
+            self._silence = f"the provider does not answer: {error.message}"
+            return None
+        self._silence = ""
+        return {instance.id: instance.token for instance in found}
+
+    def _strange(self, there: dict[str, str]) -> list[str]:
+        """Listed, and nobody here has launched it."""
+        unknown = [name for name in there if name not in self._fleet]
+        return [name for name in unknown if there[name] not in self._asked]
+
+    def _take_over(self, there: dict[str, str], nursery: trio.Nursery) -> None:
+        self._taken_over = True
+        if found := tuple(self._strange(there)):
             log.info(
                 f"{self._title}: takes over what an earlier coordinator left", count=len(found)
             )
@@ -245,11 +267,11 @@ class PoolKeeper:
                 await self._look_now.wait()
             self._look_now = trio.Event()
             asked_for = list(self._fleet.present())  # what is launched later may not be listed
-            try:
-                there = {instance.id: instance.token for instance in await self._provider.list()}
-            except StatusError as error:
-                log.warning("The provider does not answer", why=error.message)
+            there = await self._listed()
+            if there is None:
                 continue
+            if not self._taken_over:
+                self._take_over(there, nursery)
             for name, one in asked_for:
                 if name not in there:
                     one.gone = True
@@ -264,9 +286,7 @@ class PoolKeeper:
             log.warning("Worker does not come: its instance is ended", worker=name)
             self._fleet[name].ended = True
             ending.append(name)
-        strangers = [n for n, token in there.items() if n not in self._fleet]
-        strangers = [name for name in strangers if there[name] not in self._asked]
-        self._strangers = {name: self._strangers.get(name, now) for name in strangers}
+        self._strangers = {name: self._strangers.get(name, now) for name in self._strange(there)}
         for name, since in self._strangers.items():
             if now - since >= LEAK_GRACE_S:
                 log.warning("An instance that nobody knows is ended", instance=name)

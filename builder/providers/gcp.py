@@ -26,7 +26,7 @@ from builder.providers.interface import (
     QuotaError,
     TransientError,
 )
-from builder.scale.market import Candidate, Goods, Market, Price
+from builder.scale.market import Candidate, Goods, Market, Placed, Price
 from builder.telemetry.log import get_logger
 
 log = get_logger()
@@ -125,7 +125,7 @@ class GcpProvider:
         self._project = f"/compute/v1/projects/{wanted.project}"
         self._zones: dict[str, str] = {}
         self._market = Market(_candidates(wanted), wanted.prices)
-        self._placed: dict[str, Candidate] = {}  # by name: as far as this process has launched it
+        self._placed: dict[str, Placed] = {}  # by name: as far as this process has launched it
         self._launched: dict[str, list[Instance]] = {}
         self._lock = trio.Lock()
 
@@ -134,6 +134,10 @@ class GcpProvider:
             if token not in self._launched:
                 self._launched[token] = await self._create(count, token, urgent)
             return self._launched[token]
+
+    def joined(self, id_: str) -> None:
+        if (placed := self._placed.get(id_)) is not None:
+            self._market.joined(placed, trio.current_time())
 
     async def terminate(self, ids: Iterable[str]) -> None:
         wanted = list(ids)
@@ -148,16 +152,16 @@ class GcpProvider:
 
     async def _is_going(self, id_: str, path: str) -> bool:
         """Whether Google has called a spot machine back, though we are first to end it."""
-        if id_ not in self._placed or not self._placed[id_].spot:
+        if id_ not in self._placed or not self._placed[id_].candidate.spot:
             return False
         there = await self._call("GET", path, fine=(404,))
         return there.get("status", GONE[0]) in GONE
 
     def _forget(self, id_: str, *, taken_back: bool) -> None:
-        candidate = self._placed.pop(id_, None)
-        if candidate is not None:
+        placed = self._placed.pop(id_, None)
+        if placed is not None:
             tell = self._market.interrupted if taken_back else self._market.ended
-            tell(candidate, trio.current_time())
+            tell(placed.candidate, trio.current_time())
 
     async def _create(self, count: int, token: str, urgent: bool) -> list[Instance]:
         there = await self._described()
@@ -185,6 +189,7 @@ class GcpProvider:
         for one in self._market.ranked(trio.current_time(), urgent=urgent):
             if one.spot != spot and not either:
                 continue
+            began = trio.current_time()
             try:
                 await self._insert(name, token, one)
             except (CapacityError, QuotaError) as error:
@@ -192,7 +197,7 @@ class GcpProvider:
                 self._market.refused([one], trio.current_time())
             else:
                 self._zones[name] = one.place
-                self._placed[name] = one
+                self._placed[name] = Placed(one, began)
                 now = trio.current_time()
                 self._market.granted(one, 1, now)
                 why = self._market.why(one, now, urgent=urgent)

@@ -20,7 +20,7 @@ Faults are one tree. Who asks again in vain until a person has done something sa
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from builder.base.errors import UnavailableError
 
@@ -73,4 +73,13 @@ class Provider(Protocol):
 
     async def list(self) -> list[Instance]:
         """Every instance that is there."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A provider with a choice of machines: it learns how long each kind takes to start."""
+
+    def joined(self, id_: str) -> None:
+        """The worker of an instance has joined."""
         ...

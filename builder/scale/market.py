@@ -6,13 +6,17 @@ machine, a quarter of an hour in all. The rate of interruptions is learned, from
 machines of that kind were there in that place and how many of them were taken back; what is long
 ago counts less and less. The cheapest comes first. Who was refused for want of capacity rests, at
 the end of the order and not out of it, and longer with each time in a row. While work waits,
-who starts much later than the quickest comes after the others, whatever it costs. Where no prices
-are known the order of the configuration stands.
+who starts much later than the quickest comes after the others, whatever it costs; how long a start
+takes is learned from those that were seen, of the same candidate, else of its kind anywhere. Where
+no prices are known the order of the configuration stands.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf
+from typing import NamedTuple
+
+from builder.scale.load import Learned
 
 FIRST_REST_S = 60.0
 LONGEST_REST_S = 900.0
@@ -27,7 +31,8 @@ PATIENCE_S = 30.0  # work that waits takes a cheaper machine that starts so much
 class Price:
     """Of an hour of one machine, in any one currency, with `slots` of equal worth.
 
-    `start_up_s` is how long it takes from its launch until it works, as far as that is told.
+    `start_up_s` is how long it takes from its launch until it works, until that was seen; 0: as
+    quick as any.
     """
 
     hour: float
@@ -50,6 +55,13 @@ class Candidate:
         return f"{self.kind}{where} ({'spot' if self.spot else 'on demand'})"
 
 
+class Placed(NamedTuple):
+    """A machine that was granted: what it is, and when it was asked for."""
+
+    candidate: Candidate
+    since: float
+
+
 @dataclass(slots=True)
 class History:
     """What is remembered of one candidate; hours and interruptions fade."""
@@ -70,6 +82,7 @@ class Market:
     ) -> None:
         self._prices = prices or {}
         self._known = {candidate: History() for candidate in candidates}
+        self._starts: dict[Candidate | str, Learned] = {}  # of a candidate, and of its kind
 
     # ---- what has happened
 
@@ -77,6 +90,12 @@ class Market:
         one = self._until(candidate, now)
         one.machines += machines
         one.refusals, one.rests_until = 0, -inf
+
+    def joined(self, machine: Placed, now: float) -> None:
+        """It works."""
+        candidate, since = machine
+        for whose in (candidate, candidate.kind):
+            self._starts.setdefault(whose, Learned(0.0)).add(max(0.0, now - since))
 
     def refused(self, candidates: Iterable[Candidate], now: float) -> None:
         """No capacity, or no quota left."""
@@ -100,11 +119,12 @@ class Market:
     def ranked(self, now: float, *, urgent: bool = False) -> list[Candidate]:
         """The one to ask first, first; `urgent` while work waits."""
         preferred = {candidate: number for number, candidate in enumerate(self._known)}
+        timely_s = self._quickest(now) + PATIENCE_S if urgent else inf
 
         def key(candidate: Candidate) -> tuple[bool, bool, float, int]:
             price = self.price(candidate, now)
             resting = self._known[candidate].rests_until > now
-            late = urgent and self._is_slow(candidate)
+            late = self.start_up_s(candidate) > timely_s
             return resting, late, inf if price is None else price, preferred[candidate]
 
         return sorted(self._known, key=key)
@@ -137,15 +157,23 @@ class Market:
             said += f"; refused {one.refusals} times, rests {one.rests_until - now:.0f} s more"
         return said + (self._passed_over(candidate, now) if urgent else "")
 
+    def start_up_s(self, candidate: Candidate) -> float:
+        """From its launch until it works: learned, else as it is told."""
+        for whose in (candidate, candidate.kind):
+            if whose in self._starts:
+                return self._starts[whose].value_s
+        told = self._told(candidate)
+        return told.start_up_s if told else 0.0
+
     def _passed_over(self, chosen: Candidate, now: float) -> str:
         """The cheapest of those that would have started too late."""
-        price = self.price(chosen, now)
+        quickest, price = self._quickest(now), self.price(chosen, now)
         for one in self.ranked(now):
-            told, less = self._told(one), self.price(one, now)
-            if one == chosen or price is None or told is None or less is None or less >= price:
+            less, starts_s = self.price(one, now), self.start_up_s(one)
+            if one == chosen or price is None or less is None or less >= price:
                 break
-            if self._is_slow(one) and not self._is_slow(chosen):
-                late = f"{one} is cheaper ({less:.4f}) but starts in {told.start_up_s:.0f} s"
+            if starts_s > quickest + PATIENCE_S >= self.start_up_s(chosen):
+                late = f"{one} is cheaper ({less:.4f}) but starts in {starts_s:.0f} s"
                 return f"; {late}, and work waits"
         return ""
 
@@ -153,10 +181,13 @@ class Market:
         here = self._prices.get((candidate.kind, candidate.place))
         return here or self._prices.get(candidate.kind)
 
-    def _is_slow(self, candidate: Candidate) -> bool:
-        told = self._told(candidate)
-        quickest = min((price.start_up_s for price in self._prices.values()), default=0.0)
-        return told is not None and told.start_up_s > quickest + PATIENCE_S
+    def _quickest(self, now: float) -> float:
+        """The shortest start of those that do not rest. Where none is told, those that nobody has
+        seen are no measure for the others."""
+        told = any(price.start_up_s for price in self._prices.values())
+        awake = [one for one, known in self._known.items() if known.rests_until <= now]
+        starts = [self.start_up_s(one) for one in awake if told or one.kind in self._starts]
+        return min(starts, default=0.0)
 
     def _until(self, candidate: Candidate, now: float) -> History:
         one = self._known[candidate]

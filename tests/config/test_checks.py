@@ -98,6 +98,11 @@ def settings(values: dict[str, Any]) -> Settings:
             "'providers.aws.prices' has to name every type once: c7i.xlarge, c6i.xlarge",
         ),
         (
+            {"providers": {"aws": {**AWS, "other_regions": [{"region": "r", "image": "ami-2"}]}}},
+            "providers.aws.other_regions.0.region",
+            "the region r is there already",
+        ),
+        (
             {"providers": {"gcp": {**GCP, "image": "i", "prices": [N2, {**N2, "place": "moon"}]}}},
             "providers.gcp.prices.1",
             "'providers.gcp.prices.1' is of n2-standard-4 in moon; places are ",
@@ -288,3 +293,12 @@ def test_workers_listen_to_each_other_by_the_rules(
     ]
     assert [message in one for one in said] == ([True] if message else [])
     assert not [f for f in check(settings(given)) if f.path[:1] == ("worker",)]
+
+
+def test_a_price_may_be_that_of_a_region_or_of_a_subnet_there() -> None:
+    """Of each region that the pool has."""
+    there = {"region": "there", "image": "ami-2", "subnets": ["subnet-2"]}
+    places = ["r", "subnet-1", "there", "subnet-2"]
+    prices = [{"type": "a", "hour": 1}, *({"type": "a", "hour": 1, "place": p} for p in places)]
+    aws = {**AWS, "instance_types": ["a"], "subnets": ["subnet-1"], "other_regions": [there]}
+    assert list(check(settings({"providers": {"aws": {**aws, "prices": prices}}}))) == []

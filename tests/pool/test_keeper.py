@@ -277,3 +277,64 @@ async def test_what_nobody_knows_has_leaked_and_is_ended(autojump_clock: MockClo
         assert "stray" in pool.shelf.names
         await trio.sleep(60)
         assert pool.shelf.names == ["worker-1", "worker-2"]
+
+
+class Silent(Shelf):
+    """Its list does not answer, for a while."""
+
+    answers = False
+
+    async def list(self) -> list[Instance]:
+        if not self.answers:
+            raise ProviderError("no route to it")
+        return await super().list()
+
+
+async def test_machines_are_taken_over_when_the_provider_answers_again(
+    autojump_clock: MockClock,
+) -> None:
+    """They serve, so they are not strangers, however late they were found; the surplus drains."""
+    shelf, site = Silent(), Site()
+    shelf.there = [Instance("old-1", "old"), Instance("old-2", "old")]
+    names = ["old-1", "old-2", "worker-1"]
+    site.workers = dict.fromkeys(names, Holder(1, draining=False))
+    machine = Autoscaler(Bounds(minimum=1, maximum=2), policies.static(1), 0.0)
+    async with trio.open_nursery() as nursery:
+        keeper = PoolKeeper(shelf, machine, site, lambda: 0.0, patience_s=1000.0)
+        nursery.start_soon(keeper.run)
+        await trio.sleep(200)
+        assert keeper.trouble == "the provider does not answer: no route to it"
+        shelf.answers = True
+        await trio.sleep(200)
+        machine.check()
+        assert (shelf.names, site.drains) == (names, ["old-2"])  # there is room for one
+        assert keeper.trouble == ""
+        site.workers["old-2"] = Holder(0, draining=True)
+        await trio.sleep(10)
+        assert shelf.names == ["old-1", "worker-1"]
+        nursery.cancel_scope.cancel()
+
+
+class Curious(Shelf):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def joined(self, id_: str) -> None:
+        self.told.append(id_)
+
+
+async def test_who_has_a_choice_is_told_of_those_that_joined(autojump_clock: MockClock) -> None:
+    """Once for each."""
+    shelf, site = Curious(), Site()
+    machine = Autoscaler(Bounds(minimum=2, maximum=2), policies.static(2), 0.0)
+    async with trio.open_nursery() as nursery:
+        keeper = PoolKeeper(shelf, machine, site, lambda: 0.0)
+        nursery.start_soon(keeper.run)
+        await wait_all_tasks_blocked()
+        pool = Kept(keeper, shelf, site)
+        await pool.join("worker-1")
+        await pool.join("worker-2")
+        await pool.changed()
+        assert shelf.told == ["worker-1", "worker-2"]
+        nursery.cancel_scope.cancel()

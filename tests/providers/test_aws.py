@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import trio.testing
 from moto.server import ThreadedMotoServer
 
 from builder.providers import aws
-from builder.providers.aws import AwsProvider, Fleet
+from builder.providers.aws import AwsProvider
 from builder.providers.aws_faults import mapped
+from builder.providers.ec2 import Fleet, Region
 from builder.providers.interface import (
     CapacityError,
     CredentialsError,
+    Instance,
     Provider,
     ProviderError,
     QuotaError,
@@ -26,9 +29,15 @@ from builder.providers.interface import (
 )
 from builder.providers.user_data import start_script
 from builder.scale.market import Price
-from tests.providers.contract import CONTRACT, SURVIVING, Make
+from tests.providers.contract import (
+    CONTRACT,
+    SURVIVING,
+    Make,
+    launches_are_listed,
+    terminating_ends_and_is_forgiving,
+)
 
-IMAGE = "ami-12c6146b"  # one of those that moto knows
+IMAGE, ANOTHER = "ami-12c6146b", "ami-03cf127a"  # two of those that moto knows
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +76,27 @@ def fleet(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fle
 class OnMoto(AwsProvider):
     """moto starts MinCount instances where EC2 starts as many up to MaxCount as it has."""
 
-    def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+    def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
         if method == "run_instances":
             assert request["MinCount"] == 1
             request = {**request, "MinCount": request["MaxCount"]}
-        return super()._blocking(method, request)
+        return super()._blocking(region, method, request)
 
 
-def cloud(fleet: Fleet) -> Any:
+@cache  # each session would read the whole description of EC2 again
+def session() -> botocore.session.Session:
+    return botocore.session.Session()
+
+
+def cloud(fleet: Fleet, region: str = "") -> Any:
     """An EC2 client of the test's own, to look at what is there."""
-    session = botocore.session.Session(profile="build")
-    return session.create_client("ec2", region_name=fleet.region, endpoint_url=fleet.endpoint)
+    keys = {"aws_access_key_id": "AKIDBUILD", "aws_secret_access_key": "s"}
+    region = region or fleet.region
+    return session().create_client("ec2", region, endpoint_url=fleet.endpoint, **keys)
 
 
-def instances(fleet: Fleet) -> list[dict[str, Any]]:
-    answer = cloud(fleet).describe_instances()
+def instances(fleet: Fleet, region: str = "") -> list[dict[str, Any]]:
+    answer = cloud(fleet, region).describe_instances()
     return [one for group in answer["Reservations"] for one in group["Instances"]]
 
 
@@ -155,7 +170,7 @@ class Scarce(OnMoto):
         self.answers = answers
         self.asked: list[str] = []
 
-    def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+    def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
         if method == "run_instances":
             place = f"{request['InstanceType']}/{request.get('SubnetId', '-')}"
             self.asked.append(place)
@@ -164,7 +179,7 @@ class Scarce(OnMoto):
                 request = {**request, "MaxCount": min(answer, request["MaxCount"])}
             elif answer is not None:
                 raise mapped(refusal(str(answer)))
-        return super()._blocking(method, request)
+        return super()._blocking(region, method, request)
 
 
 def refusal(code: str, status: int = 400) -> Exception:
@@ -207,13 +222,13 @@ async def test_a_lost_answer_is_asked_for_again_by_the_same_client_token(fleet: 
     tokens: list[str] = []
 
     class Lossy(OnMoto):
-        def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+        def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
             if method != "run_instances":
-                return super()._blocking(method, request)
+                return super()._blocking(region, method, request)
             tokens.append(request["ClientToken"])
             if len(tokens) == 1:
                 raise TransientError("read timed out")
-            return super()._blocking(method, request)
+            return super()._blocking(region, method, request)
 
     provider = Lossy("pool", fleet)
     with pytest.raises(TransientError):
@@ -229,7 +244,7 @@ async def test_a_list_that_lags_behind_is_helped(
     """For a while what was launched counts as listed; then the cloud's word holds."""
 
     class Lagging(OnMoto):
-        async def _described(self) -> Any:
+        async def _described(self, region: Region) -> Any:
             for one in ():
                 yield one
 
@@ -283,10 +298,10 @@ async def test_prices_choose_the_machine(fleet: Fleet) -> None:
     assert (kinds, provider.asked) == (["on-demand", "spot"], ["c6i.xlarge/-", "c6i.xlarge/-"])
 
     class NoSpot(Scarce):
-        def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+        def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
             if "InstanceMarketOptions" in request:
                 raise CapacityError("InsufficientInstanceCapacity: no")
-            return super()._blocking(method, request)
+            return super()._blocking(region, method, request)
 
     scarce = NoSpot(replace(fleet, spot=True, on_demand_base=3, prices=PRICES), {})
     made = await scarce.launch(4, "two")
@@ -326,9 +341,9 @@ async def test_a_kind_that_is_taken_back_is_left(fleet: Fleet) -> None:
     """By the word of AWS, also where the notice came first and we have ended it ourselves."""
 
     class Marked(OnMoto):
-        def _blocking(self, method: str, request: dict[str, Any]) -> Any:
+        def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
             if method != "describe_spot_instance_requests":
-                return super()._blocking(method, request)
+                return super()._blocking(region, method, request)
             ids = request["Filters"][0]["Values"]
             status = {"Code": "marked-for-termination"}
             return {"SpotInstanceRequests": [{"InstanceId": id_, "Status": status} for id_ in ids]}
@@ -340,3 +355,123 @@ async def test_a_kind_that_is_taken_back_is_left(fleet: Fleet) -> None:
     await provider.launch(1, "two")
     there = [one["InstanceType"] for one in instances(fleet) if one["State"]["Name"] == "running"]
     assert there == ["c7i.xlarge"]
+
+
+IRELAND = "eu-west-1"
+
+
+def in_two_regions(fleet: Fleet, **other: Any) -> Fleet:
+    return replace(fleet, others=(Region(IRELAND, ANOTHER, **other),))
+
+
+def live(fleet: Fleet, region: str) -> list[str]:
+    """The types that run there."""
+    there = instances(fleet, region)
+    return [one["InstanceType"] for one in there if one["State"]["Name"] == "running"]
+
+
+@pytest.mark.parametrize("promise", [launches_are_listed, terminating_ends_and_is_forgiving])
+async def test_keeps_the_contract_over_two_regions(
+    promise: Callable[[Provider], Awaitable[None]], fleet: Fleet
+) -> None:
+    with trio.fail_after(60):
+        await promise(OnMoto("pool", in_two_regions(fleet)))
+
+
+async def test_the_cheapest_region_first_with_what_is_its_own(fleet: Fleet) -> None:
+    """Its image, subnet and key; the price of a region is that of its subnets. What both have is
+    listed, and ended where it is."""
+    client = cloud(fleet, IRELAND)
+    subnet = client.describe_subnets()["Subnets"][0]["SubnetId"]
+    client.create_key_pair(KeyName="there")
+    prices = {
+        "c7i.xlarge": Price(0.20),
+        "c6i.xlarge": Price(0.18),
+        ("c6i.xlarge", IRELAND): Price(0.16),
+    }
+    both = replace(in_two_regions(fleet, subnets=(subnet,), key_name="there"), prices=prices)
+    provider = OnMoto("pool", both)
+    (cheap,) = await provider.launch(1, "one")
+    (one,) = instances(both, IRELAND)
+    assert (one["InstanceId"], one["InstanceType"]) == (cheap.id, "c6i.xlarge")
+    assert (one["SubnetId"], one["KeyName"]) == (subnet, "there")
+    assert one["ImageId"] == ANOTHER
+    (dear,) = await OnMoto("pool", fleet).launch(1, "two")
+    assert {found.id for found in await provider.list()} == {cheap.id, dear.id}
+    await OnMoto("pool", both).terminate([cheap.id, dear.id, "i-nobody"])
+    assert (live(both, IRELAND), live(both, both.region)) == ([], [])
+
+
+class Away(OnMoto):
+    """A region that does not answer, or has no quota."""
+
+    def __init__(self, fleet: Fleet, region: str, fault: ProviderError) -> None:
+        super().__init__("pool", fleet)
+        self.region, self.fault = region, fault
+        self.is_away = True
+        self.asked: list[str] = []
+
+    def _blocking(self, region: Region, method: str, request: dict[str, Any]) -> Any:
+        if method == "run_instances":
+            self.asked.append(region.name)
+        told = isinstance(self.fault, QuotaError) and method != "run_instances"
+        if self.is_away and region.name == self.region and not told:
+            raise self.fault
+        return super()._blocking(region, method, request)
+
+
+FAULTS = (
+    TransientError("Could not connect"),
+    RefusedError("InvalidAMIID.NotFound: no"),
+    QuotaError("VcpuLimitExceeded: no"),
+)
+
+
+async def test_a_region_that_fails_leads_to_the_next(fleet: Fleet) -> None:
+    """At once; what it has does not look gone."""
+    both = in_two_regions(fleet)
+    here = await OnMoto("pool", fleet).launch(1, "here")
+    there: list[Instance] = []
+    asked = []
+    for number, fault in enumerate(FAULTS):
+        provider = Away(both, both.region, fault)
+        provider.is_away = False
+        await provider.list()
+        provider.is_away = True
+        there += await provider.launch(1, str(number))
+        assert {one.id for one in await provider.list()} == {one.id for one in (*here, *there)}
+        asked.append(len(provider.asked))
+        with pytest.raises(type(fault)):
+            await Away(fleet, fleet.region, fault).launch(1, "alone")
+    assert live(both, IRELAND) == ["c7i.xlarge"] * 3
+    assert asked == [2, 2, 2]
+
+
+async def test_what_was_never_known_is_not_taken_for_nothing(fleet: Fleet) -> None:
+    """A region that has not answered yet may have machines of ours: the list is not whole."""
+    both = in_two_regions(fleet)
+    provider = Away(both, IRELAND, TransientError("Could not connect"))
+    with pytest.raises(TransientError):
+        await provider.list()
+    refused = Away(both, IRELAND, CredentialsError("OptInRequired: no"))
+    assert await refused.list() == []  # a region that we may not use has none
+
+
+async def test_start_ups_are_learned(fleet: Fleet, mock_clock: trio.testing.MockClock) -> None:
+    """The cheap type was told to be quick, and is not: work that waits gets the other then."""
+    prices = {"c7i.xlarge": Price(0.10), "c6i.xlarge": Price(0.18)}
+    provider = Scarce(replace(fleet, prices=prices), {})
+    (slow,) = await provider.launch(1, "one", urgent=True)
+    (quick,) = await Scarce(fleet, {}).launch(1, "theirs")
+    mock_clock.jump(200.0)
+    provider.joined(slow.id)
+    provider.joined(quick.id)  # another coordinator's: nothing is known of its launch
+    provider.answers["c7i.xlarge"] = "InsufficientInstanceCapacity"
+    (second,) = await provider.launch(1, "two")
+    mock_clock.jump(40.0)
+    provider.joined(second.id)
+    provider.answers.clear()
+    mock_clock.jump(120.0)
+    await provider.launch(1, "three", urgent=True)
+    await provider.launch(1, "four")
+    assert provider.asked[-2:] == ["c6i.xlarge/-", "c7i.xlarge/-"]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.scale.market import Candidate, Market, Price
+from builder.scale.market import Candidate, Market, Placed, Price
 
 BIG = Candidate("big", "a", spot=False)
 SMALL = Candidate("small", "a", spot=False)
@@ -49,6 +49,37 @@ def test_work_that_waits_takes_no_machine_that_starts_late() -> None:
     assert "work waits" not in market.why(SMALL, 0.0) + market.why(BIG, 0.0, urgent=True)
     market.refused([SMALL], 0.0)
     assert market.ranked(1.0, urgent=True) == [BIG, SMALL]
+
+
+def test_start_ups_are_learned() -> None:
+    """What was seen counts, and not what was told; of a kind in other places where it is new."""
+    there = Candidate("big", "b", spot=False)
+    prices = {"small": Price(0.2, slots=4), "big": Price(0.3, slots=8)}
+    market = Market([SMALL, BIG, there], prices)
+    assert market.ranked(0.0, urgent=True) == [BIG, there, SMALL]
+    market.joined(Placed(BIG, 0.0), 180.0)
+    assert (market.start_up_s(there), market.start_up_s(SMALL)) == (180.0, 0.0)
+    assert market.ranked(180.0, urgent=True) == [BIG, there, SMALL]  # of SMALL nothing is known
+    market.joined(Placed(SMALL, 200.0), 240.0)
+    assert market.ranked(240.0, urgent=True) == [SMALL, BIG, there]
+    assert market.ranked(240.0) == [BIG, there, SMALL]
+    assert "starts in 180 s, and work waits" in market.why(SMALL, 240.0, urgent=True)
+    market.joined(Placed(there, 300.0), 345.0)
+    assert market.ranked(345.0, urgent=True) == [there, SMALL, BIG]
+    market.refused([SMALL, there], 345.0)
+    assert market.ranked(346.0, urgent=True)[0] == BIG  # nobody quicker is to be had
+
+
+def test_what_is_told_holds_until_it_is_seen() -> None:
+    """And is a measure for what was seen of others."""
+    prices = {"small": Price(0.2, slots=4, start_up_s=30.0), "big": Price(0.3, 0.2, 8, 50.0)}
+    market = Market([SMALL, BIG], prices)
+    assert market.ranked(0.0, urgent=True) == [BIG, SMALL]
+    market.joined(Placed(BIG, 0.0), 100.0)
+    assert market.ranked(100.0, urgent=True) == [SMALL, BIG]
+    for _ in range(20):
+        market.joined(Placed(BIG, 100.0), 140.0)
+    assert market.ranked(140.0, urgent=True) == [BIG, SMALL]  # one late start is forgotten
 
 
 def test_an_untold_spot_price_is_a_part_of_the_other() -> None:
