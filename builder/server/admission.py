@@ -57,7 +57,7 @@ class Asked:
 
 
 class Admission:
-    """Reads actions from `blobs`. `absolute_symlinks`: whether inputs may have such."""
+    """Reads actions from `blobs`. `absolute_symlinks`: whether inputs and outputs may have such."""
 
     def __init__(
         self, blobs: BlobStore, timeouts: Timeouts, absolute_symlinks: bool = False

@@ -166,7 +166,7 @@ class ByteStreamService:
         return self._query(request.resource_name, name.digest)
 
     async def _query(self, resource: str, digest: Digest) -> bytes:
-        if await self._present(digest):
+        if is_empty(digest) or await self._present(digest):
             answer = bs.QueryWriteStatusResponse(committed_size=digest.size_bytes, complete=True)
             return answer.SerializeToString()
         offset = self._uploads.offset(resource)

@@ -204,7 +204,7 @@ class ExecutionService:
     def _hit(self, instance: str, action: Digest, result: bytes, context: Context) -> bytes:
         """The serialized Operation; remembered, for those who look at the client's build."""
         self._figures.hits += 1
-        name = self._scheduler.history.hit_name(instance)
+        name = self._scheduler.history.hit_name(instance, action.hash)
         key = ActionKey(instance, action.function, action.hash, action.size_bytes)
         metadata = context.metadata.get(METADATA_HEADER, b"")
         self._scheduler.history.hit(

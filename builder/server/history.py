@@ -59,14 +59,12 @@ class History:
         first = Moment(now, Stage.QUEUED, Reason(ReasonCode.ASKED, "was asked for"), "")
         self._add(Record(operation, spec, [first]))
 
-    def hit_name(self, instance: str) -> str:
-        """For one that was asked for, and whose result the action cache had."""
+    def hit_name(self, instance: str, hash_: str) -> str:
+        """For one that was asked for, and whose result the action cache had. The action is in it:
+        numbers begin anew with each coordinator, and clients may ask for a name later."""
         self._hits += 1
-        return (
-            f"{instance}/operations/hit-{self._hits:x}"
-            if instance
-            else f"operations/hit-{self._hits:x}"
-        )
+        name = f"operations/hit-{self._hits:x}-{hash_[:16]}"
+        return f"{instance}/{name}" if instance else name
 
     def hit(self, hit: Hit) -> None:
         """It was asked for, and the action cache had its result."""
@@ -117,6 +115,21 @@ class History:
         self._operations.add(record)
 
     # ---- what is asked
+
+    def hit_view(self, operation: str) -> OperationView | None:
+        """How clients see one that the action cache answered, as long as it is known."""
+        record = self._get(operation)
+        if record is None or not record.cached or record.deleted:
+            return None
+        return OperationView(
+            operation, record.key, Stage.COMPLETED, record.last.reason, ending=record.ending
+        )
+
+    def delete_hit(self, operation: str) -> None:
+        """Clients will not find it any more; people do."""
+        record = self._get(operation)
+        if record is not None and record.cached:
+            record.deleted = True
 
     def fields(self, operation: str) -> dict[str, str]:
         """What a log line about an operation carries, as far as it is known."""

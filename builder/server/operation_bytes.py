@@ -12,7 +12,7 @@ from builder.reapi.digests import NUMBERS
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.operation import OperationView, Stage
 from builder.server.messages import bytes_field, varint
-from builder.server.operation_messages import LOGS, METADATA, RESPONSE, response_of
+from builder.server.operation_messages import LOGS, METADATA, RESPONSE, has_logs, response_of
 
 
 def _field(number: int, data: bytes) -> bytes:
@@ -44,30 +44,31 @@ def cached_response(result: bytes) -> bytes:
 
 def cached_operation(name: str, action: Digest, result: bytes) -> bytes:
     """The serialized Operation, which has ended."""
-    return _ended(name, action.hash, action.size_bytes, action.function, cached_response(result))
+    digest = _digest(action.hash, action.size_bytes)
+    return _ended(name, digest + FUNCTIONS[action.function], cached_response(result))
 
 
 def operation_bytes(view: OperationView) -> bytes:
     """The serialized `operation_messages.operation_message`."""
     key = view.key
-    if view.ending is not None:
-        return _ended(view.name, key.hash, key.size_bytes, key.function, response_of(view.ending))
-    metadata = STAGES[view.stage] + _digest(key.hash, key.size_bytes)
-    if view.stage is Stage.EXECUTING:
+    metadata = _digest(key.hash, key.size_bytes)
+    if has_logs(view):
         logs = f"{view.name}/{LOGS}/"
         metadata += _field(3, f"{logs}stdout".encode()) + _field(4, f"{logs}stderr".encode())
     if view.progress:
         metadata += _field(5, view.progress)
     metadata += FUNCTIONS[key.function]
+    if view.ending is not None:
+        return _ended(view.name, metadata, response_of(view.ending))
+    metadata = STAGES[view.stage] + metadata
     return _field(1, view.name.encode()) + _field(2, METADATA_TYPE + _field(2, metadata))
 
 
-def _ended(name: str, hash_: str, size_bytes: int, function: str, response: bytes) -> bytes:
-    metadata = STAGES[Stage.COMPLETED] + _digest(hash_, size_bytes) + FUNCTIONS[function]
+def _ended(name: str, metadata: bytes, response: bytes) -> bytes:
     return b"".join(
         (
             _field(1, name.encode()),
-            _field(2, METADATA_TYPE + _field(2, metadata)),
+            _field(2, METADATA_TYPE + _field(2, STAGES[Stage.COMPLETED] + metadata)),
             DONE,
             _field(5, RESPONSE_TYPE + _field(2, response)),
         )

@@ -12,7 +12,7 @@ from builder.schedule.spec import ActionKey
 
 TYPE = "type.googleapis.com/"
 METADATA = TYPE + pb.ExecuteOperationMetadata.DESCRIPTOR.full_name
-LOGS = "logstreams"  # beneath an operation's name: what its action writes, while it runs
+LOGS = "logstreams"  # beneath an operation's name: what its action writes
 RESPONSE = TYPE + pb.ExecuteResponse.DESCRIPTOR.full_name
 
 
@@ -22,15 +22,21 @@ def digest_of_key(key: ActionKey) -> Digest:
 
 def operation_message(view: OperationView) -> operations_pb2.Operation:
     """The state of an operation of the scheduler's."""
-    message = _message(view.name, digest_of_key(view.key), view.stage, view.progress)
+    logs = has_logs(view)
+    message = _message(view.name, digest_of_key(view.key), view.stage, view.progress, logs=logs)
     if view.ending is not None:
         _end(message, response_of(view.ending))
     return message
 
 
+def has_logs(view: OperationView) -> bool:
+    """Whether what its action writes, or has written, can be read."""
+    return view.stage is Stage.EXECUTING or (view.ending is not None and bool(view.ending.response))
+
+
 def finished_message(name: str, action: Digest, response: bytes) -> operations_pb2.Operation:
     """One that has ended, with a serialized ExecuteResponse."""
-    message = _message(name, action, Stage.COMPLETED, b"")
+    message = _message(name, action, Stage.COMPLETED, b"", logs=False)
     _end(message, response)
     return message
 
@@ -43,13 +49,15 @@ def response_of(ending: Ending) -> bytes:
     return pb.ExecuteResponse(status=status).SerializeToString()
 
 
-def _message(name: str, action: Digest, stage: Stage, progress: bytes) -> operations_pb2.Operation:
+def _message(
+    name: str, action: Digest, stage: Stage, progress: bytes, *, logs: bool
+) -> operations_pb2.Operation:
     metadata = pb.ExecuteOperationMetadata(
         stage=pb.ExecutionStage.Value.Name(stage),
         action_digest=to_proto(action),
         digest_function=NUMBERS[action.function],
     )
-    if stage is Stage.EXECUTING:
+    if logs:
         metadata.stdout_stream_name = f"{name}/{LOGS}/stdout"
         metadata.stderr_stream_name = f"{name}/{LOGS}/stderr"
     if progress:

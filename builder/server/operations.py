@@ -97,7 +97,7 @@ class OperationsService:
         view = self._known(parse(pb.DeleteOperationRequest, data).name)
         if view.ending is None:
             raise FailedPreconditionError(f"operation {view.name} has not ended; cancel it instead")
-        self._scheduler.post(events.OperationDeleted(view.name))
+        self._scheduler.delete(view.name)
         return empty_pb2.Empty().SerializeToString()
 
     def _known(self, name: str) -> OperationView:

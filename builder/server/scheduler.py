@@ -95,7 +95,11 @@ class Scheduler:
         """Wait for an operation that may be known; the first view comes at once."""
         watcher = Watcher(operation)
         self._ears.setdefault(operation, []).append(watcher)
-        self.post(events.ClientAttached(operation))
+        hit = self.history.hit_view(operation)
+        if hit is not None:
+            watcher.tell(hit)
+        else:
+            self.post(events.ClientAttached(operation))
         return watcher
 
     def leave(self, ear: Ear) -> None:
@@ -130,7 +134,13 @@ class Scheduler:
             line.flush()
 
     def operation(self, name: str) -> OperationView | None:
-        return self._machine.operation(name)
+        """Also one that the action cache answered, which the machine never saw."""
+        return self._machine.operation(name) or self.history.hit_view(name)
+
+    def delete(self, operation: str) -> None:
+        """Forget one that has ended."""
+        self.history.delete_hit(operation)
+        self.post(events.OperationDeleted(operation))
 
     def operation_names(self) -> list[str]:
         return list(self._machine.operation_names())

@@ -40,6 +40,7 @@ class Record:
     progress: bytes = b""
     ending: Ending | None = None
     cached: bool = False
+    deleted: bool = False  # by a client, of one that is cached: clients have it no more
     told: Action | None = None  # in a line, once it has ended
 
     @property

@@ -24,6 +24,8 @@ class Job:
     is who asked, as far as it said, and is kept with the result. `began` hears of the directory
     in which `stdout` and `stderr` grow. `memory_bytes` is what its slot has, where that is more
     than the usual limit. `note` goes into the result's message.
+    `absolute_links` are those of inputs, `absolute_outputs` those that the action makes: whether
+    they are taken.
     """
 
     digest: Digest
@@ -32,6 +34,7 @@ class Job:
     attempt: int = 1
     timeout_s: float | None = None
     absolute_links: bool = False
+    absolute_outputs: bool = True
     client: pb.RequestMetadata | None = None
     memory_bytes: int = 0
     note: str = ""

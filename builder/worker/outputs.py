@@ -3,7 +3,8 @@
 Source: REAPI v2 `Command.output_paths` (and the fields of 2.0 before it), `ActionResult`,
 `OutputDirectory`, `Tree`. A declared output that is not there is left out, which is no error. A
 FIFO, socket or device is refused, and so is a directory where a file was declared (in the fields
-of 2.0) and the other way round: FAILED_PRECONDITION, as the API's text has it.
+of 2.0) and the other way round, and a symlink to an absolute path where the server announces that
+it takes none: FAILED_PRECONDITION, as the API's text has it.
 """
 
 import os
@@ -32,6 +33,14 @@ SPECIAL = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What outputs may be: so many bytes together, and links to absolute paths or none."""
+
+    most_bytes: int
+    absolute_links: bool = True
+
+
 @dataclass(slots=True)
 class Collected:
     """The outputs, and where the bytes of each blob are: in memory, or at a path of the tree."""
@@ -40,12 +49,12 @@ class Collected:
     blobs: dict[Digest, bytes | str] = field(default_factory=dict)
 
 
-def collect(root: int, plan: Plan, function: str, max_bytes: int) -> Collected:
+def collect(root: int, plan: Plan, function: str, bounds: Bounds) -> Collected:
     """Look at every declared output beneath the directory descriptor `root`.
 
     Blocking: call it in a thread. Raises FailedPreconditionError that names the output.
     """
-    collector = _Collector(root, plan, function, max_bytes)
+    collector = _Collector(root, plan, function, bounds)
     for output in plan.outputs:
         collector.take(output)
     return collector.collected
@@ -65,14 +74,14 @@ def pieces(root: int, path: str) -> Iterator[bytes]:
 
 
 class _Collector:
-    def __init__(self, root: int, plan: Plan, function: str, max_bytes: int) -> None:
+    def __init__(self, root: int, plan: Plan, function: str, bounds: Bounds) -> None:
         self.collected = Collected()
         self._root = root
         self._plan = plan
         self._wanted = plan.node_properties
         self._function = function
-        self._bytes_left = max_bytes
-        self._max_bytes = max_bytes
+        self._bytes_left = bounds.most_bytes
+        self._bounds = bounds
         self._keep_left = KEEP_IN_ALL_BYTES
 
     def take(self, output: Output) -> None:
@@ -111,7 +120,7 @@ class _Collector:
     def _symlink(self, output: Output, target: str, properties: pb.NodeProperties | None) -> None:
         result = self.collected.result
         link = pb.OutputSymlink(
-            path=output.name, target=_text(target, output.name), node_properties=properties
+            path=output.name, target=self._target(target, output.name), node_properties=properties
         )
         result.output_symlinks.append(link)
         ends_at = kind_of_target(self._root, output.path)
@@ -188,11 +197,21 @@ class _Collector:
             child = self._tree(here, open_directory(name, parent), below, level + 1)
             directory.directories.add(name=name, digest=to_proto(child))
         elif kind == stat.S_IFLNK:
-            target = _text(os.readlink(name, dir_fd=parent), here)
+            target = self._target(os.readlink(name, dir_fd=parent), here)
             properties = self._properties(name, parent)
             directory.symlinks.add(name=name, target=target, node_properties=properties)
         else:
             raise _refused(here, kind)
+
+    def _target(self, target: str, where: str) -> str:
+        """Where a link leads; "If an action tries to create an output symlink with an absolute
+        target, a FAILED_PRECONDITION will be returned" (REAPI, SymlinkAbsolutePathStrategy)."""
+        if target.startswith("/") and not self._bounds.absolute_links:
+            raise FailedPreconditionError(
+                f"output {where!r} is a symlink to the absolute path {_text(target, where)!r}; "
+                "this server takes none (reapi.absolute_symlinks)"
+            )
+        return _text(target, where)
 
     def _properties(self, name: str, parent: int) -> pb.NodeProperties | None:
         if not self._wanted:
@@ -207,7 +226,7 @@ class _Collector:
             self._bytes_left -= status.st_size
             if self._bytes_left < 0:
                 raise FailedPreconditionError(
-                    f"the outputs are over {format_size(self._max_bytes)}, at {path!r}"
+                    f"the outputs are over {format_size(self._bounds.most_bytes)}, at {path!r}"
                 )
             keep = status.st_size <= min(KEEP_BYTES, self._keep_left)
             digest, data = self._hash(descriptor, status.st_size, keep)

@@ -379,6 +379,7 @@ def _job(granted: workers_pb2.LeaseGranted) -> Job:
         attempt=granted.attempt,
         timeout_s=timeout_ns / 1e9 if timeout_ns else None,
         absolute_links=granted.absolute_symlinks,
+        absolute_outputs=granted.absolute_symlinks,
         client=granted.request_metadata if granted.HasField("request_metadata") else None,
         memory_bytes=granted.memory_bytes,
         note=granted.note,

@@ -60,7 +60,7 @@ from builder.worker.imaged import in_image, wanted_image
 from builder.worker.inputs import InputCache, InputRoot, remove_tree
 from builder.worker.job import Job, Report, Stage
 from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
-from builder.worker.outputs import Collected, collect
+from builder.worker.outputs import Bounds, Collected, collect
 from builder.worker.persistent.workers import PersistentWorkers
 from builder.worker.streams import add_streams
 from builder.worker.tree import Found
@@ -201,8 +201,9 @@ class ActionRunner:
         collected = Collected()
         try:
             if todo.outputs:
+                bounds = Bounds(self._policy.max_output_bytes, job.absolute_outputs)
                 collected = await trio.to_thread.run_sync(
-                    collect, finished.root_fd, todo, function, self._policy.max_output_bytes
+                    collect, finished.root_fd, todo, function, bounds
                 )
         except FailedPreconditionError as error:
             response.status.CopyFrom(to_status(error))

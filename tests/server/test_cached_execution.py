@@ -122,7 +122,8 @@ async def test_a_hit_is_answered_in_place_and_remembered() -> None:
             assert operation.response.Unpack(response)
             assert response == pb.ExecuteResponse(result=RESULT, cached_result=True)
             record = next(service._scheduler.history.newest())
-            assert record.operation == operation.name == "main/operations/hit-1"
+            assert record.operation == operation.name
+            assert operation.name == f"main/operations/hit-1-{KNOWN.hash[:16]}"
             assert (record.spec.client.invocation, record.spec.client.target) == ("inv", "//a:a")
             assert record.cached
             assert record.ending is not None

@@ -184,8 +184,11 @@ async def test_output_of_a_large_result_and_of_no_operation() -> None:
                 await worker.finish(lease.lease_id, response)
                 while not (operation := await stream.next()).done:
                     pass
+            told = metadata_of(operation)
+            assert told.stdout_stream_name == f"{operation.name}/logstreams/stdout"
+            assert told.stderr_stream_name == f"{operation.name}/logstreams/stderr"
             got: list[bytes] = []
-            await read_on(here, f"{operation.name}/logstreams/stderr", got, offset=5)
+            await read_on(here, told.stderr_stream_name, got, offset=5)
             assert b"".join(got) == data[5:]
             with pytest.raises(OutOfRangeError):
                 await read_on(here, f"{operation.name}/logstreams/stdout", [], offset=1)

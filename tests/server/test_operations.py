@@ -178,3 +178,32 @@ async def test_status_counts_and_explains() -> None:
             assert status.executions.succeeded == 1
             assert status.executions.mean_execution.seconds == 3
             assert status.executions.cache_misses == 2
+
+
+async def test_a_cached_operation_is_known_like_others() -> None:
+    """To Get, Wait and WaitExecution; one that is deleted is not, and its number is no other's."""
+    async with farming() as farm, farm.worker() as worker:
+        action = await farm.put_action()
+        async with farm.execute(action) as client:
+            await worker.finish((await worker.granted()).lease_id)
+            await client.result()
+        async with farm.execute(action, inline_stdout=True) as client:
+            hit = await client.next()
+        assert response_of(hit).cached_result
+        assert action.hash[:16] in hit.name
+        waited = await farm.operations("WaitOperation", ops.WaitOperationRequest(name=hit.name))
+        async with farm.wait_execution(hit.name) as client:
+            again = await client.next()
+            assert await client.call.receive() is None
+        for known in (await got(farm, hit.name), ops.Operation.FromString(waited), again):
+            assert known.done
+            assert known.response == hit.response
+            assert metadata_of(known).action_digest == metadata_of(hit).action_digest
+        await farm.operations("CancelOperation", ops.CancelOperationRequest(name=hit.name))
+        assert (await got(farm, hit.name)).response == hit.response
+        await farm.operations("DeleteOperation", ops.DeleteOperationRequest(name=hit.name))
+        with pytest.raises(NotFoundError):
+            await got(farm, hit.name)
+        async with farm.wait_execution(hit.name) as client:
+            with pytest.raises(NotFoundError):
+                await client.next()

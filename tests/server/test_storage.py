@@ -257,6 +257,13 @@ async def test_an_upload_is_resumed(client: Client) -> None:
     assert await client.read(client.digest(data)) == data
 
 
+async def test_the_empty_blob_needs_no_upload(client: Client) -> None:
+    """It is always here, for who asks how far its upload has come, too."""
+    query = client.f.bs.QueryWriteStatusRequest(resource_name=client.upload_name(b""))
+    status = await ask(client.bs.QueryWriteStatus, query)
+    assert (status.committed_size, status.complete) == (0, True)
+
+
 async def test_an_upload_may_start_over(client: Client) -> None:
     """A client that lost its place starts at 0 with the same name."""
     data = os.urandom(MIB)

@@ -11,19 +11,24 @@ from builder.base.errors import FailedPreconditionError
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.worker.command import plan
-from builder.worker.outputs import KEEP_BYTES, Collected, collect, pieces
+from builder.worker.outputs import KEEP_BYTES, Bounds, Collected, collect, pieces
 
 GIB = 1024**3
+AMPLE = Bounds(GIB)
 
 
 def collected(
-    root: Path, *paths: str, function: str = "sha256", max_bytes: int = GIB, **fields: object
+    root: Path,
+    *paths: str,
+    function: str = "sha256",
+    bounds: Bounds = AMPLE,
+    **fields: object,
 ) -> Collected:
     command = pb.Command(arguments=["x"], output_paths=paths, **fields)  # type: ignore[arg-type]
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     before = len(os.listdir("/proc/self/fd"))
     try:
-        return collect(descriptor, plan(command), function, max_bytes)
+        return collect(descriptor, plan(command), function, bounds)
     finally:
         assert len(os.listdir("/proc/self/fd")) == before  # no descriptor is left open
         os.close(descriptor)
@@ -261,3 +266,15 @@ def test_node_properties_of_outputs(tmp_path: Path) -> None:
     none = collected(tmp_path, "f", "d")
     assert not none.result.output_files[0].HasField("node_properties")
     assert not tree_of(none).root.HasField("node_properties")
+
+
+@pytest.mark.parametrize("form", ["link", "d"])
+def test_absolute_links_by_permission(tmp_path: Path, form: str) -> None:
+    """A link that is an output, or beneath one, leads to no absolute path where none is taken."""
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    for link in (tmp_path / "link", tmp_path / "d" / "e" / "link"):
+        link.symlink_to("/etc/passwd")
+    collected(tmp_path, form)
+    with pytest.raises(FailedPreconditionError, match=r"/etc/passwd.*reapi\.absolute_symlinks"):
+        collected(tmp_path, form, bounds=Bounds(GIB, absolute_links=False))
+    collected(tmp_path, "d/e/nothing", bounds=Bounds(GIB, absolute_links=False))

@@ -129,7 +129,9 @@ async def test_a_lease_becomes_a_job_and_its_result_comes_back(
     progress = await stream.heard()
     assert progress is not None
     assert progress.progress.stage == workers_pb2.LeaseProgress.EXECUTING
-    assert story.jobs.seen == [Job(ACTION, pb.Action(do_not_cache=True), 5, 3, 1.5)]
+    assert story.jobs.seen == [
+        Job(ACTION, pb.Action(do_not_cache=True), 5, 3, 1.5, absolute_outputs=False)
+    ]
     story.jobs.go.set()
     finished = await stream.heard()
     assert finished is not None
