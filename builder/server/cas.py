@@ -10,7 +10,6 @@ import trio
 
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Context, Method, Service
-from builder.reapi.digest_list import keys_of
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
@@ -100,11 +99,11 @@ class CasService:
         found = self._requests.read(data, FUNCTION_FIELD)
         if found is None or self._reader is None:
             return self._read_parsed(data)
-        (_, elements, digits, _), function = found
-        keys = keys_of(elements, digits)
+        asked, function = found
+        keys = asked.keys()
         if keys is None:
             return self._read_parsed(data)  # each of them has a status of its own
-        wanted = Wanted(elements, digits, function, keys)
+        wanted = Wanted(asked.elements(), asked.digits, function, keys)
         self._check_total(sum(wanted.sizes))
         return self._reader.read(wanted)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from builder.base.digest import HEX_LENGTHS
 from builder.base.errors import StatusError
-from builder.reapi.digest_list import HASH_AT, Split, number_field, split
+from builder.reapi.digest_list import HASH_AT, Grid, Rows, number_field, split
 from builder.reapi.digests import function_of
 from builder.server.instances import Instances
 
@@ -13,7 +13,7 @@ from builder.server.instances import Instances
 class DigestRequest(NamedTuple):
     """The digests as they stand on the wire, and their function."""
 
-    split: Split
+    asked: Grid | Rows
     function: str
 
 
@@ -30,10 +30,11 @@ class DigestRequests:
         number = None if found is None else number_field(found.rest, function_field)
         if found is None or number is None:
             return None
-        hash_ = found.elements[0][HASH_AT : HASH_AT + found.digits].decode("ascii", "replace")
+        asked = found.asked
+        hash_ = asked.part(0, 1).joined()[HASH_AT : HASH_AT + asked.digits]
         try:
             self.instances.check(found.instance)
-            function = function_of(number, hash_, self.functions)
+            function = function_of(number, hash_.decode("ascii", "replace"), self.functions)
         except StatusError:
             return None
-        return DigestRequest(found, function) if HEX_LENGTHS[function] == found.digits else None
+        return DigestRequest(asked, function) if HEX_LENGTHS[function] == asked.digits else None

@@ -11,7 +11,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Context
-from builder.reapi.digest_list import read
+from builder.reapi.digest_list import Grid, Rows, read
 from builder.reapi.digests import from_proto, function_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.digest_requests import DigestRequests
@@ -36,41 +36,41 @@ class Finder:
         request = self._requests.read(data, FUNCTION_FIELD)
         if request is None or self._presence is None:
             return self.parsed(data)
-        (_, elements, digits, _), function = request
-        unknown = self._presence.unknown(function, elements)
+        function = request.function
+        unknown = self._presence.unknown(function, request.asked)
         if len(unknown) <= INLINE_DIGESTS:
             try:
-                missing = self._presence.absent(function, unknown, digits)
+                missing = self._presence.absent(function, unknown)
             except (InvalidArgumentError, UnicodeDecodeError):
                 return self.parsed(data)  # which says what is wrong
             if missing is not None:
-                return b"".join(missing)
-        return self._long(self._presence, function, unknown, digits, data)
+                return missing
+        return self._long(self._presence, function, unknown, data)
 
     async def _long(
-        self, presence: Presence, function: str, unknown: list[bytes], digits: int, data: bytes
+        self, presence: Presence, function: str, unknown: Grid | Rows, data: bytes
     ) -> bytes:
         """In steps between which others get their turn."""
         answer: list[bytes] = []
         try:
             for start in range(0, len(unknown), INLINE_DIGESTS):
                 await trio.lowlevel.checkpoint()
-                some = unknown[start : start + INLINE_DIGESTS]
-                missing = presence.absent(function, some, digits)
+                some = unknown.part(start, start + INLINE_DIGESTS)
+                missing = presence.absent(function, some)
                 if missing is None:
-                    missing = await self._absent(function, some, digits)
-                answer += missing
+                    missing = await self._absent(function, some)
+                answer.append(missing)
         except (InvalidArgumentError, UnicodeDecodeError):
             parsed = self.parsed(data)
             return parsed if isinstance(parsed, bytes) else await parsed
         return b"".join(answer)
 
-    async def _absent(self, function: str, elements: Sequence[bytes], digits: int) -> list[bytes]:
+    async def _absent(self, function: str, unknown: Grid | Rows) -> bytes:
         """Of a store that cannot tell at once."""
-        asked = read(elements, digits)
+        asked = read(unknown.elements(), unknown.digits)
         check(function, asked)
         wanted = {Digest(one.hash, one.size_bytes, function): one.element for one in asked}
-        return [wanted[one] for one in await self._blobs.find_missing(wanted)]
+        return b"".join([wanted[one] for one in await self._blobs.find_missing(wanted)])
 
     # ---- a request that is written in another way than clients do, or to another store
 

@@ -9,12 +9,19 @@ wire`, figures.find_missing_digests_per_s, find_present_digests_per_s, find_abse
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import compress
 from operator import not_
 
 from builder.base.digest import checked
-from builder.reapi.digest_list import Element, at_most, keys_of, read, sizes_of
+from builder.reapi.digest_list import (
+    Element,
+    Grid,
+    Rows,
+    are_distinct,
+    keys_of,
+    read,
+    sizes_of,
+)
 from builder.stores.interface import BulkStore, InlineStore
 
 REMEMBERED = 1 << 18  # elements, about 40 MB
@@ -30,35 +37,50 @@ class Presence:
         self._stamp = store.stamp()
         self._here: dict[str, set[bytes]] = {}
 
-    def unknown(self, function: str, elements: Sequence[bytes]) -> list[bytes]:
+    def unknown(self, function: str, asked: Grid | Rows) -> Grid | Rows:
         """Those that have to be looked for, each once, in order."""
         here = self._current(function)
+        if isinstance(asked, Grid) and here.isdisjoint(asked.sample()):
+            keys = asked.keys()
+            if keys is not None and are_distinct(keys, asked.digits):
+                return asked  # all of them: mostly nothing is here of what is not remembered
+        elements = asked.elements()
         if here.issuperset(elements):
-            return []
-        unknown = [one for one in elements if one not in here] if here else list(elements)
-        return unknown if len(set(unknown)) == len(unknown) else list(dict.fromkeys(unknown))
+            return Rows([], asked.digits)
+        unknown = [one for one in elements if one not in here] if here else elements
+        if len(set(unknown)) < len(unknown):
+            unknown = list(dict.fromkeys(unknown))
+        return Rows(unknown, asked.digits)
 
-    def absent(self, function: str, elements: list[bytes], digits: int) -> list[bytes] | None:
-        """Those that are not here, in order; None: the store cannot tell at once.
+    def absent(self, function: str, asked: Grid | Rows) -> bytes | None:
+        """The elements of those that are not here, in order; None: the store cannot tell at once.
 
         Each is given once. Raises InvalidArgumentError for one that is no hash, UnicodeDecodeError
         for one that is not even ASCII.
         """
-        keys = None if self._bulk is None else keys_of(elements, digits)
+        digits = asked.digits
+        keys = None if self._bulk is None else asked.keys()
         if self._bulk is None or keys is None:
-            return self._absent(function, elements, digits)
+            return _joined(self._absent(function, asked.elements(), digits))
         strange = self._bulk.strange(
-            function, keys, partial(sizes_of, elements, digits), at_most(elements, digits)
+            function, keys, lambda: sizes_of(asked.elements(), digits), asked.at_most()
         )
         if strange is None:
-            return self._absent(function, elements, digits)
+            return _joined(self._absent(function, asked.elements(), digits))
         if all(strange):
-            return elements
-        known: Sequence[bytes] = elements
+            return asked.joined()
+        return _joined(self._but_strange(self._bulk, function, asked, keys, strange))
+
+    def _but_strange(
+        self, bulk: BulkStore, function: str, asked: Grid | Rows, keys: bytes, strange: list[bool]
+    ) -> list[bytes] | None:
+        """As `absent`, where so many are known to be."""
+        digits, elements = asked.digits, asked.elements()
+        known = elements
         if any(strange):
             known = _without(elements, strange)
             keys = keys_of(known, digits) or b""
-        renewed = self._bulk.renew_nowait(function, keys, sizes_of(known, digits))
+        renewed = bulk.renew_nowait(function, keys, sizes_of(known, digits))
         missing = self._looked_for(function, known, renewed, digits)
         if not missing:
             return None if missing is None else list(compress(elements, strange))
@@ -105,6 +127,10 @@ class Presence:
             self._stamp = stamp
             self._here.clear()
         return self._here.setdefault(function, set())
+
+
+def _joined(elements: Sequence[bytes] | None) -> bytes | None:
+    return None if elements is None else b"".join(elements)
 
 
 def _without(elements: Sequence[bytes], flags: Sequence[bool]) -> list[bytes]:

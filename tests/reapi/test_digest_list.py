@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.reapi.digest_list import (
+    ROWS,
+    Grid,
+    Rows,
     _irregular,
     _regular,
-    at_most,
+    are_distinct,
+    keys_of,
     number_field,
     read,
     sizes_of,
@@ -45,11 +49,11 @@ def test_what_clients_write_is_split(request: pb.FindMissingBlobsRequest) -> Non
     assert found is not None
     assert found.instance == request.instance_name
     assert number_field(found.rest, 3) == request.digest_function
-    digests = read(found.elements, found.digits)
+    digests = read(found.asked.elements(), found.asked.digits)
     assert [(d.hash, d.size_bytes) for d in digests] == [
         (d.hash, d.size_bytes) for d in request.blob_digests
     ]
-    answer = pb.FindMissingBlobsResponse.FromString(b"".join(found.elements))
+    answer = pb.FindMissingBlobsResponse.FromString(found.asked.joined())
     assert list(answer.missing_blob_digests) == list(request.blob_digests)
 
 
@@ -61,11 +65,15 @@ def test_a_grid_is_what_the_pattern_finds(data: st.DataObject, length: int, size
         request.blob_digests.add(hash=hash_, size_bytes=size)
     written = bytearray(request.SerializeToString())
     whole = _regular(bytes(written), 0, length)
+    assert whole is not None
     assert len(whole) == len(request.blob_digests)
     at = data.draw(st.integers(0, len(written) - 1))
     written[at] = data.draw(st.integers(0, 255))
     found = _regular(bytes(written), 0, length)
-    assert not found or found == _irregular(bytes(written), 0, length)[: len(found)]
+    if found is not None:
+        rows = _irregular(bytes(written), 0, length)
+        assert rows is not None
+        assert found.elements() == rows.elements()[: len(found)]
 
 
 def agrees(data: bytes) -> None:
@@ -77,7 +85,7 @@ def agrees(data: bytes) -> None:
     if function is None:
         return
     try:
-        digests = read(found.elements, found.digits)
+        digests = read(found.asked.elements(), found.asked.digits)
     except UnicodeDecodeError:
         return  # nor does protobuf take it
     request = pb.FindMissingBlobsRequest.FromString(data)
@@ -165,5 +173,48 @@ def test_no_size_is_above_what_the_lengths_allow(request: pb.FindMissingBlobsReq
     """And it is not above the next length of a varint."""
     found = split(request.SerializeToString())
     assert found is not None
-    largest = max(sizes_of(found.elements, found.digits))
-    assert largest <= at_most(found.elements, found.digits) <= max(largest * 128, 127)
+    largest = max(sizes_of(found.asked.elements(), found.asked.digits))
+    assert largest <= found.asked.at_most() <= max(largest * 128, 127)
+
+
+@pytest.mark.parametrize("size", [0, 5, 3000])
+@pytest.mark.parametrize("function", ["md5", "sha1", "sha256", "sha384"])
+def test_a_grid_of_many_rows_is_what_its_rows_are(function: str, size: int) -> None:
+    """Whole and in parts, whatever share of the rows is unpacked at once."""
+    count = 2 * ROWS + 7
+    hashes = [hashlib.new(function, b"%d" % number).hexdigest() for number in range(count)]
+    request = pb.FindMissingBlobsRequest(
+        blob_digests=[pb.Digest(hash=hash_, size_bytes=size) for hash_ in hashes]
+    )
+    found = split(request.SerializeToString())
+    assert found is not None
+    grid, digits = found.asked, len(hashes[0])
+    assert isinstance(grid, Grid)
+    rows = Rows(grid.elements(), digits)
+    assert len(grid) == len(rows) == count
+    keys = grid.keys()
+    assert keys == rows.keys() == keys_of(rows.elements(), digits)
+    assert keys == bytes.fromhex("".join(hashes))
+    assert grid.joined() == rows.joined()
+    assert set(grid.sample()) <= set(rows.elements())
+    for start, stop in ((0, 1), (3, ROWS + 4), (ROWS, count), (count - 1, count + 5)):
+        grid_part, rows_part = grid.part(start, stop), rows.part(start, stop)
+        assert grid_part.elements() == rows_part.elements()
+        assert grid_part.keys() == rows_part.keys()
+        assert grid_part.at_most() == rows_part.at_most()
+    assert are_distinct(keys, digits)
+    assert not are_distinct(keys + keys[: digits // 2], digits)
+
+
+@pytest.mark.parametrize("bad", ["A", "g", " "])
+def test_a_row_that_is_no_hash(bad: str) -> None:
+    """The grid has no keys then, wherever the row is."""
+    for number in (0, ROWS, 2 * ROWS):
+        request = pb.FindMissingBlobsRequest(
+            blob_digests=[pb.Digest(hash=H, size_bytes=7)] * (2 * ROWS + 1)
+        )
+        request.blob_digests[number].hash = H[:63] + bad
+        found = split(request.SerializeToString())
+        assert found is not None
+        assert isinstance(found.asked, Grid)
+        assert found.asked.keys() is None

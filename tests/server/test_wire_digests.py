@@ -104,6 +104,27 @@ async def test_long_ones_let_others_in_between(tmp_path: Path) -> None:
         assert list(missing) == protos(strange)
 
 
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("count", [20, finding.INLINE_DIGESTS + 10])
+async def test_what_lies_in_a_grid_is_answered_as_what_does_not(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    """All absent, none of it, some of it; before and after what is here is remembered."""
+    async with store_of(kind, tmp_path) as blobs:
+        here, gone = ([b"%06d" % (at + base) for at in range(count)] for base in (0, count))
+        for blob in here[: count // 2]:
+            await blobs.put(digest_of(blob), blob)
+        service = CasService(blobs, Instances())
+        for _ in range(2):
+            for asked in (gone, here, [*gone, *here], [*gone, gone[1]], [*here, *gone, *here]):
+                find = pb.FindMissingBlobsRequest(blob_digests=protos(asked))
+                found = await answer(service._finder.find, find.SerializeToString())
+                missing = pb.FindMissingBlobsResponse.FromString(found).missing_blob_digests
+                stored = {digest_of(blob).hash for blob in here[: count // 2]}
+                every = protos(list(dict.fromkeys(asked)))
+                assert list(missing) == [one for one in every if one.hash not in stored]
+
+
 async def test_what_was_absent_is_found_when_it_has_come(tmp_path: Path) -> None:
     """Only presence is remembered."""
     async with store_of("disk", tmp_path) as blobs:
