@@ -300,7 +300,7 @@ async def open_worker(
                 Load(),
                 random.random,
                 tracer,
-                lambda: persistent.count,
+                lambda: persistent.names,
                 stealing,
             )
     finally:

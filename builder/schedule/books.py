@@ -24,6 +24,7 @@ from builder.schedule.shares import Shares
 from builder.schedule.sizes import Sizes
 from builder.schedule.spec import ActionKey, ActionSpec
 from builder.schedule.task import Task
+from builder.schedule.warmth import Warmth
 
 
 class Starting(NamedTuple):
@@ -58,6 +59,7 @@ class Books:
         "sizes",
         "starting",
         "tasks",
+        "warmth",
     )
 
     def __init__(self, policy: Policy, pools: Iterable[Offer]) -> None:
@@ -75,6 +77,7 @@ class Books:
         self.leases: dict[str, Lease] = {}  # held by workers, or lost and perhaps still run
         self.least_urgent = 0  # the highest number of a priority that went into a backlog
         self.nearness = Nearness()
+        self.warmth = Warmth()
         self.sizes = Sizes()
         self.deadlines = Deadlines()
         self.counters = Counters()

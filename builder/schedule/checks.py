@@ -79,6 +79,7 @@ def _check_worker(books: Books, worker: Worker) -> None:
 
 
 def _check_leases(books: Books) -> None:
+    books.warmth.check(books.fleet.workers)
     for lease in books.leases.values():
         if lease.state is LeaseState.LOST:
             assert lease in books.tasks[lease.task].lost

@@ -9,6 +9,7 @@ goes to another one, on another host, as long as there is another one that serve
 from collections.abc import Iterator
 from functools import partial
 from heapq import merge
+from itertools import islice
 
 from builder.schedule.backlogs import make_way
 from builder.schedule.books import Books
@@ -25,6 +26,7 @@ from builder.schedule.sizes import Size
 from builder.schedule.task import Task, TaskInput
 from builder.schedule.views import tell
 
+MOST_ASKED = 16  # workers, whether they have a program ready
 UNKNOWN_S = 1.0  # what an action costs as long as nobody knows
 GRANT = TaskInput.GRANT  # a name of an Enum's costs ten times as much as one of ours
 
@@ -215,12 +217,37 @@ def _fitting(lane: Lane, every: Iterator[Worker]) -> Iterator[Worker]:
 def _worker_for(books: Books, lane: Lane, task: Task) -> Worker | None:
     """A free one that has not failed it; any free one, if all that there are have.
 
-    One that has its inputs comes first, unless it is busier than others.
+    One whose program is ready for it comes first, if it has a slot; then one that has its inputs,
+    unless it is busier than others.
     """
     if not task.avoid:
         least = next(free_workers(lane), None)
-        return least and (_near(books, lane, task, least) or least)
+        return least and (_warm(books, lane, task) or _near(books, lane, task, least) or least)
     return next((one for one in free_workers(lane) if not lane.bars(task, one)), None)
+
+
+def _warm(books: Books, lane: Lane, task: Task) -> Worker | None:
+    """Starting such a program takes longer than most actions; of many workers a few are asked."""
+    having = books.warmth.workers(task.spec.program) if task.spec.program else ()
+    if not having:
+        return None
+    for worker in islice(free_workers(lane), MOST_ASKED):
+        if worker.info.name in having and worker.has_slot:
+            return worker
+    for name in islice(having, MOST_ASKED):
+        found = books.fleet.workers.get(name)
+        if found is not None and found.has_slot and _may_have(lane, found):
+            return found
+    return None
+
+
+def _may_have(lane: Lane, worker: Worker) -> bool:
+    """Whether a worker with room may have an action of this lane."""
+    return (
+        worker.kind in lane.classes
+        and worker.held_for in (None, lane.number)
+        and fits(lane.need, worker.free)
+    )
 
 
 def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
@@ -232,9 +259,7 @@ def _near(books: Books, lane: Lane, task: Task, least: Worker) -> Worker | None:
             worker is not None
             and worker.has_room
             and len(worker.leases) + worker.last_choice <= most
-            and worker.kind in lane.classes
-            and worker.held_for in (None, lane.number)
-            and fits(lane.need, worker.free)
+            and _may_have(lane, worker)
             and (len(worker.leases) < worker.info.slots or not least.has_slot)
         ):
             return worker
@@ -284,6 +309,9 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     books.counters.granted += 1
     if spec.root:
         books.nearness.ran(spec.root, name)
+    if spec.program:
+        lease.warm = name in books.warmth.workers(spec.program)
+        books.warmth.starts(name, spec.program)
     memory_bytes = dict(need).get(MEMORY, 0) if need and MEMORY in worker.free else 0
     payload, session = spec.payload, worker.session
     granted = (session, lease_id, attempt, payload, memory_bytes, task.note, order_s)

@@ -107,6 +107,7 @@ class HeartbeatReceived:
     persistent_workers: int = 0
     waiting: tuple[str, ...] = ()  # of `running`, those not started
     steals: tuple[int, int, int, int] = (0, 0, 0, 0)  # attempted, succeeded, empty, failed
+    programs: tuple[str, ...] = ()  # the names of those that stay
 
 
 @dataclass(slots=True)

@@ -121,6 +121,7 @@ class Lease:
     share: Share | None = None
     cost_s: float = 0.0
     taken_from: str = ""  # the worker that had it in its backlog
+    warm: bool = False  # its worker was chosen for the program that stays there
     size: Size | None = None
     state: LeaseState = LeaseState.OFFERED
 

@@ -165,10 +165,11 @@ def retry_delay(attempt: int, cause: str) -> Reason:
     return Reason(ReasonCode.RETRY_DELAY, f"waits a moment before attempt {attempt}: {cause}")
 
 
-def running(worker: str, attempt: int, phase: str, taken_from: str = "") -> str:
+def running(worker: str, attempt: int, phase: str, taken_from: str = "", warm: bool = False) -> str:
     again = f", attempt {attempt}" if attempt > 1 else ""
     taken = f", taken from the backlog of {taken_from}" if taken_from else ""
-    return f"{phase or 'starts'} on {worker}{again}{taken}"
+    ready = ", which has its program ready" if warm and not taken_from else ""
+    return f"{phase or 'starts'} on {worker}{again}{taken}{ready}"
 
 
 def in_backlog(worker: str, taken_from: str) -> Reason:

@@ -51,6 +51,7 @@ class ActionSpec:
     need: Amounts = ()
     root: str = ""
     kind: str = ""
+    program: str = ""  # that stays for many actions and may serve it: its name
     own_memory: bool = False  # the client has set its limit of memory
     avoid: tuple[str, ...] = ()  # workers that shall not have it while others can
 

@@ -30,7 +30,7 @@ def reason_of(books: Books, task: Task) -> Reason:
         assert lease is not None
         if lease.state in BACKLOG:
             return reasons.in_backlog(lease.worker, lease.taken_from)
-        parts = (lease.worker, lease.attempt, task.phase, lease.taken_from)
+        parts = (lease.worker, lease.attempt, task.phase, lease.taken_from, lease.warm)
         return new(Reason, (RUNNING, reasons.running, parts))
     if state is QUEUED:
         return _waiting(books, task)

@@ -115,6 +115,7 @@ def _discharge(books: Books, worker: Worker, now: float) -> None:
     if worker.held_for is not None:
         let_go(books, books.lanes.numbered[worker.held_for])
     lanes = list(books.lanes.of_class(worker.kind))
+    books.warmth.has(worker.info.name, ())
     if books.fleet.remove(worker):
         books.lanes.remove_class(worker.kind)
     for lane in lanes:
@@ -227,6 +228,15 @@ def _drain(books: Books, worker: Worker, why: str) -> None:
     _left(books, worker)
 
 
+def _has_programs(books: Books, worker: Worker, programs: tuple[str, ...]) -> None:
+    """What it says, and those that the actions which it holds may be starting just now."""
+    name = worker.info.name
+    if programs or not books.warmth.is_cold(name):
+        tasks = (books.tasks.get(lease.task) for lease in worker.leases.values())
+        starting = (task.spec.program for task in tasks if task is not None)
+        books.warmth.has(name, (*programs, *filter(None, starting)))
+
+
 def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
     worker = books.fleet.sessions.get(event.session)
     if worker is None:
@@ -234,6 +244,7 @@ def heartbeat(books: Books, event: HeartbeatReceived, now: float) -> None:
     worker.seen_at = now
     worker.cpu_fraction, worker.memory_fraction = event.cpu_fraction, event.memory_fraction
     worker.persistent_workers = event.persistent_workers
+    _has_programs(books, worker, event.programs)
     felt_load(books, worker, event.memory_fraction)
     for lease_id in event.running:
         if not _reported(books, worker, lease_id, now):

@@ -6,6 +6,7 @@ from builder.reapi.digests import NAMES
 from builder.reapi.limits import MAX_MEMORY
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
+from builder.reapi.persistent import known_as
 from builder.reapi.resources import resources_of
 from builder.schedule.platform import Properties
 from builder.schedule.resources import amounts
@@ -36,6 +37,9 @@ def spec_of(
         need=amounts(resources_of(properties)),
         root=action.input_root_digest.hash,
         kind=_kind(granted),
+        program=known_as(
+            properties, granted.instance_name, granted.request_metadata.action_mnemonic
+        ),
         own_memory=any(name == MAX_MEMORY for name, _ in properties),
         avoid=tuple(granted.avoid),
     )

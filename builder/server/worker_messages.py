@@ -66,6 +66,7 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
                 beat.persistent_workers,
                 tuple(beat.waiting_lease_ids),
                 _steals(beat.steals) if beat.HasField("steals") else (0, 0, 0, 0),
+                tuple(beat.programs),
             )
         case "progress":
             progress = message.progress

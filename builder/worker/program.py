@@ -62,8 +62,9 @@ class Identity:
 
 class WorkerProgram:
     """`run_job(instance, job, report)` runs one action; `load` tells the fractions of CPU and
-    memory that are in use; `chance` gives numbers in [0, 1) for the back-off; `persistent` is how
-    many programs stay here for many actions. Without `stealing` there is no backlog."""
+    memory that are in use; `chance` gives numbers in [0, 1) for the back-off; `persistent` tells
+    the name of each program that stays here for many actions. Without `stealing` there is
+    no backlog."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class WorkerProgram:
         load: Callable[[], tuple[float, float]],
         chance: Callable[[], float],
         tracer: Tracer = OFF,
-        persistent: Callable[[], int] = lambda: 0,
+        persistent: Callable[[], Sequence[str]] = tuple,
         stealing: Stealing | None = None,
     ) -> None:
         self._identity = identity
@@ -206,12 +207,13 @@ class WorkerProgram:
     def _beat(self) -> None:
         if self._outbox is None:
             return
-        cpu, memory = self._load()
+        (cpu, memory), programs = self._load(), self._persistent()
         beat = workers_pb2.Heartbeat(
             running_lease_ids=[*self._leases.ids, *self._waiting],
             cpu_fraction=cpu,
             memory_fraction=memory,
-            persistent_workers=self._persistent(),
+            persistent_workers=len(programs),
+            programs=filter(None, programs),
         )
         if self._stealing is not None:
             beat.waiting_lease_ids.extend(self._waiting)

@@ -148,7 +148,10 @@ class ActionRunner:
         spec = self._spec(job, action, todo)
         properties = _properties(action, todo)
         sandbox = self._wasm if is_wasm(properties, todo.argv[0]) else self._sandbox
-        wish = persistent(properties) if sandbox is self._sandbox else None
+        mnemonic = "" if job.client is None else job.client.action_mnemonic
+        wish = None
+        if sandbox is self._sandbox:
+            wish = persistent(properties, self._instance, mnemonic)
         if spec.audit is None and sandbox is self._sandbox:
             spec = replace(spec, audit=self._policy.auditing.of(job.digest))
         image = wanted_image(properties)

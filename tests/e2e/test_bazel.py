@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bazel import staying
 from tests.bazel.workspace import LIBRARIES, LISTING, SLOW, want
 from tests.e2e.bazel import Bazel, remote
 from tests.e2e.service import Service
@@ -135,3 +136,16 @@ def test_a_killed_worker_costs_time_but_not_the_build(bazel: Bazel, service: Ser
         "the pool has two workers again, and the dead one is not among them",
         lambda s: s.workers.total >= 2 and busy.pid not in {worker.pid for worker in s.worker},
     )
+
+
+def test_a_tool_stays_for_the_next_target(bazel: Bazel, service: Service) -> None:
+    """One program serves them all: the scheduler sends each to the worker that has it."""
+    staying.write(bazel.workspace / "staying")
+    targets = [f"//staying:t{number}" for number in range(staying.TARGETS)]
+    answer = bazel.run("build", *targets, *remote(service.reapi), "--jobs=1")
+    assert answer.code == 0, answer.text
+    assert answer.ways["remote"] == staying.TARGETS
+    told = [bazel.output(f"staying/t{n}.out").read_text() for n in range(staying.TARGETS)]
+    assert sorted(told) == [f"SOURCE, request {n + 1}\n" for n in range(staying.TARGETS)]
+    workers = Counter(one.worker for one in service.actions(answer.invocation))
+    assert len(workers) == 1, workers

@@ -70,8 +70,8 @@ class Story:
     def finish(self, session: str, lease: str, outcome: Outcome = OK) -> list[str]:
         return self.send(events.LeaseFinished(session, lease, outcome))
 
-    def beat(self, session: str, *running: str) -> list[str]:
-        return self.send(events.HeartbeatReceived(session, running))
+    def beat(self, session: str, *running: str, programs: tuple[str, ...] = ()) -> list[str]:
+        return self.send(events.HeartbeatReceived(session, running, programs=programs))
 
     def drain_queue(self, session: str, cost_s: float = 0.0) -> list[str]:
         """Finish what runs on a worker, again and again; the tasks in their order."""

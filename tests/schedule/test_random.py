@@ -127,6 +127,7 @@ class World:
             client=Client(user=f"u{how % 3}", invocation=f"i{how % 2}"),
             need=NEEDS[how % len(NEEDS)],
             kind=f"k{how % 2}",
+            program=("", "p", "q")[how % 3],
         )
         name = self.fresh("op")
         self.asked[name] = 0
@@ -182,6 +183,7 @@ class World:
             running = self.held[name] if how % 8 else self.held[name][1:]
             waiting = tuple(running[how % 3 :]) if how % 5 == 0 else ()
             beat = events.HeartbeatReceived(self.sessions[name], tuple(running), waiting=waiting)
+            beat.programs = ("p", "q")[: how % 3]
             self.send(beat)
 
     def finish(self, how: int) -> None:

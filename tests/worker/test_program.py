@@ -57,7 +57,7 @@ class Story:
             self.jobs.run,
             lambda: (0.25, 0.5),
             lambda: 0.0,
-            persistent=lambda: 3,
+            persistent=lambda: ("a", "", "b"),
         )
         self.ended = trio.Event()
 
@@ -149,7 +149,7 @@ async def test_heartbeats_name_what_is_held(story: Story, autojump_clock: MockCl
     beat = await stream.beat()
     assert list(beat.running_lease_ids) == ["l1"]
     assert (beat.cpu_fraction, beat.memory_fraction) == (0.25, 0.5)
-    assert beat.persistent_workers == 3
+    assert (beat.persistent_workers, list(beat.programs)) == (3, ["a", "b"])
     await stream.say(acknowledged=workers_pb2.LeaseAcknowledged(lease_ids=["l1"]))
     assert list((await stream.beat()).running_lease_ids) == []
 

@@ -117,20 +117,22 @@ class Welcome(_message.Message):
     def __init__(self, heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unknown_lease_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction", "persistent_workers", "waiting_lease_ids", "steals")
+    __slots__ = ("running_lease_ids", "cpu_fraction", "memory_fraction", "persistent_workers", "programs", "waiting_lease_ids", "steals")
     RUNNING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
     CPU_FRACTION_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FRACTION_FIELD_NUMBER: _ClassVar[int]
     PERSISTENT_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAMS_FIELD_NUMBER: _ClassVar[int]
     WAITING_LEASE_IDS_FIELD_NUMBER: _ClassVar[int]
     STEALS_FIELD_NUMBER: _ClassVar[int]
     running_lease_ids: _containers.RepeatedScalarFieldContainer[str]
     cpu_fraction: float
     memory_fraction: float
     persistent_workers: int
+    programs: _containers.RepeatedScalarFieldContainer[str]
     waiting_lease_ids: _containers.RepeatedScalarFieldContainer[str]
     steals: Steals
-    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ..., persistent_workers: _Optional[int] = ..., waiting_lease_ids: _Optional[_Iterable[str]] = ..., steals: _Optional[_Union[Steals, _Mapping]] = ...) -> None: ...
+    def __init__(self, running_lease_ids: _Optional[_Iterable[str]] = ..., cpu_fraction: _Optional[float] = ..., memory_fraction: _Optional[float] = ..., persistent_workers: _Optional[int] = ..., programs: _Optional[_Iterable[str]] = ..., waiting_lease_ids: _Optional[_Iterable[str]] = ..., steals: _Optional[_Union[Steals, _Mapping]] = ...) -> None: ...
 
 class Steals(_message.Message):
     __slots__ = ("attempted", "succeeded", "empty", "failed")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from builder.base.digest import digest_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb.worker_protocol_pb2 import Input, WorkRequest
-from builder.reapi.persistent import TOOL_INPUT, Persistent
+from builder.reapi.persistent import TOOL_INPUT, TOOLS, Persistent
 from builder.sandbox.interface import Limits, Network, SandboxSpec
 from builder.worker.tree import Found, InputTree
 
@@ -50,11 +50,13 @@ def worker_command(
     startup = tuple(one for one in spec.argv[1:] if not FLAG_FILE.fullmatch(one))
     if len(startup) == len(spec.argv) - 1:
         raise UnfitError("its command has no @file with the request's arguments")
-    tools = sorted(path for path, node in files.items() if is_tool(node))
+    named = wish.tools
+    tools = sorted(path for path, node in files.items() if is_tool(node) or below(path, named))
     if not tools:
         raise UnfitError(
             "none of its inputs is marked as one of the tool "
-            "(bazel build --experimental_remote_mark_tool_inputs)"
+            "(bazel build --experimental_remote_mark_tool_inputs), or named by the property "
+            f"{TOOLS}"
         )
     argv = (spec.argv[0], *startup, START)
     limits = replace(spec.limits, wall_s=None)
@@ -89,6 +91,11 @@ def check(spec: SandboxSpec) -> None:
 
 def is_tool(node: pb.FileNode) -> bool:
     return any(one.name == TOOL_INPUT for one in node.node_properties.properties)
+
+
+def below(path: str, places: Iterable[str]) -> bool:
+    """Whether it is one of them, or below one that ends in a slash."""
+    return any(path == one or (one.endswith("/") and path.startswith(one)) for one in places)
 
 
 def files_of(tree: InputTree) -> dict[str, pb.FileNode]:

@@ -61,6 +61,11 @@ class Programs:
         """How many programs there are."""
         return len(self._processes)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By which the scheduler knows those that take more requests."""
+        return tuple(one.command.wish.name for one in self._processes if not one.retiring)
+
     def check(self, key: str) -> None:
         """Raises UnfitError for one that has failed too often."""
         failures, when = self._failures.get(key, (0, 0.0))

@@ -36,9 +36,9 @@ class PersistentWorkers:
         self._sandbox, self._programs = sandbox, programs
 
     @property
-    def count(self) -> int:
-        """How many programs there are at the moment."""
-        return 0 if self._programs is None else self._programs.count
+    def names(self) -> tuple[str, ...]:
+        """Of each program that there is at the moment."""
+        return () if self._programs is None else self._programs.names
 
     async def run(
         self, spec: SandboxSpec, wish: Persistent, instance: str, inputs: InputRoot

@@ -7,7 +7,7 @@ import pytest
 
 from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.reapi.persistent import JSON, PROTO, Persistent, persistent
+from builder.reapi.persistent import JSON, PROTO, Persistent, known_as, persistent
 from builder.sandbox.interface import AuditLevel, Limits, Network, SandboxSpec
 from builder.worker.persistent.command import (
     FLAG_FILE,
@@ -76,6 +76,30 @@ def test_arguments_are_split_as_bazel_does() -> None:
     command = worker_command(Persistent(), "", SPEC, FILES)
     assert command.argv == ("tool", "-a", "-b", "--persistent_worker")
     assert command.tools == {"tool"}
+
+
+def test_tools_can_be_named_too() -> None:
+    """By clients that cannot mark them: files, and directories with all below."""
+    files = {"t/a": node(), "t/b/c": node(), "tb": node(), "one": node(), "args": node()}
+    wish = persistent({"supports-workers": "1", "persistent-worker-tools": "one,t/"}.items())
+    assert wish is not None
+    assert worker_command(wish, "", SPEC, files).tools == {"t/a", "t/b/c", "one"}
+
+
+def test_the_scheduler_knows_programs_by_what_it_knows_itself() -> None:
+    """The client's key, else the mnemonic; instances share nothing, and nobody else has a name."""
+
+    def name(properties: dict[str, str], instance: str = "", mnemonic: str = "Javac") -> str:
+        return known_as(properties.items(), instance, mnemonic)
+
+    keyed, asked = {"persistentWorkerKey": "k"}, {"supports-workers": "1"}
+    names = [name(keyed), name(asked), name(keyed, "i"), name(asked, "i"), name(asked, "", "Kt")]
+    assert len(set(names)) == len(names)
+    assert name(keyed) == name(keyed, mnemonic="Kt") == name({**keyed, **asked, "a": "b"})
+    assert {name({}), name({"supports-workers": "0"}), name(asked, "", "")} == {""}
+    wish = persistent(keyed.items(), "i", "Javac")
+    assert wish is not None
+    assert wish.name == name(keyed, "i")
 
 
 @pytest.mark.parametrize("argument", ["@a", "-flagfile=a", "--flagfile=a", "@@a", "@r//l:x"])
