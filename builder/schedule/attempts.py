@@ -52,6 +52,20 @@ def lose(books: Books, lease: Lease, reason: Reason, now: float) -> None:
             requeue(books, task, now)
 
 
+def given_up(books: Books, worker: Worker, name: str, now: float) -> Lease | None:
+    """The worker says that it will not run a lease of its own; None if its task has no need of it
+    any more."""
+    worker.seen_at = now
+    lease = books.leases.get(name)
+    if lease is None or lease.worker != worker.info.name:
+        return None
+    late = lease.state is LOST
+    release(books, lease, LeaseInput.RETURN, now)
+    if late:
+        books.tasks[lease.task].forget(lease)
+    return lease if lease.state is LeaseState.RETURNED and not late else None
+
+
 def retry(books: Books, task: Task, lease: Lease, reason: Reason, now: float) -> None:
     """Run it again, on another worker if there is one; or give up after so many times."""
     books.effects.append(Explain(task.id, reason))

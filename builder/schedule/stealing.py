@@ -20,7 +20,7 @@ result. Being stolen is not a fault, and counts against neither worker nor task.
 
 from itertools import islice
 
-from builder.schedule.attempts import goes_on, release, requeue
+from builder.schedule.attempts import given_up, goes_on, requeue
 from builder.schedule.books import Books
 from builder.schedule.dispatch import dispatch_worker, grant, watch_tail
 from builder.schedule.effects import IntroducePeers, Victim
@@ -116,17 +116,11 @@ def _may_take(books: Books, thief: Worker, task: Task) -> bool:
 
 def yielded(books: Books, event: LeaseYielded, now: float) -> None:
     worker = books.fleet.sessions.get(event.session)
-    lease = books.leases.get(event.lease)
-    if worker is None or lease is None or lease.worker != worker.info.name:
-        return
-    worker.seen_at = now
-    late = lease.state is LeaseState.LOST
-    release(books, lease, LeaseInput.RETURN, now)
-    if late:
-        books.tasks[lease.task].forget(lease)
-    elif lease.state is LeaseState.RETURNED:
-        _pass_on(books, lease, event.thief, now)
-    dispatch_worker(books, worker, now)
+    if worker is not None:
+        lease = given_up(books, worker, event.lease, now)
+        if lease is not None:
+            _pass_on(books, lease, event.thief, now)
+        dispatch_worker(books, worker, now)
 
 
 def _pass_on(books: Books, lease: Lease, name: str, now: float) -> None:

@@ -6,6 +6,7 @@ from builder.schedule import reasons
 from builder.schedule.ailing import did_well, felt_load, had_fault
 from builder.schedule.attempts import (
     drop_leases,
+    given_up,
     goes_on,
     lose,
     release,
@@ -358,17 +359,11 @@ def _still_of_use(books: Books, lease: Lease, outcome: Outcome) -> bool:
 
 def hand_back(books: Books, event: LeaseReturned, now: float) -> None:
     worker = books.fleet.sessions.get(event.session)
-    lease = books.leases.get(event.lease)
-    if worker is None or lease is None or lease.worker != worker.info.name:
-        return
-    worker.seen_at = now
-    late = lease.state is LeaseState.LOST
-    release(books, lease, LeaseInput.RETURN, now)
-    if late:
-        books.tasks[lease.task].forget(lease)
-    elif lease.state is LeaseState.RETURNED:
-        _returned(books, worker, lease, event.why, now)
-    dispatch_worker(books, worker, now)
+    if worker is not None:
+        lease = given_up(books, worker, event.lease, now)
+        if lease is not None:
+            _returned(books, worker, lease, event.why, now)
+        dispatch_worker(books, worker, now)
 
 
 def _returned(books: Books, worker: Worker, lease: Lease, why: str, now: float) -> None:
