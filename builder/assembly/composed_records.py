@@ -8,10 +8,11 @@ from builder.assembly.tiers import Tier
 from builder.config import storage
 from builder.config.storage import StoreTree
 from builder.stores.breaker import Breaker, GuardedRecords
+from builder.stores.disk_records import DiskRecords
 from builder.stores.metered import MeteredRecords
 from builder.stores.mirrored import MirroredRecords
 from builder.stores.read_only import ReadOnlyRecords
-from builder.stores.records import RESULTS, DiskRecords, MemoryRecords, Records
+from builder.stores.records import RESULTS, MemoryRecords, Records
 from builder.stores.remote import RemoteRecords
 from builder.stores.sharded import ShardedRecords
 from builder.stores.tiered import nowhere

@@ -20,10 +20,11 @@ from builder.config.settings import Store
 from builder.host.lock import owned
 from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
+from builder.stores.disk_records import DiskRecords
 from builder.stores.interface import Account, ActionCache, SizedBlobStore
 from builder.stores.kept_result import Entry
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.records import DiskRecords, MemoryRecords, Records
+from builder.stores.records import MemoryRecords, Records
 from builder.stores.routed_cache import RoutedActionCache
 from builder.telemetry.log import get_logger
 

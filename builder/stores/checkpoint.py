@@ -196,7 +196,7 @@ def _walk(log: SegmentLog, segment: Segment, start: int, latest: int) -> None:
     """Take in the records after a checkpoint; one that is torn was never acknowledged."""
     segment.tail = start
     for record in walk(segment.descriptor, segment.number, start, segment.room):
-        if not record.is_whole():
+        if not log.is_whole(record):
             continue
         place = segment.number << PLACE | record.offset
         used = min(record.used, latest)

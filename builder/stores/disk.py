@@ -19,12 +19,13 @@ from pathlib import Path
 import trio
 
 from builder.base.digest import EMPTY, HASHERS, HEX_LENGTHS, Digest, is_empty
-from builder.base.errors import ResourceExhaustedError, UsageError
+from builder.base.errors import ResourceExhaustedError
 from builder.stores.files import FileBlobStore
 from builder.stores.folder import Folder, Fsync
 from builder.stores.gathered import GatheredUpload
 from builder.stores.index import Occupancy
 from builder.stores.interface import NamedT, Upload
+from builder.stores.layout import declare, is_first
 from builder.stores.memory import check_bytes, check_range
 from builder.stores.opening import open_segment
 from builder.stores.segment import SMALL
@@ -60,7 +61,7 @@ class DiskBlobStore:
         self._limit = SMALL if capacity_bytes >= LEAST_CAPACITY else 0
         self._room_lock = trio.Lock()
         try:
-            self._older = _is_older(folder)
+            self._older = is_first(folder, LAYOUT, lambda: _has_files(folder))
         except BaseException:
             self.files.close()
             raise
@@ -80,7 +81,7 @@ class DiskBlobStore:
         await self.small.load()
         await self.files.load()
         if self._older and self._limit and self.files.smallest_is_above(self._limit):
-            _write_layout(self.folder)
+            declare(self.folder, LAYOUT)
             self._older = False
         async with self._room_lock:
             await self._make_room(0)
@@ -138,7 +139,7 @@ class DiskBlobStore:
             return
         check_bytes(digest, data)
         await self.small.load()
-        await self.small.checkpoint_if_due()
+        await self.small.keeper.checkpoint_if_due()
         if not self._absent(digest.function, (digest,)):
             return
         if not self.small.log.has_room(len(data)):
@@ -335,9 +336,9 @@ class DiskBlobStore:
 
     async def _evict_oldest(self, before: int) -> bool:
         """Whether something could go, segments below that number among it."""
-        found, oldest = await self.small.candidate(before), self.files.oldest()
+        found, oldest = await self.small.keeper.candidate(before), self.files.oldest()
         if found is not None and (oldest is None or found.used <= oldest):
-            await self.small.clean(found.segment)
+            await self.small.keeper.clean(found.segment)
             return True
         return oldest is not None and await self.files.evict(EVICT_AT_ONCE) > 0
 
@@ -347,27 +348,6 @@ class DiskBlobStore:
             return await self._evict_oldest(self.small.log.next_number)
 
 
-def _is_older(folder: Folder) -> bool:
-    """Whether a directory is of the first layout. Raises UsageError for one of the future."""
-    try:
-        with open(f"{folder.root}/layout", encoding="ascii", errors="replace") as file:
-            layout = file.read().strip()
-    except FileNotFoundError:
-        if any(os.path.isdir(f"{folder.root}/{function}") for function in HASHERS):
-            return True
-        _write_layout(folder)
-        return False
-    if layout != LAYOUT:
-        raise UsageError(
-            f"store directory {folder.root} has layout {layout[:20]!r}, this version writes "
-            f"{LAYOUT}: use the version that made it, or give this one another directory"
-        )
-    return False
-
-
-def _write_layout(folder: Folder) -> None:
-    with folder.errors():
-        temporary = folder.temporary()
-        with open(temporary, "w", encoding="ascii") as file:
-            file.write(f"{LAYOUT}\n")
-        os.rename(temporary, f"{folder.root}/layout")
+def _has_files(folder: Folder) -> bool:
+    """Whether blobs were ever stored here in the way of the first layout."""
+    return any(os.path.isdir(f"{folder.root}/{function}") for function in HASHERS)

@@ -10,6 +10,7 @@ class Leases:
 
     def __init__(self, lease_s: float) -> None:
         self._lease = lease_s
+        self.free_until = math.inf  # of what nobody is promised: the owner may keep some of it
         self.tick_s = max(1, int(lease_s / TICKS_PER_LEASE or UNLEASED_TICK_S))
 
     def tick(self, now: float) -> int:
@@ -18,7 +19,7 @@ class Leases:
 
     def latest_free(self, now: float) -> float:
         """What was last used then, or before, may go."""
-        return now - self._lease - self.tick_s if self._lease else math.inf
+        return now - self._lease - self.tick_s if self._lease else self.free_until
 
     def is_free(self, used: int, now: float) -> bool:
         """Whether what was last used in this tick may go."""

@@ -15,7 +15,7 @@ is room to move even on a disk that is full.
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builder.base.digest import HEX_LENGTHS, Digest, digest_of
 from builder.stores.ages import by_age
@@ -25,7 +25,7 @@ from builder.stores.interface import NamedT
 from builder.stores.journal import DROPPED, RENEWED, Journal
 from builder.stores.leases import Leases
 from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
-from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Segment, header
+from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Record, Segment, header
 from builder.stores.table import Entry, Table
 from builder.stores.warm import WarmReads
 
@@ -36,13 +36,21 @@ FIRST = 4 * 1024 * 1024  # bytes of the first segments
 class SegmentLog:
     """The blobs of at most SMALL bytes. One owner; all methods are synchronous."""
 
-    def __init__(self, folder: Folder, segment_bytes: int, leases: Leases, pack: bool) -> None:
-        """A segment has at most `segment_bytes`."""
+    def __init__(
+        self,
+        folder: Folder,
+        segment_bytes: int,
+        leases: Leases,
+        pack: bool,
+        is_whole: Callable[[Record], bool] = Record.is_whole,
+    ) -> None:
+        """A segment has at most `segment_bytes`. `is_whole` judges what a start finds."""
         self.root = f"{folder.root}/segments"
         self.spare_path = f"{self.root}/spare"
         self.folder = folder
         self._most = segment_bytes
         self.leases = leases
+        self.is_whole = is_whole
         self.tables: dict[str, Table] = {}
         self.segments: dict[int, Segment] = {}
         self.active: Segment | None = None
@@ -129,11 +137,15 @@ class SegmentLog:
         entry = None if key is None else table.find(key)
         if key is None or entry is None or entry.size != digest.size_bytes:
             return None
+        self.use(digest.function, key, entry, now)
+        return entry
+
+    def use(self, function: str, key: bytes, entry: Entry, now: float) -> None:
+        """It is used in this tick."""
         tick = self.leases.tick(now)
         if entry.used < tick:
-            self.set(digest.function, key, entry._replace(used=tick))
-            self._journal(RENEWED, digest.function, [(key, entry, tick)])
-        return entry
+            self.set(function, key, entry._replace(used=tick))
+            self._journal(RENEWED, function, [(key, entry, tick)])
 
     def size(self, function: str, hash_: str) -> int | None:
         table = self.table(function)
@@ -218,10 +230,14 @@ class SegmentLog:
 
     def lose(self, function: str, key: bytes) -> None:
         """Promised, and damaged."""
-        old = self.drop(function, key)
         self.lost += 1
+        old = self.drop(function, key)
         if old is not None:
-            self._journal(DROPPED, function, [(key, old, old.used)])
+            self.strike(function, key, old)
+
+    def strike(self, function: str, key: bytes, old: Entry) -> None:
+        """What lies there is not to be found again by a start."""
+        self._journal(DROPPED, function, [(key, old, old.used)])
 
     def evict(self, function: str, key: bytes) -> None:
         old = self.drop(function, key)

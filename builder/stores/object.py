@@ -28,7 +28,7 @@ from builder.stores.copying import joined
 from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import absent, check_bytes, check_range
-from builder.stores.records import sealed, unsealed
+from builder.stores.sealing import sealed, unsealed
 
 SCHEMES = ("s3://", "gs://", "az://")
 THREADS = 64

@@ -27,8 +27,8 @@ from builder.stores.copying import cut, joined
 from builder.stores.failure import TooLargeError
 from builder.stores.interface import PIECE
 from builder.stores.memory import absent, check_bytes, check_range
-from builder.stores.records import sealed, unsealed
 from builder.stores.redis_pool import Pool
+from builder.stores.sealing import sealed, unsealed
 
 KEYS_PER_CALL = 1000
 BYTES_PER_CALL = 4 * 1024 * 1024

@@ -1,6 +1,5 @@
 """The small blobs of a disk store: segments, with what waits for the disk done in threads.
 
-Until `load` is done nothing is known, so calls wait for it: about a second for a million blobs.
 With fsync, writers that come together share one trip to the disk (group commit), and a blob is
 there for others only after it.
 """
@@ -12,19 +11,16 @@ import trio
 
 from builder.base.digest import Digest
 from builder.stores.bulk import read_many, write_many
-from builder.stores.checkpoint import Checkpoint, checkpoint, restore
-from builder.stores.cleaning import Candidate, candidate, clean
 from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
 from builder.stores.leases import Leases
 from builder.stores.log import SegmentLog, checked
+from builder.stores.log_keeper import LogKeeper
 from builder.stores.memory import absent
 from builder.stores.quarantine import Quarantine
 from builder.stores.segment import Segment
 from builder.stores.single import read_one, write_one
 from builder.stores.table import Entry
-
-CHANGES = 100_000  # between checkpoints, or a quarter of all
 
 
 class SmallBlobs:
@@ -40,37 +36,24 @@ class SmallBlobs:
         now: Callable[[], float],
     ) -> None:
         self.log = SegmentLog(folder, segment_bytes, Leases(lease_s), pack)
-        self.loaded = False
+        self.keeper = LogKeeper(self.log, now)
+        self.loaded = False  # hot: as the keeper says
         self._folder = folder
         self._quarantine = quarantine
         self._now = now
-        self._loading = trio.Lock()
-        self._checking = trio.Lock()
-        self._enough = 0  # changes after which a checkpoint that failed is tried again
         self._dirty: dict[int, Segment] = {}
         self._syncing = trio.Lock()
         self._appended = 0
         self._synced = 0
 
     def close(self) -> None:
-        """Let go of the directory, with the tables written down for a quick start."""
-        if self.loaded and self.log.changes:
-            try:
-                checkpoint(self.log)
-            except OSError:  # the next start walks the segments instead
-                self.log.journal.flush()
-        self.log.close()
+        self.keeper.close()
 
     async def load(self) -> None:
         """Learn what an earlier process left. Idempotent."""
-        if self.loaded:
-            return
-        async with self._loading:
-            if not self.loaded:
-                latest = self.log.leases.tick(self._now())
-                with self._folder.errors():
-                    await trio.to_thread.run_sync(restore, self.log, latest)
-                self.loaded = True
+        if not self.loaded:
+            await self.keeper.load()
+            self.loaded = True
 
     def absent(
         self, function: str, digests: Sequence[NamedT], limit: int
@@ -122,7 +105,7 @@ class SmallBlobs:
 
     def put_nowait(self, digest: Digest, data: bytes) -> bool:
         """Whether these bytes are a new blob, verified, and stored now; False: `put` is asked."""
-        if self._folder.fsync != "none" or self._is_checkpoint_due():
+        if self._folder.fsync != "none" or self.keeper.is_checkpoint_due():
             return False
         try:
             return write_one(self.log, digest, data, self._now())
@@ -131,7 +114,7 @@ class SmallBlobs:
 
     def put_many_nowait(self, function: str, keys: bytes, blobs: Sequence[bytes]) -> list[bool]:
         """As `bulk.write_many`."""
-        if self._folder.fsync != "none" or self._is_checkpoint_due():
+        if self._folder.fsync != "none" or self.keeper.is_checkpoint_due():
             return [False] * len(blobs)
         with self._folder.errors():
             return write_many(self.log, function, keys, blobs, self._now())
@@ -152,37 +135,10 @@ class SmallBlobs:
             finally:
                 segment.pending -= 1
 
-    async def checkpoint_if_due(self) -> None:
-        """Write the tables down after many changes, other calls going on meanwhile.
-
-        When the disk does not take them that is tried again after some more: nothing depends on
-        it but the time of the next start.
-        """
-        if not self._is_checkpoint_due() or self._checking.locked():
-            return
-        async with self._checking:
-            try:
-                one = Checkpoint(self.log)
-                for _ in one.slices():
-                    await trio.lowlevel.checkpoint()
-                await trio.to_thread.run_sync(one.write)
-            except OSError:
-                self._enough = self.log.changes + CHANGES // 4
-            else:
-                one.done()
-                self._enough = 0
-
     def put_aside(self, digest: Digest, stored: bytes) -> None:
         """A damaged blob: what was read is kept for inspection, it is missing from now on."""
         self._quarantine.take_bytes(digest, stored)
         self.log.lose(digest.function, bytes.fromhex(digest.hash))
-
-    async def candidate(self, before: int) -> Candidate | None:
-        return await candidate(self.log, self._now(), before)
-
-    async def clean(self, segment: Segment) -> None:
-        with self._folder.errors():
-            await clean(self.log, segment, self._now())
 
     def leased_bytes(self) -> int:
         return self.log.leased_bytes(self._now())
@@ -196,10 +152,6 @@ class SmallBlobs:
         for function, table in self.log.tables.items():
             for key, entry in table.items():
                 yield Digest(key.hex(), entry.size, function)
-
-    def _is_checkpoint_due(self) -> bool:
-        changes = self.log.changes
-        return changes > max(CHANGES, self._enough) and changes > self.log.blobs // 4
 
     def _find(self, digest: Digest) -> Entry:
         entry = self.log.find(digest, self._now())

@@ -28,8 +28,8 @@ from builder.reapi.pb import control_pb2, operations_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.execution import NAME as EXECUTION
 from builder.stores.disk import DiskBlobStore
+from builder.stores.disk_records import DiskRecords
 from builder.stores.object import ObjectBlobs, opened
-from builder.stores.records import DiskRecords
 from builder.stores.remote import RemoteActionCache, RemoteBlobStore
 from tests.stores.servers import BUCKET, RedisProcess, redis_process, s3_options
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 import trio
 
 from builder.base.digest import Digest, digest_of
-from builder.stores import small
+from builder.stores import log_keeper
 from builder.stores.disk import DiskBlobStore
 from builder.stores.folder import Fsync
 
@@ -187,7 +187,7 @@ class Killing:
 
 def main() -> NoReturn:
     mode, folder, *numbers = sys.argv[1:]
-    small.CHANGES = 40  # so that there are checkpoints
+    log_keeper.CHANGES = 40  # so that there are checkpoints
     killing = Killing(Path(folder))
     if mode == "load":
         killing.load(*map(int, numbers))

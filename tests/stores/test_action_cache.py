@@ -15,9 +15,10 @@ from builder.reapi.pb import error_details_pb2, status_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.action_cache import CheckedActionCache, Keeping
 from builder.stores.disk import DiskBlobStore
+from builder.stores.disk_records import DiskRecords
 from builder.stores.kept_result import Entry, packed, unpacked
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.records import DiskRecords, MemoryRecords
+from builder.stores.records import MemoryRecords
 from tests.stores.conftest import Time
 
 MIB = 1024 * 1024

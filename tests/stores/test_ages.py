@@ -5,8 +5,9 @@ from pathlib import Path
 from builder.base.digest import digest_of
 from builder.stores.ages import WITHIN_S, by_age
 from builder.stores.disk import DiskBlobStore
+from builder.stores.disk_records import DiskRecords
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.records import DiskRecords, MemoryRecords
+from builder.stores.records import MemoryRecords
 
 HOUR, DAY, WEEK = WITHIN_S
 SMALL, LARGE = b"s" * 1000, b"l" * 200_000

@@ -145,7 +145,7 @@ async def test_cleaning_keeps_what_is_promised_and_forgets_the_rest(
     assert await disk.find_missing(kept) == []
     log = disk.small.log
     for number in sorted(log.segments)[:-1]:
-        await disk.small.clean(log.segments[number])
+        await disk.small.keeper.clean(log.segments[number])
     assert not {number for number in log.segments if number < 6}
     for digest, data in zip(kept, blobs[::10], strict=True):
         assert await disk.get(digest) == data
@@ -160,7 +160,7 @@ async def test_a_damaged_segment_is_cleaned_with_what_can_be_saved(
     digests = await put_all(disk, some(60, 30_000))
     scribble(disk, digests[3], at=-40)
     log = disk.small.log
-    await disk.small.clean(log.segments[1])
+    await disk.small.keeper.clean(log.segments[1])
     assert await disk.find_missing(digests) == [digests[3]]
     assert log.lost == 1
     disk.check()

@@ -20,7 +20,7 @@ from builder.base.errors import (
 )
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.stores import small
+from builder.stores import log_keeper
 from builder.stores.action_cache import CheckedActionCache
 from builder.stores.disk import DiskBlobStore
 from builder.stores.folder import Fsync
@@ -196,7 +196,7 @@ async def test_full_disk_and_bad_disk(
 ) -> None:
     """Any call of the system may fail, those of a checkpoint too: errors are clear, nothing
     acknowledged is lost, and the store goes on when the disk does, after a restart too."""
-    monkeypatch.setattr(small, "CHANGES", 10)
+    monkeypatch.setattr(log_keeper, "CHANGES", 10)
     fsync: Fsync = "full" if step % 2 else "none"
     disk = DiskBlobStore(tmp_path / "store", ROOM, HOUR, fsync, clock)
     await disk.load()
@@ -228,7 +228,7 @@ async def test_damage_does_not_become_good_by_moving(disk: DiskBlobStore, clock:
         await disk.put(digest, data)
     damage(disk, digests[1])
     log = disk.small.log
-    await disk.small.clean(log.segments[1])
+    await disk.small.keeper.clean(log.segments[1])
     assert await disk.find_missing(digests) == [digests[1]]
     assert [await disk.get(digests[0]), await disk.get(digests[2])] == [blobs[0], blobs[2]]
     disk.check()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from builder.base.errors import ResourceExhaustedError
-from builder.stores.records import DiskRecords, MemoryRecords, Records
+from builder.stores.disk_records import DiskRecords
+from builder.stores.records import MemoryRecords, Records
 from tests.stores.conftest import Time
 
 H = "ab" * 32
@@ -115,10 +116,10 @@ async def test_a_full_disk_is_relieved_by_the_oldest(tmp_path: Path, clock: Time
         clock.now += 120
         assert await records.get("s", names[2]) == bytes(600_000)
         os.utime = taken
-        await records.put("s", H, b"new")
+        await records.put("s", H, bytes(70_000))
     finally:
         os.write, os.utime = real, taken
-    assert await records.get("s", H) == b"new"
+    assert await records.get("s", H) == bytes(70_000)
     assert await records.get("s", names[0]) is None
     assert await records.get("s", names[2]) == bytes(600_000)
     records.close()

@@ -24,8 +24,9 @@ from builder.server.instances import Instances
 from builder.stores import object as object_
 from builder.stores import redis
 from builder.stores.action_cache import CheckedActionCache
+from builder.stores.disk_records import DiskRecords
 from builder.stores.memory import MemoryBlobStore
-from builder.stores.records import RESULTS, DiskRecords, MemoryRecords, Records
+from builder.stores.records import RESULTS, MemoryRecords, Records
 from builder.stores.redis_pool import MOST, Pool
 from builder.stores.remote import RemoteRecords
 from builder.stores.verifying import VerifyingBlobs
