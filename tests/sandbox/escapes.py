@@ -167,7 +167,7 @@ MORE_FILES = [
     ("find files of an earlier action", "say(os.listdir('/tmp') + os.listdir('/dev/shm'))",
      ("[]",)),
     ("see the host's mounts", "say([l for l in open('/proc/self/mountinfo')"
-     " if '@SCRATCH@' in l.split(' - ')[0]])", ("[]",)),
+     " if '@SCRATCH@' in l])", ("[]",)),
 ]  # fmt: skip
 MORE_PROC = [
     ("write init's name", "write('/proc/1/comm')", (*NO_ENTRY, "EINVAL")),

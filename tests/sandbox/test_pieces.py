@@ -15,7 +15,6 @@ from builder.sandbox.kernel.groups import (
     prefix_of,
     start_time,
 )
-from builder.sandbox.kernel.worktree import escaped
 from builder.sandbox.limits import Cpus, borne, without_groups
 
 NATIVE = seccomp.AUDIT_ARCH
@@ -258,11 +257,6 @@ def test_the_living_keep_their_groups() -> None:
     assert belongs_to_the_dead(prefix_of(2**22 + 1) + "5")
     for foreign in ("builder-1-2-3", "builder-605-1", "session-1.scope", "builder-"):
         assert not belongs_to_the_dead(foreign)
-
-
-def test_layer_paths_are_escaped() -> None:
-    """A colon would end the layer."""
-    assert escaped("/a:b\\c") == "/a\\:b\\\\c"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ open("d/a", "a").write("more")
 open("d/new", "w").write("new")
 os.mkdir("e")
 os.rename("d/b", "e/b")
+assert name == "copy" or scratch not in open("/proc/self/mountinfo").read()
 print(json.dumps([name, open("d/a").read(), open("e/b").read(), sorted(os.listdir("d"))]))
 """.replace("@UID@", str(ACTION_UID))
 

@@ -31,11 +31,6 @@ def new_file(scratch: str, name: str, flags: int = 0) -> int:
     return os.open(scratch + "/" + name, flags, 0o600)
 
 
-def escaped(path: str) -> str:
-    """A path in a list of lower layers."""
-    return "".join("\\" + char if char in "\\:" else char for char in path)
-
-
 class WorkTrees:
     """Makes work trees in one of three ways, the best that this kernel and disk can do.
 
@@ -132,11 +127,12 @@ class WorkTrees:
         context, self._context = self._context, -1
         if context < 0:
             context = mounts.new_context("overlay", self._options())
-        above, place = escaped(scratch + "/" + LAYER), escaped(scratch + "/layer")
         try:
-            mounts.configure(context, (lower, ("upperdir", above), ("workdir", place)))
+            os.chdir(scratch)  # the action can read by which names its layers were given
+            mounts.configure(context, (lower, ("upperdir", LAYER), ("workdir", "layer")))
             return mounts.new_filesystem(context, ATTRIBUTES)
         finally:
+            os.chdir("/")
             os.close(context)
 
     def _by_path(self, inputs: str, scratch: str) -> int:
@@ -148,7 +144,7 @@ class WorkTrees:
         finally:
             os.close(tree)
         try:
-            return self._overlay(("lowerdir", escaped(place)), scratch)
+            return self._overlay(("lowerdir", "lower"), scratch)
         finally:
             mounts.unmount_lazily(place)
             os.rmdir(place)
