@@ -11,6 +11,7 @@ nested user namespace, which owns nothing, then replaces them; its capabilities 
 import _socket
 import os
 
+from builder.host.cgroups import read_text
 from builder.sandbox import link, plan
 from builder.sandbox.kernel import identity, landlock, network, signals
 from builder.sandbox.kernel.perform import Prepared
@@ -24,6 +25,29 @@ NEW, USED, FULL = b"N", b"U", b"F"  # its network: its own, one used before, or 
 NAMESPACES = identity.CLONE_NEWNS | identity.CLONE_NEWIPC | identity.CLONE_NEWUTS
 NAMESPACES |= identity.CLONE_NEWCGROUP
 PLACE = plan.WORK_TREE.encode()
+COUNTED = "/proc/sys/user"
+
+
+class Parts:
+    """Of what the kernel counts for a user with all of its user namespaces, and no limit of a
+    process bounds: none may have more than a quarter of what the user may."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[bytes, bytes]] = []
+        self._place = -1
+        if not os.path.isdir(COUNTED):
+            return
+        self._place = os.open(COUNTED, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for name in ("instances", "watches"):
+            most = int(read_text(f"/proc/sys/fs/inotify/max_user_{name}")) // 4
+            path = f"/proc/self/fd/{self._place}/max_inotify_{name}"
+            self._files.append((path.encode(), str(most).encode()))
+
+    def take(self) -> None:
+        """In a fork, whose user namespace is new; by a view of /proc that can be written."""
+        identity.write_all(self._files)
+        if self._place >= 0:
+            os.close(self._place)
 
 
 class Kit:
@@ -37,6 +61,7 @@ class Kit:
         self.setup = Prepared(setup)
         self.nobody = Steps([("a user namespace", "unshare", (identity.CLONE_NEWUSER,))])
         self.mapped = identity.id_map("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)
+        self.part_of = Parts()
         self.powerless = identity.powerless(capabilities)
         self.calls = Filter(when_made(MACHINE))
         self.counted = counted
@@ -110,6 +135,7 @@ def prepare(kit: Kit, order: bytes, used: int) -> "tuple[tuple[int, ...], bytes]
     known = [os.pidfd_open(os.getpid()), *(os.open(f"/proc/self/ns/{s}", flags) for s in spaces)]
     kit.nobody.perform()
     identity.write_all(kit.mapped)
+    kit.part_of.take()
     kit.powerless.perform()
     if kit.rules is not None:
         kit.rules.put_on(kit.allowed)

@@ -6,6 +6,7 @@ from typing import Any
 
 GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
 DEFAULT_OPEN_FILES = 16384
+MOST_SIGNALS = 4096
 
 
 class Cpus:
@@ -21,6 +22,13 @@ class Cpus:
         return sorted(self._cpus[(first + i) % len(self._cpus)] for i in range(count))
 
 
+def part_of_signals() -> int:
+    """How many an action may have pending. They count for the user, too, and with them timers: one
+    action could else take all that there are."""
+    _, all_of_them = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+    return MOST_SIGNALS if all_of_them < 0 else min(MOST_SIGNALS, all_of_them // 4)
+
+
 def borne(
     wish: Mapping[str, Any], has: Callable[[str], bool], cpus: Cpus
 ) -> tuple[dict[str, str], list[tuple[int, int]], list[int]]:
@@ -32,6 +40,7 @@ def borne(
     enforced: dict[str, str] = {}
     rlimits = [
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_SIGPENDING, part_of_signals()),
         (resource.RLIMIT_NOFILE, wish["open_files"] or DEFAULT_OPEN_FILES),
     ]
     if wish["file_bytes"] is not None:

@@ -1,10 +1,12 @@
 """What actions of one host have in common is their user's: none can use it up for the others."""
 
 from pathlib import Path
+from resource import RLIMIT_SIGPENDING, getrlimit
 
+import pytest
 import trio
 
-from builder.sandbox.interface import Outcome, Sandbox
+from builder.sandbox.interface import Limits, Outcome, Sandbox
 from builder.sandbox.native import open_sandbox
 from tests.sandbox.support import READ_ONLY, python, shell
 
@@ -52,3 +54,68 @@ async def test_descriptors_on_their_way(tmp_path: Path) -> None:
 
 async def flood(sandbox: Sandbox, base: Path) -> None:
     await python(sandbox, base, FLOOD)
+
+
+TAKE = """
+import ctypes, os, resource, signal, socket
+libc, number = ctypes.CDLL(None, use_errno=True), ctypes.c_void_p()
+def done(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "")
+    return result
+def many(most, make):
+    held = []
+    try:
+        while len(held) < most:
+            held.append(make())
+    except OSError:
+        pass
+    return len(held)
+"""
+HOST_S = "/proc/sys/fs/inotify/max_user_"
+
+
+@pytest.mark.parametrize(
+    ("take", "limit"),
+    [
+        ("many(most, lambda: done(libc.inotify_init()))", f"{HOST_S}instances"),
+        ("many(most, lambda: done(libc.timer_create(1, None, ctypes.byref(number))))", ""),
+        ("many(most, lambda: os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY))",
+         "/proc/sys/kernel/pty/max"),
+    ],
+    ids=["watchers", "timers", "terminals"],
+)  # fmt: skip
+async def test_what_is_the_users_is_shared_out(
+    sandbox: Sandbox, tmp_path: Path, take: str, limit: str
+) -> None:
+    """One action gets no more than a part of what all of its user's have."""
+    host = int(Path(limit).read_text()) if limit else getrlimit(RLIMIT_SIGPENDING)[0]
+    done = await python(sandbox, tmp_path, f"{TAKE}most = {host}\nprint({take})")
+    assert done.exit.outcome is Outcome.EXITED, done
+    assert 0 < int(done.out) <= host // 4
+
+
+SEND = """
+total, held = 0, []
+for _ in range(400):
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    held += [server, client, server.accept()]
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    try:
+        while True:
+            total += client.send(bytes(65536))
+    except BlockingIOError:
+        pass
+print(total)
+"""
+
+
+async def test_buffers_of_connections_are_bounded(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The host has one bound for all of TCP, beyond which nobody can send any more."""
+    if "memory-cgroup" not in sandbox.guarantees:
+        pytest.skip("needs control groups: nothing else counts them")
+    limits = Limits(memory_bytes=256 << 20)
+    done = await python(sandbox, tmp_path, TAKE + SEND, limits=limits)
+    assert done.exit.outcome is Outcome.OUT_OF_MEMORY or int(done.out) < 512 << 20

@@ -23,6 +23,9 @@ PERIOD_US = 100_000
 ON_DEMAND = frozenset({"cpu", "cpuacct"})
 PREFIX = "builder-"
 REMOVE_PATIENCE_S = 0.5
+# Buffers of TCP have one bound for the whole host, beyond which nobody can send. Version 2 counts
+# them as memory; version 1 where they have a limit of their own.
+TCP_FILE, TCP_BYTES = "memory.kmem.tcp.limit_in_bytes", 64 << 20
 COUNTERS = (  # name, controller, the file in version 1 and 2
     ("oom_kills", "memory", ("memory.oom_control", "memory.events")),
     ("peak_memory_bytes", "memory", ("memory.max_usage_in_bytes", "memory.peak")),
@@ -109,6 +112,8 @@ class Groups:
                 names = ",".join(place.controllers) or "version 2"
                 self.problems.append(f"{names}: {error.strerror}: {error.filename or place.path}")
         self.counted = self._counted()
+        memory = self.at.get("memory")
+        self.limits_tcp = memory is not None and os.path.exists(f"{memory.path}/{TCP_FILE}")
 
     def _take(self, place: Place) -> None:
         if not place.controllers:
@@ -240,6 +245,8 @@ class Group:
             for _, controller, file in groups.counted:
                 path = f"{self._at[controller][1]}/{file}"
                 self.counters.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            if groups.limits_tcp:
+                write_file(f"{self._at['memory'][1]}/{TCP_FILE}", str(TCP_BYTES))
             if groups.usual is not None:
                 self._allow(groups.usual)
         except OSError:

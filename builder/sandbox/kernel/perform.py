@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable, Iterator, Mapping
 
 SEALED = MS_RDONLY | MS_NOSUID
+MOST_TERMINALS = 256  # of one sandbox; the host has 4096 for all
 
 
 class SetupError(Exception):
@@ -71,7 +72,7 @@ def new_proc(path: str) -> "list[Mount]":
 
 
 def new_devpts(path: str) -> "list[Mount]":
-    options = "newinstance,ptmxmode=0666,mode=0620"
+    options = f"newinstance,ptmxmode=0666,mode=0620,max={MOST_TERMINALS}"
     return [mounts.arguments("devpts", path, "devpts", MS_NOSUID | MS_NOEXEC, options)]
 
 
