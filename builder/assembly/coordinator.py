@@ -174,7 +174,9 @@ def _with_health(services: list[Service]) -> tuple[list[Service], HealthService]
     """The services, and those that speak of them: health and reflection."""
     names = [service.name for service in services]
     health = HealthService(names, COMPONENTS)
-    return [*services, health.service(), *ReflectionService(names).services()], health
+    every = [*services, health.service()]
+    reflection = ReflectionService([service.name for service in every])
+    return [*every, *reflection.services()], health
 
 
 def _around(hooks: Hooks, wellbeing: Wellbeing, stores: Stores, quotas: Quotas) -> Around:

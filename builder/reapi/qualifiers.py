@@ -4,6 +4,7 @@
     resource_type          application/x-git, or a type of file that needs no treatment
     vcs.commit             the whole hash of a commit
     http_header:{NAME}     a header to send, to every URI
+    http_header_url:{INDEX}:{NAME}  the same, to one of the request's URIs, counted from 0
     bazel.auth_headers     Bazel's: a JSON object, URI -> header -> value
     bazel.canonical_id     Bazel's: part of the thing's identity, and nothing else
 
@@ -14,7 +15,7 @@ import binascii
 import hashlib
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from builder.base.digest import HEX, Hasher
@@ -23,6 +24,7 @@ from builder.reapi.pb import error_details_pb2, status_pb2
 from builder.reapi.pb import remote_asset_pb2 as pb
 
 HEADER = "http_header:"
+HEADER_OF_ONE = "http_header_url:"
 AUTH = "bazel.auth_headers"
 GIT = "application/x-git"
 SRI = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
@@ -60,13 +62,17 @@ def identity(qualifiers: Iterable[pb.Qualifier]) -> list[tuple[str, str]]:
     return sorted((name, value) for name, value in pairs if not _is_header(name))
 
 
-def understood(qualifiers: Iterable[pb.Qualifier]) -> Wanted:
+def understood(qualifiers: Iterable[pb.Qualifier], uris: Sequence[str] = ()) -> Wanted:
     """Raises InvalidArgumentError that names, as the API has it, what is not supported."""
     given: dict[str, str] = {}
     headers: dict[str, str] = {}
+    of_one: dict[str, dict[str, str]] = {}
     for one in qualifiers:
         if one.name.startswith(HEADER):
             headers[one.name.removeprefix(HEADER)] = one.value
+        elif one.name.startswith(HEADER_OF_ONE):
+            uri, name = _of_one(one.name, uris)
+            of_one.setdefault(uri, {})[name] = one.value
         elif one.name not in KNOWN:
             raise _unsupported(one.name)
         elif given.setdefault(one.name, one.value) != one.value:
@@ -79,12 +85,29 @@ def understood(qualifiers: Iterable[pb.Qualifier]) -> Wanted:
         commit=commit,
         git=bool(commit) or given.get("resource_type") == GIT,
         headers=headers,
-        headers_by_uri=_auth(given.get(AUTH, "")),
+        headers_by_uri=_joined(_auth(given.get(AUTH, "")), of_one),
     )
 
 
 def _is_header(name: str) -> bool:
-    return name == AUTH or name.startswith(HEADER)
+    return name == AUTH or name.startswith((HEADER, HEADER_OF_ONE))
+
+
+def _of_one(qualifier: str, uris: Sequence[str]) -> tuple[str, str]:
+    """The URI that it is for, and the header's name."""
+    index, _, name = qualifier.removeprefix(HEADER_OF_ONE).partition(":")
+    if not name or not (index.isascii() and index.isdigit()) or int(index[:9]) >= len(uris):
+        raise InvalidArgumentError(
+            f"qualifier {qualifier[:200]!r}: write {HEADER_OF_ONE}INDEX:NAME, and the request "
+            f"has {len(uris)} URIs"
+        )
+    return uris[int(index)], name
+
+
+def _joined(
+    first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    return {uri: {**first.get(uri, {}), **second.get(uri, {})} for uri in {**first, **second}}
 
 
 def _integrity(text: str) -> Integrity:

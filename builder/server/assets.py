@@ -167,7 +167,7 @@ class AssetServices:
         uris = [uri for uri in request.uris if is_fetchable(uri)]
         if not uris or not self._policy.enabled:
             raise NotFoundError("the asset is not known here, and its URIs are not fetched")
-        wanted = understood(request.qualifiers)
+        wanted = understood(request.qualifiers, request.uris)
         if what == "tree" and not wanted.commit:
             raise InvalidArgumentError(
                 f"a directory is fetched from git: give vcs.commit (resource_type {GIT})"

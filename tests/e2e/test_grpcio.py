@@ -74,6 +74,7 @@ def test_reflection_lists_what_is_served(channel: grpc.Channel) -> None:
     wanted = ("ActionCache", "Capabilities", "ContentAddressableStorage", "Execution")
     assert {f"{REAPI}.{name}" for name in wanted} <= names
     assert {"google.bytestream.ByteStream", "google.longrunning.Operations"} <= names
+    assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= names
 
 
 def test_health_is_serving(channel: grpc.Channel) -> None:

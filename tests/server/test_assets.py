@@ -196,6 +196,19 @@ async def test_headers_are_sent_and_are_no_part_of_the_identity(
     assert len(http.asked) == 3
 
 
+async def test_a_header_for_one_of_the_addresses(client: Client, http: Server) -> None:
+    """By its place in the request; the others do not see it."""
+    uris = [f"{http.url}/none", f"{http.url}/file"]
+    await client.blob(*uris, qualifiers={"http_header_url:1:X-Token": "one"})
+    assert http.asked == [("/none", None), ("/file", "one")]
+    await client.blob(uris[1])
+    assert len(http.asked) == 2
+    for wrong in ("2:X-Token", "-1:X-Token", "x:X-Token", "0:", "", "0", "9" * 99 + ":X"):
+        with pytest.raises(grpc.RpcError) as caught:
+            await client.blob(uris[0], qualifiers={f"http_header_url:{wrong}": "one"})
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_qualifiers_that_are_not_supported(client: Client, http: Server) -> None:
     """INVALID_ARGUMENT with a BadRequest, as the API has it."""
     request = client.f.asset.FetchBlobRequest(
