@@ -39,6 +39,7 @@ from builder.telemetry.clock import SystemClock
 from builder.telemetry.log import get_logger
 from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, closer
+from builder.worker.imaged import PROPERTY as IMAGE
 from builder.worker.inputs import InputCache, remove_tree
 from builder.worker.job import Job, Report
 from builder.worker.persistent.pool import Recycling
@@ -123,6 +124,7 @@ def policy_of(settings: Settings) -> Policy:
             cpu_s=limits.cpu_time,
         ),
         network=Network(settings.sandbox.network),
+        own_image=settings.worker.platform.get(IMAGE, ""),
         required=frozenset(settings.sandbox.required),
         auditing=auditing_of(settings),
     )

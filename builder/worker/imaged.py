@@ -17,12 +17,15 @@ from builder.sandbox.interface import SandboxSpec
 PROPERTY = "container-image"
 
 
-def wanted_image(properties: Iterable[tuple[str, str]]) -> str:
-    """What an action asks for; empty for the worker's own system. Raises InvalidArgumentError."""
+def wanted_image(properties: Iterable[tuple[str, str]], own: str = "") -> str:
+    """What an action asks for; empty for the worker's own system, which is `own` if that is named.
+
+    Raises InvalidArgumentError.
+    """
     found = sorted({value for name, value in properties if name == PROPERTY})
     if len(found) > 1:
         raise InvalidArgumentError(f"{PROPERTY} is asked for twice: {' and '.join(found)}")
-    return found[0] if found else ""
+    return found[0] if found and found[0] != own else ""
 
 
 async def in_image(

@@ -78,7 +78,8 @@ class Policy:
 
     `limits.memory_bytes` and `limits.cpu_cores` are both the default and the most that an action
     gets. `network` is that of actions that say nothing themselves. `auditing` is of those that
-    have not asked for an audit.
+    have not asked for an audit. `own_image` is what this worker itself runs in, as it declares:
+    who asks for that gets its own system.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -86,6 +87,7 @@ class Policy:
     required: frozenset[str] = frozenset()
     max_output_bytes: int = 64 * 1024**3
     auditing: Auditing = field(default_factory=Auditing)
+    own_image: str = ""
 
 
 class ActionRunner:
@@ -154,7 +156,7 @@ class ActionRunner:
             wish = persistent(properties, self._instance, mnemonic)
         if spec.audit is None and sandbox is self._sandbox:
             spec = replace(spec, audit=self._policy.auditing.of(job.digest))
-        image = wanted_image(properties)
+        image = wanted_image(properties, self._policy.own_image)
         root = from_proto(action.input_root_digest, job.digest.function)
         if not (self._inputs.has(root) and self._has_image(image)):
             report(Stage.FETCHING, timeline.partial())

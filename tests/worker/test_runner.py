@@ -14,6 +14,7 @@ from builder.base.units import format_duration
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import error_details_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.proof import proof_of
 from builder.sandbox.interface import Limits, Network, SandboxError, SandboxSpec
 from builder.stores.memory import MemoryBlobStore
 from builder.worker.closing import closer
@@ -321,3 +322,14 @@ async def test_tidying_up_can_wait(tmp_path: Path) -> None:
         for number in range(40):
             assert (await bench.run(shell(f"exit {number}"))).result.exit_code == number
     assert list(bench.scratch.iterdir()) == []
+
+
+async def test_the_image_that_a_worker_runs_in(tmp_path: Path) -> None:
+    """Who asks for it gets the worker's own system; who asks for another is refused."""
+    bench = Bench(tmp_path, policy=Policy(own_image="docker://farm/debian"))
+    own = await bench.run(shell("true"), platform={"container-image": "docker://farm/debian"})
+    assert (own.status.code, own.result.exit_code) == (0, 0), own
+    assert proof_of(own.result.execution_metadata).image == ""
+    other = await bench.run(shell("true"), platform={"container-image": "docker://farm/other"})
+    assert other.status.code == Code.FAILED_PRECONDITION
+    assert "takes no images" in other.status.message
