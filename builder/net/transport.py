@@ -19,7 +19,7 @@ from builder.net.rpc import Buffer
 from builder.net.tls import Context, name_of
 
 SMALL_READ: Final = 64 * 1024
-LARGE_READ: Final = 512 * 1024
+LARGE_READ: Final = 1024 * 1024  # half as much costs an upload a tenth more CPU
 MAX_VECTORS: Final = 1024  # IOV_MAX of Linux and of macOS
 JOIN_BELOW: Final = 32 * 1024  # joining costs less than a vector for each piece
 

@@ -88,7 +88,8 @@ def pieces_chunk(pieces: Sequence[Buffer]) -> WriteChunk:
     chunk, at = _fields(pieces[0], size)
     if at != size:
         raise ValueError("cut short")
-    return chunk._replace(data=(*chunk.data, *pieces[1:]))
+    name, offset, finish, data = chunk
+    return WriteChunk(name, offset, finish, [*data, *pieces[1:]])
 
 
 def _fields(message: Buffer, end: int) -> tuple[WriteChunk, int]:

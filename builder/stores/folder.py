@@ -11,8 +11,7 @@ import itertools
 import os
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -68,15 +67,14 @@ class Folder:
         """Whether it is better to write here and now than to ask a thread."""
         return self.alone and time.monotonic() >= self._slow_until
 
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Around a write in the event loop: if the disk made it wait, threads do the next ones.
+    def in_place(self, write: Callable[[], None]) -> None:
+        """Write in the event loop: if the disk made it wait, threads do the next ones.
 
         A thread that others keep from the processor has not waited, and more threads would not
         help it.
         """
         slept, started = _times_slept(), time.monotonic()
-        yield
+        write()
         now = time.monotonic()
         if now - started > WAITED_S and _times_slept() > slept:
             self._slow_until = now + PATIENCE_S

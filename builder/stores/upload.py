@@ -77,12 +77,13 @@ class DiskUpload:
             await trio.lowlevel.checkpoint_if_cancelled()  # the flush is everybody's turn
 
     def append_nowait(self, pieces: Sequence[Buffer]) -> bool:
-        if self._full is not None or not self._folder.prompt:
+        folder = self._folder
+        if self._full is not None or not folder.prompt:
             return False
         self._gather(pieces)
         if self._is_worth():
             try:
-                self._take_here()
+                folder.in_place(self._take_here)
             except OSError as error:
                 if error.errno not in FULL:
                     raise self._folder.converted(error) from error
@@ -142,7 +143,7 @@ class DiskUpload:
         """What is gathered is hashed and written. Raises OSError."""
         size = self._gathered_bytes
         if size <= IN_PLACE and self._folder.prompt:
-            self._take_here()
+            self._folder.in_place(self._take_here)
             await self._turn(size)
         elif size >= WORTH_TWO:
             await self._take_by_two(self._ungathered())
@@ -151,8 +152,7 @@ class DiskUpload:
 
     def _take_here(self) -> None:
         """In the event loop. Raises OSError."""
-        with self._folder.in_place():
-            self._take(self._ungathered(), GATHER_PIECES)
+        self._take(self._ungathered(), GATHER_PIECES)
 
     async def _write_rest(self, error: OSError) -> None:
         """What is hashed, if there can be room for it. Raises OSError."""
@@ -195,8 +195,9 @@ class DiskUpload:
             raise failed[0]
 
     def _hash(self, pieces: Iterable[Buffer]) -> None:
+        update = self._hasher.update
         for piece in pieces:
-            self._hasher.update(piece)
+            update(piece)
 
     def _take(self, pieces: list[Buffer], most: int = 1) -> None:
         if len(pieces) > (1 if self._digest.function in WANT_MUCH else most):
@@ -209,6 +210,9 @@ class DiskUpload:
         rest = self._unwritten
         while rest:
             done = os.writev(self._descriptor, rest[:VECTORS])
+            if done == sum(map(len, rest)):
+                rest.clear()
+                return
             count = 0
             while count < len(rest) and done >= len(rest[count]):
                 done -= len(rest[count])

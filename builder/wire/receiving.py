@@ -80,25 +80,35 @@ class Receiving(Control):
         taken = (after - start) // step * size
         stream.pieces += pieces
         stream.received = received + taken
-        self._took(stream, taken)
-        return self._last(stream, view, after - HEADER_OCTETS)
+        return self._last(stream, view, after, taken)
 
-    def _last(self, stream: Stream, view: memoryview, at: int) -> int:
-        """Take the frame at `at` if it brings the rest of the message and nothing else; returns
-        where the next one begins."""
-        start, size = at + HEADER_OCTETS, stream.need - stream.received
+    def _last(self, stream: Stream, view: memoryview, start: int, taken: int) -> int:
+        """Take the frame whose payload is at `start`, too, if it brings the rest of the message
+        and nothing else; returns where the next one begins. `taken` are the octets before it."""
+        size = stream.need - stream.received
         stop = start + size
         if (
             stop <= len(view)
-            and size <= min(stream.recv_credit, self.limits.max_frame)
-            and unpack_header(view, at) == (size << 8, 0, stream.id)
+            and size <= min(stream.recv_credit - taken, self.limits.max_frame)
+            and unpack_header(view, start - HEADER_OCTETS) == (size << 8, 0, stream.id)
         ):
-            self._took(stream, size)
-            self._body(stream, view[start:stop])
+            self._took(stream, taken + size)
+            self._finished(stream, view[start:stop])
             return stop
+        self._took(stream, taken)
         if stream.recv_due * 2 >= self.limits.stream_window:
             self._give_back_stream(stream)
-        return at
+        return start - HEADER_OCTETS
+
+    def _finished(self, stream: Stream, rest: memoryview) -> None:
+        """The last octets of a message came."""
+        try:
+            self._message(stream, stream.finish(rest))
+        except MessageFaultError as fault:
+            stream.ignored = True
+            self._message_fault(stream, fault)
+        else:
+            self._give_back_stream(stream)
 
     def _took(self, stream: Stream, octets: int) -> None:
         """So many octets of DATA came."""

@@ -146,11 +146,11 @@ class Stream:
             if len(data) < missing:
                 self._keep(data)
                 break
-            messages.append(self._finish(data[:missing]))
+            messages.append(self.finish(data[:missing]))
             data = data[missing:]
         else:
             if self.need == 0:
-                messages.append(self._finish(b""))
+                messages.append(self.finish(b""))
         return messages
 
     def announced(self, data: bytes, at: int) -> int:
@@ -181,7 +181,8 @@ class Stream:
         if len(self.pieces) >= MANY_PIECES:  # tiny frames must not cost an object each
             self.pieces = [b"".join(self.pieces)]
 
-    def _finish(self, data: Buffer) -> Message:
+    def finish(self, data: Buffer) -> Message:
+        """The message whose last octets these are. Raises MessageFaultError."""
         message: Message
         if self.pieces:
             self.pieces.append(data)
