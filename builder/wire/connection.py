@@ -266,6 +266,7 @@ class Connection(Receiving):
         if stream_id == 0:
             if not increment:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            self._count_update()
             self.sender.window += increment
             if self.sender.window > LARGEST_WINDOW:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
@@ -274,17 +275,23 @@ class Connection(Receiving):
         if not increment:
             raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         if stream is None:
+            self._count_update()
             return
         if increment < TINY_OCTETS and (
             stream.queued or stream.send_window == stream.updated_window
         ):
             self.floods.count_control()  # but not what gives back a small message: grpc-core does
+        else:
+            self._count_update()
         stream.send_window += increment
         stream.updated_window = stream.send_window
         if stream.send_window > LARGEST_WINDOW:
             raise StreamFaultError(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
         if stream.queued:
             self.sender.ready[stream] = None
+
+    def _count_update(self) -> None:
+        self.floods.count_update((self.last_peer_id + 1) >> 1, self.sender.frames)
 
     def _rst_stream(self, stream_id: int, code: int) -> None:
         stream = self._find(stream_id, "RST_STREAM")

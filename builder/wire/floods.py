@@ -8,16 +8,21 @@ CVE-2024-27316 (CONTINUATION), CVE-2025-8671 (making the server reset).
 from builder.wire.frames import ConnectionFaultError, ErrorCode
 from builder.wire.limits import Limits
 
+FOR_A_CALL = 6  # WINDOW_UPDATEs: of its stream and of the connection, before its answer and after
+FOR_A_FRAME = 2  # for one of DATA: of its stream and of the connection
+MOST_EARNED = 10_000  # of them that may come after all; 5,000 frames are 80 MB
+
 
 class Floods:
     """Budgets of one connection. Each `count_` raises ConnectionFaultError when one is spent."""
 
-    __slots__ = ("_control", "_limits", "_resets", "_since", "_tiny")
+    __slots__ = ("_control", "_earned", "_limits", "_resets", "_since", "_tiny", "_updates")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._since = 0.0
         self._resets = self._control = self._tiny = 0
+        self._earned = self._updates = 0
 
     def tick(self, now: float) -> None:
         """Start a new window when the last one is over."""
@@ -32,10 +37,24 @@ class Floods:
             self._raise("stream resets", self._limits.max_resets, "max_resets")
 
     def count_control(self) -> None:
-        """PING, SETTINGS, PRIORITY, WINDOW_UPDATE of little use, or an unknown frame."""
+        """PING, SETTINGS, PRIORITY, WINDOW_UPDATE of no use, or an unknown frame."""
         self._control += 1
         if self._control > self._limits.max_control:
             self._raise("control frames", self._limits.max_control, "max_control")
+
+    def count_update(self, calls: int, sent: int) -> None:
+        """A WINDOW_UPDATE, after so many calls of the peer and DATA frames of ours in all.
+
+        What was sent may be given back frame by frame, and each call may make room for its answer:
+        grpc-core does, by a few octets. Only those beyond that are counted, as control frames.
+        """
+        earned = FOR_A_CALL * calls + FOR_A_FRAME * sent
+        self._updates = min(self._updates + earned - self._earned, MOST_EARNED)
+        self._earned = earned
+        if self._updates > 0:
+            self._updates -= 1
+        else:
+            self.count_control()
 
     def count_tiny(self) -> None:
         """A DATA frame that carries next to nothing."""

@@ -30,6 +30,7 @@ class Sender:
     __slots__ = (
         "backlog",
         "finished",
+        "frames",
         "initial_window",
         "max_frame",
         "moved",
@@ -47,7 +48,8 @@ class Sender:
         self.max_frame = frames.DEFAULT_MAX_FRAME
         self.queue_limit = queue_limit
         self.backlog = 0  # octets in the queues of all streams
-        self.moved = 0  # octets that have left the queues
+        self.moved = 0  # octets that have left the queues,
+        self.frames = 0  # in so many DATA frames; short answers of unary calls are in neither
         self.ready: dict[Stream, None] = {}  # streams with something queued, in turn
         self.writable: list[Stream] = []  # somebody waited for these, and may now send more
         self.finished: list[Stream] = []  # our END_STREAM of these is on its way
@@ -80,6 +82,7 @@ class Sender:
         self.window -= framed
         stream.send_window -= framed
         self.moved += framed
+        self.frames += 1
         self.out.append(pack_data(framed << 8 | DATA, 0, stream.id, 0, size))
         self.out += pieces
         return True
@@ -178,6 +181,7 @@ class Sender:
         self.window -= size
         self.backlog -= size
         self.moved += size
+        self.frames += -(-size // self.max_frame)
 
     def _end(self, stream: Stream) -> None:
         stream.ended = True

@@ -65,9 +65,32 @@ def tiny_windows(connection: ServerConnection, number: int) -> bytes:
     return (OPEN if number == 0 else b"") + frames.window_update(1, 1)
 
 
+def large_windows(connection: ServerConnection, number: int) -> bytes:
+    """As `tiny_windows`, of a size that is of use to whom something is sent; nothing is."""
+    return (OPEN if number == 0 else b"") + frames.window_update(1, 1000)
+
+
+def windows_of_the_connection(connection: ServerConnection, number: int) -> bytes:
+    return frames.window_update(0, 5)
+
+
+def large_windows_of_the_connection(connection: ServerConnection, number: int) -> bytes:
+    return frames.window_update(0, 100_000)
+
+
+def windows_of_streams_that_have_ended(connection: ServerConnection, number: int) -> bytes:
+    if number:
+        return frames.window_update(1, 100_000)
+    return OPEN + frames.rst_stream(1, 8)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
+        large_windows,
+        windows_of_the_connection,
+        large_windows_of_the_connection,
+        windows_of_streams_that_have_ended,
         rapid_reset,
         rapid_reset_of_unary_calls,
         made_you_reset,
@@ -256,6 +279,47 @@ def test_windows_of_small_messages_are_welcome() -> None:
         connection.send_message(opened.stream, b"m")
         connection.receive(frames.window_update(1, 6), 0.0)
         sent(connection)
+    assert not connection.ended
+
+
+@pytest.mark.parametrize("at_once", [1, 64])
+@pytest.mark.parametrize("after", [1, 2])
+def test_windows_of_the_connection_for_each_call_are_welcome(at_once: int, after: int) -> None:
+    """grpc-core makes room for each answer, of the stream and of the connection, before and after
+    it has come, and has many calls in flight."""
+    connection = started(**SMALL)
+    encoder = Encoder()
+    for first in range(1, 2 * 64 * 20, 2 * at_once):
+        ids = range(first, first + 2 * at_once, 2)
+        for stream_id in ids:
+            head = frame(frames.HEADERS, 4, stream_id, block(request(), encoder))
+            room = frames.window_update(0, 5) + frames.window_update(stream_id, 5)
+            body = frame(frames.DATA, 1, stream_id, message(b"x"))
+            connection.receive(head + room + body, 0.0)
+        for stream_id in ids:
+            connection.reply(stream_id, b"answer")
+        sent(connection)
+        room = b"".join(
+            frames.window_update(0, 11) * after + frames.window_update(stream_id, 11)
+            for stream_id in ids
+        )
+        connection.receive(room, 0.0)
+    assert not connection.ended
+
+
+@pytest.mark.parametrize("piece", [1, 100, 1_000_000])
+def test_a_window_for_each_frame_is_welcome(piece: int) -> None:
+    """A client may give each DATA frame back by itself, on both windows."""
+    connection = started(**SMALL)
+    (opened,) = connection.receive(OPEN, 0.0)
+    connection.send_headers(opened.stream)
+    for _ in range(300 if piece < 1000 else 5):
+        connection.send_message(opened.stream, bytes(piece))
+        for name, _, _, payload in sent(connection):
+            if name == "DATA":
+                room = len(payload)
+                connection.receive(frames.window_update(0, room), 0.0)
+                connection.receive(frames.window_update(1, room), 0.0)
     assert not connection.ended
 
 
