@@ -6,12 +6,10 @@ which one process at a time may use (others wait); it can be deleted whenever no
 
 import math
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from builder.base.errors import StatusError
 from builder.client.executor import Executor, Place, Ticket, Watch
 from builder.config.settings import Settings
 from builder.host.lock import TakenError, take_soon
+from builder.host.removal import remove_tree
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.proof import is_whole, succeeded
 
@@ -152,7 +151,7 @@ class HereExecutor(Executor):
 
         settings = self._settings
         scratch = self._directory / "scratch"
-        await trio.to_thread.run_sync(partial(shutil.rmtree, scratch, ignore_errors=True))
+        await trio.to_thread.run_sync(remove_tree, str(scratch))
         inputs = InputCache(self._directory / "inputs", settings.worker.cache_size)
         policy = policy_of(settings)
         async with (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from builder.worker.inputs import remove_tree
+from builder.host.removal import remove_tree
 
 PREFIX = ".leftover-"
 SWEEP_EVERY_S = 30.0

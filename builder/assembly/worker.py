@@ -27,6 +27,7 @@ from builder.config.settings import Settings, Tracing
 from builder.config.settings import Worker as WorkerSettings
 from builder.host.facts import os_family, usable_cores
 from builder.host.lock import take_soon
+from builder.host.removal import remove_tree
 from builder.images.interface import ImageStore
 from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
@@ -40,7 +41,7 @@ from builder.telemetry.log import get_logger
 from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, closer
 from builder.worker.imaged import PROPERTY as IMAGE
-from builder.worker.inputs import InputCache, remove_tree
+from builder.worker.inputs import InputCache
 from builder.worker.job import Job, Report
 from builder.worker.persistent.pool import Recycling
 from builder.worker.persistent.workers import PersistentWorkers, open_persistent

@@ -200,9 +200,8 @@ class Box:
         if self.quota.over:
             self.quota.next = now + LOOK_S
             self._end()
-            return
-        self.quota.next = now + BACKSTOP_S  # until the janitor says when
-        self._host.janitor.do(self.quota.look)
+        elif self.quota.due(now):
+            self._host.janitor.do(self.quota.look)
 
     def _end(self) -> None:
         """Ask the init to end the action and report."""

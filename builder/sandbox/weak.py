@@ -9,7 +9,6 @@ helper killed with SIGKILL leaves its action's orphans behind.
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import trio
 
+from builder.host.removal import remove_tree
 from builder.sandbox import link, outcome, plan, report, running
 from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import (
@@ -57,7 +57,7 @@ async def remove(place: str) -> None:
     """Only root's work trees lie outside of the scratch directory, and root can remove them."""
     if place:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(shutil.rmtree, place)
+            await trio.to_thread.run_sync(remove_tree, place)
 
 
 class WeakSandbox:

@@ -13,10 +13,9 @@ is in use is never taken away, so the budget may be passed while it is.
 import errno
 import os
 import shutil
-import stat
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import trio
 
 from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, NotFoundError
+from builder.host.removal import remove_tree
 from builder.net.together import each
 from builder.reapi.digests import from_proto, path_of
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -60,7 +60,7 @@ class InputCache:
     """`directory` is this cache's alone and is emptied first."""
 
     def __init__(self, directory: Path, max_bytes: int, max_trees: int = 256) -> None:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(str(directory))
         self._trees_directory = directory / "trees"
         self._trees_directory.mkdir(parents=True, mode=0o700)
         self._content = ContentCache(directory / "files", max_bytes)
@@ -200,26 +200,3 @@ def link_file(source: str, target: str) -> None:
 async def _remove(path: str) -> None:
     with trio.CancelScope(shield=True):
         await trio.to_thread.run_sync(remove_tree, path)
-
-
-def remove_tree(path: str) -> None:
-    """Remove it whatever modes an action gave its directories; absence is no error, nor is that
-    somebody else removes it, too."""
-
-    def unlock(_function: object, failed: str, _info: object) -> None:
-        with suppress(FileNotFoundError):
-            os.chmod(os.path.dirname(failed), 0o700)
-            _remove_unlocked(failed, unlock)
-
-    if os.path.lexists(path):
-        shutil.rmtree(path, onerror=unlock)
-
-
-def _remove_unlocked(path: str, unlock: Callable[[object, str, object], None]) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        was_locked = os.stat(path).st_mode & stat.S_IRWXU != stat.S_IRWXU
-        os.chmod(path, 0o700)
-        # what is in it may be locked too
-        shutil.rmtree(path, not was_locked, unlock if was_locked else None)
-    elif os.path.lexists(path):
-        os.unlink(path)

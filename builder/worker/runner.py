@@ -32,6 +32,7 @@ from builder.base.errors import (
     StatusError,
 )
 from builder.base.units import format_duration
+from builder.host.removal import remove_tree
 from builder.images.interface import ImageStore
 from builder.reapi.digests import from_proto, to_proto
 from builder.reapi.limits import action_limits
@@ -57,7 +58,7 @@ from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, at_once
 from builder.worker.command import Plan, parent_of, plan
 from builder.worker.imaged import in_image, wanted_image
-from builder.worker.inputs import InputCache, InputRoot, remove_tree
+from builder.worker.inputs import InputCache, InputRoot
 from builder.worker.job import Job, Report, Stage
 from builder.worker.metadata import Timeline, is_hermetic, proof, server_log
 from builder.worker.outputs import Bounds, Collected, collect

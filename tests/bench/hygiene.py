@@ -16,9 +16,9 @@ from pathlib import Path
 
 import trio
 
+from builder.host.removal import remove_tree
 from builder.sandbox.interface import Limits, Sandbox, SandboxError, SandboxSpec
 from builder.sandbox.native import open_sandbox
-from builder.worker.inputs import remove_tree
 from tests.sandbox.leftovers import Census, descendants, groups
 
 ACTIONS = 1000

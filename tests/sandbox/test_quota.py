@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from builder.sandbox.interface import Limits, Outcome, Sandbox
-from builder.sandbox.kernel.quota import MAX_DEPTH, exceeds
+from builder.sandbox.kernel.quota import INTERVAL_S, MAX_DEPTH, Quota, exceeds
 from tests.sandbox.support import python, shell
 
 MIB = 1 << 20
@@ -74,3 +74,16 @@ def test_counting(tmp_path: Path, files: int, over: bool) -> None:
     (tmp_path / "d/f").write_text("")
     (tmp_path / "d/l").symlink_to("/usr")
     assert exceeds(str(tmp_path), None, files) is over
+
+
+def test_one_look_at_a_time(tmp_path: Path) -> None:
+    """While it goes on, the one who asks comes again soon: it may have found something."""
+    (tmp_path / "x").write_bytes(bytes(2 * MIB))
+    quota = Quota(str(tmp_path), MIB, None, os.getpid(), frozenset())
+    now = quota.next
+    assert not quota.due(now - INTERVAL_S)
+    assert [quota.due(now), quota.due(now), quota.due(now + INTERVAL_S)] == [True, False, False]
+    assert now < quota.next <= now + 2 * INTERVAL_S
+    quota.look()
+    assert quota.over
+    assert not quota.due(quota.next)

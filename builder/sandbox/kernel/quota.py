@@ -11,7 +11,7 @@ import stat
 import time
 
 INTERVAL_S = 0.25
-SHARE = 20  # of the time at most one part is spent looking
+SHARE = 20  # of a processor at most one part is spent looking
 BLOCK_BYTES = 512
 MAX_DEPTH = 256  # deeper than any tree that is meant well
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -103,12 +103,21 @@ class Quota:
     ) -> None:
         self._path, self._bytes, self._files = path, max_bytes, max_files
         self._init, self._devices = init, devices
-        self.over = False
-        self.next = time.monotonic() + INTERVAL_S
+        self.over = self._looking = False
+        self.next = time.monotonic() + INTERVAL_S  # who waits for it asks `due` then
+
+    def due(self, now: float) -> bool:
+        """Whether `look` is to be called, on another thread. While that goes on, who asks comes
+        again soon: nobody wakes it when the thread has found something."""
+        if now < self.next or self.over:
+            return False
+        was_looking, self._looking = self._looking, True
+        self.next = now + INTERVAL_S
+        return not was_looking
 
     def look(self) -> None:
         """Raises nothing for a directory that is there no more: the action has ended."""
-        started = time.monotonic()
+        started = time.thread_time()  # not what it waits for an action that keeps a directory busy
         try:
             left = self._bytes
             if left is not None:
@@ -116,5 +125,6 @@ class Quota:
             self.over = self.over or exceeds(self._path, left, self._files)
         except FileNotFoundError:
             return
-        now = time.monotonic()
-        self.next = now + max(INTERVAL_S, SHARE * (now - started))
+        took_s = time.thread_time() - started
+        self.next = time.monotonic() + max(INTERVAL_S, SHARE * took_s)
+        self._looking = False

@@ -1,13 +1,14 @@
 """Actions that a program has served, or was to serve (`sandbox.interface.Finished`)."""
 
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 
 import trio
 
+from builder.host.removal import remove_tree
 from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import Exit, Finished, Served
 
@@ -34,10 +35,10 @@ class Taken(OpenTree):
 
     @staticmethod
     async def remove(path: str) -> None:
-        """A program may still have a directory of it open, so nothing is done by force here: what
-        does not go by itself goes with the program's place."""
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(path, ignore_errors=True))
+        """A program may still write to a directory of it: what does not go now goes with the
+        program's place."""
+        with trio.CancelScope(shield=True), suppress(OSError):
+            await trio.to_thread.run_sync(remove_tree, path)
 
 
 class FellBack:

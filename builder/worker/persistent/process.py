@@ -13,9 +13,9 @@ import trio
 
 from builder.base.errors import StatusError
 from builder.host.processes import Family, family
+from builder.host.removal import remove_tree
 from builder.reapi.pb.worker_protocol_pb2 import WorkRequest, WorkResponse
 from builder.sandbox.interface import Dialogue, Exit, Outcome, Sandbox, SandboxSpec
-from builder.worker.inputs import remove_tree
 from builder.worker.persistent.command import WorkerCommand
 from builder.worker.persistent.place import PIPES, Place
 from builder.worker.persistent.protocol import Decoder, ProtocolError, encode
