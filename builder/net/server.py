@@ -171,8 +171,9 @@ async def _secure(raw: SocketTransport, tls: Context | None) -> tuple[Transport,
     transport = TlsTransport(raw, tls, None)
     with trio.fail_after(HANDSHAKE_S):
         await transport.handshake()
-    if transport.tls.selected_alpn_protocol() not in ("h2", None):
-        raise ConnectionAbortedError("the client does not speak h2 (ALPN)")
+    # "Implementations of HTTP/2 MUST use protocol negotiation in TLS" (RFC 9113, 3.2)
+    if transport.tls.selected_alpn_protocol() != "h2":
+        raise ConnectionAbortedError("the client does not offer h2 (ALPN)")
     return transport, transport.identity()
 
 

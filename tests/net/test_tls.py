@@ -1,5 +1,6 @@
 """TLS on both sides: ALPN, versions, mTLS, large bodies, and peers that do not fit."""
 
+import contextlib
 import shutil
 import ssl
 from functools import partial
@@ -40,6 +41,29 @@ async def test_calls_over_tls(certificates: Certificates, version: ssl.TLSVersio
                 while (message := await call.receive()) is not None:
                     total += len(message)
                 assert total == 30_000_000
+
+
+@pytest.mark.parametrize("offered", [[], ["http/1.1"]], ids=str)
+async def test_who_does_not_offer_h2_is_sent_away(
+    certificates: Certificates, offered: list[str]
+) -> None:
+    """RFC 9113, 3.2: HTTP/2 over TLS is agreed on by ALPN, or not spoken."""
+    context = ssl.create_default_context(cafile=certificates.folder / "ca.pem")
+    if offered:
+        context.set_alpn_protocols(offered)
+    async with serving(tls=certificates.server()) as server:
+        host, _, port = server.addresses[0].rpartition(":")
+        with trio.fail_after(60):
+            stream = await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=context)
+            await stream.do_handshake()
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(
+                    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+                )
+                assert await stream.receive_some() == b""
+            await trio.aclose_forcefully(stream)
+        async with Channel(server.addresses[0], tls=certificates.client()) as channel:
+            assert await channel.unary("/test.Echo/Echo", b"all is well") == b"all is well"
 
 
 async def test_the_identity_of_a_client_is_handed_up(certificates: Certificates) -> None:
