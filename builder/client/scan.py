@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from builder.action.tree import Entry, Folder, Link
 from builder.base.errors import UsageError
+from builder.client import collisions
 from builder.client.filestate import FileStates
 from builder.client.receipt import Looked
 from builder.client.walk import Walker
@@ -52,7 +53,8 @@ class Scanner:
         return list(found)
 
     def inputs(self, target: Target, made: Made) -> dict[str, Entry]:
-        """Raises UsageError, with its place in the Builderfile, for an input that is not there."""
+        """Raises UsageError, with its place in the Builderfile, for an input that is not there, or
+        that is an output by another name."""
         found: dict[str, Entry] = {}
         for depend in target.depends:
             found.update(self._outputs(depend.target, made))
@@ -61,6 +63,7 @@ class Scanner:
                 found.update(self._outputs(item.target, made))
             elif item.pattern and not item.excluded:
                 found.update(self._matches(target, item, item.pattern, made))
+        collisions.check(str(self._root), target, found)
         if target.package:
             found.setdefault(target.package, Folder())  # where the command starts
         for output in target.outputs:
