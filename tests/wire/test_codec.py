@@ -161,7 +161,41 @@ def test_any_text_survives_huffman(raw: bytes) -> None:
     assert huffman.decode(Encoder().huffman_coder.encode(raw)) == raw
 
 
-@given(st.binary(max_size=8))
+PLAIN = st.text(
+    "/+=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-:. ", max_size=99
+)
+
+
+@given(PLAIN.map(str.encode), st.binary(max_size=3), st.binary(max_size=3))
+def test_long_strings_come_out_of_zlib_as_of_the_table(
+    raw: bytes, middle: bytes, end: bytes
+) -> None:
+    """Octets whose codes DEFLATE does not have, octets that are changed, and too much padding."""
+    encoded = Encoder().huffman_coder.encode(raw + middle + raw)
+    assert huffman.decode(encoded) == huffman._by_table(encoded) == raw + middle + raw
+    at = len(encoded) // 2
+    for changed in (encoded + end, encoded[:at] + end + encoded[at:], encoded[:-1], end + encoded):
+        try:
+            expected = huffman._by_table(changed)
+        except ConnectionFaultError:
+            with pytest.raises(ConnectionFaultError):
+                huffman.decode(changed)
+        else:
+            assert huffman.decode(changed) == expected
+
+
+def test_padding_of_a_long_string() -> None:
+    """Less than an octet of ones."""
+    encoded = Encoder().huffman_coder.encode(b"a" * 24)  # 15 octets, all of them full
+    assert huffman.decode(encoded) == b"a" * 24
+    padded = Encoder().huffman_coder.encode(b"a" * 25)
+    assert padded[-1] & 0b111 == 0b111
+    for wrong in (encoded + b"\xff", padded + b"\xff", padded[:-1] + bytes((padded[-1] & ~1,))):
+        with pytest.raises(ConnectionFaultError):
+            huffman.decode(wrong)
+
+
+@given(st.binary(max_size=8) | st.binary(min_size=huffman.LONG, max_size=60))
 @example(b"\xff\xff\xff\xff\xff\x07")
 @example(b"\xff\xff\xff\xff\x1f")
 def test_huffman_refuses_what_hpack_refuses(raw: bytes) -> None:
