@@ -96,8 +96,8 @@ def decode_binary(value: bytes) -> bytes:
 
     Of several values joined by commas the first counts.
     """
-    first = value.split(b",", 1)[0].strip()
+    first = value.split(b",", 1)[0].strip() if b"," in value else value
     try:
-        return base64.b64decode(first + b"=" * (-len(first) % 4), validate=True)
+        return binascii.a2b_base64(first + b"=" * (-len(first) % 4), strict_mode=True)
     except binascii.Error as error:
         raise ValueError(f"a -bin header is not base64: {error}") from None
