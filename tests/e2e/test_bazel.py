@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.bazel import staying
 from tests.bazel.workspace import LIBRARIES, LISTING, SLOW, want
-from tests.e2e.bazel import Bazel, remote
-from tests.e2e.service import Service
+from tests.e2e.bazel import Answer, Bazel, remote
+from tests.e2e.held import Held, holding
+from tests.e2e.service import CONFIG, FROM_SOURCE, ROOT, Service, running
 
 pytestmark = pytest.mark.slow
+PORTS = ["--remote", "--coordinator", "127.0.0.1:0", "--reapi", "0", "--metrics", ":0"]
+HELD = 3  # one that runs, and as many more as wait at a worker
+ONE_SLOT = CONFIG.replace("worker: {{", "worker: {{slots: 1, ")
 TESTS = LIBRARIES // 2 + 1  # one for every second library, and the one of the data files
 
 
@@ -149,3 +154,49 @@ def test_a_tool_stays_for_the_next_target(bazel: Bazel, service: Service) -> Non
     assert sorted(told) == [f"SOURCE, request {n + 1}\n" for n in range(staying.TARGETS)]
     workers = Counter(one.worker for one in service.actions(answer.invocation))
     assert len(workers) == 1, workers
+
+
+def test_what_waits_behind_a_slow_action_is_taken_by_another_worker(
+    bazel: Bazel, tmp_path: Path
+) -> None:
+    """With work stealing: Bazel gets one right result for each action, whoever it was given to."""
+    flags = ["--workers-min", "1", "--workers-max", "2", "--work-stealing", *PORTS]
+    with ExitStack() as stack:
+        held = stack.enter_context(holding())
+        service = stack.enter_context(running(tmp_path, flags=flags, config=ONE_SLOT))
+        targets = held_build(bazel, held)
+        build = stack.enter_context(
+            bazel.start("build", *targets, *remote(service.reapi, "stolen"))
+        )
+        with held:
+            service.until("two wait behind one", lambda s: s.stealing.backlog == HELD - 1)
+            (first,) = service.status().worker
+            scale = ["remote", "scale", "--coordinator", service.coordinator, "--workers", "2"]
+            subprocess.run([*FROM_SOURCE, *scale], cwd=ROOT, check=True, capture_output=True)
+            service.until("one is taken", lambda s: s.stealing.moved > 0)
+        text, _ = build.communicate(timeout=300)
+        answer = Answer(build.returncode, text)
+        rows = service.actions(answer.invocation)
+        status = service.status()
+    assert answer.code == 0, answer.text
+    assert answer.ways["remote"] == HELD, answer.ways
+    assert len({one.action for one in rows}) == len(rows) == status.queue.completed == HELD
+    assert {one.outcome for one in rows} == {"succeeded"}
+    assert len({one.worker for one in rows}) == 2
+    assert first.name in {one.worker for one in rows}
+    for n in range(HELD):
+        assert bazel.output(f"held/{n}.txt").read_text() == f"{n}\n"
+
+
+def held_build(bazel: Bazel, held: Held) -> list[str]:
+    """Targets, of no other build, whose actions stop themselves until they are let go."""
+    rules = []
+    for n in range(HELD):
+        command = held.script(f"echo {n} > $@").replace("$$", "$$$$")
+        rules.append(
+            f'genrule(name = "held_{n}", outs = ["{n}.txt"], tags = ["manual"], cmd = "{command}")'
+        )
+    folder = bazel.workspace / "held"
+    folder.mkdir()
+    (folder / "BUILD").write_text("\n".join(rules) + "\n")
+    return [f"//held:held_{n}" for n in range(HELD)]

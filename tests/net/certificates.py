@@ -35,8 +35,14 @@ class Certificates:
         return (self.folder / "ca.pem").read_bytes()
 
 
-def make(folder: Path, days: int = 30, authority: Certificates | None = None) -> Certificates:
-    """P-256 keys, so that making them takes no time. With `days` below 0 they have expired."""
+HERE = "IP:127.0.0.1,DNS:localhost"
+
+
+def make(
+    folder: Path, days: int = 30, authority: Certificates | None = None, names: str = HERE
+) -> Certificates:
+    """P-256 keys, so that making them takes no time. With `days` below 0 they have expired; `names`
+    are those of the server."""
     new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca.key", "ca.pem") if authority else ():
         shutil.copy(authority.folder / name, folder / name)
@@ -44,7 +50,7 @@ def make(folder: Path, days: int = 30, authority: Certificates | None = None) ->
         whose = ("-subj", "/CN=test ca")
         openssl(folder, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", *whose)
     for name, extension in (
-        ("server", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        ("server", f"subjectAltName={names}"),
         ("client", "subjectAltName=URI:spiffe://test/worker"),
     ):
         (folder / "ext").write_text(extension)
