@@ -35,6 +35,7 @@ POOL_LABEL, TOKEN_LABEL = "builder-pool", "builder-launch"
 ENDED = ("STOPPED", "TERMINATED")  # their disks still cost something
 GONE = ("STOPPING", "DEPROVISIONING", *ENDED)
 WAIT_S = 130.0  # Google answers a wait after two minutes at most
+AT_ONCE = 10  # Google takes many seconds for each
 GIB = 1024**3
 Token = Callable[[], Awaitable[str]]
 
@@ -170,20 +171,32 @@ class GcpProvider:
             return mine
         standard = [one for one in there if not _is_spot(one)]
         base = max(0, self._wanted.on_demand_base - len(standard)) if self._wanted.spot else count
-        made: list[Instance] = []
-        for number in range(1, count + 1):
+        made: dict[int, Instance] = {}
+        troubles: list[ProviderError] = []
+        spared: set[Candidate] = set()
+
+        async def make(number: int) -> None:
             name = instance_name(self._pool, token, number)
             try:
-                await self._place(name, token, number > base, urgent)
-            except ProviderError:
-                if not made:
-                    raise
-                break
-            made.append(Instance(name, label(token)))
-        return made
+                async with at_once:
+                    await self._place(name, token, number > base, urgent, spared)
+            except ProviderError as error:
+                troubles.append(error)
+            else:
+                made[number] = Instance(name, label(token))
 
-    async def _place(self, name: str, token: str, spot: bool, urgent: bool) -> None:
-        """In the first place that has room for it."""
+        at_once = trio.CapacityLimiter(AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            for number in range(1, count + 1):
+                nursery.start_soon(make, number)
+        if not made:
+            raise troubles[0]
+        return [made[number] for number in sorted(made)]
+
+    async def _place(
+        self, name: str, token: str, spot: bool, urgent: bool, spared: set[Candidate]
+    ) -> None:
+        """In the first place that has room for it; `spared` have none for others of the launch."""
         trouble: ProviderError | None = None
         either = spot and bool(self._wanted.prices)
         for one in self._market.ranked(trio.current_time(), urgent=urgent):
@@ -194,7 +207,9 @@ class GcpProvider:
                 await self._insert(name, token, one)
             except (CapacityError, QuotaError) as error:
                 trouble = error if trouble is None or error.may_retry else trouble
-                self._market.refused([one], trio.current_time())
+                if one not in spared:
+                    spared.add(one)
+                    self._market.refused([one], trio.current_time())
             else:
                 self._zones[name] = one.place
                 self._placed[name] = Placed(one, began)

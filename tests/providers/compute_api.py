@@ -51,6 +51,7 @@ class Compute:
         self.exhausted: dict[str, str] = {}  # "zone/type" or "type": the operation's error code
         self.spotless = False  # no zone has spot machines
         self.asked: list[str] = []
+        self.together = 1  # operations are done when so many were asked for
         self.refuse: tuple[int, str, str] | None = None
         self.grants: list[dict[str, list[str]]] = []
         self.templates: list[str] = []
@@ -108,7 +109,8 @@ class Compute:
             case ("POST", "zones", zone, "instances"):
                 return self.insert(zone, body, query)
             case ("POST", "zones", _, "operations", name, "wait"):
-                return 200, self.operations[name]
+                done = len(self.asked) >= self.together
+                return 200, {**self.operations[name], **({} if done else {"status": "RUNNING"})}
             case ("GET", "aggregated", "instances"):
                 return self.aggregated(query)
             case ("GET", "zones", zone, "instances", name):

@@ -71,7 +71,7 @@ async def machines(
     compute: Compute, credentials: str | None, wanted: Machines = WANTED
 ) -> AsyncIterator[GcpProvider]:
     wanted = replace(wanted, endpoint=wanted.endpoint or compute.url)
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with open_gcp("pool", wanted, credentials) as provider:
             yield provider
 
@@ -135,10 +135,10 @@ async def test_a_template_and_spot_beyond_a_base(compute: Compute, credentials: 
     """What a template has is left to it; preempted machines are deleted."""
     wanted = replace(WANTED, template="worker", image=None, spot=True, on_demand_base=1)
     async with machines(compute, credentials, wanted) as provider:
-        await provider.launch(2, "one")
-        await provider.launch(1, "two")
+        names = [one.id for one in await provider.launch(2, "one")]
+        names += [one.id for one in await provider.launch(1, "two")]
     assert set(compute.templates) == {"global/instanceTemplates/worker"}
-    kinds = [one.get("scheduling") for one in compute.instances.values()]
+    kinds = [compute.instances[name].get("scheduling") for name in names]
     spot = {"provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"}
     assert kinds == [None, spot, spot]
     assert not any(
@@ -216,6 +216,27 @@ async def test_a_zone_that_takes_machines_back_is_left(compute: Compute, credent
         await provider.terminate(started)
         await provider.launch(1, "two")
         assert compute.asked == ["zone-a/e2-standard-4"] * 4 + ["zone-b/e2-standard-4"]
+
+
+async def test_machines_of_a_launch_are_made_at_once(compute: Compute, credentials: str) -> None:
+    """Google takes many seconds for each: none is done here before all are asked for."""
+    compute.together = 4
+    with trio.fail_after(60):
+        async with machines(compute, credentials) as provider:
+            assert len(await provider.launch(4, "one")) == 4
+
+
+async def test_what_several_find_sold_out_rests_as_for_one(
+    compute: Compute, credentials: str, mock_clock: trio.testing.MockClock
+) -> None:
+    """For a minute, not for the longer which each more refusal would cost."""
+    compute.exhausted["zone-a/n2-standard-4"] = "STOCKOUT"
+    async with machines(compute, credentials) as provider:
+        await provider.launch(4, "one")
+        mock_clock.jump(61)
+        compute.exhausted.clear()
+        await provider.launch(1, "two")
+    assert compute.asked[-1] == "zone-a/n2-standard-4"
 
 
 async def test_what_is_stopping_does_not_count(compute: Compute, credentials: str) -> None:
