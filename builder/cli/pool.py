@@ -2,18 +2,23 @@
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from builder.base.errors import UsageError
 from builder.base.nearest import nearest
 from builder.base.units import parse_duration
+from builder.cli.machines import buyers, offers
 from builder.scale.autoscaler import Bounds
 from builder.scale.contenders import CONTENDERS, compete
 from builder.scale.simulate import Report
 from builder.scale.traces import SHAPES, Arrival
+from builder.scale.vendor import Buyer, Vendor, alike
 
 COLUMNS = "policy          worker-hours     cost  wait p50  wait p95  wait p99  in use  most"
 BARS = " ▁▂▃▄▅▆▇█"
@@ -33,10 +38,14 @@ def command() -> None:
 @click.option("--slots", default=2, show_default=True, help="Actions at once on a worker.")
 @click.option("--start-up", default="40s", show_default=True, help="From launch to first action.")
 @click.option("--price", default=0.10, show_default=True, help="Money for a worker-hour.")
-@click.option("--seed", default=1, show_default=True, help="Of a generated trace.")
+@click.option("--machine", multiple=True, metavar="KEY=VALUE,...", help="Instead of those three.")
+@click.option("--buy", multiple=True, metavar="HOW", help="Among the machines. Default: every way.")
+@click.option("--seed", default=1, show_default=True, help="Of chance: a generated trace, notices.")
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Workers over time.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per policy and line.")
+@click.pass_context
 def simulate(
+    context: click.Context,
     trace: str,
     chosen: tuple[str, ...],
     minimum: int,
@@ -44,6 +53,8 @@ def simulate(
     slots: int,
     start_up: str,
     price: float,
+    machine: tuple[str, ...],
+    buy: tuple[str, ...],
     seed: int,
     plot: bool,
     as_json: bool,
@@ -53,32 +64,79 @@ def simulate(
     TRACE is a shape to generate (bursty, daily, nightly, quiet, ramp, spike, step, week) or a
     file with one JSON object a line: {"at_s": 12.5, "duration_s": 3.2}.
 
+    A machine has type, hour (its price), and may have place, spot_hour, slots, start_up,
+    interruptions (of a spot machine in an hour) and most (how many of it are to be had). With
+    several the pool is bought by price (cost-aware), as the providers do it, and in other ways
+    to compare; the policy is predictive unless others are named.
+
     \b
     Examples:
       builder pool simulate bursty
       builder pool simulate trace.jsonl --policy predictive --policy hpa --max 100
+      builder pool simulate daily --machine type=small,hour=0.20,spot_hour=0.08,slots=4 \\
+          --machine type=big,place=north,hour=0.36,spot_hour=0.12,slots=8,start_up=90s,most=5
     """
     if not 0 <= minimum <= maximum or not maximum:
         raise UsageError(
             f"--min {minimum} and --max {maximum}: want 0 <= min <= max, and max at least 1"
         )
+    shops = (
+        _shops(context, machine, buy, seed) if machine or buy else _alike(slots, start_up, price)
+    )
+    arrivals = _load(trace, seed)
+    names = [_policy(name) for name in chosen] or (["predictive"] if machine else list(CONTENDERS))
+    if not as_json:
+        told = f"{len(machine)} kinds of machines" if machine else f"{start_up} start-up"
+        click.echo(f"{trace}: {len(arrivals)} actions, {told}\n\n{COLUMNS}")
+    reports: dict[str, Report] = {}
+    for name in names:
+        for how, shop in shops.items():
+            bounds = Bounds(
+                minimum, maximum, shop.slots, start_up_guess_s=shop.start_up_s, service_guess_s=10.0
+            )
+            report = compete(name, arrivals, bounds, shop.open())
+            reports[f"{name}, {how}" if how else name] = report
+            click.echo(_json(name, report, how) if as_json else _row(name, report, how))
+    if plot and not as_json:
+        for name, report in reports.items():
+            click.echo(f"\n{name}: workers, below them actions\n{_plot(report)}")
+
+
+class Shop(NamedTuple):
+    """Where one simulation buys; `slots` and `start_up_s` are what the pool guesses at first."""
+
+    slots: int
+    start_up_s: float
+    open: Callable[[], Vendor]
+
+
+def _alike(slots: int, start_up: str, price: float) -> dict[str, Shop]:
     if slots < 1:
         raise UsageError(f"--slots {slots}: a worker runs at least one action at once")
     if not 0 <= price < float("inf"):
         raise UsageError(f"--price {price:g}: want 0 or more")
     start_up_s = _duration(start_up)
-    bounds = Bounds(minimum, maximum, slots, start_up_guess_s=start_up_s, service_guess_s=10.0)
-    arrivals = _load(trace, seed)
-    names = [_policy(name) for name in chosen] or list(CONTENDERS)
-    if not as_json:
-        click.echo(f"{trace}: {len(arrivals)} actions, {start_up} start-up\n\n{COLUMNS}")
-    reports: dict[str, Report] = {}
-    for name in names:
-        report = reports[name] = compete(name, arrivals, bounds, start_up_s)
-        click.echo(_json(name, report, price) if as_json else _row(name, report, price))
-    if plot and not as_json:
-        for name, report in reports.items():
-            click.echo(f"\n{name}: workers, below them actions\n{_plot(report)}")
+    return {"": Shop(slots, start_up_s, lambda: alike(slots, start_up_s, price))}
+
+
+def _shops(
+    context: click.Context, machine: tuple[str, ...], buy: tuple[str, ...], seed: int
+) -> dict[str, Shop]:
+    """One for each way to choose; they all have the same machines and the same luck."""
+    for name in ("slots", "start_up", "price"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')}: say it of each --machine")
+    if not machine:
+        raise UsageError("--buy chooses among machines: say which by --machine")
+    there = offers(machine)
+    slots = round(sum(one.price.slots for one in there) / len(there))
+    quickest_s = min(one.price.start_up_s for one in there)
+
+    def shop(buyer: Buyer) -> Shop:
+        chance = random.Random
+        return Shop(slots, quickest_s, lambda: Vendor(there, buyer, chance(seed).random))
+
+    return {name: shop(buyer) for name, buyer in buyers(buy).items()}
 
 
 def _duration(text: str) -> float:
@@ -125,18 +183,19 @@ def _arrival(trace: str, number: int, line: str) -> Arrival:
     return arrival
 
 
-def _row(name: str, report: Report, price: float) -> str:
+def _row(name: str, report: Report, how: str) -> str:
+    bought = f"  {how}, {report.interruptions} taken back" if how else ""
     return (
-        f"{name:<15} {report.worker_hours:>12.1f} {report.worker_hours * price:>8.2f}"
+        f"{name:<15} {report.worker_hours:>12.1f} {report.cost:>8.2f}"
         f" {report.wait_p50_s:>8.1f}s {report.wait_p95_s:>8.1f}s {report.wait_p99_s:>8.1f}s"
-        f" {report.utilisation:>7.0%} {report.most_workers:>5}"
+        f" {report.utilisation:>7.0%} {report.most_workers:>5}{bought}"
     )
 
 
-def _json(name: str, report: Report, price: float) -> str:
+def _json(name: str, report: Report, how: str) -> str:
     figures = asdict(report)
     del figures["course"]
-    return json.dumps({"policy": name, "cost": report.worker_hours * price, **figures})
+    return json.dumps({"policy": name, **({"bought": how} if how else {}), **figures})
 
 
 def _plot(report: Report) -> str:

@@ -61,7 +61,8 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The pool as a person wants to see it."""
+    """The pool as a person wants to see it. Before the first event it is about to have its
+    minimum."""
 
     minimum: int
     maximum: int
@@ -91,7 +92,7 @@ class Autoscaler:
         self._utilisation = Series(bounds.alpha, bounds.window)
         self._demand = Series(bounds.alpha, bounds.demand_window)
         self._arrivals = Rate(bounds.flow_s)
-        self._service = Learned(bounds.service_guess_s, alpha=0.002)
+        self._service = Learned(bounds.service_guess_s, alpha=0.001)
         self._start_up = Learned(bounds.start_up_guess_s)
         self._wishes: deque[tuple[float, int]] = deque()  # largest first, newest last
         self._wishes.append((now, max(bounds.start, bounds.minimum)))
@@ -99,13 +100,16 @@ class Autoscaler:
         self._pause_s = FIRST_PAUSE_S
         self._held: int | None = None
         self._tokens = 0
+        self._accounted_s = 0.0  # by all slots, until the last sample with one that finished
         self._desired = bounds.minimum
-        self._decision = "not started yet"
+        self._decision = "asks the provider which workers there are"
+        self._begun = False
 
     # ---- the machine
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do now. The first event (any) fills the pool to its minimum."""
+        self._begun = True
         match event:
             case LoadObserved(load, busy, slots):
                 self._load = load
@@ -146,12 +150,13 @@ class Autoscaler:
 
     def snapshot(self, now: float) -> Snapshot:
         instances = self._instances
+        starting = instances.starting if self._begun else self._bounds.minimum
         return Snapshot(
             minimum=self._bounds.minimum,
             maximum=self._bounds.maximum,
             desired=self._desired,
             ready=instances.ready,
-            starting=instances.starting,
+            starting=starting,
             leaving=instances.leaving,
             predicted_load=max(0.0, self._utilisation.smoothed + self._utilisation.trend),
             trend=self._utilisation.trend,
@@ -251,7 +256,8 @@ class Autoscaler:
         every = self._bounds.sample_every_s
         finished = load.finished - before.finished
         if finished > 0:
-            self._service.add((load.service_s - before.service_s) / finished, finished)
+            self._service.add(self._unaccounted_s() / finished, finished)
+            self._accounted_s = load.service_s + load.running_s
         periods = 1 + int((now - self._next_sample) / every)
         rate = (load.arrived - before.arrived) / (periods * every)
         for _ in range(min(periods, self._bounds.demand_window)):  # late: the same again
@@ -260,6 +266,15 @@ class Autoscaler:
             self._demand.add(float(load.running + load.queued))
         self._sampled = load
         self._next_sample = now + every
+
+    def _unaccounted_s(self) -> float:
+        """That slots were held since the last sample with an action that finished.
+
+        By Little's law that is what actions hold, in the mean, and so for any that finished since
+        then; their own times are those of the short ones while the load grows. A run that is lost
+        takes its seconds with it.
+        """
+        return max(0.0, self._load.service_s + self._load.running_s - self._accounted_s)
 
     def _present_utilisation(self) -> float:
         slots = self._instances.ready * self._slots
@@ -281,7 +296,7 @@ class Autoscaler:
             trend=self._utilisation.trend,
             samples=self._demand.samples,
             arrival_rate=self._arrivals.value,
-            service_s=self._service.with_running(self._load.running_s),
+            service_s=self._service.with_pending(self._unaccounted_s()),
             start_up_s=self._start_up.value_s,
             arrived=self._load.arrived,
         )

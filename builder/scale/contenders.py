@@ -13,6 +13,7 @@ from builder.scale.policies import Policy
 from builder.scale.seasonal import HoltWinters
 from builder.scale.simulate import Report, Simulation
 from builder.scale.traces import Arrival
+from builder.scale.vendor import Vendor
 
 
 def _predictive(bounds: Bounds) -> tuple[Policy, Bounds]:
@@ -49,7 +50,7 @@ def _percentile(bounds: Bounds) -> tuple[Policy, Bounds]:
 
 def _static(bounds: Bounds) -> tuple[Policy, Bounds]:
     """A third of the maximum, always: what is bought when nothing scales."""
-    return policies.static(max(bounds.minimum, bounds.maximum // 3)), bounds
+    return policies.static(max(1, bounds.minimum, bounds.maximum // 3)), bounds
 
 
 CONTENDERS: dict[str, Callable[[Bounds], tuple[Policy, Bounds]]] = {
@@ -63,7 +64,7 @@ CONTENDERS: dict[str, Callable[[Bounds], tuple[Policy, Bounds]]] = {
 }
 
 
-def compete(name: str, trace: list[Arrival], bounds: Bounds, start_up_s: float) -> Report:
+def compete(name: str, trace: list[Arrival], bounds: Bounds, vendor: Vendor) -> Report:
     """Run one contender through a trace. Raises KeyError for a name that is not there."""
     policy, paced = CONTENDERS[name](bounds)
-    return Simulation(paced, policy, start_up_s).run(trace)
+    return Simulation(paced, policy, vendor).run(trace)

@@ -106,14 +106,14 @@ class Learned:
         self._alpha = alpha
         self._seen = 0
 
-    def with_running(self, running_s: float) -> float:
-        """While little has been seen, those that run and have not ended count too.
+    def with_pending(self, pending_s: float) -> float:
+        """While little has been seen, what those have taken that have not ended counts, too.
 
         A first burst of long actions would else look like one of short ones until it is over.
         """
         if self._seen >= SEEN_ENOUGH:
             return self.value_s
-        return self.value_s + running_s / (self._seen + 1)
+        return self.value_s + pending_s / (self._seen + 1)
 
     def add(self, seconds: float, count: int = 1) -> None:
         """`count` observations whose mean is `seconds`."""

@@ -40,6 +40,11 @@ class Price:
     slots: int = 1
     start_up_s: float = 0.0
 
+    @property
+    def spot(self) -> float:
+        """Of an hour of a spot machine."""
+        return self.hour * SPOT_PART if self.spot_hour is None else self.spot_hour
+
 
 Goods = str | tuple[str, str]  # a kind anywhere, or a kind in one place
 
@@ -136,8 +141,7 @@ class Market:
             return None
         if not candidate.spot:
             return found.hour / found.slots
-        hour = found.hour * SPOT_PART if found.spot_hour is None else found.spot_hour
-        return hour / found.slots * (1 + LOSS_H * self.rate(candidate, now))
+        return found.spot / found.slots * (1 + LOSS_H * self.rate(candidate, now))
 
     def rate(self, candidate: Candidate, now: float) -> float:
         """Interruptions in an hour of one machine, as far as that is known."""

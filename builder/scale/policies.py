@@ -141,7 +141,7 @@ def static(workers: int) -> Policy:
     return wish
 
 
-def predictive(quality: float = 1.8, wait_s: float = 10.0) -> Policy:
+def predictive(quality: float = 1.95, wait_s: float = 10.0) -> Policy:
     """Square-root staffing for what comes, and the queue for what is there.
 
     What comes offers a load of `m = arrival rate * service time` (Little's law); `m + quality *

@@ -11,6 +11,7 @@ from builder.scale.autoscaler import Bounds
 from builder.scale.contenders import compete, horizontal_pod
 from builder.scale.simulate import Report, Simulation
 from builder.scale.traces import SHAPES, Arrival
+from builder.scale.vendor import alike
 
 START_UP_S = 40.0
 RIVALS = ("hpa", "threshold")
@@ -25,9 +26,12 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     ratios: dict[str, float] = {}
     for name, shape in SHAPES.items():
         trace = shape.trace(random.Random(1))
-        ours = compete(OURS.get(name, "predictive"), trace, BOUNDS, START_UP_S)
+        ours = compete(OURS.get(name, "predictive"), trace, BOUNDS, alike(BOUNDS.slots, START_UP_S))
         figures |= _figures(ours, name)
-        theirs = {rival: compete(rival, trace, BOUNDS, START_UP_S) for rival in RIVALS}
+        theirs = {
+            rival: compete(rival, trace, BOUNDS, alike(BOUNDS.slots, START_UP_S))
+            for rival in RIVALS
+        }
         if name in TUNED:
             theirs["tuned_hpa"] = _tuned(trace, ours.wait_p95_s)
         for rival, report in theirs.items():
@@ -54,7 +58,7 @@ def _tuned(trace: list[Arrival], wait_p95_s: float) -> Report:
     """The HPA at the highest target that keeps this wait, or else at the lowest."""
     for target in TARGETS:
         policy, paced = horizontal_pod(BOUNDS, target)
-        report = Simulation(paced, policy, START_UP_S).run(trace)
+        report = Simulation(paced, policy, alike(BOUNDS.slots, START_UP_S)).run(trace)
         if report.wait_p95_s <= wait_p95_s:
             break
     return report

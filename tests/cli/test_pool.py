@@ -27,6 +27,53 @@ def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["worker_hours"] > 0 for row in rows)
 
 
+SMALL = "type=small,hour=0.20,spot_hour=0.08,slots=2"
+BIG = "type=small,place=north,hour=0.18,spot_hour=0.05,slots=2,start_up=1m,interruptions=0,most=3"
+
+
+def test_machines_are_bought_in_several_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    """The cost-aware choice takes the least money of them, at the same waits."""
+    args = ["pool", "simulate", "quiet", "--machine", SMALL, "--machine", BIG]
+    assert run([*args, "--no-plot"], "builder") == 0
+    out = capsys.readouterr().out
+    assert "2 kinds of machines" in out
+    assert [line.split()[0] for line in out.splitlines()[3:]] == ["predictive"] * 4
+    assert run([*args, "--json", "--buy", "cost-aware", "--policy", "static"], "builder") == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["policy"], row["bought"]) == ("static", "cost-aware")
+    assert run([*args, "--json"], "builder") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    costs = {row["bought"]: row["cost"] for row in rows}
+    assert min(costs, key=lambda how: costs[how]) == "cost-aware"
+    assert costs["cost-aware"] < 0.35 * costs["on demand, in order"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--machine", "type=a"], "--machine type=a: it needs a type and what an hour of it costs"),
+        (["--machine", "typ=a,hour=1"], "write KEY=VALUE once each of type, place, hour,"),
+        (["--machine", "type=a,hour=1,hour=2"], "write KEY=VALUE once each of"),
+        (["--machine", "type=a,hour=much"], "'much' is not a number from 0 on"),
+        (
+            ["--machine", "type=a,hour=-1"],
+            "--machine type=a,hour=-1: '-1' is not a number from 0 on",
+        ),
+        (["--machine", "type=a,hour=1,slots=0"], "'0' is not a whole number from 1 on"),
+        (["--machine", "type=a,hour=1,start_up=soon"], "'soon' is not a duration"),
+        (["--machine", SMALL, "--machine", SMALL], "there is one of that type and place already"),
+        (["--machine", SMALL, "--price", "1"], "--price: say it of each --machine"),
+        (["--machine", SMALL, "--buy", "cost"], "--buy cost: "),
+        (["--buy", "cost-aware"], "--buy chooses among machines"),
+    ],
+)
+def test_wrong_machines(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["pool", "simulate", "quiet", *args], "builder") == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -43,6 +43,9 @@ def started(machine: Autoscaler, names: tuple[str, ...], token: str, now: float)
 def test_the_pool_is_filled_to_its_minimum_at_once() -> None:
     """The first event does it, and the launch is not asked for twice."""
     machine = scaler()
+    shown = machine.snapshot(0.0)
+    assert (shown.ready, shown.starting) == (0, 1)
+    assert shown.decision == "asks the provider which workers there are"
     assert actions(machine.handle(TimePassed(), 0.0)) == [Launch("launch-1", 1)]
     assert actions(machine.handle(TimePassed(), 0.1)) == []
     machine.check()
@@ -174,6 +177,37 @@ def test_what_a_former_coordinator_launched_is_taken_over() -> None:
     assert actions(machine.handle(TimePassed(), 0.0)) == []
     assert machine.snapshot(0.0).starting == 5
     machine.check()
+
+
+def test_a_lost_run_takes_its_seconds_with_it() -> None:
+    """What is held may become less; nothing is learned from that."""
+    machine = scaler(Bounds(minimum=1, maximum=100, service_guess_s=10.0))
+    machine.handle(TimePassed(), 0.0)
+    started(machine, ("a",), "launch-1", 0.5)
+    for now, load in (
+        (1.0, Load(0, 1, 2, 1, 10.0, 90.0)),
+        (2.0, Load(0, 0, 2, 1, 10.0, 0.0)),
+        (3.0, Load(0, 1, 4, 2, 20.0, 0.0)),
+    ):
+        machine.handle(LoadObserved(load), now)
+        machine.check()
+    assert "of 50.0 s" in decision(machine, Load(50, 1, 54, 2, 20.0, 0.0), 4.0)
+
+
+def test_the_short_ones_of_a_growing_load_do_not_speak_for_all() -> None:
+    """Of twenty that began together half are over after a second: the slots were held for 20 s."""
+    machine = scaler(Bounds(minimum=1, maximum=100, service_guess_s=10.0))
+    machine.handle(TimePassed(), 0.0)
+    started(machine, ("a",), "launch-1", 0.0)
+    machine.handle(LoadObserved(Load(0, 20, 20)), 0.0)
+    machine.handle(LoadObserved(Load(0, 10, 20, 10, 10.0, 10.0)), 1.0)
+    assert "of 2.0 s" in decision(machine, Load(50, 10, 70, 10, 10.0, 10.0), 1.0)
+
+
+def decision(machine: Autoscaler, load: Load, now: float) -> str:
+    machine.handle(LoadObserved(load), now)
+    machine.check()
+    return machine.snapshot(now).decision
 
 
 def test_a_first_burst_of_long_actions_is_seen_as_one() -> None:

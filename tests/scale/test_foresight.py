@@ -12,6 +12,7 @@ from builder.scale.policies import View
 from builder.scale.seasonal import STEP_S, STEPS, HoltWinters
 from builder.scale.simulate import Report, Simulation
 from builder.scale.traces import generate
+from builder.scale.vendor import alike
 
 NOON = STEPS // 2
 QUIET = View(
@@ -86,7 +87,7 @@ def test_a_build_each_night_waits_for_no_machine() -> None:
     bounds = Bounds(1, 60, 2, **common, down_cooldown_s=60.0)
 
     def cost(policy: policies.Policy) -> Report:
-        return Simulation(bounds, policy, 40.0).run(trace)
+        return Simulation(bounds, policy, alike(2, 40.0)).run(trace)
 
     plain, seasonal = cost(policies.predictive()), cost(holt_winters(HoltWinters()))
     assert seasonal.wait_p95_s < plain.wait_p95_s / 2
