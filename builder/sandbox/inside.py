@@ -8,6 +8,8 @@ Order of giving up privileges: mounts and loopback need those of the zygote's us
 nested user namespace, which owns nothing, then replaces them; its capabilities are dropped last.
 """
 
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
 import _socket
 import os
 
@@ -45,7 +47,10 @@ class Parts:
 
     def take(self) -> None:
         """In a fork, whose user namespace is new; by a view of /proc that can be written."""
-        identity.write_all(self._files)
+        try:
+            identity.write_all(self._files)
+        except OSError:
+            pass  # a security module of the host's lets nobody write there
         if self._place >= 0:
             os.close(self._place)
 
