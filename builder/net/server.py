@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import trio
 
+from builder.base.errors import Code
 from builder.net.dozing import rounds
 from builder.net.listeners import Listener, join_address
 from builder.net.rpc import Method, Peer, Service
@@ -29,6 +30,7 @@ log = logging.getLogger("builder.net")
 
 HANDSHAKE_S = 10.0
 DRAIN_ANSWER_S = 1.0  # how long a client may take to answer the first GOAWAY's PING
+LAST_WORDS_S = 1.0  # for which a closing connection waits for a client that does not read
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 NO_HOOKS = Hooks()
 DEFAULT_UPKEEP = Upkeep()
@@ -111,7 +113,8 @@ class Server:
             self._empty.set()
 
     async def drain(self, grace_s: float = math.inf) -> None:
-        """Take no more calls, let open ones end for at most `grace_s` seconds, then close."""
+        """Take no more calls, let open ones end for at most `grace_s` seconds, then close; those
+        that are open still are told UNAVAILABLE."""
         self._accepting.cancel()
         with trio.move_on_after(grace_s) as scope:
             for link in list(self._links):
@@ -122,6 +125,12 @@ class Server:
                 link.finish_drain()
             await self._empty.wait()
         if scope.cancelled_caught:
+            for link in list(self._links):
+                link.finish_drain()
+                _end_calls(link.wire)
+                link.flush()
+            with trio.move_on_after(LAST_WORDS_S):
+                await self._empty.wait()
             for link in list(self._links):
                 link.close()
             await self._empty.wait()
@@ -163,6 +172,13 @@ class Server:
             log.exception("the connection of %s failed by our fault", address)
         finally:
             raw.close()
+
+
+def _end_calls(wire: ServerConnection) -> None:
+    """Who still has a call open is told; the connection closes when that is sent."""
+    for stream in list(wire.streams.values()):
+        wire.sender.drop(stream)
+        wire.finish(stream, Code.UNAVAILABLE, "the server is shutting down")
 
 
 async def _secure(raw: SocketTransport, tls: Context | None) -> tuple[Transport, str]:

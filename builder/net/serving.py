@@ -101,6 +101,10 @@ class ServerLink:
             self.wire.ping(opaque)
             self._link.flush()
 
+    def flush(self) -> None:
+        if self._link is not None:
+            self._link.flush()
+
     async def run(self, transport: Transport) -> None:
         """Serve until the peer leaves, breaks the protocol, or draining is complete."""
         wire = self.wire
@@ -441,8 +445,6 @@ class ServerLink:
         if self._observe is not None:
             self._observe(path, code, time.perf_counter() - started, 1)
 
-    # ---- failures
-
     def _failed(self, stream_id: int, path: str, error: Exception, took_s: float) -> None:
         code = self._fail(stream_id, path, error)
         if self._observe is not None:
@@ -484,8 +486,7 @@ class ServerLink:
         self._limit_hit(limit)
         self._sent_away(code, why)
         self.wire.goaway(code, why.encode())
-        if self._link is not None:
-            self._link.flush()
+        self.flush()
         self.close()
 
     def close(self) -> None:

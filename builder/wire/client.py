@@ -135,7 +135,7 @@ class ClientConnection(Connection):
         if not (ended and stream.ended):
             self._send_reset(stream.id, ErrorCode.CANCEL)
         code, message = head.status, head.message
-        if stream.need >= 0 or stream.pieces:
+        if not code and (stream.need >= 0 or stream.pieces):  # an error says more
             code, message = Code.INTERNAL, "the response ends inside a message"
         elif code is None:
             code, message = Code.UNKNOWN, "the server's trailers have no grpc-status"

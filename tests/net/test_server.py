@@ -362,14 +362,19 @@ async def test_addresses() -> None:
         listener.close()
 
 
-async def test_drain_ends_what_hangs_after_its_grace() -> None:
+@pytest.mark.parametrize(("path", "asked"), [("Hang", b""), ("Down", b"100 1000000")])
+async def test_drain_ends_what_hangs_after_its_grace(path: str, asked: bytes) -> None:
+    """Its client is told so, in the middle of an answer too: the connection is not just cut."""
     async with serving() as server, Channel(server.addresses[0]) as channel:
-        async with channel.stream("/test.Echo/Hang") as call:
-            await call.send(b"")
+        async with channel.stream(f"/test.Echo/{path}") as call:
+            await call.send(asked)
             with trio.fail_after(60):
-                await server.drain(grace_s=0.05)
-                with pytest.raises(UnavailableError):
+                if path == "Down":
                     await call.receive()
+                await server.drain(grace_s=0.05)
+                with pytest.raises(UnavailableError, match="shutting down"):
+                    while True:
+                        await call.receive()
         assert server.connections == 0
 
 
