@@ -12,7 +12,8 @@ from builder.net.upkeep import LIMITS
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
 from builder.reapi.pb.timestamp_pb2 import Timestamp
-from builder.reapi.pb.workers_pb2 import ExecutionProof, PersistentWorker
+from builder.reapi.pb.workers_pb2 import PersistentWorker
+from builder.reapi.proof import proof_of
 from builder.schedule.counters import Counters
 from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
@@ -225,15 +226,14 @@ class Stages:
             return
         for start, end, observed in self._stages:
             observed(_between(getattr(metadata, start), getattr(metadata, end)))
-        proof = ExecutionProof()
-        for any_ in metadata.auxiliary_metadata:
-            if any_.Unpack(proof):
-                self._setup(seconds(proof.setup))
-                self._cleanup(seconds(proof.cleanup))
-                if proof.HasField("persistent_worker"):
-                    self._served[(_way(proof.persistent_worker),)] += 1
-                if proof.HasField("audit"):
-                    self._audited[("undeclared" if proof.audit.outside_count else "clean",)] += 1
+        proof = proof_of(metadata)
+        if proof.HasField("setup"):
+            self._setup(seconds(proof.setup))
+            self._cleanup(seconds(proof.cleanup))
+        if proof.HasField("persistent_worker"):
+            self._served[(_way(proof.persistent_worker),)] += 1
+        if proof.HasField("audit"):
+            self._audited[("undeclared" if proof.audit.outside_count else "clean",)] += 1
 
     def _counted(self) -> Iterator[Family]:
         name, help_ = "builder_persistent_worker_actions_total", "Actions that asked for one."

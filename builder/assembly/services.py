@@ -1,7 +1,7 @@
 """The services of the API from the settings: what both gRPC ports answer."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -145,4 +145,4 @@ def _assets(settings: Settings, stores: Stores, instances: Instances) -> AssetSe
 
 
 def new_id() -> str:
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)

@@ -156,7 +156,7 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
         counters.succeeded += 1
     else:
         counters.failed += 1
-    if outcome.succeeded and not spec.do_not_cache:
+    if outcome.succeeded and not (spec.do_not_cache or outcome.cut):
         kept_fields = (task.id, spec.key, outcome.response, spec.payload)
         books.effects.append(new(KeepResult, kept_fields))
     else:

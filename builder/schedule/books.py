@@ -71,15 +71,18 @@ class Books:
         self.tasks: dict[str, Task] = {}  # those without an end
         self.in_flight: dict[ActionKey, Task] = {}  # of them, those that others may join
         self.operations: dict[str, Operation] = {}
+        self.deadlines = Deadlines()
         self.finished = Finished(
-            policy.finished_kept_s, policy.finished_kept, policy.finished_kept_bytes
+            policy.finished_kept_s,
+            policy.finished_kept,
+            policy.finished_kept_bytes,
+            self.deadlines,
         )
         self.leases: dict[str, Lease] = {}  # held by workers, or lost and perhaps still run
         self.least_urgent = 0  # the highest number of a priority that went into a backlog
         self.nearness = Nearness()
         self.warmth = Warmth()
         self.sizes = Sizes()
-        self.deadlines = Deadlines()
         self.counters = Counters()
         self.effects: list[Effect] = []
         self.dirty: list[Lane] = []  # that something has come into, and nobody has looked yet

@@ -13,6 +13,7 @@ class Due(Enum):
     REST = auto()  # a failed worker may have rested
     HEDGE = auto()  # an attempt may be slower than any other of its kind
     LANE = auto()  # it may have been without a worker for too long
+    FINISHED = auto()  # the first operation that has ended may have been kept for long enough
 
 
 class Deadlines:

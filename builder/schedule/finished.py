@@ -1,26 +1,35 @@
 """Operations that have ended, kept so that clients that come back still get their answer."""
 
-import math
 from collections import OrderedDict
 
+from builder.schedule.deadlines import Deadlines, Due
 from builder.schedule.operation import Operation
 
 
 class Finished:
     """The oldest go when they are too old, too many or too large.
 
-    `first` is no later than the time when the first one is too old.
+    While there are any, `deadlines` has one for them, no later than when the first is too old.
     """
 
-    __slots__ = ("_kept", "_most", "_most_bytes", "_size_bytes", "_time_s", "first")
+    __slots__ = (
+        "_deadlines",
+        "_kept",
+        "_most",
+        "_most_bytes",
+        "_size_bytes",
+        "_time_s",
+        "_watched",
+    )
 
-    def __init__(self, time_s: float, most: int, most_bytes: int) -> None:
+    def __init__(self, time_s: float, most: int, most_bytes: int, deadlines: Deadlines) -> None:
         self._time_s = time_s
+        self._deadlines = deadlines
+        self._watched = False  # whether it has
         self._most = most
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Operation] = OrderedDict()  # the oldest first
         self._size_bytes = 0
-        self.first = math.inf
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -28,9 +37,9 @@ class Finished:
     def add(self, operation: Operation) -> bool:
         """Whether some have to go for it."""
         kept = self._kept
-        if not kept:
-            self.first = operation.ended_at + self._time_s
         kept[operation.name] = operation
+        if not self._watched:
+            self._watch(operation)
         self._size_bytes = size_bytes = self._size_bytes + _size(operation)
         return len(kept) > self._most or size_bytes > self._most_bytes
 
@@ -51,15 +60,19 @@ class Finished:
     def expire(self, now: float) -> list[str]:
         """Names of those that are too old."""
         gone = []
-        self.first = math.inf
+        self._watched = False
         for name, operation in self._kept.items():
             if operation.ended_at + self._time_s > now:
-                self.first = operation.ended_at + self._time_s
+                self._watch(operation)
                 break
             gone.append(name)
         for name in gone:
             self.remove(name)
         return gone
+
+    def _watch(self, first: Operation) -> None:
+        self._watched = True
+        self._deadlines.add(first.ended_at + self._time_s, Due.FINISHED, self)
 
 
 def _size(operation: Operation) -> int:

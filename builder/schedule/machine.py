@@ -47,7 +47,7 @@ class Machine:
         effects: list[Effect] = []
         books.effects = effects
         books.now = now
-        if now >= books.deadlines.first or now >= books.finished.first:
+        if now >= books.deadlines.first:
             self._due(now)
         HANDLERS[type(event)](books, event, now)
         if books.dirty:
@@ -56,7 +56,7 @@ class Machine:
 
     def next_deadline(self) -> float | None:
         """When to send TimePassed at the latest."""
-        first = min(self._books.deadlines.first, self._books.finished.first)
+        first = self._books.deadlines.first
         return first if first < math.inf else None
 
     def check(self) -> None:
@@ -113,11 +113,15 @@ class Machine:
             elif kind is Due.REST:
                 assert isinstance(subject, Worker)
                 rested_if_due(books, subject, now)
+            elif kind is Due.FINISHED:
+                self._forget(books.finished.expire(now))
             else:
                 assert isinstance(subject, Lane)
                 self._unserved(subject, now)
-        for name in books.finished.expire(now):
-            del books.operations[name]
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            del self._books.operations[name]
 
     def _ready(self, task: Task, now: float) -> None:
         """A delay is over, unless the task has moved on meanwhile."""

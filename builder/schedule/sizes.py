@@ -19,6 +19,7 @@ SMALL_CPU = MILLI
 MARGIN = 1.25  # room above the peak
 FALL = 0.95  # of the remembered peak, with each smaller run
 FORGET = 0.1  # the weight of the newest time
+MOST_WEIGHED = 1 / FORGET  # times that weigh alike
 FEW = 5  # times that tell nothing about the tail yet
 ONE_CORE = 2 * SMALL_CPU / MARGIN  # up to it an action keeps one core busy on average
 ANY_SLOT = SMALL_MEMORY / MARGIN
@@ -44,10 +45,11 @@ class Size:
             return  # how long it would have run is not known
         self.cpu = max(self.cpu * FALL, outcome.cpu_s / took_s * MILLI)
         self.count = count = self.count + 1
-        weight = 1 / count if count * FORGET < 1 else FORGET
+        weight = 1 / count if count < MOST_WEIGHED else FORGET
         distance = took_s - self.seconds
-        self.seconds += weight * distance
-        self.variance = (1 - weight) * (self.variance + weight * distance * distance)
+        step = weight * distance
+        self.seconds += step
+        self.variance = (1 - weight) * (self.variance + step * distance)
 
 
 class Sizes:

@@ -61,13 +61,14 @@ class Outcome:
     """A worker's result. `response` is the serialized ExecuteResponse; never looked into."""
 
     response: bytes
-    succeeded: bool  # exit code 0 and status OK: fit for the action cache
+    succeeded: bool  # exit code 0 and status OK
     infrastructure_failure: bool = False
     message: str = ""
     execution_s: float = 0.0
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
     out_of_memory: bool = False  # it was killed because it wanted more than its limit
+    cut: bool = False  # some of what it wrote is lost: not fit for the action cache
 
 
 class Entry(NamedTuple):

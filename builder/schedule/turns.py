@@ -85,21 +85,18 @@ class Turns(Generic[M]):
         ripe = self._ripe
         while ripe:
             entry = ripe[0]
-            member = entry[2]
-            if member.place is entry:
-                tag = member.share.tag
-                if tag == entry[0]:
-                    found = member.best(limit_s)
-                    if found is not None:
-                        return found
-                    heappop(ripe)
-                    self._put_aside(member)
-                else:  # it has had a turn
-                    self._ticket = ticket = self._ticket + 1
-                    member.place = fresh = (tag, ticket, member)
-                    heapreplace(ripe, fresh)
+            tag, ticket, member = entry
+            if member.place is not entry:
+                heappop(ripe)
+            elif tag != member.share.tag:  # it has had a turn
+                self._ticket = ticket = self._ticket + 1
+                member.place = entry = (member.share.tag, ticket, member)
+                heapreplace(ripe, entry)
+            elif (found := member.best(limit_s)) is not None:
+                return found
             else:
                 heappop(ripe)
+                self._put_aside(member)
         return None
 
     def _ripen(self, limit_s: float) -> None:

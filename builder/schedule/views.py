@@ -7,6 +7,7 @@ from builder.schedule.lease import BACKLOG
 from builder.schedule.making import new
 from builder.schedule.operation import Operation, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
+from builder.schedule.spec import ActionKey
 from builder.schedule.task import Task, TaskState
 
 STAGES = {
@@ -77,20 +78,23 @@ def view(books: Books, operation: Operation) -> OperationView:
             operation.ending.reason,
             ending=operation.ending,
         )
-    return _view(books, books.tasks[operation.task], operation.name)
+    return OperationView(operation.name, *_standing(books, books.tasks[operation.task]))
 
 
-def _view(books: Books, task: Task, name: str) -> OperationView:
+def _standing(books: Books, task: Task) -> tuple[ActionKey, Stage, Reason, str, bytes]:
+    """What is the same in the views of all that wait for the task."""
     lease = task.lease
     stage, reason = STAGES[task.state], reason_of(books, task)
     worker = "" if lease is None else lease.worker
     if worker and reason.code is IN_BACKLOG:
         stage, worker = Stage.QUEUED, ""
-    fields = (name, task.spec.key, stage, reason, worker, task.progress, None)
-    return new(OperationView, fields)
+    return task.spec.key, stage, reason, worker, task.progress
 
 
 def tell(books: Books, task: Task) -> None:
     """Tell everybody who waits for the task how it stands."""
+    key, stage, reason, worker, progress = _standing(books, task)
+    effects = books.effects
     for name in task.operations:
-        books.effects.append(new(UpdateOperation, (_view(books, task, name),)))
+        view = new(OperationView, (name, key, stage, reason, worker, progress, None))
+        effects.append(new(UpdateOperation, (view,)))

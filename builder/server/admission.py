@@ -7,6 +7,7 @@ worker's to find missing: it reads them anyway.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -16,7 +17,6 @@ from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.base.units import format_duration
 from builder.net.rpc import Metadata
 from builder.reapi.digests import NUMBERS, from_proto, to_proto
-from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.status import missing
@@ -29,6 +29,8 @@ METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 AVOID_HEADER = "builder-avoid-workers"  # names, with commas between them
 MOST_AVOIDED = 100
 MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # of an Action or a Command
+MOST_PLATFORMS = 1024
+BILLION = 1_000_000_000
 MOST_COMMANDS = 4096  # that are known to be right
 M = TypeVar("M", bound=Message)
 
@@ -114,8 +116,7 @@ class Admission:
 
     def _spec(self, asked: "Asked", action: pb.Action, of_command: Properties) -> ActionSpec:
         timeout_s = self._timeout(action)
-        properties = _properties(action.platform) or of_command
-        action_limits(properties)
+        properties = _properties(action.platform.SerializeToString()) or of_command
         granted = workers_pb2.LeaseGranted(
             instance_name=asked.instance,
             digest_function=NUMBERS[asked.action.function],
@@ -126,8 +127,9 @@ class Admission:
             traceparent=asked.traceparent,
             avoid=asked.avoid,
         )
-        granted.queued_timestamp.FromNanoseconds(asked.queued_ns)
-        granted.timeout.FromNanoseconds(round(timeout_s * 1e9))
+        queued, timeout = granted.queued_timestamp, granted.timeout
+        queued.seconds, queued.nanos = divmod(asked.queued_ns, BILLION)
+        timeout.seconds, timeout.nanos = divmod(round(timeout_s * BILLION), BILLION)
         return spec_of(granted, properties, asked.priority, asked.skip_cache, asked.user)
 
     def _known(self, command: Digest) -> Properties | None:
@@ -141,7 +143,7 @@ class Admission:
         """Of the Command, where an old client put them (REAPI before 2.2)."""
         command = _parse(pb.Command, data, digest)
         _check_command(command)
-        self._commands[digest] = properties = _properties(command.platform)
+        self._commands[digest] = properties = _properties(command.platform.SerializeToString())
         if len(self._commands) > MOST_COMMANDS:
             self._commands.popitem(last=False)
         return properties
@@ -179,8 +181,11 @@ def avoided(headers: Metadata) -> list[str]:
     return [name for one in names if (name := one.strip())]
 
 
-def _properties(platform: pb.Platform) -> Properties:
-    return tuple((pair.name, pair.value) for pair in platform.properties)
+@lru_cache(MOST_PLATFORMS)
+def _properties(platform: bytes) -> Properties:
+    """Of a serialized Platform; most actions have one of a few."""
+    every = pb.Platform.FromString(platform).properties
+    return tuple((pair.name, pair.value) for pair in every)
 
 
 def _had(blobs: InlineStore, digest: Digest, what: str) -> bytes | None:

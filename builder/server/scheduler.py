@@ -17,7 +17,6 @@ import trio
 from builder.base.errors import StatusError, from_status
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
-from builder.reapi.proof import is_whole
 from builder.schedule import effects, events
 from builder.schedule.demand import Demand
 from builder.schedule.machine import Machine
@@ -273,12 +272,12 @@ class Scheduler:
         log.warning("Scheduling", reason=code.value, why=sentence, **fields)
 
     def _keep_nowait(self, kept: effects.KeepResult) -> bool:
-        """Whether the cache has it, or will not have it."""
+        """Whether the cache has it now, or will never have it."""
         if self._at_once is None:
             return False
         try:
             result, metadata = _kept(kept)
-            return not is_whole(result) or self._at_once.store_nowait(
+            return self._at_once.store_nowait(
                 kept.key.instance, digest_of_key(kept.key), result, metadata
             )
         except Exception as error:
@@ -289,10 +288,7 @@ class Scheduler:
         """The clients get their result whatever becomes of the cache."""
         try:
             result, metadata = _kept(kept)
-            if is_whole(result):
-                await self._cache.store(
-                    kept.key.instance, digest_of_key(kept.key), result, metadata
-                )
+            await self._cache.store(kept.key.instance, digest_of_key(kept.key), result, metadata)
         except Exception as error:
             self._not_kept(kept, error)
         self.post(events.ResultKept(kept.task))

@@ -1,15 +1,17 @@
 """An action as the scheduler sees it, made from the lease that a worker would get."""
 
+from functools import lru_cache
+
 from google.protobuf.message import DecodeError
 
 from builder.reapi.digests import NAMES
-from builder.reapi.limits import MAX_MEMORY
+from builder.reapi.limits import action_limits
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.persistent import known_as
 from builder.reapi.resources import resources_of
 from builder.schedule.platform import Properties
-from builder.schedule.resources import amounts
+from builder.schedule.resources import Amounts, amounts
 from builder.schedule.spec import ActionKey, ActionSpec, Client
 
 
@@ -25,6 +27,7 @@ def spec_of(
     Raises InvalidArgumentError for needs that are not understood.
     """
     digest, action = granted.action_digest, granted.action
+    need, own_memory = _wants(properties)
     function = NAMES[granted.digest_function]
     return ActionSpec(
         key=ActionKey(granted.instance_name, function, digest.hash, digest.size_bytes),
@@ -34,15 +37,25 @@ def spec_of(
         skip_cache=skip_cache,
         client=client_of(granted.request_metadata, user),
         payload=granted.SerializeToString(),
-        need=amounts(resources_of(properties)),
+        need=need,
         root=action.input_root_digest.hash,
         kind=_kind(granted),
         program=known_as(
             properties, granted.instance_name, granted.request_metadata.action_mnemonic
         ),
-        own_memory=any(name == MAX_MEMORY for name, _ in properties),
+        own_memory=own_memory,
         avoid=tuple(granted.avoid),
     )
+
+
+@lru_cache(1024)
+def _wants(properties: Properties) -> tuple[Amounts, bool]:
+    """What is asked for, and whether the limit of memory is among it. Most actions ask alike.
+
+    Raises InvalidArgumentError.
+    """
+    limits = action_limits(properties)
+    return amounts(resources_of(properties)), limits.memory_bytes is not None
 
 
 def metadata_of(raw: object) -> pb.RequestMetadata:

@@ -107,6 +107,7 @@ def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
         cpu_s=_seconds(proof.user_cpu) + _seconds(proof.system_cpu),
         peak_memory_bytes=proof.peak_memory_bytes,
         out_of_memory=proof.outcome == OUT_OF_MEMORY,
+        cut=proof.output_cut,
     )
 
 

@@ -88,6 +88,9 @@ class Index:
         entry = self._held.get(key)
         return None if entry is None else entry & SIZE
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def touch(self, digest: Digest, now: float) -> bool:
         """Whether it is held; its lease begins again."""
         return not self.absent(digest.function, (digest,), now)

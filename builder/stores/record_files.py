@@ -48,7 +48,9 @@ class RecordFiles:
 
     def may_hold(self, space: str, hash_: str) -> bool:
         """False: surely not."""
-        return not self.loaded or self.index.size(_key(space, hash_)) is not None
+        if not self.loaded:
+            return True
+        return len(self.index) > 0 and self.index.size(_key(space, hash_)) is not None
 
     def get(self, space: str, hash_: str) -> bytes | None:
         """Raises OSError."""

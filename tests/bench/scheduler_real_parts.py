@@ -2,6 +2,9 @@
 
 Its speed is that of a closed loop: `DEPTH` calls are open all the time, so every action waits for
 about as many others, and `closed_dispatch_ms_p99` tells of the queue and not of the coordinator.
+By Little's law a call takes `closed_little_ms` from its asking to its end on the average, DEPTH by
+the speed, however quickly each decision is made: with less of a queue it would be less.
+`closed_few_...` are the same with `FEW` calls open: still a loop that keeps the coordinator busy.
 The time to dispatch is that of an open loop: calls are due at a steady rate, `dispatch_at_per_s`,
 whether or not earlier ones are answered, and it counts from when a call was due until its lease is
 at a worker. The rate is a third of what the closed loop has reached, and `RATE` at most.
@@ -34,6 +37,7 @@ from tests.bench.scheduler_farm_parts import Farm
 
 WORKERS = 1000
 DEPTH = 400  # Execute calls that are open at a time
+FEW = 16
 COUNT = 4000  # actions of a round
 ROUNDS = 3
 RATE = 600.0  # actions a second at most, for the time to dispatch
@@ -129,7 +133,7 @@ def _ms(waits: list[float], percent: int) -> float:
 def run() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name, coordinator(Path(name)) as (process, port):
         wait_for(port)
-        actions = trio.run(put_actions, port, ROUNDS * COUNT + STEADY + DEPTH)
+        actions = trio.run(put_actions, port, (ROUNDS + 1) * COUNT + STEADY + DEPTH)
         farm = Farm(port, WORKERS, requests_of(actions))
         farm.closed(DEPTH, DEPTH)
         before, own = process.cpu_times(), time.process_time()
@@ -137,6 +141,8 @@ def run() -> dict[str, float]:
         after, own = process.cpu_times(), time.process_time() - own
         cpu_s = after.user + after.system - before.user - before.system
         closed, best = sorted(farm.waits), COUNT / min(took)
+        few_per_s = COUNT / farm.closed(FEW, COUNT)
+        few = sorted(farm.waits)
         rate = min(RATE, best / 3)
         waits = farm.steady(rate, STEADY, DEPTH)
         late = sorted(farm.late)
@@ -145,6 +151,9 @@ def run() -> dict[str, float]:
             "real_actions_per_cpu_s": round(ROUNDS * COUNT / cpu_s),
             "client_busy": round(own / sum(took), 2),
             "closed_dispatch_ms_p99": _ms(closed, 99),
+            "closed_little_ms": round(DEPTH / best * 1e3, 1),
+            "closed_few_per_s": round(few_per_s),
+            "closed_few_dispatch_ms_p99": _ms(few, 99),
             "dispatch_at_per_s": round(rate),
             "client_late_ms_p99": _ms(late, 99),
             "dispatch_ms_p50": _ms(waits, 50),

@@ -38,6 +38,15 @@ def test_a_busy_pool_is_told_with_its_numbers() -> None:
     )
 
 
+def test_a_result_of_which_something_is_lost_is_not_kept() -> None:
+    """The client gets it; the action cache does not."""
+    story = Story()
+    story.connect("w")
+    story.submit("a")
+    cut = Outcome(b"some", succeeded=True, cut=True)
+    assert story.finish("w", "a/1", cut) == ["w may forget a/1", "a ends: some"]
+
+
 def test_failures_and_uncacheable_results_end_at_once() -> None:
     """Only a success that may be cached takes the way through the action cache."""
     story = Story()
