@@ -70,7 +70,7 @@ os.chdir("tree")
 os.mkdir("deep-0")  # a name that is taken
 os.mkdir("deep-0/x")
 open("deep-1", "w").close()
-for number in range(3000):
+for number in range(1100):
     os.mkdir("d" * 50)
     open("file", "w").close()
     if number % 70 == 69:
