@@ -31,9 +31,13 @@ SMALL = "type=small,hour=0.20,spot_hour=0.08,slots=2"
 BIG = "type=small,place=north,hour=0.18,spot_hour=0.05,slots=2,start_up=1m,interruptions=0,most=3"
 
 
-def test_machines_are_bought_in_several_ways(capsys: pytest.CaptureFixture[str]) -> None:
+def test_machines_are_bought_in_several_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The cost-aware choice takes the least money of them, at the same waits."""
-    args = ["pool", "simulate", "quiet", "--machine", SMALL, "--machine", BIG]
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text("".join(f'{{"at_s": {20 * n}, "duration_s": 15}}\n' for n in range(60)))
+    args = ["pool", "simulate", str(trace), "--machine", SMALL, "--machine", BIG]
     assert run([*args, "--no-plot"], "builder") == 0
     out = capsys.readouterr().out
     assert "2 kinds of machines" in out
