@@ -71,10 +71,15 @@ def _with_join_token(settings: Settings) -> Settings:
 
 def _warn_of_exposure(settings: Settings) -> None:
     """Listening for other machines unguarded was accepted by `insecure`; it is never silent."""
+    lacking = {"TLS": settings.tls.cert is None, "authentication": settings.auth.mode == "none"}
+    means = "whoever reaches it can run programs in the sandboxes"
+    if settings.auth.mode != "none":
+        means = "whoever is on the way can read along, and show the same tokens"
+    without = " and ".join(what for what, lacks in lacking.items() if lacks)
     for path, address in exposed(settings).items():
         log.warning(
-            f"INSECURE: {dotted(path)} {address} is open to other machines without TLS and "
-            "authentication; whoever reaches it can run programs in the sandboxes"
+            f"INSECURE: {dotted(path)} {address} is open to other machines "
+            f"without {without}; {means}"
         )
 
 
