@@ -54,7 +54,10 @@ class Hosts:
         self.nets = {FIRST: stack.enter_context(network()), SECOND: stack.enter_context(network())}
         first, second = self.nets.values()
         there = second.enter[1].partition("=")[2]
-        plug(first, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", there)
+        cable = ["ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns"]
+        laid = subprocess.run([*first.enter, *cable, there], capture_output=True, text=True)
+        if laid.returncode:
+            pytest.skip(f"this kernel gives no cable between networks: {laid.stderr.strip()}")
         for address, net in self.nets.items():
             plug(net, "address", "add", f"{address}/24", "dev", "cable")
             plug(net, "link", "set", "cable", "up")
