@@ -59,6 +59,7 @@ class Scheduler:
         self._joined = joined
         self._journal = journal or NoJournal()
         self._inbox: deque[events.Event] = deque()
+        self._deleting: set[str] = set()  # operations that the inbox has yet to forget
         self._news = trio.Event()
         self._ears: dict[str, list[Ear]] = {}
         self._lines: dict[str, Line] = {}  # by session
@@ -134,11 +135,14 @@ class Scheduler:
 
     def operation(self, name: str) -> OperationView | None:
         """Also one that the action cache answered, which the machine never saw."""
+        if name in self._deleting:
+            return None
         return self._machine.operation(name) or self.history.hit_view(name)
 
     def delete(self, operation: str) -> None:
-        """Forget one that has ended."""
+        """Forget one that has ended: from now on, though the machine hears of it later."""
         self.history.delete_hit(operation)
+        self._deleting.add(operation)
         self.post(events.OperationDeleted(operation))
 
     def operation_names(self) -> list[str]:
@@ -179,6 +183,8 @@ class Scheduler:
                 self._turned()
                 if self._inbox:
                     await trio.lowlevel.checkpoint()
+                elif self._deleting:
+                    self._deleting.clear()
 
     def _deadline(self) -> float:
         at = self._machine.next_deadline()

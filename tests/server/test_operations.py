@@ -8,6 +8,8 @@ import trio
 from builder.base.errors import Code, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from builder.reapi.pb import operations_pb2 as ops
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.operations import OperationsService
+from tests.server.direct import DirectCall
 from tests.server.farm import Farm, farming, metadata_of, response_of
 
 
@@ -120,6 +122,19 @@ async def test_delete() -> None:
         await farm.operations("DeleteOperation", ops.DeleteOperationRequest(name=name))
         with pytest.raises(NotFoundError):
             await got(farm, name)
+
+
+async def test_what_is_deleted_is_gone_at_once() -> None:
+    """Also for a request that comes before the scheduler has had its turn."""
+    async with farming() as farm:
+        [name] = await asked(farm, 1)
+        await farm.operations("CancelOperation", ops.CancelOperationRequest(name=name))
+        await farm.operations("WaitOperation", ops.WaitOperationRequest(name=name))
+        service, call = OperationsService(farm.scheduler), DirectCall("")
+        service.delete_operation(ops.DeleteOperationRequest(name=name).SerializeToString(), call)
+        with pytest.raises(NotFoundError):
+            service.get_operation(ops.GetOperationRequest(name=name).SerializeToString(), call)
+        assert not (await listed(farm)).operations
 
 
 async def test_wait() -> None:
