@@ -10,13 +10,17 @@ sandbox would show, and the host's temporary places. As root it becomes another 
 import _socket
 import os
 
-from builder.sandbox import inside, link, running
-from builder.sandbox.kernel import identity, landlock
+from builder.sandbox import link, runner, running
+from builder.sandbox.kernel import identity, landlock, signals
 from builder.sandbox.kernel.seccomp import Filter, program
 from builder.sandbox.kernel.syscalls import MACHINE
 
 FIRST_OWN_FD = 3
 ZOMBIE = b"Z"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Callable
 
 
 def parents() -> dict[int, int]:
@@ -44,8 +48,10 @@ def descendants(of: int) -> list[int]:
     return found
 
 
-class Descendants(running.Namespace):
+class Descendants:
     """Reaches what descends from this process, which adopts its orphans."""
+
+    spent_s = 0.0
 
     def processes(self) -> list[int]:
         return descendants(os.getpid())
@@ -59,6 +65,17 @@ class Descendants(running.Namespace):
             except ProcessLookupError:
                 continue
         return bool(found)
+
+    def ending(self) -> bool:
+        return False  # nothing but each of them can be ended
+
+    def sweep(self, reap: "Callable[[int], int]", _program: int) -> float:
+        """Kill and reap everything that is left, so that nothing is used that is not told of. Who
+        has no child, and adopts every orphan, is alone: not all of the host need be looked at."""
+        while reap(os.WNOHANG) != running.NOBODY and self.signal(signals.SIGKILL):
+            while reap(0) != running.NOBODY:
+                pass
+        return 0.0
 
 
 def main() -> int:
@@ -83,9 +100,12 @@ def main() -> int:
             landlock.Rules(abi, landlock.READ | landlock.CHANGE).put_on(job["allowed"])
         Filter(program(MACHINE)).install()
         job["proxy"] = 0  # what has the host's network needs none
-        action = running.Action(sock, Descendants(), job["place"], [])
+        deaths = signals.arrivals(signals.SIGCHLD)
+        action = running.Action(sock, Descendants(), job["place"], [], deaths)
         action.learn(job, fds, sock)
-        action.run((0, 0))
+        running.set_limits(job["rlimits"])
+        action.run()
+        action.conclude((0, 0))
     except (OSError, KeyError) as error:
-        running.tell(sock, inside.FAILED + f"{type(error).__name__}: {error}".encode())
+        running.tell(sock, runner.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0

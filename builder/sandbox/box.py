@@ -1,10 +1,11 @@
 """One sandbox as the broker sees it.
 
-    MAKING --ready--> READY --begin--> RUNNING --gone--> GONE
+    MAKING --ready--> READY --begin--> RUNNING --done--> GONE
 
-From every state the death of its init leads to GONE: the kernel ends every process of a PID
-namespace with its init, and `pidfd` becomes readable only when the last one has left. A running
-action reports to the service itself; what the broker knows besides is in `facts`.
+Its runner makes it, runs its action and says when all is over; from every state the runner's death
+leads to GONE too, because its init dies with it: the kernel ends every process of a PID namespace
+with its init, and `pidfd` becomes readable only when the last one has left. A running action
+reports to the service itself; what the broker knows besides is in `facts`.
 """
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
@@ -12,7 +13,7 @@ action reports to the service itself; what the broker knows besides is in `facts
 import os
 import time
 
-from builder.sandbox import inside, link
+from builder.sandbox import link, runner
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
@@ -27,11 +28,12 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Mapping
     from typing import Any
 
-MAKING, READY, RUNNING, GONE = "making", "ready", "running", "gone"
-END, LINK = b"K", b"L"
+MAKING, READY, RUNNING, ENDING = "making", "ready", "running", "ending"
+ORPHANED, GONE = "orphaned", "gone"  # the runner is no more; nor is anything else
+ANOTHER, END, LINK = b"R", b"K", b"L"
+SHUT_WRITING = 1
 AUDIT, CHEAP = "audit", "cheap"
 FULL_NETWORK = "full"
-SPARE_NETWORKS = 16
 LOOK_S = 2.0
 BACKSTOP_S = 10.0  # beyond the action's own deadline, before the init itself is killed
 
@@ -48,7 +50,6 @@ class Host:
         places: list[str],
     ) -> None:
         self.forks = forks  # the link to the zygote
-        self.networks: list[tuple[int, bytes]] = []  # used ones, with the traces they began with
         self.places = places  # of a sandbox's own mounts
         self.groups = groups
         self.trees = trees
@@ -56,17 +57,36 @@ class Host:
         self.own_view = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
-class Box:
-    """`sock` and, when ready, `pidfd` and `oom_event` are what the broker's loop watches."""
+class Runner:
+    """A runner as the broker knows it. `limits` are those that its process has for good: none as
+    long as it has run nothing."""
 
-    def __init__(self, host: Host, number: int, network: str) -> None:
+    def __init__(self, host: Host) -> None:
+        self.sock, far_end = link.pair()
+        self.limits: list[tuple[int, int]] | None = None
+        link.send_packet(host.forks, ANOTHER, (far_end.fileno(),))
+        far_end.close()
+
+    def fits(self, wish: "Mapping[str, Any]") -> bool:
+        """Whether it can run this. A supervisor's own files are under the same limits."""
+        if self.limits is None:
+            return True
+        bounded = wish["file_bytes"] is not None or wish["open_files"] is not None
+        return self.limits == wish["rlimits"] and not (wish["supervised"] and bounded)
+
+
+class Box:
+    """`sock` and, when ready, `oom_event` are what the broker's loop watches, and `pidfd`, its
+    init's, when its runner is no more. `word` is what the runner has said at the end."""
+
+    def __init__(self, host: Host, number: int, network: str, maker: Runner) -> None:
         self._host = host
         self.number = number
         self.network = network
-        self.sock, self.far_end = link.pair()
+        self.runner, self.sock = maker, maker.sock
+        self.word = b""
         self.state = MAKING
-        self.pidfd = self._view = self.oom_event = self._net = -1
-        self._traces = b""
+        self.pidfd = self._view = self.oom_event = self._runner_fd = -1
         self._group = Group(host.groups, number)
         self.run_id = -1
         self._is_overlay = False
@@ -79,34 +99,34 @@ class Box:
         self.quota: Quota | None = None
 
     def order(self) -> None:
-        """Have it made. Its init is born with its link, the entrances to its groups, the counters
-        of those, and a network if there is one that may be as good as new."""
-        fds = [self.far_end.fileno(), *self._group.entrances, *self._group.counters]
-        order, spare = inside.FULL, -1
-        if self.network != FULL_NETWORK:
-            order = inside.NEW
-            if self._host.networks:
-                spare, traces = self._host.networks.pop()
-                fds.append(spare)
-                order = inside.USED + traces
-        link.send_packet(self._host.forks, order, tuple(fds))
-        self.far_end.close()
-        if spare >= 0:
-            self._host.janitor.let_go([spare])
+        """Have it made, with the entrances to its groups and their counters."""
+        group = self._group
+        network = runner.HOST if self.network == FULL_NETWORK else runner.NEW
+        told = (network, len(group.entrances), len(group.exits))
+        try:
+            link.send(self.sock, told, (*group.entrances, *group.exits, *group.counters))
+        except BrokenPipeError:
+            pass  # it was killed while it had nothing to do: the link says so
+        group.handed_over()
 
-    def made(self, fds: list[int], traces: bytes) -> None:
-        """The init has prepared itself, and entered its control groups."""
-        self.pidfd, self._view, *rest = fds
-        if rest:
-            self._net, self._traces = rest[0], traces
-        self._group.entered(self.pidfd)
+    def made(self, fds: list[int]) -> None:
+        """It is ready, and the runner has entered its control groups."""
+        self.pidfd, self._view, self._runner_fd = fds
         self.state = READY
+
+    def dismiss(self) -> None:
+        """Nobody is going to need it."""
+        try:
+            self.sock.shutdown(SHUT_WRITING)
+        except OSError:
+            pass  # the runner is no more
 
     def begin(self, run_id: int, wish: "Mapping[str, Any]", answer: int, started: float) -> None:
         """Give it its action, which `answer` is the link for: the service says there what to run,
         and gets the report. Raises OSError; the box must then be destroyed."""
         self.run_id = run_id
         link.send_packet(self.sock, LINK, (answer,))  # it listens while we make its work tree
+        self.runner.limits = wish["rlimits"]
         self._group.limit(wish["memory"], wish["processes"], wish["cores"])
         if wish["memory"] is not None and self._host.groups.has("memory"):
             self.oom_event = self._group.watch_oom()
@@ -118,14 +138,16 @@ class Box:
         self._is_overlay = kind == OVERLAY
         self._attach(self.tree, wish)
         setup_us = int((time.monotonic() - started) * 1e6)
-        link.send(self.sock, (setup_us, int(self._is_overlay)))
+        late = tuple(self._group.entrances)
+        link.send(self.sock, (setup_us, int(self._is_overlay)), late)
+        self._group.handed_over()
         self._host.trees.look_ahead()
         self.state = RUNNING
         asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
         if asked and self._is_overlay:  # a copy holds the inputs too
             layer = os.path.join(wish["scratch"], LAYER)
             devices = frozenset((os.stat(layer).st_dev, os.stat(self.tree).st_dev))
-            own = pid_of(self.pidfd)
+            own = pid_of(self._runner_fd)
             self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"], own, devices)
         if wish["backstop_s"] is not None:
             self.deadline = time.monotonic() + wish["backstop_s"] + BACKSTOP_S
@@ -133,7 +155,7 @@ class Box:
     def _attach(self, tree: int, wish: "Mapping[str, Any]") -> None:
         if wish["audit"] == CHEAP:
             records = new_file(wish["scratch"], AUDIT, os.O_APPEND)
-            self.watch = Watch(records, pid_of(self.pidfd))
+            self.watch = Watch(records, pid_of(self._runner_fd))
         resolver = -1
         if self.network == FULL_NETWORK and os.path.exists(RESOLVER):
             resolver = mounts.shown_file(RESOLVER)
@@ -150,17 +172,6 @@ class Box:
                 self.watch.mark(self._host.places)
         finally:
             identity.set_namespace(self._host.own_view, identity.CLONE_NEWNS)
-
-    def last_word(self) -> bytes:
-        """What its init has said before it ended; nothing when it was killed."""
-        self.sock.setblocking(False)
-        try:
-            packet, fds = link.receive_packet(self.sock)
-        except BlockingIOError:
-            return b""
-        for fd in fds:
-            os.close(fd)
-        return packet
 
     def facts(self) -> "dict[str, Any]":
         """Of an action that did not end by itself."""
@@ -212,7 +223,8 @@ class Box:
             self.kill()
 
     def kill(self) -> None:
-        """The init, and with it everything."""
+        """The init, and with it everything; the runner is told that there is nothing to come."""
+        self.dismiss()
         try:
             signals.pidfd_send_signal(self.pidfd, signals.SIGKILL)
         except ProcessLookupError:
@@ -223,22 +235,15 @@ class Box:
         return -1 if self.watch is None else self.watch.fd
 
     def descriptors(self) -> list[int]:
-        """What the loop watches: its link until it is ready, then its end and what befalls it."""
-        if self.pidfd < 0:
-            return [self.sock.fileno()]
-        return [fd for fd in (self.pidfd, self.oom_event, self.audit_event) if fd >= 0]
+        """What the loop watches: its link, and what befalls it; in the end its init."""
+        first = self.sock.fileno() if self.state != ORPHANED else self.pidfd
+        return [fd for fd in (first, self.oom_event, self.audit_event) if fd >= 0]
 
     def destroy(self) -> None:
-        """Let go of everything; its processes must have gone. The groups go last."""
+        """Let go of everything but its runner; its processes must have gone. The groups go last."""
         self.state = GONE
-        self.sock.close()
-        self.far_end.close()
         if self.watch is not None:
             self.watch.close()
             self.watch = None
-        fds = [*self._held, self.pidfd, self._view, self.oom_event]
-        if self._traces and len(self._host.networks) < SPARE_NETWORKS:
-            self._host.networks.append((self._net, self._traces))
-        else:
-            fds.append(self._net)
+        fds = [*self._held, self.pidfd, self._view, self.oom_event, self._runner_fd]
         self._host.janitor.let_go([fd for fd in fds if fd >= 0], self._group.remove)

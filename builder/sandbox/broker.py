@@ -1,8 +1,9 @@
 """The broker: holds the privileges, keeps sandboxes ready, gives each action its own.
 
-    service --run, kill--> broker --make--> zygote --fork--> init (ready) --action--> init
-            <----gone-----        <-------------ready--------------------
-            <----------------------------report----------------------------------
+    service --run, kill--> broker --fork--> zygote --fork--> runner
+            <----gone-----        --make, action-----------> runner --> init, action
+                                  <-----ready, done---------
+            <----------------------------report-------------
 
 Started as a file by a bare interpreter (see `start.py`), its link as stdin. It never forks after
 its start and imports only the core, so neither its own memory nor the service's is ever copied.
@@ -18,8 +19,8 @@ import sys
 import time
 
 from builder.host.descriptors import allow_many
-from builder.sandbox import inside, link, zygote
-from builder.sandbox.box import Box, Host
+from builder.sandbox import link, runner, zygote
+from builder.sandbox.box import ENDING, MAKING, ORPHANED, READY, Box, Host, Runner
 from builder.sandbox.kernel import identity, landlock, mounts
 from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
@@ -36,6 +37,7 @@ ROOT = 0
 FULL, NONE = "full", "none"
 LOOK_EVERY_S = 0.01
 REFILL_AFTER_S = 0.003
+READY_FDS = 3
 NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
 
 
@@ -85,7 +87,7 @@ def start_zygote(
     service: "_socket.socket",
     config: "dict[str, Any]",
     root: "list[Operation]",
-    counted: "list[str]",
+    counted: "list[tuple[str, int]]",
     owners: int,
 ) -> "_socket.socket":
     """The link to a zygote that is up. Raises StartError."""
@@ -112,22 +114,25 @@ class Wanted:
         self.network = wish["network"]
         self.since = time.monotonic()
 
+    def can_have(self, box: Box) -> bool:
+        return box.network == self.network and box.runner.fits(self.wish)
+
     def drop(self) -> None:
         """Close our copy of the link, whose end the service then sees."""
         os.close(self.answer)
 
 
 def reason_in(packet: bytes) -> str:
-    """What an init or the zygote said instead of being ready, or instead of a report."""
-    return packet[1:].decode(errors="replace") or "the sandbox's init died"
+    """What a runner or the zygote said instead of being ready, or instead of a report."""
+    return packet[1:].decode(errors="replace") or "the sandbox's runner died"
 
 
 class Broker:
     """The loop. `ready` sandboxes are kept in number; `waiting` runs take the next ones.
 
-    A sandbox that has been taken is replaced when an action ends or, when it was the last one, a
-    moment after it has begun: making one stops every fork on the host for a while (an init enters
-    its control groups), and both processors are needed for the program's start.
+    A sandbox that has been taken is replaced when an action ends, by the same runner, or, when it
+    was the last one, a moment after it has begun: the processors are needed for the program's
+    start.
     """
 
     def __init__(self, service: "_socket.socket", host: Host, keep: int) -> None:
@@ -137,6 +142,7 @@ class Broker:
         self._by_fd: dict[int, Box] = {}
         self._by_run: dict[int, Box] = {}
         self._waiting: list[Wanted] = []
+        self._idle: list[Runner] = []
         self._number = 0
         self._refill_at: float | None = None
 
@@ -206,31 +212,49 @@ class Broker:
     def _match(self) -> None:
         """Give ready sandboxes to waiting runs, oldest first, and have the missing ones made."""
         for wanted in list(self._waiting):
-            box = self._ready(wanted.network)
+            box = self._ready(wanted)
             if box is not None:
                 self._waiting.remove(wanted)
                 self._begin(box, wanted)
         if self._waiting:
             self._refill()
 
-    def _ready(self, network: str) -> Box | None:
+    def _ready(self, wanted: Wanted) -> Box | None:
         boxes = self._boxes.values()
-        return next((b for b in boxes if b.state == "ready" and b.network == network), None)
+        return next((b for b in boxes if b.state == READY and wanted.can_have(b)), None)
 
     def _refill(self) -> None:
+        """One for each that waits and that none suits which is ready or being made, and some to
+        spare; of those that are too many, the oldest go. As many runners may have nothing to do:
+        an action that takes longer than a moment is not waited for, but then there are more."""
         self._refill_at = None
-        for network, keep in ((NONE, self._keep), (FULL, 0)):
-            wanted = sum(w.network == network for w in self._waiting) + keep
-            coming = sum(
-                b.state in ("making", "ready") and b.network == network
-                for b in self._boxes.values()
-            )
-            for _ in range(wanted - coming):
-                self._make(network)
+        spare = [b for b in self._boxes.values() if b.state in (MAKING, READY)]
+        for wanted in self._waiting:
+            box = next((b for b in spare if wanted.can_have(b)), None)
+            if box is not None:
+                spare.remove(box)
+            else:
+                self._make(wanted.network, self._runner_for(wanted))
+        spare = [box for box in spare if box.network == NONE]
+        for _ in range(self._keep - len(spare)):
+            self._make(NONE, self._idle.pop() if self._idle else Runner(self._host))
+        for box in [box for box in spare if box.state == READY][: max(0, len(spare) - self._keep)]:
+            box.state = ENDING
+            box.dismiss()
+        while len(self._idle) > self._keep:
+            self._idle.pop(0).sock.close()
 
-    def _make(self, network: str) -> None:
+    def _runner_for(self, wanted: Wanted) -> Runner:
+        """An idle one that suits, which has left the host's network for good, or a new one."""
+        for idle in self._idle:
+            if wanted.network == NONE and idle.fits(wanted.wish):
+                self._idle.remove(idle)
+                return idle
+        return Runner(self._host)
+
+    def _make(self, network: str, maker: Runner) -> None:
         self._number += 1
-        box = Box(self._host, self._number, network)
+        box = Box(self._host, self._number, network, maker)
         box.order()
         self._boxes[box.number] = box
         self._watch(box)
@@ -251,12 +275,12 @@ class Broker:
             box.begin(wanted.run_id, wanted.wish, wanted.answer, wanted.since)
         except OSError as error:
             self._tell(("error", box.run_id, f"setting up the sandbox: {error}"))
-            box.state = "ending"
+            box.state = ENDING
             box.kill()
         finally:
             wanted.drop()
         self._watch(box)
-        if self._refill_at is None and self._ready(wanted.network) is None:
+        if self._refill_at is None and self._ready(wanted) is None:
             self._refill_at = time.monotonic() + REFILL_AFTER_S
 
     def _happened(self, box: Box, fd: int) -> None:
@@ -268,13 +292,26 @@ class Broker:
             box.watch.drain()
         else:
             packet, fds = link.receive_packet(box.sock)
-            self._unwatch(box.sock.fileno())
-            if packet[:1] == inside.READY and len(fds) >= 2:
-                box.made(fds, packet[1:])
-                self._watch(box)
-                self._match()
+            if box.state == MAKING:
+                if packet[:1] == runner.READY and len(fds) == READY_FDS:
+                    box.made(fds)
+                    self._match()
+                else:
+                    self._unwatch(fd)
+                    self._unmade(box, reason_in(packet))
             else:
-                self._unmade(box, reason_in(packet))
+                self._unwatch(fd)
+                self._told_end(box, packet)
+
+    def _told_end(self, box: Box, word: bytes) -> None:
+        """Its runner has ended it, or is no more, and its init on its way."""
+        box.word = word
+        if word in (runner.DONE, runner.LAST, runner.KEPT):
+            self._gone(box)
+        else:
+            box.state = ORPHANED
+            box.kill()
+            self._watch(box)
 
     def _unmade(self, box: Box, message: str) -> None:
         """It could not be made: whoever waits for it gets the error."""
@@ -285,17 +322,17 @@ class Broker:
             self._tell(("gone", wanted.run_id, None))
         del self._boxes[box.number]
         box.destroy()
+        box.runner.sock.close()
 
     def _gone(self, box: Box) -> None:
         """Every process of it has ended."""
         facts: dict[str, Any] | None = None
         if box.watch is not None:
             box.watch.finish()
-        if box.state == "running":
-            word = box.last_word()
-            if word[:1] == inside.FAILED and not box.was_ended:
-                self._tell(("error", box.run_id, reason_in(word)))
-            elif word != inside.DONE or box.was_ended:
+        if box.run_id >= 0:
+            if box.word[:1] == runner.FAILED and not box.was_ended:
+                self._tell(("error", box.run_id, reason_in(box.word)))
+            elif box.word not in (runner.DONE, runner.LAST) or box.was_ended:
                 facts = box.facts()
         for fd in box.descriptors():
             self._unwatch(fd)
@@ -304,6 +341,10 @@ class Broker:
         if box.run_id >= 0:
             self._tell(("gone", box.run_id, facts), () if facts is None else (box.tree,))
         box.destroy()
+        if box.word == runner.DONE:
+            self._idle.append(box.runner)
+        else:
+            box.runner.sock.close()
         self._match()
         self._refill()
 
@@ -335,7 +376,7 @@ def main() -> int:
         owners = owner_map(owner) if owner is not None else 0
         trees = WorkTrees(owner, owners)
         root = template(config["read_only"], config["root"], config["layers"])
-        counted = [name for name, _, _ in groups.counted]
+        counted = [(n, groups.runners if n == "processes" else 0) for n, _, _ in groups.counted]
         forks = start_zygote(service, config, root, counted, owners)
         host = Host(forks, groups, trees, Janitor(), own_places(root))
         broker = Broker(service, host, config["ready"])

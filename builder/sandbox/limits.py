@@ -7,6 +7,7 @@ from typing import Any
 GROUP, RLIMIT, AFFINITY = "cgroup", "rlimit", "affinity"
 DEFAULT_OPEN_FILES = 16384
 MOST_SIGNALS = 4096
+HELPERS = 3  # of the action's user in its user namespace: the init, and the runner's two threads
 
 
 class Cpus:
@@ -30,9 +31,10 @@ def part_of_signals() -> int:
 
 
 def borne(
-    wish: Mapping[str, Any], has: Callable[[str], bool], cpus: Cpus
+    wish: Mapping[str, Any], has: Callable[[str], bool], cpus: Cpus, helpers: int = HELPERS
 ) -> tuple[dict[str, str], list[tuple[int, int]], list[int]]:
-    """(what enforces each limit, rlimits to set, processors to stay on).
+    """(what enforces each limit, rlimits to set, processors to stay on). `helpers` are those of the
+    action's user that RLIMIT_NPROC counts and that are none of its processes.
 
     RLIMIT_DATA and not RLIMIT_AS for memory: reserving address space costs nothing, and many
     programs (Go, Java, sanitizers) reserve far more than they use.
@@ -51,8 +53,8 @@ def borne(
             rlimits.append((resource.RLIMIT_DATA, wish["memory"]))
     if wish["processes"] is not None:
         enforced["processes"] = GROUP if has("pids") else RLIMIT
-        if not has("pids"):  # the init is one of them
-            rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + 1))
+        if not has("pids"):
+            rlimits.append((resource.RLIMIT_NPROC, wish["processes"] + helpers))
     if wish["cores"] is not None:
         enforced["cpu"] = GROUP if has("cpu") else AFFINITY
     if not wish["deterministic"] and enforced.get("cpu") != AFFINITY:
@@ -71,4 +73,4 @@ def without_groups(
     counted = dict(wish)
     if counted["processes"] is not None:
         counted["processes"] += user_has
-    return borne(counted, lambda _controller: False, Cpus(cpus))
+    return borne(counted, lambda _controller: False, Cpus(cpus), helpers=1)

@@ -41,8 +41,7 @@ BACKEND, WITH_GROUPS = "namespaces", "namespaces+cgroup"
 class FinishedAction(OpenTree):
     """An action that has ended, with its work tree.
 
-    Its init reports when it has reaped all others, so nobody has to wait for its own end, which
-    takes the mounts along half a millisecond later.
+    Its runner reports when all of its processes have gone; the mounts follow a moment later.
     """
 
     def __init__(self, done: Exit, root_fd: int) -> None:
@@ -130,11 +129,10 @@ class NativeSandbox:
         run_id, run = self._number, Run()
         broker.runs[run_id] = run
         try:
+            enforced, wish["rlimits"], cpus = borne(wish, broker.features.__contains__, self._cpus)
             await broker.send(("run", run_id, wish), (run.far_end.fileno(),))
             job = outcome.job(spec)  # while the broker makes the work tree
-            enforced, job["rlimits"], job["cpus"] = borne(
-                wish, broker.features.__contains__, self._cpus
-            )
+            job |= {"rlimits": wish["rlimits"], "cpus": cpus}
             enforced |= kept
             job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)

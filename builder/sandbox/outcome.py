@@ -110,6 +110,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "disk_files": limits.disk_files,
         "audit": spec.audit.value if spec.audit is not None else "",
         "deterministic": spec.deterministic,
+        "supervised": supervised(spec),
         "shared": spec.dialogue is not None,
         "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
@@ -118,8 +119,12 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
 def with_supervisor(spec: SandboxSpec) -> int | None:
     """How many processes there may be: a supervisor is none of the action's own."""
     own = spec.limits.processes
-    supervised = spec.deterministic or spec.programs or spec.audit is AuditLevel.FULL
-    return own + 1 if own is not None and supervised else own
+    return own + 1 if own is not None and supervised(spec) else own
+
+
+def supervised(spec: SandboxSpec) -> bool:
+    """Whether some of its calls are told to a supervisor."""
+    return spec.deterministic or bool(spec.programs) or spec.audit is AuditLevel.FULL
 
 
 def job(spec: SandboxSpec) -> dict[str, Any]:

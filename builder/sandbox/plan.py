@@ -173,9 +173,11 @@ def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[st
 
 
 def sandbox() -> list[Operation]:
-    """What each sandbox adds for itself. To be made where /proc can be seen."""
-    plan: list[Operation] = [("proc", "/proc")]
-    plan += [("empty", f"/proc/{n}", NOTHING) for n in PROC_EMPTY if os.path.isdir(f"/proc/{n}")]
+    """What each sandbox adds for itself, when its init has mounted its /proc. To be made where a
+    /proc can be seen."""
+    plan: list[Operation] = [
+        ("empty", f"/proc/{n}", NOTHING) for n in PROC_EMPTY if os.path.isdir(f"/proc/{n}")
+    ]
     plan += [("mask", f"/proc/{n}") for n in PROC_MASKED if os.path.exists(f"/proc/{n}")]
     plan += [("read-only", f"/proc/{n}") for n in PROC_READ_ONLY if os.path.exists(f"/proc/{n}")]
     return [

@@ -1,11 +1,8 @@
 """One program of an action: started, watched, ended, reported; by the process that begot it.
 
-It carries the program's output into files up to a bound, reaps every orphan, ends what is left,
-and reports. Whatever it says is packed integers and text: it runs beside the action, so nobody
-trusts it with more.
-
-What can be made before the action is known is made in the constructor, and `rehearse` goes through
-the rest: in a forked process whatever is touched first is copied first.
+It carries the program's output into files up to a bound, ends what is left of its processes, and
+reports. Whatever it says is packed integers and text: it runs beside the action, so nobody trusts
+it with more.
 """
 
 import _socket
@@ -26,8 +23,22 @@ from builder.sandbox.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    class Reach(Protocol):
+        """What reaches every process of an action."""
+
+        spent_s: float  # of the time of those that are reaped, what is not the action's
+
+        def processes(self) -> list[int]: ...
+
+        def signal(self, number: int) -> object: ...
+
+        def ending(self) -> bool: ...
+
+        def sweep(self, reap: "Callable[[int], int]", program: int) -> float: ...
+
 
 REPORT, LISTENS, STARTED = b"E", b"L", b"S"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
@@ -37,13 +48,8 @@ CHUNK = 65536
 SIGNAL_BYTES = 128
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
+NOBODY = -1
 BLOCK_BYTES = 512  # of getrusage(2)
-REHEARSAL: "dict[str, Any]" = {
-    "argv": [NOWHERE], "environment": [(b"a", b"b")], "directory": b"", "parents": [],
-    "rlimits": [(resource.RLIMIT_CORE, 0)], "output_bytes": 1, "wall_s": None, "cpu_s": None,
-    "audit": False, "sorted": False, "same_layout": False, "cpus": [], "stays": False,
-    "programs": [], "proxy": 0, "dialogue": None,
-}  # fmt: skip
 UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
@@ -67,6 +73,12 @@ class Stream:
         self._file, self._left, self._discard = discard, 0, discard
         self.total = 0
         self.failed = 0
+
+    def close_write_end(self) -> None:
+        """At most once is it closed."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
 
     def keep_in(self, file: int, limit: int) -> None:
         """Where the first bytes go, and how many of them."""
@@ -101,40 +113,27 @@ def find_program(name: bytes, environment: "Mapping[bytes, bytes]") -> bytes:
     raise FileNotFoundError(errno.ENOENT, "no such program on PATH", os.fsdecode(name))
 
 
-class Namespace:
-    """Reaches every process of an action: all others in this PID namespace."""
-
-    def processes(self) -> list[int]:
-        own = os.getpid()
-        return [int(n) for n in os.listdir("/proc") if n.isdigit() and int(n) != own]
-
-    def signal(self, number: int) -> bool:
-        """Whether there was anybody."""
-        try:
-            os.kill(-1, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-
 class Action:
-    """One program from start to the end of its last descendant.
+    """One program, from its start (`run`) to the end of its last descendant (`conclude`).
 
     `sock` is the link by which its end is asked for, `reach` signals everything that belongs to
-    it, its work tree stands at `place`, and `counters` are files that count what it uses.
+    it, its work tree stands at `place`, `counters` are names, files that count what it uses, and
+    how much of that is not its own; `deaths` is readable when a child has ended.
     """
 
     def __init__(
         self,
         sock: "_socket.socket",
-        reach: Namespace,
+        reach: "Reach",
         place: bytes,
-        counters: "list[tuple[str, int]]",
+        counters: "list[tuple[str, int, int]]",
+        deaths: int,
     ) -> None:
         self._sock, self._reach, self._place, self._counters = sock, reach, place, counters
+        self._deaths = deaths
         discard = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         self._streams = [Stream(discard), Stream(discard)]
-        self._deaths = signals.arrivals(signals.SIGCHLD)
+        self._own = [discard, *(stream.read_end for stream in self._streams)]
         self._poll = select.poll()
         self._by_fd = {stream.read_end: stream for stream in self._streams}
         for fd in (*self._by_fd, self._deaths, sock.fileno()):
@@ -144,32 +143,31 @@ class Action:
         self._job: dict[str, Any] = {}
         self._environment: dict[bytes, bytes] = {}
         self._answer = sock
-        self._pid = 0
-        self._running = False
+        self._pid = self._root = NOBODY
+        self._running = self._over = self._deserted = self._probed = False
+        self._started = self._ended = 0.0
         self._deadline: float | None = None
         self._ending = False
-        self._alone = True  # whether nobody is left who could be waited for
         self._meter: Meter | None = None
         self._programs: Programs | None = None
 
-    def rehearse(self) -> None:
-        """Run what cannot be started, so that the copies of all pages that a run touches are made
-        beforehand."""
-        ours, theirs = link.pair()
-        self.learn(link.value_of(link.packed(REHEARSAL), []), [], theirs)
-        self._poll.poll(0)
-        self._reap()
-        self.run((0, 0))
-        for fd in link.receive_packet(ours)[1]:
-            os.close(fd)
-        ours.close()
-        theirs.close()
-        self._report = Report()
+    @property
+    def begun(self) -> bool:
+        """Whether there was anything to be run."""
+        return self._root != NOBODY
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether it has ended by itself, and nothing beside it was needed."""
+        told, job = self._report, self._job
+        ended = told.timed_out or told.ended_early or told.cpu_over or told.refused_processes
+        return not (ended or self._probed or self._supervisor or job["dialogue"])
 
     def learn(self, job: "dict[str, Any]", files: list[int], answer: "_socket.socket") -> None:
         """What it is to run, the files for stdout, stderr and an audit's record, and the link that
         the report goes to; its work tree is made meanwhile."""
         self._job, self._answer = job, answer
+        self._own += files
         self._environment = dict(job["environment"])
         for stream, file in zip(self._streams, files, strict=False):
             stream.keep_in(file, job["output_bytes"])
@@ -177,45 +175,56 @@ class Action:
             path = self._environment.get(b"PATH", DEFAULT_PATH)
             self._programs = Programs(job["programs"], self._place, path)
         if job["audit"] or job["sorted"] or self._programs is not None:
-            # before the limits, which are not meant for it
             records = files[2] if job["audit"] else -1
             self._supervisor = Supervisor(records, listings=job["sorted"], programs=self._programs)
-        for kind, value in job["rlimits"]:
-            set_limit(kind, value)
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
-    def run(self, told: "tuple[int, int]") -> bool:
-        """Until the report has been sent; whether the work tree was sent with it. `told` is what
-        the broker adds to the report."""
-        self._alone = False
-        root = os.open(self._place, DIRECTORY)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        started = time.monotonic()
+    def run(self) -> None:
+        """Until the program itself has ended, or has to be ended."""
+        self._root = os.open(self._place, DIRECTORY)
+        self._started = time.monotonic()
         try:
             self._enter()
             self._start()
         except OSError as error:
             self._report.not_started(error)
         else:
-            self._watch(started)
-        ended = time.monotonic()
+            self._watch(self._started)
+        self._ended = time.monotonic()
         self._report.refused_processes = int(self._has_too_many())
-        if self._supervisor is not None:
+        if self._supervisor is not None:  # it ends with the last of those that it sees, as we are
             self._report.message = self._supervisor.finish() or self._report.message
-        self._sweep()
-        self._report.sweep_us = int((time.monotonic() - ended) * 1e6)
-        self._report.wall_us = int((ended - started) * 1e6)
-        self._report.setup_us, self._report.overlay = told
+
+    def conclude(self, told: "tuple[int, int]") -> bool:
+        """End everything that is left, and report; whether the work tree was sent with that. `told`
+        is what the broker adds to the report."""
+        report = self._report
+        if (report.status, report.code) == (SIGNALLED, KILL) and self._reach.ending():
+            os._exit(1)  # whoever has ended us all has something to say of it
+        left_s = self._reach.sweep(self._reap, self._pid if self._running else 0)
+        report.user_us += int(left_s * 1e6)
+        if self._deserted:
+            os._exit(1)
+        report.sweep_us = int((time.monotonic() - self._ended) * 1e6)
+        report.wall_us = int((self._ended - self._started) * 1e6)
+        report.setup_us, report.overlay = told
         for stream in self._streams:
             while stream.move():
                 pass
-        self._report.stdout_bytes, self._report.stderr_bytes = (s.total for s in self._streams)
-        self._report.output_errno = self._streams[0].failed or self._streams[1].failed
-        self._account(before)
-        sent = self._tell_end(root)
-        os.close(root)
+        report.stdout_bytes, report.stderr_bytes = (s.total for s in self._streams)
+        report.output_errno = self._streams[0].failed or self._streams[1].failed
+        self._account()
+        sent = self._tell_end(self._root)
+        self._close()
         return sent
+
+    def _close(self) -> None:
+        self._answer.close()
+        for stream in self._streams:
+            stream.close_write_end()
+        for fd in (*self._own, self._root):
+            os.close(fd)
 
     def _tell_end(self, root: int) -> bool:
         """The report, with the work tree; whether that could be sent. The kernel counts
@@ -256,7 +265,7 @@ class Action:
         for pipe in pipes:
             os.close(pipe)
         for stream in self._streams:
-            os.close(stream.write_end)
+            stream.close_write_end()
         self._running = True
         if self._job["dialogue"] is not None:
             tell(self._answer, STARTED, (os.pidfd_open(self._pid),))
@@ -295,14 +304,15 @@ class Action:
             self._deadline = started + self._job["wall_s"]
         if self._job["cpu_s"] is not None:
             self._meter = Meter(self._job["cpu_s"])
-        while self._running:
+        while self._running and not self._over:
             for fd, events in self._poll.poll(self._patience()):
                 if fd in self._by_fd:
                     if not self._by_fd[fd].move() and events & select.POLLHUP:
                         self._poll.unregister(fd)
                 elif fd == self._deaths:
                     os.read(fd, SIGNAL_BYTES)
-                    self._reap()
+                    while self._reap(os.WNOHANG) > 0:
+                        pass
                 else:
                     self._end_early()
                     self._poll.unregister(fd)
@@ -311,8 +321,7 @@ class Action:
     def _look_at_clocks(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             if self._ending:
-                self._reach.signal(KILL)
-                self._deadline = None
+                self._over = True
             else:
                 self._report.timed_out = 1
                 self._end_with_grace()
@@ -336,9 +345,10 @@ class Action:
         allowed = dict(self._job["rlimits"]).get(resource.RLIMIT_NPROC)
         if allowed is None:
             return False
+        self._probed = True
         set_limit(resource.RLIMIT_NPROC, allowed - 1)  # the place of the program that has gone
         try:
-            self._spawn(NOWHERE, [NOWHERE], [])
+            os.posix_spawn(NOWHERE, [NOWHERE], {})
         except OSError as error:
             return error.errno == errno.EAGAIN
         return False
@@ -347,10 +357,8 @@ class Action:
         """The broker asks for the end now: an out-of-memory kill, or it is gone itself."""
         packet, _ = link.receive_packet(self._sock)
         self._report.ended_early = 1
-        if not packet:
-            self._sweep()
-            os._exit(1)
-        self._reach.signal(KILL)
+        self._deserted = not packet
+        self._over = True
 
     def _end_with_grace(self) -> None:
         self._ending, self._meter = True, None
@@ -358,46 +366,44 @@ class Action:
         self._reach.signal(CONT)
         self._deadline = time.monotonic() + float(self._job["grace_s"])
 
-    def _sweep(self) -> None:
-        """Kill and reap everything that is left. Who has no child, and adopts every orphan, is
-        alone: the kernel then need not look at all processes of the host."""
-        while not self._alone and self._reach.signal(KILL):
-            try:
-                while True:
-                    os.waitpid(-1, 0)
-            except ChildProcessError:
-                pass
+    def _reap(self, flags: int) -> int:
+        """Wait for one child: its number, 0 when none has ended, NOBODY when there is none."""
+        try:
+            pid, status, used = os.wait4(-1, flags)
+        except ChildProcessError:
+            return NOBODY
+        if pid == 0:
+            return 0
+        self._charge(used)
+        if pid == self._pid:
+            self._running = False
+            if os.WIFSIGNALED(status):
+                self._report.status, self._report.code = SIGNALLED, os.WTERMSIG(status)
+            else:
+                self._report.status, self._report.code = EXITED, os.WEXITSTATUS(status)
+        return pid
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                self._alone = True
-                return
-            if pid == 0:
-                return
-            if pid == self._pid:
-                self._running = False
-                if os.WIFSIGNALED(status):
-                    self._report.status, self._report.code = SIGNALLED, os.WTERMSIG(status)
-                else:
-                    self._report.status, self._report.code = EXITED, os.WEXITSTATUS(status)
-
-    def _account(self, before: "resource.struct_rusage") -> None:
-        """Everything has been waited for, so the children's usage is complete."""
+    def _charge(self, used: "resource.struct_rusage") -> None:
+        """What a child and all that it has waited for have used."""
         report = self._report
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        report.user_us = int((after.ru_utime - before.ru_utime) * 1e6)
-        report.system_us = int((after.ru_stime - before.ru_stime) * 1e6)
-        report.max_rss_kib = after.ru_maxrss if report.status != NOT_STARTED else 0
-        report.read_bytes = (after.ru_inblock - before.ru_inblock) * BLOCK_BYTES
-        report.written_bytes = (after.ru_oublock - before.ru_oublock) * BLOCK_BYTES
+        report.user_us += int(used.ru_utime * 1e6)
+        report.system_us += int(used.ru_stime * 1e6)
+        report.max_rss_kib = max(report.max_rss_kib, used.ru_maxrss)
+        report.read_bytes += used.ru_inblock * BLOCK_BYTES
+        report.written_bytes += used.ru_oublock * BLOCK_BYTES
+
+    def _account(self) -> None:
+        """Everything has been waited for, so what the children have used is complete."""
+        report = self._report
+        report.system_us = max(0, report.system_us - int(self._reach.spent_s * 1e6))
+        if report.status == NOT_STARTED:
+            report.max_rss_kib = 0
         fine = report.status == EXITED and report.code == 0
-        for name, fd in self._counters:
+        for name, not_its_own, fd in self._counters:
             if fine and name == "refused_processes":
                 continue  # it did without
-            setattr(report, name, count_in(os.pread(fd, 4096, 0), name))
+            counted = count_in(os.pread(fd, 4096, 0), name)
+            setattr(report, name, max(0, counted - not_its_own))
 
 
 def listen(link_out: "_socket.socket", port: int) -> None:
@@ -413,8 +419,13 @@ def count_in(data: bytes, name: str) -> int:
     """What a counter's file says: a number, or the number behind a word."""
     if name in WORDS:
         return int(data.partition(WORDS[name])[2].split(b"\n", 1)[0] or 0)
-    number = int(data)
-    return max(0, number - 1) if name == "processes" else number  # less the init
+    return int(data)
+
+
+def set_limits(limits: "list[tuple[int, int]]") -> None:
+    """For this process and all of its children, for good."""
+    for kind, value in limits:
+        set_limit(kind, value)
 
 
 def set_limit(kind: int, value: int) -> None:

@@ -1,9 +1,9 @@
-"""The zygote: a small process, already in the template root, that forks ready sandboxes.
+"""The zygote: a small process, already in the template root, that forks runners.
 
-Broker -> keeper -> zygote. The keeper exists because a process enters a new PID namespace only
-by being born in it; it waits and dies with the broker. The zygote is PID 1 of that outer
-namespace, so whatever ends it ends every sandbox. It keeps capabilities over its user namespace
-and never leaves it; the sandboxes it forks lose theirs before they see a spec. What no sandbox
+Broker -> keeper -> zygote -> runners. The keeper exists because a process enters a new PID
+namespace only by being born in it; it waits and dies with the broker. The zygote is PID 1 of that
+outer namespace, so whatever ends it ends every sandbox. It keeps capabilities over its user
+namespace and never leaves it; its runners (`runner`) have one of their own each. What no sandbox
 needs to be made is denied to itself already.
 """
 
@@ -11,7 +11,7 @@ import _socket
 import gc
 import os
 
-from builder.sandbox import inside, link, plan
+from builder.sandbox import link, plan, runner
 from builder.sandbox.kernel import identity, mounts, signals
 from builder.sandbox.kernel.image import image_root
 from builder.sandbox.kernel.perform import SetupError, lay, open_trees, put
@@ -37,14 +37,15 @@ def start(
     channel: "_socket.socket",
     root: "list[plan.Operation]",
     uid: int | None,
-    counted: "list[str]",
+    counted: "list[tuple[str, int]]",
     owners: int,
 ) -> None:
     """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
 
     `root` is the template's plan; `uid` the kernel's user id for actions when this process is
     root's, else None, and `owners` the user namespace that gives it root's files, else 0;
-    `counted` are the names of what the control groups count.
+    `counted` are the names of what the control groups count, and how much of it is not the
+    action's.
     """
     code = 1
     try:
@@ -98,19 +99,18 @@ def serve(
     channel: "_socket.socket",
     root: "list[plan.Operation]",
     trees: "dict[str, int]",
-    counted: "list[str]",
+    counted: "list[tuple[str, int]]",
 ) -> int:
-    """As PID 1: fork one sandbox for each request, until the broker goes."""
+    """As PID 1: fork one runner for each request, until the broker goes."""
     enter_template(root, trees)
     identity.die_with_parent()
     identity.set_name("bldr-zygote")
     identity.hide_command_line()
-    capabilities = identity.drop_bounding_set()
+    identity.drop_bounding_set()
     identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
     Filter(while_making(MACHINE)).install()
-    signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # sandboxes are not waited for
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    kit = inside.Kit(plan.sandbox(), counted, capabilities)
+    signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # runners are not waited for
+    kit = runner.Kit(plan.sandbox(), counted)
     gc.freeze()
     gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)
@@ -118,28 +118,17 @@ def serve(
         request, fds = link.receive_packet(channel)
         if not request:
             return 0
-        fork_sandbox(channel, own, fds, kit, request)
+        fork_runner(channel, fds[0], kit)
+        os.close(fds[0])
 
 
-def fork_sandbox(
-    channel: "_socket.socket", own: int, fds: list[int], kit: inside.Kit, order: bytes
-) -> None:
-    """One sandbox as PID 1 of a namespace of its own.
-
-    `order` says which network; `fds` are its link to the broker, the entrances to its control
-    groups, their counters, and perhaps a network.
-    """
+def fork_runner(channel: "_socket.socket", fd: int, kit: "runner.Kit") -> None:
+    """`fd` is its link to the broker."""
     try:
-        identity.unshare(identity.CLONE_NEWPID)
         if os.fork() == 0:
             channel.close()
-            os.close(own)
-            inside.main(_socket.socket(fileno=fds[0]), fds[1:], kit, order)
-        identity.set_namespace(own, identity.CLONE_NEWPID)
+            runner.main(_socket.socket(fileno=fd), kit)
     except OSError as error:
-        broken = _socket.socket(fileno=os.dup(fds[0]))
+        broken = _socket.socket(fileno=os.dup(fd))
         link.send_packet(broken, DOWN + f"the zygote cannot fork: {error}".encode())
         broken.close()
-    finally:
-        for fd in fds:
-            os.close(fd)

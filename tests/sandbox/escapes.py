@@ -307,8 +307,7 @@ WHAT_OTHERS_DO = [
     *((f"see the host's {name}", f"say(len(read('/proc/{name}')))", ("0", *NO_ENTRY))
       for name in HIDDEN),
     ("feel the host's load", "say(os.listdir('/proc/pressure'))", ("[]", *NO_ENTRY)),
-    ("see where the worker stands", "say(len(read('/proc/1/cmdline').strip(bytes(1))))",
-     ("0", *NO_ENTRY)),
+    ("see where the worker stands", "say(b'/' in read('/proc/1/cmdline'))", ("False",)),
     ("see init's arguments in its status", "say('/' in open('/proc/1/stat').read())", ("False",)),
     ("see init's memory map", "read('/proc/1/smaps')", NO_ENTRY),
     ("see init's auxiliary vector", "read('/proc/1/auxv')", NO_ENTRY),

@@ -72,16 +72,15 @@ def of(path):
     return os.stat(path).st_ino
 
 made = network.make()
-used = os.open("/proc/self/ns/net", os.O_RDONLY)
 first = of("/proc/self/ns/net")
 spare = socket.socket(); spare.bind(("127.0.0.1", 0)); spare.listen()
 assert network.traces() == b""  # a socket is open in it
 spare.close()
-again = network.take(used, made), of("/proc/self/ns/net")
+again = network.fresh(made), of("/proc/self/ns/net")
 assert again == (made, first), "it was as good as new"
 TRACE
 assert network.traces() not in (made, b"")
-other = network.take(used, made), of("/proc/self/ns/net")
+other = network.fresh(made), of("/proc/self/ns/net")
 assert other[0] == made and other[1] != first, "it had been used"
 """
 TRACES = {

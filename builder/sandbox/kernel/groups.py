@@ -104,6 +104,7 @@ class Groups:
         self.trees: list[Place] = []
         self.at: dict[str, Place] = {}  # controller -> our group in its tree
         self.usual: int | None = None  # how many processes the last action was allowed
+        self.exits: list[str] = []  # of version 2, where who has entered as a process goes back
         sweep_dead_groups()
         for place in own_places():
             try:
@@ -128,12 +129,19 @@ class Groups:
         os.mkdir(ours.path, 0o755)
         if place.version == V2:
             enable(ours.path, controllers)
+            self.exits.append(os.path.join(place.path, SUPERVISOR))
         self.trees.append(ours)
         for controller in controllers:
             self.at[controller] = ours
 
     def has(self, controller: str) -> bool:
         return controller in self.at
+
+    @property
+    def runners(self) -> int:
+        """How many of the tasks in a sandbox's group of processes are the runner's own: in
+        version 1 one thread, in version 2 the other one too."""
+        return 2 if "pids" in self.at and self.at["pids"].version == V2 else 1
 
     def _counted(self) -> "list[tuple[str, str, str]]":
         """(name, controller, file) of what groups count here; older kernels lack some."""
@@ -220,18 +228,19 @@ def pid_of(pidfd: int) -> int:
 class Group:
     """The groups of one sandbox, one in each tree.
 
-    `entrances` are descriptors through which a process of any user may enter by writing "0":
-    the kernel asks who opened them. Entering waits for all processors, so the sandbox's init
-    does it while it prepares itself, and the broker does not wait. Where few need a group it is
-    entered on demand. `counters` are descriptors of what it counts, in the order of
-    `Groups.counted`, for the init to read when its action has ended.
+    `entrances` are descriptors through which whoever runs the action enters by writing "0": the
+    kernel asks who opened them. In version 1 a thread enters alone, which nobody else notices;
+    version 2 takes its whole process, which leaves by `exits` when the action has ended. Where few
+    need a group it is entered on demand (`limit`). `counters` are descriptors of what it counts,
+    in the order of `Groups.counted`, to be read when the action has ended.
     """
 
     def __init__(self, groups: Groups, number: int) -> None:
         self._paths: list[str] = []
         self._at: dict[str, tuple[int, str]] = {}
-        self._name, self._pidfd = str(number), -1
+        self._name = str(number)
         self.entrances: list[int] = []
+        self.exits: list[int] = []
         self.counters: list[int] = []
         self._later: list[Place] = []
         self._groups, self._processes = groups, groups.usual
@@ -240,8 +249,9 @@ class Group:
                 if ON_DEMAND.issuperset(tree.controllers):
                     self._later.append(tree)
                 else:
-                    flags = os.O_WRONLY | os.O_CLOEXEC
-                    self.entrances.append(os.open(self._make(tree) + "/cgroup.procs", flags))
+                    self.entrances.append(self._entrance(tree))
+            for path in groups.exits:
+                self.exits.append(os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
             for _, controller, file in groups.counted:
                 path = f"{self._at[controller][1]}/{file}"
                 self.counters.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
@@ -253,19 +263,19 @@ class Group:
             self.remove()
             raise
 
-    def entered(self, pidfd: int) -> None:
-        """The init has come in; its number is needed for the groups on demand."""
-        self._pidfd = pidfd
-        self._close()
+    def _entrance(self, tree: Place) -> int:
+        name = "/cgroup.procs" if tree.version == V2 else "/tasks"
+        return os.open(self._make(tree) + name, os.O_WRONLY | os.O_CLOEXEC)
 
-    def _close(self) -> None:
-        for opened in (self.entrances, self.counters):
+    def handed_over(self) -> None:
+        """The runner has the descriptors."""
+        for opened in (self.entrances, self.exits, self.counters):
             while opened:
                 os.close(opened.pop())
 
     def _allow(self, processes: "int | None") -> None:
-        if "pids" in self._at:  # the sandbox's init is one of them
-            allowed = "max" if processes is None else str(processes + 1)
+        if "pids" in self._at:
+            allowed = "max" if processes is None else str(processes + self._groups.runners)
             write_file(self._at["pids"][1] + "/pids.max", allowed)
 
     def _make(self, tree: Place) -> str:
@@ -277,11 +287,11 @@ class Group:
         return path
 
     def limit(self, memory: int | None, processes: int | None, cores: float | None) -> None:
-        """Write the limits that have a controller here."""
+        """Write the limits that have a controller here. Who runs the action has to enter by
+        `entrances` then, if there are any."""
         if cores is not None:
             while self._later:
-                pid = pid_of(self._pidfd)
-                write_file(self._make(self._later.pop()) + "/cgroup.procs", str(pid))
+                self.entrances.append(self._entrance(self._later.pop()))
         if memory is not None and "memory" in self._at:
             version, path = self._at["memory"]
             if version == V2:
@@ -337,8 +347,9 @@ class Group:
             version, path = self._at["memory"]
             name = "memory.peak" if version == V2 else "memory.max_usage_in_bytes"
             found["peak_memory_bytes"] = self._number(path, name)
-        if "pids" in self._at:  # less the init
-            found["processes"] = max(0, self._number(self._at["pids"][1], "pids.peak") - 1)
+        if "pids" in self._at:
+            peak = self._number(self._at["pids"][1], "pids.peak")
+            found["processes"] = max(0, peak - self._groups.runners)
         if "cpuacct" in self._at:
             path = self._at["cpuacct"][1]
             found["user_us"] = self._number(path, "cpuacct.usage_user") // 1000
@@ -364,7 +375,7 @@ class Group:
 
     def remove(self) -> None:
         """After the last process has gone."""
-        self._close()
+        self.handed_over()
         for path in self._paths:
             remove_group(path, REMOVE_PATIENCE_S)
         self._paths.clear()

@@ -24,7 +24,8 @@ CLONE_NEWNET = 0x40000000
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME = 1, 4, 15
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 24, 36, 38
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
+CAP_SYS_ADMIN = 21
 CAPABILITY_VERSION_3 = 0x20080522
 MAX_CAPABILITIES = 64
 EINVAL = 22
@@ -79,29 +80,38 @@ def map_ids(process: str, inside: int, uid: int, gid: int) -> None:
     write_all(id_map(process, inside, uid, gid))
 
 
-def drop_bounding_set() -> int:
-    """Take every capability out of the bounding set: how many this kernel has."""
+def drop_bounding_set() -> None:
+    """Take every capability out of the bounding set."""
     for number in range(MAX_CAPABILITIES):
         try:
             prctl(PR_CAPBSET_DROP, number)
         except OSError as error:
             if error.errno != EINVAL:  # past the last one
                 raise
-            return number
-    return MAX_CAPABILITIES
+            return
 
 
-def powerless(capabilities: int) -> Steps:
-    """No capability in any set, of as many as the kernel has, and nothing for others to look at:
-    what a process in a user namespace of its own does first."""
+def hand_down(capability: int) -> None:
+    """Let programs that this process executes have one of its capabilities: it becomes inheritable
+    and ambient."""
+    header = CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
+    sets = ctypes.create_string_buffer(24)  # twice effective, permitted, inheritable, 32 each
+    call("capget", header, sets)
+    inheritable = 8 + capability // 32 * 12 + capability % 32 // 8
+    new = bytearray(sets.raw)
+    new[inheritable] |= 1 << capability % 8
+    call("capset", header, bytes(new))
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
+def powerless() -> Steps:
+    """No capability in any set of this thread; the bounding set has none already."""
     header = CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
     what = "dropping capabilities"
     return Steps(
         [
-            *((what, "prctl", (PR_CAPBSET_DROP, n, 0, 0, 0)) for n in range(capabilities)),
             (what, "prctl", (PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
             (what, "capset", (header, bytes(24))),
-            ("hiding its memory", "prctl", (PR_SET_DUMPABLE, 0, 0, 0, 0)),
         ]
     )
 

@@ -131,7 +131,7 @@ def put(plan: "list[tuple[str, ...]]", prefix: str, trees: "Mapping[str, int]") 
 
 
 class Prepared:
-    """A plan of mounts and of what has no place, to be performed by many forks."""
+    """A plan of mounts and of what has no place, to be performed for each sandbox."""
 
     def __init__(self, plan: "list[tuple[str, ...]]") -> None:
         self._steps = Steps(step for operation in plan for step in steps_of(operation))

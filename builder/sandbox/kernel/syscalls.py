@@ -25,6 +25,7 @@ X86_64 = {
     "fanotify_mark": 301,
     "prctl": 157,
     "personality": 135,
+    "capget": 125,
     "capset": 126,
     "sethostname": 170,
     "seccomp": 317,
@@ -52,6 +53,7 @@ AARCH64 = {
     "fanotify_mark": 263,
     "prctl": 167,
     "personality": 92,
+    "capget": 90,
     "capset": 91,
     "sethostname": 161,
     "seccomp": 277,
@@ -83,8 +85,7 @@ _syscall.restype = ctypes.c_long
 def prepared(
     name: str, *arguments: int | bytes | None
 ) -> "tuple[ctypes.c_long | bytes | None, ...]":
-    """The arguments of `perform_prepared`, converted beforehand: in a forked process each object
-    that is made or counted costs the copy of a page. Raises OSError as `call` does."""
+    """The arguments of `perform_prepared`, converted beforehand. Raises OSError as `call` does."""
     number = NUMBERS.get(name)
     if number is None:
         raise OSError(38, f"system call {name} is not known for {MACHINE}")
@@ -100,8 +101,7 @@ def perform_prepared(arguments: "tuple[ctypes.c_long | bytes | None, ...]") -> i
 
 
 class Steps:
-    """System calls that many forks perform alike, prepared once. A loop over ready arguments
-    touches a fraction of the memory that as many functions would, and a fork pays for each page.
+    """System calls that are performed alike again and again, prepared once.
 
     Each step is what it is for, in words, then the call's name and arguments.
     """

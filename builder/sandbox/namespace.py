@@ -1,0 +1,110 @@
+"""The PID namespace of one sandbox, as the runner sees it that has made it.
+
+Its init is this process's child, and so are the program and what else is started from here; all
+others are the init's sooner or later. This process is itself the first of a namespace, in which
+there is nobody besides; from within the sandbox nobody can see or signal it.
+"""
+
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
+import os
+import time
+
+from builder.sandbox.kernel import identity, init, signals
+
+EXITING = 0x4  # PF_EXITING
+FLAGS, WAITED_FOR, WAITED_END = 6, 13, 15  # fields of /proc/<pid>/stat, behind the name
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+READ_BYTES = 4096
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Callable
+
+
+class Namespace:
+    """Made by a process in the namespaces that the init is to be in, which stays in its own PID
+    namespace. `program` is the init's, and `seen` the /proc of this process. Raises OSError.
+    """
+
+    def __init__(self, program: int, seen: int) -> None:
+        self._seen = seen
+        own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=seen)
+        identity.unshare(identity.CLONE_NEWPID)
+        said, says = os.pipe2(os.O_CLOEXEC)
+        try:
+            path = b"/proc/self/fd/%d" % program
+            to_us = [(os.POSIX_SPAWN_DUP2, says, 1)]
+            self.init = os.posix_spawn(path, [b"bldr-init"], {}, file_actions=to_us)
+            os.close(says)
+            says = -1
+            if os.read(said, 1) != init.READY:
+                code = os.waitstatus_to_exitcode(os.waitpid(self.init, 0)[1])
+                raise OSError(code, os.strerror(code), "the sandbox's init")
+            self.pidfd = os.pidfd_open(self.init)
+            # this is not the action's
+            self.spent_s = self._used_s(self.init)
+        finally:
+            for fd in (said, says):
+                if fd >= 0:
+                    os.close(fd)
+            identity.set_namespace(own, identity.CLONE_NEWPID)
+            os.close(own)
+
+    def enter(self) -> None:
+        """What this thread starts from now on is born there."""
+        identity.set_namespace(self.pidfd, identity.CLONE_NEWPID)
+
+    def processes(self) -> list[int]:
+        """By the numbers that they have there, for who sees its /proc."""
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+    def signal(self, number: int) -> None:
+        """Everybody but the init, which hears nothing that it does not wait for."""
+        try:
+            os.kill(-1, number)
+        except OSError:
+            pass  # there is nobody
+
+    def ending(self) -> bool:
+        """Whether somebody else has killed the init, and so all of them."""
+        fields = self._read(f"{self.init}/stat").rpartition(b")")[2].split()
+        return bool(int(fields[FLAGS]) & EXITING)
+
+    def sweep(self, reap: "Callable[[int], int]", program: int) -> float:
+        """End the init, and with it everything: the seconds of processor time that those had used
+        whom nobody waits for then. `reap` waits for one child, with these flags; `program` is
+        the one that runs still, 0 for none."""
+        left_s = 0.0
+        if program or self._has_orphans():
+            known = (os.getpid(), self.init, program)
+            left = [int(name) for name in os.listdir(self._seen) if name.isdigit()]
+            left_s = sum(self._used_s(pid) for pid in left if pid not in known)
+        signals.pidfd_send_signal(self.pidfd, signals.SIGKILL)
+        while reap(0) != self.init:
+            pass
+        os.close(self.pidfd)
+        return left_s
+
+    def _has_orphans(self) -> bool:
+        """Kernels without lists of children do not tell."""
+        try:
+            return bool(self._read(f"{self.init}/task/{self.init}/children"))
+        except FileNotFoundError:
+            return True
+
+    def _used_s(self, pid: int) -> float:
+        """By the process's own clock (pthread_getcpuclockid(3)), and for those that it has waited
+        for by the ticks of /proc."""
+        try:
+            ticks = self._read(f"{pid}/stat").rpartition(b")")[2].split()[WAITED_FOR:WAITED_END]
+            return time.clock_gettime(~pid << 3 | 2) + sum(map(int, ticks)) / TICKS_PER_S
+        except OSError:
+            return 0.0
+
+    def _read(self, path: str) -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._seen)
+        try:
+            return os.read(fd, READ_BYTES)
+        finally:
+            os.close(fd)

@@ -1,0 +1,216 @@
+"""A runner: makes sandboxes, one after the other, and runs one action in each.
+
+    runner    make -> lock ............................ end, report -> make -> lock ...
+    init            | shows /proc, reaps orphans ...... |
+    thread           enter, lock -> ready -> action ... |
+
+No mount, process, file or right of one sandbox is in the next; only this process stays, whose
+memory no action has ever seen, and the user namespace that it shares with no other runner.
+Namespaces belong to a thread in Linux, and so do capabilities, the system call filter and
+Landlock's rules: the runner makes new namespaces, in which it executes their init
+(`kernel/init.py`), and starts a thread. That enters the control groups, gives up every privilege
+for good, says that it is ready, and starts the action when there is one; program and thread end
+together. The runner, whom the action cannot even name, because no process of it is in the action's
+PID namespace, then ends the init, and the kernel everything else with it.
+
+Its report goes straight to the service, by a link that came with the action. What is unusual, such
+as an action that had to be ended or that has changed this process's limits, ends the runner too.
+"""
+
+import _socket
+import _thread
+import fcntl
+import os
+
+from builder.sandbox import link, plan
+from builder.sandbox.kernel import identity, init, landlock, mounts, network, shares, signals
+from builder.sandbox.kernel.perform import Prepared
+from builder.sandbox.kernel.seccomp import Filter, when_made
+from builder.sandbox.kernel.syscalls import MACHINE, Steps
+from builder.sandbox.namespace import Namespace
+from builder.sandbox.running import Action, set_limits, tell
+
+READY, FAILED = b"R", b"X"
+DONE, LAST = b"D", b"L"  # the action has been reported, and there may be another one or not
+KEPT = b"K"  # the same as the last, but the work tree is with the broker alone
+NEW, HOST = "new", "host"  # its network: its own, or the host's
+NAMESPACES = identity.CLONE_NEWNS | identity.CLONE_NEWIPC | identity.CLONE_NEWUTS
+OWN = identity.CLONE_NEWUSER | identity.CLONE_NEWNS | identity.CLONE_NEWPID
+NOTHING_SPECIAL = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+PLACE = plan.WORK_TREE.encode()
+MOST = 1000  # sandboxes of one runner: what leaks, leaks no longer
+ASIDE = 100
+CLOSED_ON_EXEC = os.O_RDONLY | os.O_CLOEXEC
+
+
+class Kit:
+    """What all runners of a zygote have in common, made before the fork. `counted` are the names
+    of what the control groups count, and how much of it is the runner's own."""
+
+    def __init__(self, setup: "list[plan.Operation]", counted: "list[tuple[str, int]]") -> None:
+        self.apart = Steps([("new namespaces", "unshare", (NAMESPACES,))])
+        self.setup = Prepared(setup)
+        self.init = init.in_memory()
+        self.own_place = Steps([("a place", "unshare", (identity.CLONE_FS,))])
+        self.own_groups = Steps([("a view of groups", "unshare", (identity.CLONE_NEWCGROUP,))])
+        self.powerless = identity.powerless()
+        self.calls = Filter(when_made(MACHINE))
+        self.counted = counted
+        abi = landlock.version()
+        self.rules = landlock.Rules(abi, landlock.CHANGE) if abi >= landlock.OLDEST else None
+        self.allowed = plan.allowed()
+
+
+def main(sock: "_socket.socket", kit: Kit) -> None:
+    """In a fork of the zygote: be the first of a user namespace and of a PID namespace, and make
+    and run until the broker wants no more. Never returns."""
+    try:
+        identity.unshare(OWN)
+        identity.map_ids("self", plan.USER_ID, plan.USER_ID, plan.USER_ID)
+        if os.fork():
+            os._exit(0)  # who unshares a PID namespace is not in it
+        runner = Runner(sock, kit)
+        sock = runner.sock
+        while runner.turn():
+            pass
+    except (OSError, ValueError, KeyError) as error:
+        tell(sock, FAILED + f"sandbox: {type(error).__name__}: {error}".encode()[:2000])
+    finally:
+        os._exit(0)
+
+
+class Order:
+    """What the broker wants to be made. The descriptors are the control groups' entrances, exits
+    and counters, in this order."""
+
+    def __init__(self, told: "tuple[str, int, int]", fds: list[int]) -> None:
+        self.network, entrances, exits = told
+        self.entrances, rest = fds[:entrances], fds[entrances:]
+        self.exits, self.counters = rest[:exits], rest[exits:]
+
+
+class Runner:
+    """`turn` is one sandbox; `sock` is the link to the broker."""
+
+    def __init__(self, sock: "_socket.socket", kit: Kit) -> None:
+        mounts.mount("proc", "/proc", "proc", NOTHING_SPECIAL)
+        shares.take()
+        identity.hand_down(identity.CAP_SYS_ADMIN)  # for the inits' first call
+        identity.drop_bounding_set()
+        identity.prctl(identity.PR_SET_DUMPABLE, 0)
+        identity.set_name("bldr-runner")
+        self._kit = kit
+        self.sock = _socket.socket(fileno=aside(sock.detach()))
+        self._init = aside(kit.init)
+        signals.signal(signals.SIGCHLD, signals.SIG_DFL)
+        self._deaths = aside(signals.arrivals(signals.SIGCHLD))
+        self._mounts = aside(os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC))
+        self._seen = aside(os.open("/proc", CLOSED_ON_EXEC | os.O_DIRECTORY))
+        self._self = aside(os.pidfd_open(os.getpid()))
+        self._network = b""  # the traces that ours was made with
+        self._limits: list[tuple[int, int]] | None = None  # that this process has
+        self._left = MOST
+        self._action: Action
+        self._told = (0, 0)
+
+    def turn(self) -> bool:
+        """Make one, run the action that comes, and leave it; whether there may be another."""
+        told, fds = link.receive(self.sock)
+        if told is None:
+            return False
+        order = Order(told, fds)
+        if order.network == NEW:
+            self._network = network.fresh(self._network)
+        self._kit.apart.perform()
+        view = os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC)
+        namespace = Namespace(self._init, self._seen)
+        self._kit.setup.perform()
+        counters = zip(self._kit.counted, order.counters, strict=True)
+        counted = [(name, own, fd) for (name, own), fd in counters]
+        self._action = Action(self.sock, namespace, PLACE, counted, self._deaths)
+        self._on_a_thread(order.entrances, namespace, view)
+        if not self._action.begun:
+            return False
+        sent = self._action.conclude(self._told)
+        self._leave(order)
+        self._left -= 1
+        again = sent and self._left > 0 and self._action.ordinary and order.network == NEW
+        tell(self.sock, DONE if again else LAST if sent else KEPT)
+        return again
+
+    def _on_a_thread(self, entrances: list[int], namespace: Namespace, view: int) -> None:
+        """Until the action's program has ended. Raises what is raised there."""
+        ended = _thread.allocate_lock()
+        ended.acquire()
+        failed: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                self._lock_in(entrances, namespace)
+                tell(self.sock, READY, (namespace.pidfd, view, self._self))
+                os.close(view)
+                self._attend()
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                ended.release()
+
+        _thread.start_new_thread(body, ())
+        ended.acquire()
+        if failed:
+            raise failed[0]
+
+    def _lock_in(self, entrances: list[int], namespace: Namespace) -> None:
+        """This thread, and whatever it starts. The control groups are entered before their
+        namespace is made, whose root they become."""
+        kit = self._kit
+        kit.own_place.perform()
+        enter(entrances)
+        kit.own_groups.perform()
+        namespace.enter()
+        kit.powerless.perform()
+        if kit.rules is not None:
+            kit.rules.put_on(kit.allowed)
+        kit.calls.install()
+
+    def _attend(self) -> None:
+        """Run the action that the broker brings a link for and the service names, in the work tree
+        that the broker has made meanwhile; nothing when either of them is gone."""
+        _, fds = link.receive_packet(self.sock)
+        if not fds:
+            return
+        service = _socket.socket(fileno=fds[0])
+        job, files = link.receive(service)
+        if job is None:
+            return
+        self._action.learn(job, files, service)
+        if job["rlimits"] != self._limits:  # else this process has them already
+            set_limits(job["rlimits"])
+            self._limits = job["rlimits"]
+        told, entrances = link.receive(self.sock)
+        if told is not None:
+            enter(entrances)
+            self._told = told
+            self._action.run()
+
+    def _leave(self, order: Order) -> None:
+        """The sandbox's namespaces, and so the mounts of its work tree."""
+        identity.set_namespace(self._mounts, identity.CLONE_NEWNS)
+        for way_out in order.exits:
+            os.write(way_out, b"0")
+        for fd in (*order.exits, *order.counters):
+            os.close(fd)
+
+
+def aside(fd: int) -> int:
+    """The same where it is in nobody's way: an action's limit is on the numbers of descriptors."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ASIDE)
+    os.close(fd)
+    return moved
+
+
+def enter(entrances: list[int]) -> None:
+    """Control groups, by what the broker has opened."""
+    for entrance in entrances:
+        os.write(entrance, b"0")
+        os.close(entrance)
