@@ -25,7 +25,7 @@ class Limits:
     max_unfinished: int = 256 * 1024 * 1024  # with more of requests waiting, the largest calls end
     rate_window_s: float = 10.0
     max_resets: int = 2000
-    max_control: int = 10_000  # PING, SETTINGS, PRIORITY, empty and unknown frames
+    max_control: int = 10_000  # PING, SETTINGS, PRIORITY, unknown; WINDOW_UPDATE of no use
     max_tiny_data: int = 20_000  # DATA below 64 octets that ends neither message nor stream
     max_continuations: int = 64  # frames of one header block
 
