@@ -76,8 +76,8 @@ class Runner:
 
 
 class Box:
-    """`sock` and, when ready, `oom_event` are what the broker's loop watches, and `pidfd`, its
-    init's, when its runner is no more. `word` is what the runner has said at the end."""
+    """`sock` is the link to its runner, `pidfd` its init's, and `word` what the runner has said at
+    the end; `descriptors` are what the broker's loop watches."""
 
     def __init__(self, host: Host, number: int, network: str, maker: Runner) -> None:
         self._host = host
@@ -115,7 +115,8 @@ class Box:
         self.state = READY
 
     def dismiss(self) -> None:
-        """Nobody is going to need it."""
+        """Nobody is going to need it, or it is of no use."""
+        self.state = ENDING
         try:
             self.sock.shutdown(SHUT_WRITING)
         except OSError:
@@ -235,9 +236,11 @@ class Box:
         return -1 if self.watch is None else self.watch.fd
 
     def descriptors(self) -> list[int]:
-        """What the loop watches: its link, and what befalls it; in the end its init."""
-        first = self.sock.fileno() if self.state != ORPHANED else self.pidfd
-        return [fd for fd in (first, self.oom_event, self.audit_event) if fd >= 0]
+        """What the loop watches: its link, and what befalls it; its init when nothing runs, and
+        when the runner is no more."""
+        first = () if self.state == ORPHANED else (self.sock.fileno(),)
+        init = (self.pidfd,) if self.state in (READY, ORPHANED) else ()
+        return [fd for fd in (*first, *init, self.oom_event, self.audit_event) if fd >= 0]
 
     def destroy(self) -> None:
         """Let go of everything but its runner; its processes must have gone. The groups go last."""

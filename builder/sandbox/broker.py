@@ -239,7 +239,6 @@ class Broker:
         for _ in range(self._keep - len(spare)):
             self._make(NONE, self._idle.pop() if self._idle else Runner(self._host))
         for box in [box for box in spare if box.state == READY][: max(0, len(spare) - self._keep)]:
-            box.state = ENDING
             box.dismiss()
         while len(self._idle) > self._keep:
             self._idle.pop(0).sock.close()
@@ -279,13 +278,18 @@ class Broker:
             box.kill()
         finally:
             wanted.drop()
+        self._unwatch(box.pidfd)
         self._watch(box)
         if self._refill_at is None and self._ready(wanted) is None:
             self._refill_at = time.monotonic() + REFILL_AFTER_S
 
     def _happened(self, box: Box, fd: int) -> None:
         if fd == box.pidfd:
-            self._gone(box)
+            self._unwatch(fd)
+            if box.state == ORPHANED:
+                self._gone(box)
+            else:  # its init was killed
+                box.dismiss()
         elif fd == box.oom_event:
             box.memory_event()
         elif fd == box.audit_event and box.watch is not None:
@@ -295,6 +299,7 @@ class Broker:
             if box.state == MAKING:
                 if packet[:1] == runner.READY and len(fds) == READY_FDS:
                     box.made(fds)
+                    self._watch(box)
                     self._match()
                 else:
                     self._unwatch(fd)
@@ -309,8 +314,8 @@ class Broker:
         if word in (runner.DONE, runner.LAST, runner.KEPT):
             self._gone(box)
         else:
-            box.state = ORPHANED
             box.kill()
+            box.state = ORPHANED
             self._watch(box)
 
     def _unmade(self, box: Box, message: str) -> None:
@@ -334,7 +339,7 @@ class Broker:
                 self._tell(("error", box.run_id, reason_in(box.word)))
             elif box.word not in (runner.DONE, runner.LAST) or box.was_ended:
                 facts = box.facts()
-        for fd in box.descriptors():
+        for fd in (*box.descriptors(), box.pidfd):
             self._unwatch(fd)
         del self._boxes[box.number]
         self._by_run.pop(box.run_id, None)

@@ -200,7 +200,8 @@ class Action:
         """End everything that is left, and report; whether the work tree was sent with that. `told`
         is what the broker adds to the report."""
         report = self._report
-        if (report.status, report.code) == (SIGNALLED, KILL) and self._reach.ending():
+        killed = report.status == SIGNALLED and report.code == KILL
+        if (killed or report.status == NOT_STARTED) and self._reach.ending():
             os._exit(1)  # whoever has ended us all has something to say of it
         left_s = self._reach.sweep(self._reap, self._pid if self._running else 0)
         report.user_us += int(left_s * 1e6)

@@ -40,13 +40,17 @@ print(os.readlink('/proc/self/ns/mnt'), os.readlink('/proc/self/ns/ipc'), os.get
 
 
 def runners(sandbox: Sandbox) -> set[int]:
+    return named(sandbox, "bldr-runner")
+
+
+def named(sandbox: Sandbox, wanted: str) -> set[int]:
     found = set()
     for pid in descendants(sandbox.broker_pid):  # type: ignore[attr-defined]  # native's own
         try:
             name = Path(f"/proc/{pid}/comm").read_text().strip()
         except OSError:
             continue
-        found |= {pid} if name == "bldr-runner" else set()
+        found |= {pid} if name == wanted else set()
     return found
 
 
@@ -146,6 +150,18 @@ async def test_runners_that_are_killed_when_idle_are_replaced(tmp_path: Path) ->
                     if done.exit.outcome is Outcome.EXITED:
                         break
             assert done.out == "fine\n"
+
+
+async def test_a_ready_sandbox_whose_init_is_killed_is_given_to_nobody(tmp_path: Path) -> None:
+    async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
+        for number in range(3):
+            (base := tmp_path / f"{number}").mkdir()
+            await until(lambda: named(sandbox, "bldr-init"))
+            killed = named(sandbox, "bldr-init")
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda gone=killed: named(sandbox, "bldr-init") - gone)
+            assert (await shell(sandbox, base, "echo fine")).out == "fine\n"
 
 
 async def test_init_can_be_neither_changed_nor_signalled(tmp_path: Path) -> None:
