@@ -92,6 +92,7 @@ class Box:
         self._is_overlay = False
         self.tree = -1  # its work tree, as long as it lives
         self._held: list[int] = []
+        self._begun = 0.0
         self.deadline: float | None = None
         self.looking_until: float | None = None
         self.overdue = self._asked = False
@@ -142,6 +143,7 @@ class Box:
         late = tuple(self._group.entrances)
         link.send(self.sock, (setup_us, int(self._is_overlay)), late)
         self._group.handed_over()
+        self._begun = time.monotonic()
         self._host.trees.look_ahead()
         self.state = RUNNING
         asked = wish["disk_bytes"] is not None or wish["disk_files"] is not None
@@ -176,11 +178,12 @@ class Box:
 
     def facts(self) -> "dict[str, Any]":
         """Of an action that did not end by itself."""
+        wall_us = int((time.monotonic() - self._begun) * 1e6)
         return {
             "oom_kills": self._group.oom_kills(),
             "overdue": self.overdue,
             "disk_full": self.quota is not None and self.quota.over,
-            "usage": dict(self._group.usage()),
+            "usage": {**self._group.usage(), "wall_us": wall_us},
             "overlay": int(self._is_overlay),
         }
 

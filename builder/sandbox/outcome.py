@@ -217,11 +217,12 @@ def limit_sentences(limits: Limits, enforced: frozenset[tuple[str, str]]) -> tup
 
 
 def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
-    """The init's own count where it came to report, the groups' otherwise."""
+    """The runner's own count where it came to report, the broker's otherwise."""
     counted = facts["usage"]
     if told is None:
         user_us, system_us = counted.get("user_us", 0), counted.get("system_us", 0)
         return Usage(
+            wall_s=counted.get("wall_us", 0) / 1e6,
             user_s=user_us / 1e6,
             system_s=system_us / 1e6,
             peak_memory_bytes=counted.get("peak_memory_bytes", 0),

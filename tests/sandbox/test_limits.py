@@ -24,6 +24,7 @@ async def test_memory_hog_is_out_of_memory(sandbox: Sandbox, tmp_path: Path) -> 
         assert done.exit.outcome is Outcome.OUT_OF_MEMORY
         assert "memory=64MiB (cgroup)" in done.exit.limits
         assert "64MiB" in done.exit.message
+        assert done.exit.usage.wall_s > 0
     else:
         assert (done.exit.outcome, "MemoryError" in done.err) == (Outcome.EXITED, True)
         assert "memory=64MiB (rlimit for each process)" in done.exit.limits
