@@ -68,7 +68,10 @@ class Namespace:
 
     def ending(self) -> bool:
         """Whether somebody else has killed the init, and so all of them."""
-        fields = self._read(f"{self.init}/stat").rpartition(b")")[2].split()
+        try:
+            fields = self._read(f"{self.init}/stat").rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return True  # it has been waited for with the program
         return bool(int(fields[FLAGS]) & EXITING)
 
     def sweep(self, reap: "Callable[[int], int]", program: int) -> float:
