@@ -53,8 +53,16 @@ class Noting:
         return made
 
 
-class TlsConfig(Config):
+class OurConfig(Config):
     """hypercorn takes a context by this method only."""
+
+    accesslog = None
+    errorlog = log
+    loglevel = "WARNING"
+    alpn_protocols = ["http/1.1"]  # noqa: RUF012 - as hypercorn declares it
+    graceful_timeout = 3.0  # seconds, all of them
+    keep_alive_timeout = 75.0  # build tools keep connections to a cache between their actions
+    include_server_header = False
 
     def __init__(self, tls: Context | None) -> None:
         super().__init__()
@@ -77,13 +85,7 @@ async def serve_app(
     The listeners are open already, so that whoever started us knows their ports, and that
     clients may connect before this module is even imported.
     """
-    config = TlsConfig(tls)
-    config.accesslog = None
-    config.errorlog = log
-    config.loglevel = "WARNING"
-    config.alpn_protocols = ["http/1.1"]
-    config.graceful_timeout = 3.0
-    config.include_server_header = False
+    config = OurConfig(tls)
     log.setLevel(logging.WARNING)
     for listener in listeners:
         listener.sock.setblocking(False)

@@ -14,7 +14,7 @@ from builder.net.listeners import open_listeners
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
 from builder.web.artifacts import MOST_OPAQUE_BYTES, Artifacts, Shelf
-from builder.web.serving import serve_app
+from builder.web.serving import OurConfig, serve_app
 
 MIB = 1024 * 1024
 H = "ab" * 32
@@ -178,3 +178,8 @@ async def test_entries_may_be_bounded(client: httpx.AsyncClient) -> None:
     assert statuses == [204, 204, 507]
     assert (await client.get(f"/few/ac/{names[0]}")).content == b"x"
     assert (await client.put(f"/many/ac/{names[2]}", content=b"x")).status_code == 204
+
+
+def test_a_pause_between_two_actions_ends_no_connection() -> None:
+    """Build tools keep their connections to a cache."""
+    assert OurConfig(None).keep_alive_timeout >= 60
