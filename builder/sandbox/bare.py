@@ -66,6 +66,9 @@ class Descendants:
                 continue
         return bool(found)
 
+    def alone(self) -> bool:
+        return True  # who has nobody to wait for, because orphans are adopted
+
     def ending(self) -> bool:
         return False  # nothing but each of them can be ended
 
@@ -104,8 +107,8 @@ def main() -> int:
         action = running.Action(sock, Descendants(), job["place"], [], deaths)
         action.learn(job, fds, sock)
         running.set_limits(job["rlimits"])
-        action.run()
-        action.conclude((0, 0))
+        action.run((0, 0))
+        action.conclude()
     except (OSError, KeyError) as error:
         running.tell(sock, runner.FAILED + f"{type(error).__name__}: {error}".encode())
     return 0

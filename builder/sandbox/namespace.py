@@ -13,7 +13,8 @@ import time
 from builder.sandbox.kernel import identity, init, signals
 
 EXITING = 0x4  # PF_EXITING
-FLAGS, WAITED_FOR, WAITED_END = 6, 13, 15  # fields of /proc/<pid>/stat, behind the name
+# fields of /proc/<pid>/stat, behind the name
+FLAGS, FAULTS_OF_REAPED, WAITED_FOR, WAITED_END = 6, 8, 13, 15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 READ_BYTES = 4096
 
@@ -65,6 +66,14 @@ class Namespace:
             os.kill(-1, number)
         except OSError:
             pass  # there is nobody
+
+    def alone(self) -> bool:
+        """Whether the init has no child and has never waited for any: nobody is left then but our
+        own, and nothing has been used that we are not told of."""
+        if self._has_orphans():
+            return False
+        fields = self._read(f"{self.init}/stat").rpartition(b")")[2].split()
+        return fields[FAULTS_OF_REAPED] == b"0"
 
     def ending(self) -> bool:
         """Whether somebody else has killed the init, and so all of them."""

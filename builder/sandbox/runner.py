@@ -1,8 +1,8 @@
 """A runner: makes sandboxes, one after the other, and runs one action in each.
 
-    runner    make -> lock ............................ end, report -> make -> lock ...
-    init            | shows /proc, reaps orphans ...... |
-    thread           enter, lock -> ready -> action ... |
+    runner    make -> thread .................................. end -> make -> thread ...
+    init            | shows /proc, reaps orphans ............ |
+    thread           enter, lock -> ready -> action -> report |
 
 No mount, process, file or right of one sandbox is in the next; only this process stays, whose
 memory no action has ever seen, and the user namespace that it shares with no other runner.
@@ -111,7 +111,6 @@ class Runner:
         self._limits: list[tuple[int, int]] | None = None  # that this process has
         self._left = MOST
         self._action: Action
-        self._told = (0, 0)
 
     def turn(self) -> bool:
         """Make one, run the action that comes, and leave it; whether there may be another."""
@@ -131,7 +130,7 @@ class Runner:
         self._on_a_thread(order.entrances, namespace, view)
         if not self._action.begun:
             return False
-        sent = self._action.conclude(self._told)
+        sent = self._action.conclude()
         self._leave(order)
         self._left -= 1
         again = sent and self._left > 0 and self._action.ordinary and order.network == NEW
@@ -190,8 +189,7 @@ class Runner:
         told, entrances = link.receive(self.sock)
         if told is not None:
             enter(entrances)
-            self._told = told
-            self._action.run()
+            self._action.run(told)
 
     def _leave(self, order: Order) -> None:
         """The sandbox's namespaces, and so the mounts of its work tree."""

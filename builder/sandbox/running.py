@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
         def signal(self, number: int) -> object: ...
 
+        def alone(self) -> bool: ...
+
         def ending(self) -> bool: ...
 
         def sweep(self, reap: "Callable[[int], int]", program: int) -> float: ...
@@ -49,6 +51,7 @@ SIGNAL_BYTES = 128
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
 NOBODY = -1
+OF_THIS_THREAD = 0x20000000  # __WNOTHREAD of waitpid(2)
 BLOCK_BYTES = 512  # of getrusage(2)
 UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
@@ -146,6 +149,8 @@ class Action:
         self._pid = self._root = NOBODY
         self._running = self._over = self._deserted = self._probed = False
         self._started = self._ended = 0.0
+        self._told = (0, 0)
+        self._sent: bool | None = None
         self._deadline: float | None = None
         self._ending = False
         self._meter: Meter | None = None
@@ -180,8 +185,10 @@ class Action:
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
-    def run(self) -> None:
-        """Until the program itself has ended, or has to be ended."""
+    def run(self, told: "tuple[int, int]") -> None:
+        """Until the program itself has ended, or has to be ended; reports at once when nobody else
+        is left. `told` is what the broker adds to the report."""
+        self._told = told
         self._root = os.open(self._place, DIRECTORY)
         self._started = time.monotonic()
         try:
@@ -195,30 +202,45 @@ class Action:
         self._report.refused_processes = int(self._has_too_many())
         if self._supervisor is not None:  # it ends with the last of those that it sees, as we are
             self._report.message = self._supervisor.finish() or self._report.message
+        elif self._is_alone():
+            self._sent = self._tell_all()
 
-    def conclude(self, told: "tuple[int, int]") -> bool:
-        """End everything that is left, and report; whether the work tree was sent with that. `told`
-        is what the broker adds to the report."""
+    def _is_alone(self) -> bool:
+        """Whether the program has ended by itself, and left nobody."""
+        if self._running or self._over or self._report.status != EXITED:
+            return False
+        ours = os.WNOHANG | OF_THIS_THREAD  # else the init is one of them
+        return self._reap(ours) == NOBODY and self._reach.alone()
+
+    def conclude(self) -> bool:
+        """End everything that is left, and report; whether the work tree was sent with that."""
         report = self._report
         killed = report.status == SIGNALLED and report.code == KILL
         if (killed or report.status == NOT_STARTED) and self._reach.ending():
             os._exit(1)  # whoever has ended us all has something to say of it
         left_s = self._reach.sweep(self._reap, self._pid if self._running else 0)
-        report.user_us += int(left_s * 1e6)
         if self._deserted:
             os._exit(1)
-        report.sweep_us = int((time.monotonic() - self._ended) * 1e6)
+        if self._sent is None:
+            report.user_us += int(left_s * 1e6)
+            report.system_us = max(0, report.system_us - int(self._reach.spent_s * 1e6))
+            report.sweep_us = int((time.monotonic() - self._ended) * 1e6)
+            self._sent = self._tell_all()
+        self._close()
+        return self._sent
+
+    def _tell_all(self) -> bool:
+        """The report; whether the work tree was sent with it."""
+        report = self._report
         report.wall_us = int((self._ended - self._started) * 1e6)
-        report.setup_us, report.overlay = told
+        report.setup_us, report.overlay = self._told
         for stream in self._streams:
             while stream.move():
                 pass
         report.stdout_bytes, report.stderr_bytes = (s.total for s in self._streams)
         report.output_errno = self._streams[0].failed or self._streams[1].failed
         self._account()
-        sent = self._tell_end(self._root)
-        self._close()
-        return sent
+        return self._tell_end(self._root)
 
     def _close(self) -> None:
         self._answer.close()
@@ -396,7 +418,6 @@ class Action:
     def _account(self) -> None:
         """Everything has been waited for, so what the children have used is complete."""
         report = self._report
-        report.system_us = max(0, report.system_us - int(self._reach.spent_s * 1e6))
         if report.status == NOT_STARTED:
             report.max_rss_kib = 0
         fine = report.status == EXITED and report.code == 0
