@@ -37,6 +37,8 @@ ROOT = 0
 FULL, NONE = "full", "none"
 LOOK_EVERY_S = 0.01
 REFILL_AFTER_S = 0.003
+AGAIN_AFTER_S = 1.0
+MOST_FAILURES = 2
 READY_FDS = 3
 NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
 
@@ -113,6 +115,7 @@ class Wanted:
         self.run_id, self.wish, self.answer = run_id, wish, answer
         self.network = wish["network"]
         self.since = time.monotonic()
+        self.failed = 0  # how many sandboxes could not be made for it
 
     def can_have(self, box: Box) -> bool:
         return box.network == self.network and box.runner.fits(self.wish)
@@ -319,15 +322,21 @@ class Broker:
             self._watch(box)
 
     def _unmade(self, box: Box, message: str) -> None:
-        """It could not be made: whoever waits for it gets the error."""
-        if self._waiting:
+        """It could not be made: another one is, and whoever waits for the second in vain gets the
+        error."""
+        del self._boxes[box.number]
+        box.destroy()
+        box.runner.sock.close()
+        if not self._waiting:
+            self._refill_at = time.monotonic() + AGAIN_AFTER_S
+            return
+        self._waiting[0].failed += 1
+        if self._waiting[0].failed == MOST_FAILURES:
             wanted = self._waiting.pop(0)
             wanted.drop()
             self._tell(("error", wanted.run_id, message))
             self._tell(("gone", wanted.run_id, None))
-        del self._boxes[box.number]
-        box.destroy()
-        box.runner.sock.close()
+        self._match()
 
     def _gone(self, box: Box) -> None:
         """Every process of it has ended."""

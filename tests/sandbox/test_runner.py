@@ -1,5 +1,6 @@
 """A runner makes one sandbox after the other: what stays, what does not, and when it goes."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -135,51 +136,31 @@ async def test_a_runner_that_is_killed_takes_its_action_along(tmp_path: Path) ->
         assert (await shell(sandbox, tmp_path / "next", "echo fine")).out == "fine\n"
 
 
-async def test_runners_that_are_killed_when_idle_are_replaced(tmp_path: Path) -> None:
+async def fine_in_the_end(sandbox: Sandbox, base: Path) -> None:
+    """One that was just being killed may have been given the action, which is then said."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                done = await shell(sandbox, base, "echo fine")
+            except SandboxError:
+                continue
+            if done.exit.outcome is Outcome.EXITED:
+                assert done.out == "fine\n"
+                return
+            assert "killed from outside" in done.exit.message
+
+
+@pytest.mark.parametrize("victim", ["bldr-runner", "bldr-init"])
+async def test_what_is_killed_when_idle_is_replaced(victim: str, tmp_path: Path) -> None:
+    """Sandboxes that were ready, and those that were just being made."""
     async with open_sandbox(read_only=READ_ONLY, ready=2) as sandbox:
         for number in range(3):
             (base := tmp_path / f"{number}").mkdir()
-            for pid in await settled(sandbox, 2):
-                os.kill(pid, signal.SIGKILL)
-            with trio.fail_after(PATIENCE_S):
-                while True:  # one that was just being killed may have been given the action
-                    try:
-                        done = await shell(sandbox, base, "echo fine")
-                    except SandboxError:
-                        continue
-                    if done.exit.outcome is Outcome.EXITED:
-                        break
-            assert done.out == "fine\n"
-
-
-async def test_a_ready_sandbox_whose_init_is_killed_is_given_to_nobody(tmp_path: Path) -> None:
-    async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
-        for number in range(3):
-            (base := tmp_path / f"{number}").mkdir()
-            await until(lambda: named(sandbox, "bldr-init"))
-            killed = named(sandbox, "bldr-init")
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
-            await until(lambda gone=killed: named(sandbox, "bldr-init") - gone)
-            assert (await shell(sandbox, base, "echo fine")).out == "fine\n"
-
-
-async def test_how_long_an_action_ran_is_told_when_its_runner_cannot(tmp_path: Path) -> None:
-    """As where a whole group is ended for memory, of which the runner is one."""
-    found = []
-
-    async def one() -> None:
-        found.append(await act(sandbox, tmp_path, "sleep", "600"))
-
-    async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(one)
-            await until(lambda: named(sandbox, "sleep"))
-            for pid in named(sandbox, "bldr-init"):
-                os.kill(pid, signal.SIGKILL)
-        assert found[0].exit.outcome is Outcome.SIGNALLED
-        assert found[0].exit.message == "the sandbox was killed from outside"
-        assert found[0].exit.usage.wall_s > 0
+            await until(lambda: len(named(sandbox, victim)) >= 2)
+            for pid in named(sandbox, victim):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await fine_in_the_end(sandbox, base)
 
 
 async def test_init_can_be_neither_changed_nor_signalled(tmp_path: Path) -> None:
