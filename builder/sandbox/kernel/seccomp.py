@@ -21,7 +21,8 @@ ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NR, ARCH, ARG0, ARG1, ARG2 = 0, 4, 16, 24, 32  # offsets in struct seccomp_data (low halves)
 NEW_NAMESPACES = 0x7E020080
-FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+LOCAL, INTERNET = 1, (2, 10)  # AF_UNIX; AF_INET, AF_INET6
+PROTOCOLS = (0, 1, 6, 17, 58, 136, 262)  # the kind's own, ICMP, TCP, UDP, ICMPv6, UDP-Lite, MPTCP
 NETLINK, ROUTE = 16, 0  # of which only what lists interfaces and addresses
 # terminal injection, and line disciplines, which make the kernel load whatever driver is named
 TERMINAL = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
@@ -173,23 +174,32 @@ def _new_processes(calls: "Mapping[str, int]") -> list[Instruction]:
 
 
 def _sockets(calls: "Mapping[str, int]") -> list[Instruction]:
-    """Of the usual families, and netlink's that tells of interfaces."""
+    """Local ones; those of the usual protocols, because the kernel loads a module for any other
+    that is asked for; and netlink's that tells of interfaces."""
     out: list[Instruction] = []
     for name in ("socket", "socketpair"):
-        out += [(EQUAL, 0, 7 + len(FAMILIES), calls[name]), (LOAD, 0, 0, ARG0)]
-        left = len(FAMILIES)
-        for family in FAMILIES:
-            out.append((EQUAL, left + 4, 0, family))
-            left -= 1
-        out += [
-            (EQUAL, 1, 0, NETLINK),
-            (RETURN, 0, 0, refuse(EAFNOSUPPORT)),
-            (LOAD, 0, 0, ARG2),
-            (EQUAL, 1, 0, ROUTE),
-            (RETURN, 0, 0, refuse(EPROTONOSUPPORT)),
-            (RETURN, 0, 0, ALLOW),
-        ]
+        body = _by_family()
+        out += [(EQUAL, 0, len(body), calls[name]), *body]
     return out
+
+
+def _by_family() -> list[Instruction]:
+    routes = [(LOAD, 0, 0, ARG2), (EQUAL, len(PROTOCOLS) + 3, 0, ROUTE)]
+    routes.append((RETURN, 0, 0, refuse(EPROTONOSUPPORT)))
+    usual = [(LOAD, 0, 0, ARG2)]
+    usual += [(EQUAL, len(PROTOCOLS) - n, 0, number) for n, number in enumerate(PROTOCOLS)]
+    usual.append((RETURN, 0, 0, refuse(EPROTONOSUPPORT)))
+    return [
+        (LOAD, 0, 0, ARG0),
+        (EQUAL, len(routes) + len(usual) + 4, 0, LOCAL),
+        (EQUAL, len(routes) + 3, 0, INTERNET[0]),
+        (EQUAL, len(routes) + 2, 0, INTERNET[1]),
+        (EQUAL, 1, 0, NETLINK),
+        (RETURN, 0, 0, refuse(EAFNOSUPPORT)),
+        *routes,
+        *usual,
+        (RETURN, 0, 0, ALLOW),
+    ]
 
 
 def _files(calls: "Mapping[str, int]") -> list[Instruction]:
