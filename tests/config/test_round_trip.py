@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hypothesis import HealthCheck, given, settings
@@ -67,7 +68,14 @@ def of_hint(name: str, hint: Any) -> st.SearchStrategy[Any]:
     return NUMBERS.get(name, st.integers(1, 100)) if inner is int else scalars[inner]
 
 
-def of_class(cls: type) -> st.SearchStrategy[dict[str, Any]]:
+@st.composite
+def of_class(draw: st.DrawFn, cls: type) -> dict[str, Any]:
+    """Named by its class alone: hypothesis writes a strategy out when it has to draw again."""
+    return draw(parts_of(cls))
+
+
+@cache
+def parts_of(cls: type) -> st.SearchStrategy[dict[str, Any]]:
     hints = get_type_hints(cls, include_extras=True)
     made = {one.name: of_hint(one.name, hints[one.name]) for one in fields(cls)}
     required = {
@@ -79,8 +87,14 @@ def of_class(cls: type) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def of_tree() -> st.SearchStrategy[dict[str, Any]]:
+@st.composite
+def of_tree(draw: st.DrawFn) -> dict[str, Any]:
     """A node of one kind; most often one that has none below it, so that trees end."""
+    return draw(nodes())
+
+
+@cache
+def nodes() -> st.SearchStrategy[dict[str, Any]]:
     hints = get_type_hints(StoreTree, include_extras=True)
     kinds = [st.fixed_dictionaries({name: of_hint(name, hint)}) for name, hint in hints.items()]
     return st.one_of(kinds[:5] * 4 + kinds)
