@@ -43,8 +43,7 @@ class Namespace:
                 code = os.waitstatus_to_exitcode(os.waitpid(self.init, 0)[1])
                 raise OSError(code, os.strerror(code), "the sandbox's init")
             self.pidfd = os.pidfd_open(self.init)
-            # this is not the action's
-            self.spent_s = self._used_s(self.init)
+            self.spent_s = self._used_s(self.init)  # so far, which no action is charged for
         finally:
             for fd in (said, says):
                 if fd >= 0:

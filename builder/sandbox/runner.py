@@ -149,7 +149,7 @@ class Runner:
                 tell(self.sock, READY, (namespace.pidfd, view, self._self))
                 os.close(view)
                 self._attend()
-            except BaseException as error:
+            except BaseException as error:  # whatever it is, it is for who waits
                 failed.append(error)
             finally:
                 ended.release()
