@@ -5,28 +5,21 @@ the last 64 bytes only and a boundary on the content around it. FAST_CDC_2020 cu
 has zeros under a mask (Xia et al., "The Design of Fast Content-Defined Chunking", 2020, level 2
 normalisation), which pyfastcdc does; tests compare it with the published vectors and with the
 plain loop. REP_MAX_CDC cuts where the hash is largest within a horizon, which keeps every chunk
-between `min` and `2 * min`; no library has it.
-
-The GEAR table is the first 64 bits of MD5 over 64 repetitions of each byte.
+between `min` and `2 * min`; no library has it, so `gear` finds the largest.
 
 A chunker makes cutters; a cutter is for one blob and is given, again and again, what follows the
-last cut. Speed: 450 MB/s for FAST_CDC_2020, 9 MB/s for REP_MAX_CDC, which is a loop over bytes.
+last cut. Speed: 450 MB/s for FAST_CDC_2020; for REP_MAX_CDC 90 MB/s with numpy, 9 MB/s without.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import md5
+from functools import cache
 from typing import Protocol
 
 from builder.base.errors import InvalidArgumentError
+from builder.reapi.gear import WINDOW, Largest, fastest_largest
 
 Data = bytes | memoryview
-MASK_64 = (1 << 64) - 1
-WINDOW = 64
-BLOCK = 1024  # positions
-GEAR = tuple(
-    int.from_bytes(md5(bytes([n]) * 64, usedforsecurity=False).digest()[:8]) for n in range(256)
-)
 
 
 class Cutter(Protocol):
@@ -125,17 +118,21 @@ class RepMaxCdc:
         return 2 * self.minimum
 
     def cutter(self) -> "RepMaxCutter":
-        return RepMaxCutter(self.minimum)
+        return RepMaxCutter(self.minimum, *_largest())
+
+
+@cache
+def _largest() -> tuple[Largest, int]:
+    return fastest_largest()  # late: few services are asked to cut
 
 
 class RepMaxCutter:
-    """Remembers the largest hash of each whole block, for the next chunks look there again.
+    """Remembers the largest hash of each whole block, for the next chunks look there again."""
 
-    A hash belongs to the position between two bytes: it is that of the 64 bytes before it.
-    """
-
-    def __init__(self, minimum: int) -> None:
+    def __init__(self, minimum: int, largest: Largest, block: int) -> None:
         self._minimum = minimum
+        self._largest = largest
+        self._block = block  # positions
         self._at = 0  # where the view begins, in the blob
         self._blocks: dict[int, tuple[int, int]] = {}  # block -> largest hash, its position
 
@@ -152,34 +149,24 @@ class RepMaxCutter:
                     break
                 length -= minimum
         self._at += length
-        gone = self._at // BLOCK
+        gone = self._at // self._block
         self._blocks = {n: found for n, found in self._blocks.items() if n >= gone}
         return length
 
     def _best(self, view: memoryview, first: int, last: int) -> int:
         """The first of the positions with the largest hash, from `first` to `last`, both in."""
-        here, end, best = self._at + first, self._at + last + 1, (-1, 0)
+        here, end, best, where = self._at + first, self._at + last + 1, -1, 0
         while here < end:
-            block = here // BLOCK
-            stop = min((block + 1) * BLOCK, end)
-            whole = stop - here == BLOCK
+            block = here // self._block
+            stop = min((block + 1) * self._block, end)
+            whole = stop - here == self._block
             found = self._blocks.get(block) if whole else None
             if found is None:
-                found = self._scan(view, here - self._at, stop - self._at)
+                value, place = self._largest(view[here - self._at - WINDOW : stop - self._at - 1])
+                found = value, here + place
                 if whole:
                     self._blocks[block] = found
-            if found[0] > best[0]:
-                best = found
+            if found[0] > best:
+                best, where = found
             here = stop
-        return best[1] - self._at
-
-    def _scan(self, view: memoryview, first: int, stop: int) -> tuple[int, int]:
-        value = 0
-        for byte in view[first - WINDOW : first]:
-            value = ((value << 1) + GEAR[byte]) & MASK_64
-        best, where = value, first
-        for position, byte in enumerate(view[first : stop - 1], first + 1):
-            value = ((value << 1) + GEAR[byte]) & MASK_64
-            if value > best:
-                best, where = value, position
-        return best, self._at + where
+        return where - self._at

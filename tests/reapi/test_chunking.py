@@ -1,5 +1,7 @@
 """Vectors: lengths over S, the SHA-256 hashes of the counters 0, 1, 2 ... as 8 bytes, joined."""
 
+import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 from random import Random
@@ -9,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.base.errors import InvalidArgumentError
-from builder.reapi.chunking import GEAR, Chunker, FastCdc2020, RepMaxCdc, lengths
+from builder.reapi.chunking import Chunker, FastCdc2020, RepMaxCdc, RepMaxCutter, lengths
+from builder.reapi.gear import (
+    GEAR,
+    WINDOW,
+    Largest,
+    array_largest,
+    fastest_largest,
+    plain_largest,
+)
 
 S = b"".join(sha256(n.to_bytes(8)).digest() for n in range(2048))
 
@@ -35,18 +45,69 @@ def test_fast_cdc_2020() -> None:
     assert list(lengths(FastCdc2020(4096), S)) == [int(n) for n in wanted.split()]
 
 
-def test_rep_max_cdc() -> None:
+def repeated(data: bytes, minimum: int, horizon: int, *way: Largest | int) -> list[int]:
+    """The chunks of REP_MAX_CDC, by a given way to the largest hash."""
+    chunker, cutter, found = RepMaxCdc(minimum, horizon), RepMaxCutter(minimum, *way), []
+    while (at := sum(found)) < len(data):
+        found.append(cutter.cut(memoryview(data)[at : at + chunker.lookahead]))
+    return found
+
+
+WAYS = [(plain_largest, 1024), (array_largest(), 1024), (array_largest(), 16 * 1024)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rep_max_cdc(way: tuple[Largest, int]) -> None:
     """The vector for a minimum of 2 KiB and a horizon of eight times that."""
     wanted = (
         "3727 2836 2474 2250 3579 2982 2049 2530 3294 2324 4010 2088 2285 3023 3184 2174 "
         "2268 2626 2154 2360 2075 2295 2935 4014"
     )
+    assert repeated(S, 2048, 16384, *way) == [int(n) for n in wanted.split()]
     assert list(lengths(RepMaxCdc(2048, 16384), S)) == [int(n) for n in wanted.split()]
 
 
 def test_rep_max_cdc_without_a_horizon_is_uniform() -> None:
     """There is only one position to choose from."""
     assert list(lengths(RepMaxCdc(2048, 0), S)) == [2048] * 32
+
+
+@given(st.binary(min_size=WINDOW, max_size=1000), st.integers(1, 40))
+def test_the_largest_hash_is_the_same_by_either_way(data: bytes, repeat: int) -> None:
+    """And its first position, where there are several."""
+    assert array_largest()(data * repeat) == plain_largest(data * repeat)
+
+
+@given(
+    st.lists(st.binary(max_size=700) | st.integers(0, 3000).map(bytes), max_size=8).map(b"".join),
+    st.integers(64, 300),
+    st.integers(0, 2000),
+)
+def test_rep_max_cdc_is_the_same_by_either_way(data: bytes, minimum: int, horizon: int) -> None:
+    """Also where content repeats itself, so that hashes are equal."""
+    plain = repeated(data, minimum, horizon, plain_largest, 128)
+    assert plain == repeated(data, minimum, horizon, array_largest(), 1024)
+    assert plain == list(repeated_as_published(data, minimum, horizon))
+
+
+def repeated_as_published(data: bytes, minimum: int, horizon: int) -> Iterator[int]:
+    """REP_MAX_CDC by its definition: nothing is remembered."""
+    while data:
+        length = min(len(data), 2 * minimum + horizon)
+        if length >= 2 * minimum:
+            length -= minimum
+            while (offset := plain_largest(data[minimum - WINDOW : length])[1]) >= minimum:
+                length = offset
+            length = minimum + offset
+        yield length
+        data = data[length:]
+
+
+def test_without_numpy_there_is_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no dependency."""
+    assert fastest_largest()[0] is not plain_largest
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert fastest_largest()[0] is plain_largest
 
 
 MASKS = {8: 0x1800035300, 12: 0xD90103530000, 14: 0xD90313530000, 18: 0xD90707537000}
@@ -99,10 +160,10 @@ def test_chunks_are_the_whole_and_of_the_right_size(data: bytes, repeat: int) ->
     fast = list(lengths(FastCdc2020(1024), data))
     assert sum(fast) == len(data)
     assert all(256 <= n <= 4096 for n in fast[:-1])
-    repeated = list(lengths(RepMaxCdc(64, 512), data))
-    assert sum(repeated) == len(data)
-    assert all(64 <= n < 128 for n in repeated[:-1])
-    assert len(repeated) <= 1 or 64 <= repeated[-1] < 128
+    maxima = list(lengths(RepMaxCdc(64, 512), data))
+    assert sum(maxima) == len(data)
+    assert all(64 <= n < 128 for n in maxima[:-1])
+    assert len(maxima) <= 1 or 64 <= maxima[-1] < 128
 
 
 def test_an_edit_moves_few_boundaries() -> None:
