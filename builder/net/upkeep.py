@@ -1,5 +1,7 @@
 """What a server does about connections in the course of time: one pass over all of them every few
-seconds, instead of a task for each, which would be most of what an idle connection costs.
+seconds, instead of a task for each, which would be most of what an idle connection costs. Where
+they are to end within seconds of each other, passes come more often, so that they do not end at
+the same one.
 
 Who is closed for what it does not do gets a GOAWAY, and is counted.
 
@@ -22,6 +24,8 @@ from builder.wire.frames import ErrorCode
 from builder.wire.server import ServerConnection
 
 EVERY_S = 2.5
+LEAST_EVERY_S = 0.05
+PASSES = 20  # at least, in the time over which the ends of connections of one age are spread
 KEEPALIVE_PING = b"are you?"  # eight octets
 
 
@@ -36,6 +40,11 @@ class Upkeep:
     max_age_s: float = math.inf
     age_jitter: float = 0.1
     drain_answer_s: float = 2.0  # between the two GOAWAYs, if the client does not answer PING
+
+    @property
+    def every_s(self) -> float:
+        spread_s = self.max_age_s * self.age_jitter if self.age_jitter else math.inf
+        return min(EVERY_S, max(LEAST_EVERY_S, min(spread_s, self.max_age_s) / PASSES))
 
 
 @dataclass(slots=True)
@@ -113,7 +122,7 @@ async def watch(
     """Judge every connection every few seconds, for ever."""
     seen: dict[ServerLink, Watched] = {}
     while True:
-        await trio.sleep(EVERY_S)
+        await trio.sleep(upkeep.every_s)
         now = trio.current_time()
         for link in list(links):
             if link not in seen:

@@ -85,9 +85,9 @@ class Machine:
         worker = self._books.fleet.workers.get(task.lease.worker)
         return (worker.session, task.lease.id) if worker is not None and worker.session else None
 
-    def operation_names(self) -> Iterable[str]:
-        """Of all that are known, the oldest first."""
-        return self._books.operations.keys()
+    def operation_names(self) -> Iterable[tuple[float, str]]:
+        """Of all that are known, with when they were asked for."""
+        return ((one.asked_at, one.name) for one in self._books.operations.values())
 
     def _due(self, now: float) -> None:
         books = self._books

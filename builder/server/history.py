@@ -116,9 +116,15 @@ class History:
 
     # ---- what is asked
 
+    def hit_names(self) -> Iterator[tuple[float, str]]:
+        """Of those that the action cache answered, with when they were asked for."""
+        for one in self._operations.newest():
+            if isinstance(one, Hit) or (one.cached and not one.deleted):
+                yield one.at, one.operation
+
     def hit_view(self, operation: str) -> OperationView | None:
         """How clients see one that the action cache answered, as long as it is known."""
-        record = self._get(operation)
+        record = self._operations.glance(operation)
         if record is None or not record.cached or record.deleted:
             return None
         return OperationView(

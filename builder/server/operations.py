@@ -1,35 +1,26 @@
 """google.longrunning.Operations: what became of executions, by the names that Execute gave."""
 
-import itertools
-from collections.abc import Callable
-
 import trio
 
-from builder.base.errors import (
-    FailedPreconditionError,
-    InvalidArgumentError,
-    NotFoundError,
-)
+from builder.base.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.pb import empty_pb2
 from builder.reapi.pb import operations_pb2 as pb
 from builder.schedule import events
 from builder.schedule.operation import OperationView, Stage
+from builder.server.listing import Wanted, page_token
 from builder.server.messages import parse
 from builder.server.operation_messages import operation_message
 from builder.server.scheduler import Scheduler
 
 NAME = "google.longrunning.Operations"
-COLLECTION = "operations"
-PAGE = 100  # operations, when the client leaves it to us
-MOST_PAGE = 1000
 FOREVER_S = 24 * 3600.0
-FILTERS = "done=true, done=false, stage=QUEUED, stage=EXECUTING or stage=COMPLETED"
 
 
 class OperationsService:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+        self._epoch = trio.current_time()
 
     def service(self) -> Service:
         return Service(
@@ -44,24 +35,24 @@ class OperationsService:
         )
 
     def list_operations(self, data: bytes, _context: Context) -> bytes:
-        """The oldest first. A page token is the name of the last operation before the page."""
+        """The oldest first; also those that the action cache answered, the newest of them."""
         request = parse(pb.ListOperationsRequest, data)
-        if request.page_size < 0:
-            raise InvalidArgumentError(f"page_size is {request.page_size}; 0 or more is right")
-        size = min(request.page_size or PAGE, MOST_PAGE)
-        wanted = _filter(request.filter)
-        prefix = _prefix(request.name)
-        found = (
-            view
-            for name in self._names_after(request.page_token)
-            if name.startswith(prefix)
-            and (view := self._scheduler.operation(name)) is not None
-            and wanted(view)
-        )
-        page = list(itertools.islice(found, size + 1))
-        response = pb.ListOperationsResponse(operations=map(operation_message, page[:size]))
-        if len(page) > size:
-            response.next_page_token = page[size - 1].name
+        wanted = Wanted.of(request, self._epoch)
+        views: list[OperationView] = []
+        token = ""
+        response = pb.ListOperationsResponse()
+        for at, name, cached in self._scheduler.operation_names():
+            if not wanted.place(at, name) or (cached and not wanted.kind(Stage.COMPLETED, True)):
+                continue
+            view = self._scheduler.operation(name)
+            if view is None or not wanted.kind(view.stage, cached):
+                continue
+            if len(views) == wanted.size:
+                response.next_page_token = token
+                break
+            views.append(view)
+            token = page_token(self._epoch, at, name)
+        response.operations.extend(map(operation_message, views))
         return response.SerializeToString()
 
     def get_operation(self, data: bytes, _context: Context) -> bytes:
@@ -108,39 +99,3 @@ class OperationsService:
                 f"long ago"
             )
         return view
-
-    def _names_after(self, token: str) -> list[str]:
-        names = self._scheduler.operation_names()
-        if not token:
-            return names
-        try:
-            return names[names.index(token) + 1 :]
-        except ValueError:
-            raise InvalidArgumentError(
-                "the page token is too old: its operation is forgotten; list from the start"
-            ) from None
-
-
-def _prefix(name: str) -> str:
-    """`operations` or `{instance}/operations`; nothing means all. Raises InvalidArgumentError."""
-    if not name:
-        return ""
-    if name.strip("/").rpartition("/")[2] != COLLECTION:
-        raise InvalidArgumentError(
-            f"{name[:200]!r} is no collection: use [{{instance}}/]{COLLECTION}, or no name"
-        )
-    return name.strip("/") + "/"
-
-
-def _filter(text: str) -> Callable[[OperationView], bool]:
-    """Raises InvalidArgumentError that lists what there is."""
-    field, _, value = text.replace(":", "=").replace(" ", "").partition("=")
-    if not field:
-        return lambda _: True
-    if field == "done" and value.lower() in ("true", "false"):
-        done = value.lower() == "true"
-        return lambda view: (view.ending is not None) == done
-    if field == "stage" and value.upper() in Stage.__members__:
-        stage = Stage[value.upper()]
-        return lambda view: view.stage is stage
-    raise InvalidArgumentError(f"filter {text[:200]!r} is not understood: use {FILTERS}")

@@ -10,6 +10,7 @@ take a result at once, a task of its own writes it and posts what has come of it
 import math
 from collections import deque
 from collections.abc import Callable, Container
+from itertools import chain
 from typing import TypeVar, assert_never
 
 import trio
@@ -145,8 +146,11 @@ class Scheduler:
         self._deleting.add(operation)
         self.post(events.OperationDeleted(operation))
 
-    def operation_names(self) -> list[str]:
-        return list(self._machine.operation_names())
+    def operation_names(self) -> list[tuple[float, str, bool]]:
+        """When each was asked for, its name, whether the action cache answered; by age."""
+        ran = ((at, name, False) for at, name in self._machine.operation_names())
+        every = chain(ran, ((at, name, True) for at, name in self.history.hit_names()))
+        return sorted(one for one in every if one[1] not in self._deleting)
 
     def snapshot(self, details: int = 0) -> Snapshot:
         return self._machine.snapshot(details)

@@ -109,6 +109,11 @@ class Shelf:
         one = self._items.get(name)
         return self.whole(one) if isinstance(one, Hit) else one
 
+    def glance(self, name: str) -> Record | None:
+        """As `get`, but a hit stays what it is."""
+        one = self._items.get(name)
+        return one.record() if isinstance(one, Hit) else one
+
     def newest(self) -> Iterator[Record | Hit]:
         """Hits as they came: `whole` makes a record of one."""
         return reversed(self._items.values())

@@ -29,7 +29,9 @@ FAST = pb.ChunkingFunction.FAST_CDC_2020
 FAST_CDC = FastCdc2020()
 REP_MAX = RepMaxCdc()
 CHUNKERS: dict[int, Chunker] = {FAST: FAST_CDC, pb.ChunkingFunction.REP_MAX_CDC: REP_MAX}
-MOST_CUT_BYTES = 256 * 1024 * 1024  # half a minute of REP_MAX_CDC without numpy; clients wait for a minute
+MOST_CUT_BYTES = (
+    256 * 1024 * 1024
+)  # half a minute of REP_MAX_CDC without numpy; clients wait for a minute
 
 
 class Splitter:

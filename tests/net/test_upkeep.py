@@ -60,7 +60,12 @@ class Wire:
 
 
 async def lifetime(
-    upkeep: Upkeep, sent: bytes, *, answers: bool = False, drops: Sequence[bytes] = ()
+    upkeep: Upkeep,
+    sent: bytes,
+    *,
+    answers: bool = False,
+    drops: Sequence[bytes] = (),
+    chance: float = 0.5,
 ) -> tuple[float, Wire]:
     """How long a connection lives on which a client says this, the drops in the course of time,
     and no more."""
@@ -68,7 +73,7 @@ async def lifetime(
     links: dict[ServerLink, None] = {}
     started = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, links, upkeep, lambda: 0.5)
+        nursery.start_soon(watch, links, upkeep, lambda: chance)
         connection = ServerConnection(Limits(), routes_of([ECHO]))
         link = ServerLink(
             connection, Peer("test"), Hooks(ended=wire.ended.append, limit_hit=wire.limits.append)
@@ -164,6 +169,33 @@ async def test_age(autojump_clock: trio.testing.MockClock) -> None:
     )
     assert 95 <= lived < 103
     assert wire.names()[-3:] == ["GOAWAY", "PING", "GOAWAY"]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "jitter", "every_s"),
+    [
+        (math.inf, 0.1, 2.5),
+        (math.inf, 0.0, 2.5),
+        (3600.0, 0.1, 2.5),
+        (10.0, 0.1, 0.05),
+        (20.0, 0.5, 0.5),
+        (10.0, 0.0, 0.5),
+        (0.5, 0.1, 0.05),
+    ],
+)
+def test_the_shorter_the_spread_of_ages_the_more_passes(
+    age_s: float, jitter: float, every_s: float
+) -> None:
+    """So that chance decides when a connection ends, and not which pass is the next."""
+    assert Upkeep(max_age_s=age_s, age_jitter=jitter).every_s == pytest.approx(every_s)
+
+
+async def test_short_ages_differ(autojump_clock: trio.testing.MockClock) -> None:
+    """Of connections that come together, and live 3 s at the most."""
+    upkeep = Upkeep(math.inf, math.inf, math.inf, math.inf, max_age_s=3, drain_answer_s=0)
+    lives = [(await lifetime(upkeep, START, chance=n / 8))[0] for n in range(9)]
+    assert len(set(lives)) >= 5
+    assert all(2.5 < life < 3.5 for life in lives)
 
 
 async def test_an_old_connection_waits_for_its_calls(

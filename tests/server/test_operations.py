@@ -8,6 +8,7 @@ import trio
 from builder.base.errors import Code, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from builder.reapi.pb import operations_pb2 as ops
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server.listing import page_token
 from builder.server.operations import OperationsService
 from tests.server.direct import DirectCall
 from tests.server.farm import Farm, farming, metadata_of, response_of
@@ -70,7 +71,14 @@ async def test_list_by_instance_and_filter() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"page_size": -1}, {"filter": "colour=red"}, {"name": "things"}, {"page_token": "gone"}],
+    [
+        {"page_size": -1},
+        {"filter": "colour=red"},
+        {"filter": "stage=true"},
+        {"name": "things"},
+        {"page_token": "gone"},
+        {"page_token": page_token(-1.0, 0.0, "operations/x")},
+    ],
     ids=str,
 )
 async def test_wrong_lists(fields: dict[str, object]) -> None:
@@ -210,7 +218,16 @@ async def test_a_cached_operation_is_known_like_others() -> None:
         async with farm.wait_execution(hit.name) as client:
             again = await client.next()
             assert await client.call.receive() is None
-        for known in (await got(farm, hit.name), ops.Operation.FromString(waited), again):
+        [ran, shown] = (await listed(farm)).operations
+        assert ran.name != hit.name
+        for filter_, found in [
+            ("cached=true", [shown]),
+            ("cached=false", [ran]),
+            ("done=true", [ran, shown]),
+            ("stage=EXECUTING", []),
+        ]:
+            assert list((await listed(farm, filter=filter_)).operations) == found
+        for known in (await got(farm, hit.name), ops.Operation.FromString(waited), again, shown):
             assert known.done
             assert known.response == hit.response
             assert metadata_of(known).action_digest == metadata_of(hit).action_digest
@@ -219,6 +236,30 @@ async def test_a_cached_operation_is_known_like_others() -> None:
         await farm.operations("DeleteOperation", ops.DeleteOperationRequest(name=hit.name))
         with pytest.raises(NotFoundError):
             await got(farm, hit.name)
+        assert [one.name for one in (await listed(farm)).operations] == [ran.name]
         async with farm.wait_execution(hit.name) as client:
             with pytest.raises(NotFoundError):
                 await client.next()
+
+
+async def test_cached_operations_in_pages() -> None:
+    """By age among the others, whatever is forgotten between two pages."""
+    async with farming() as farm, farm.worker() as worker:
+        action = await farm.put_action()
+        async with farm.execute(action) as client:
+            names = [(await client.next()).name]
+            await worker.finish((await worker.granted()).lease_id)
+            await client.result()
+        for _ in range(10):
+            async with farm.execute(action) as client:
+                names.append((await client.next()).name)
+        names += await asked(farm, 1)
+        seen: list[str] = []
+        page = ops.ListOperationsResponse()
+        while page.next_page_token or not seen:
+            page = await listed(farm, page_size=3, page_token=page.next_page_token)
+            seen += [operation.name for operation in page.operations]
+            if page.next_page_token:
+                gone = ops.DeleteOperationRequest(name=seen[-1])
+                await farm.operations("DeleteOperation", gone)
+        assert seen == names
