@@ -3,6 +3,8 @@
 RFC 9113, 6.3 and 6.5 to 6.8. `receiving.Receiving` adds bodies, `connection.Connection` the rest.
 """
 
+from collections.abc import Sequence
+
 from builder.wire import frames
 from builder.wire.events import Event, GoawayReceived, PingAcknowledged, SettingsReceived
 from builder.wire.floods import Floods
@@ -23,6 +25,8 @@ from builder.wire.frames import (
 from builder.wire.limits import Limits
 from builder.wire.sending import Sender
 from builder.wire.stream import Stream
+
+STREAMS_A_FRAME = 100  # whose windows cost as much to change as a control frame costs
 
 
 class Control:
@@ -89,8 +93,14 @@ class Control:
         if len(payload) % 6:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of odd length")
         self.settings_received = True
+        windows = [self.sender.initial_window]
         for key, value in frames.PACK_SETTING.iter_unpack(payload):
-            self._setting(key, value)
+            if key == frames.INITIAL_WINDOW_SIZE:
+                windows.append(value)
+            else:
+                self._setting(key, value)
+        if len(windows) > 1:
+            self._initial_windows(windows)
         self.sender.out.append(frames.SETTINGS_ACK)
         self.events.append(SettingsReceived())
 
@@ -98,12 +108,6 @@ class Control:
         """RFC 9113, 6.5.2. The table size is of no interest: our blocks never use the table."""
         if key == frames.MAX_CONCURRENT_STREAMS:
             self.peer_max_streams = value
-        elif key == frames.INITIAL_WINDOW_SIZE:
-            if value > LARGEST_WINDOW:
-                raise ConnectionFaultError(
-                    ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31-1"
-                )
-            self._initial_window(value)
         elif key == frames.MAX_FRAME_SIZE:
             if not DEFAULT_MAX_FRAME <= value <= frames.LARGEST_FRAME:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE of {value}")
@@ -111,14 +115,24 @@ class Control:
         elif key == frames.ENABLE_PUSH and value > 1:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH of {value}")
 
-    def _initial_window(self, value: int) -> None:
-        """RFC 9113, 6.9.2: applies to open streams as well; their windows may become negative."""
-        change = value - self.sender.initial_window
-        self.sender.initial_window = value
+    def _initial_windows(self, values: Sequence[int]) -> None:
+        """RFC 9113, 6.9.2: applies to open streams as well; their windows may become negative.
+
+        `values` are the one that held, and those of one frame. A frame may name ten thousand, and
+        each has to be right for each stream; these are gone through once, which is counted.
+        """
+        highest = max(values)
+        if highest > LARGEST_WINDOW:
+            raise ConnectionFaultError(
+                ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE above 2^31-1"
+            )
+        self.floods.count_control(len(self.streams) // STREAMS_A_FRAME)
+        first, last = values[0], values[-1]
+        self.sender.initial_window = last
         for stream in self.streams.values():
-            stream.send_window += change
-            if stream.send_window > LARGEST_WINDOW:
+            if stream.send_window + highest - first > LARGEST_WINDOW:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31-1")
+            stream.send_window += last - first
             if stream.queued:
                 self.sender.ready[stream] = None
 

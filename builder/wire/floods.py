@@ -36,9 +36,9 @@ class Floods:
         if self._resets > self._limits.max_resets:
             self._raise("stream resets", self._limits.max_resets, "max_resets")
 
-    def count_control(self) -> None:
+    def count_control(self, times: int = 1) -> None:
         """PING, SETTINGS, PRIORITY, WINDOW_UPDATE of no use, or an unknown frame."""
-        self._control += 1
+        self._control += times
         if self._control > self._limits.max_control:
             self._raise("control frames", self._limits.max_control, "max_control")
 

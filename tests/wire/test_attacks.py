@@ -13,7 +13,13 @@ from builder.wire.server import ServerConnection
 from tests.wire.peers import block, call, error_of, fields, frame, message, request, sent, started
 
 SMALL = {"max_resets": 50, "max_control": 50, "max_tiny_data": 50}
-OPEN = frame(frames.HEADERS, 4, 1, block(request("/t.S/Stream")))
+
+
+def opened(stream_id: int) -> bytes:
+    return frame(frames.HEADERS, 4, stream_id, block(request("/t.S/Stream")))
+
+
+OPEN = opened(1)
 
 
 def rapid_reset(connection: ServerConnection, number: int) -> bytes:
@@ -200,6 +206,54 @@ def test_tiny_data_does_not_cost_an_object_each() -> None:
     tracemalloc.stop()
     assert taken < 100_000
     assert connection.streams[1].received == 20_000
+
+
+class Counted(dict):
+    """Streams that count how often all of them are gone through."""
+
+    rounds = 0
+
+    def values(self):
+        self.rounds += 1
+        return super().values()
+
+
+def test_many_windows_in_one_settings_frame_are_one_change() -> None:
+    """A frame names thousands of them; the streams are gone through once."""
+    connection = started()
+    connection.receive(b"".join(opened(2 * n + 1) for n in range(900)), 0.0)
+    connection.streams = Counted(connection.streams)
+    values = [0, 2**31 - 1 - 65535] * 5000 + [70_000]
+    payload = b"".join(frames.PACK_SETTING.pack(4, value) for value in values)
+    connection.receive(frame(frames.SETTINGS, 0, 0, payload), 0.0)
+    assert not connection.ended
+    assert connection.streams.rounds == 1
+    assert {stream.send_window for stream in connection.streams.values()} == {70_000}
+
+
+@pytest.mark.parametrize("values", [[2**31 - 1, 0], [0, 2**31 - 1, 5]])
+def test_each_window_of_a_settings_frame_counts(values: list[int]) -> None:
+    """RFC 9113, 6.5.3: in their order, so one that is too large for a stream is a fault, whatever
+    follows; for a stream that nothing was given it is not."""
+    payload = b"".join(frames.PACK_SETTING.pack(4, value) for value in values)
+    for more, ended in ((0, False), (1, True)):
+        connection = started()
+        given = frames.window_update(1, more) if more else b""
+        connection.receive(opened(1) + given + frame(frames.SETTINGS, 0, 0, payload), 0.0)
+        assert connection.ended == ended
+    assert error_of(sent(connection)[-1][3]) == ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_changing_the_windows_of_many_streams_is_counted() -> None:
+    """By how many there are."""
+    connection = started(max_control=200)
+    connection.receive(b"".join(opened(2 * n + 1) for n in range(900)), 0.0)
+    for number in range(30):
+        connection.receive(frames.settings({frames.INITIAL_WINDOW_SIZE: number}), 0.0)
+        if connection.ended:
+            break
+    assert 15 <= number <= 25
+    assert error_of(sent(connection)[-1][3]) == ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_zero_windows_are_bounded_by_memory() -> None:
