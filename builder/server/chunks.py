@@ -16,6 +16,7 @@ from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.messages import parse
 
 WORTH_BYTES = 32 * 1024
+LONGEST_START = 24  # bytes of two tags with their numbers
 RESOURCE_NAME, WRITE_OFFSET, FINISH_WRITE, DATA = 0x0A, 0x10, 0x18, 0x52  # tags
 
 
@@ -72,6 +73,24 @@ async def first_chunk(call: Call) -> WriteChunk:
     if chunk is None:
         raise InvalidArgumentError(f"{call.path} wants at least one WriteRequest")
     return chunk
+
+
+def following(pieces: Sequence[Buffer], offset: int) -> Sequence[Buffer] | None:
+    """The data of a message that is nothing but data for this offset, as all of a write are but
+    the first and the last; None for another message."""
+    first = pieces[0]
+    if len(pieces) == 1 or len(first) < LONGEST_START or first[0] != WRITE_OFFSET:
+        return None
+    try:
+        found, at = _varint(first, 1)
+        if found != offset or first[at] != DATA:
+            return None
+        size, at = _varint(first, at + 1)
+    except ValueError:
+        return None
+    if sum(map(len, pieces)) - at != size:
+        return None
+    return [memoryview(first)[at:], *pieces[1:]]
 
 
 def plain_chunk(message: bytes) -> WriteChunk:

@@ -15,7 +15,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
 from builder.net.rpc import Buffer, Call
-from builder.server.chunks import WriteChunk, chunk_of, next_chunk
+from builder.server.chunks import WriteChunk, chunk_of, following, next_chunk
 from builder.stores.interface import BlobStore, ResumableStore, Upload
 
 IDLE_S = 600.0  # how long an unfinished upload waits for its client
@@ -118,13 +118,16 @@ class Uploads:
 
     def _take_now(self, partial: _Partial, pieces: Sequence[Buffer], name: str, call: Call) -> bool:
         """Whether it was taken without waiting."""
-        request = chunk_of(pieces)
         _check_owner(partial, call)
-        _check_request(request, name, partial.upload.offset)
-        if request.finish_write:
-            return False
+        data = following(pieces, partial.upload.offset)
+        if data is None:
+            request = chunk_of(pieces)
+            _check_request(request, name, partial.upload.offset)
+            if request.finish_write:
+                return False
+            data = request.data
         try:
-            return partial.upload.append_nowait(request.data)
+            return partial.upload.append_nowait(data)
         except StatusError:
             self._forget(name)
             raise

@@ -5,6 +5,7 @@ A file becomes visible whole by rename, or not at all. `fsync` says what else is
 power, `full` its name too. Opening removes the temporaries that a killed process left.
 """
 
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -27,6 +28,8 @@ Fsync = Literal["none", "data", "full"]
 WAITED_S = 0.02  # of a write: a megabyte is hashed and given to the kernel in 1 ms
 PATIENCE_S = 10.0
 OF_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+WORTH_ALLOCATING = 1024 * 1024  # bytes of a file; to write them costs a sixth less then
+MOST_ALLOCATED = 256 * 1024 * 1024  # takes less than a millisecond
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -97,6 +100,15 @@ class Folder:
     def create(self, path: str) -> int:
         """A descriptor to write a new file, read-only for everybody else."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+
+    def allocate(self, descriptor: int, size: int) -> None:
+        """Have the file system find blocks for a file's bytes at once, where that is quicker.
+
+        What is not found so is found when it is written, or is not there.
+        """
+        if size >= WORTH_ALLOCATING and self.read_flags:  # tmpfs would clear the pages twice
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(descriptor, 0, min(size, MOST_ALLOCATED))
 
     def sync_data(self, descriptor: int) -> None:
         """Blocks for the disk, unless the policy is `none`."""

@@ -18,7 +18,7 @@ from builder.stores.folder import FULL, Folder
 from builder.stores.interface import Buffer
 
 GATHER = 2 * 1024 * 1024  # bytes that are worth the trip
-GATHER_HERE = 256 * 1024  # where it is done in place: what stays in a core's cache
+GATHER_HERE = 500 * 1024  # where it is done in place: what stays in a core's cache, two messages
 GATHER_LEAST = 128 * 1024
 GATHER_TOGETHER = 32 * 1024 * 1024  # bytes that all uploads may hold back
 GATHER_PIECES = 4096
@@ -57,6 +57,7 @@ class DiskUpload:
         self._temporary = folder.temporary()
         with folder.errors():
             self._descriptor = folder.create(self._temporary)
+            folder.allocate(self._descriptor, digest.size_bytes)
         self._open = True
         folder.writers += 1
 
@@ -71,7 +72,7 @@ class DiskUpload:
 
     async def append(self, *pieces: Buffer) -> None:
         self._gather(pieces)
-        if self._is_worth():
+        if self._is_worth(GATHER_HERE if self._folder.prompt else GATHER):
             await self._flush()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()  # the flush is everybody's turn
@@ -81,7 +82,7 @@ class DiskUpload:
         if self._full is not None or not folder.prompt:
             return False
         self._gather(pieces)
-        if self._is_worth():
+        if self._is_worth(GATHER_HERE):
             try:
                 folder.in_place(self._take_here)
             except OSError as error:
@@ -118,12 +119,11 @@ class DiskUpload:
         self._gathered_bytes += size
         self._offset += size
 
-    def _is_worth(self) -> bool:
-        """Whether enough is gathered."""
-        folder = self._folder
-        most = GATHER_HERE if folder.prompt else GATHER
-        enough = max(GATHER_LEAST, min(most, GATHER_TOGETHER // folder.writers))
-        return self._gathered_bytes >= enough or len(self._gathered) >= GATHER_PIECES
+    def _is_worth(self, most: int) -> bool:
+        """Whether enough is gathered, which is `most` where few uploads share the room."""
+        if self._gathered_bytes < most:
+            most = max(GATHER_LEAST, min(most, GATHER_TOGETHER // self._folder.writers))
+        return self._gathered_bytes >= most or len(self._gathered) >= GATHER_PIECES
 
     def _close(self) -> None:
         self._open = False

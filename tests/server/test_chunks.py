@@ -12,6 +12,7 @@ from builder.server.chunks import (
     WORTH_BYTES,
     WriteChunk,
     first_chunk,
+    following,
     next_chunk,
     parse_chunk,
     pieces_chunk,
@@ -99,3 +100,30 @@ async def test_a_call_in_pieces_is_read_to_its_end() -> None:
     assert await next_chunk(call) is None
     with pytest.raises(InvalidArgumentError, match="at least one"):
         await first_chunk(call)
+
+
+@given(
+    st.integers(0, 2**40),
+    st.binary(min_size=60, max_size=400),
+    st.integers(30, 50),
+    st.text(max_size=3),
+    st.booleans(),
+)
+def test_what_follows_is_nothing_but_data(
+    offset: int, data: bytes, cut: int, name: str, finish: bool
+) -> None:
+    """Data for the offset that is expected is told from every other message."""
+    request = bs.WriteRequest(
+        resource_name=name, write_offset=offset, finish_write=finish, data=data
+    )
+    message = request.SerializeToString()
+    pieces = [message[:cut], message[cut:]]
+    found = following(pieces, offset)
+    if name or finish or not offset:
+        assert found is None
+    else:
+        assert found is not None
+        assert b"".join(found) == data
+    assert following(pieces, offset + 1) is None
+    assert following([message], offset) is None
+    assert following([message[:cut], message[cut:-1]], offset) is None
