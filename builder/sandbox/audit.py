@@ -8,6 +8,7 @@ outside: everything else, which is what the action's description lacks, or what 
 import os
 import posixpath
 from dataclasses import dataclass
+from functools import lru_cache
 
 from builder.sandbox.interface import (
     WORK_TREE,
@@ -33,7 +34,12 @@ MAX_BYTES = 64 << 20
 
 
 def below(path: str, places: tuple[str, ...]) -> bool:
-    return any(path == place or path.startswith(place + "/") for place in places)
+    return (path + "/").startswith(prefixes(places))
+
+
+@lru_cache(maxsize=256)
+def prefixes(places: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{place}/" for place in places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +49,20 @@ class Judge:
     spec: SandboxSpec
     shown: tuple[str, ...]  # host paths that the worker's configuration shows
 
-    def class_of(self, use: str, name: str) -> NameClass:
-        if use == CONNECT:
-            if name == NAME_SERVICE:
-                return NameClass.SYSTEM
-            own = self.spec.network is not Network.FULL and name.startswith(LOOPBACK)
-            return NameClass.TEMPORARY if own else NameClass.OUTSIDE
+    def of_address(self, name: str) -> NameClass:
+        if name == NAME_SERVICE:
+            return NameClass.SYSTEM
+        own = self.spec.network is not Network.FULL and name.startswith(LOOPBACK)
+        return NameClass.TEMPORARY if own else NameClass.OUTSIDE
+
+    def of_path(self, name: str) -> NameClass:
         if below(name, (WORK_TREE,)):
             return self._in_tree(posixpath.relpath(name, WORK_TREE))
         if below(name, TEMPORARY):
             return NameClass.TEMPORARY
-        if below(name, (*SYSTEM, *self.shown)) or name in SYSTEM_ITSELF or self.spec.layers:
+        if below(name, SYSTEM) or below(name, self.shown) or name in SYSTEM_ITSELF:
+            return NameClass.SYSTEM
+        if self.spec.layers:
             return NameClass.SYSTEM
         return NameClass.OUTSIDE
 
@@ -71,10 +80,10 @@ class Judge:
 
 def parse(data: bytes) -> tuple[list[tuple[str, bool, str, str]], bool]:
     """(use, was there, program, name) of each record, and whether the last word was said."""
-    texts = [os.fsdecode(text) for text in data.split(b"\0")[:-1]]
-    rows = [tuple(texts[i : i + FIELDS]) for i in range(0, len(texts) - FIELDS + 1, FIELDS)]
+    texts = os.fsdecode(data).split("\0")[:-1]
+    rows = list(zip(*[iter(texts)] * FIELDS, strict=False))
     complete = bool(rows) and rows[-1][0] == COMPLETE
-    found = [(row[0], row[1] == "1", row[2], row[3]) for row in rows if row[0] in USES]
+    found = [(use, there == "1", by, name) for use, there, by, name in rows if use in USES]
     return found, complete
 
 
@@ -85,11 +94,13 @@ def judged(
     that was written first is the action's own afterwards."""
     rows, complete = parse(data)
     judge, made = Judge(spec, shown), set[str]()
+    of_path = lru_cache(maxsize=None)(judge.of_path)
     found: dict[tuple[str, str, str], Access] = {}
-    for use, there, program, name in rows:
-        kind = judge.class_of(use, name)
+    for use, there, program, written in rows:
+        name = posixpath.normpath(written) if written.startswith("/") else written
         if name.endswith(PRECOMPILED) and not there:
             continue
+        kind = judge.of_address(name) if use == CONNECT else of_path(name)
         if use == WRITE:
             made.add(name)
         elif kind is NameClass.OUTSIDE and name in made:

@@ -1,11 +1,15 @@
 """The auditor: writes down which names an audited action uses, as its supervisor is told of them.
 
-Each name is written once for each use and program, at once, so that nothing is lost when
-everything is killed; at the end the init asks for a last line, without which the record is not
-complete. What only looks is let go on before it is written down: nobody can make or remove the
-name meanwhile, because that is a call that waits for us.
+Each name is written once for each use and program, some at a time; at the end the init asks for
+the rest and for a last line, without which the record is not complete. What only looks is let go
+on before it is written down: nobody can make or remove the name meanwhile, because that is a call
+that waits for us.
 
-A record is four texts, each ended by a NUL: use, whether it was there before, program, name.
+A record is four texts, each ended by a NUL: use, whether it was there before, program, name. The
+name is as the program has written it, but absolute; whoever reads the record makes it plain.
+
+Every call that is told costs its program the time of `see`, and that of `keep`, which its next
+call waits for: see `ratios.audit_full_gcc_overhead` of `python -m tests.bench sandbox`.
 """
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
@@ -19,9 +23,10 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 AT_FDCWD = 0xFFFFFF9C
 PATH_BYTES, MOST_PATHS = 4096, 256  # the longest, and what nearly all are shorter than
 OPEN_MEMORIES = 8
+TOGETHER = 64  # records are written at a time
 MAX_RECORDS = 200_000
 FAMILY_UNIX, FAMILY_V4, FAMILY_V6 = 1, 2, 10
-Found = tuple[str, str, bytes]  # use, program, name
+Found = tuple[str, bytes, bytes]  # use, program, name
 SHAPE_OF = {
     number: (name, *notify.SHAPES[name])
     for name, number in notify.NUMBERS.get(os.uname().machine, {}).items()
@@ -30,12 +35,12 @@ SHAPE_OF = {
 
 def starts(records: int, program: bytes) -> None:
     """The action's own program: a process that is just being made cannot be looked into."""
-    name = os.fsdecode(os.path.basename(program))
+    name = os.path.basename(program)
     os.write(records, record(notify.EXECUTE, True, name, os.path.abspath(program)))
 
 
-def record(use: str, there: bool, program: str, name: bytes) -> bytes:
-    return b"\0".join((use.encode(), b"1" if there else b"0", os.fsencode(program), name, b""))
+def record(use: str, there: bool, program: bytes, name: bytes) -> bytes:
+    return b"\0".join((use.encode(), b"1" if there else b"0", program, name, b""))
 
 
 class Watcher:
@@ -43,14 +48,16 @@ class Watcher:
 
     def __init__(self, records: int) -> None:
         self._records = records
-        self._programs: dict[int, str] = {}
-        self._known: set[tuple[str, str, bytes]] = set()
+        self._rows: list[bytes] = []  # that are not written yet
+        self._programs: dict[int, bytes] = {}
+        self._known: set[Found] = set()
         self._memories: dict[int, int] = {}  # of processes, the longest open first
         self._sighted = self._blind = False
 
     def finish(self) -> None:
-        """The last line."""
-        os.write(self._records, record("blind" if self._blind else "end", True, "", b""))
+        """The rest, and the last line."""
+        self._rows.append(record("blind" if self._blind else "end", True, b"", b""))
+        self._write()
 
     def unseen(self) -> None:
         """A call that could not be looked at: one of a process that is just being made by the
@@ -60,27 +67,30 @@ class Watcher:
     def see(self, note: notify.Note) -> "Found | None":
         """What is to be kept (`keep`) when the call may go on. Raises OSError when its process has
         died meanwhile, PermissionError as `unseen` says."""
-        if note.number not in SHAPE_OF:
+        shape = SHAPE_OF.get(note.number)
+        if shape is None:
             return None
-        call, directory, place, use, flags = SHAPE_OF[note.number]
+        call, directory, place, use, flags = shape
+        pid, arguments = note.pid, note.arguments
         if use == notify.SEND_TO:
             for name in queries.asked(note, call):
-                self.keep((notify.CONNECT, self._program(note.pid), name))
+                self.keep((notify.CONNECT, self._program(pid), name))
             return None
-        address = note.arguments[place]
         if use == notify.CONNECT:
-            name = address_name(notify.memory_of(note.pid, address, min(note.arguments[2], 128)))
+            raw = notify.memory_of(pid, arguments[place], min(arguments[2], 128))
+            name = address_name(raw)
         else:
-            raw = self._text(note.pid, address)
-            at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
-            name = absolute(note.pid, at, raw)
+            name = self._text(pid, arguments[place])
+            if name[:1] != b"/":
+                at = None if directory is None else arguments[directory] & 0xFFFFFFFF
+                name = absolute(pid, at, name)
         self._sighted = True
         if use == notify.READ and flags is not None and self._writes(note, flags):
             use = notify.WRITE
-        found = (use, self._program(note.pid), name)
+        found = (use, self._programs.get(pid) or self._program(pid), name)
         if use == notify.EXECUTE:  # it is going to be another program, with a memory of its own
-            self._programs.pop(note.pid, None)
-            self._forget(note.pid)
+            self._programs.pop(pid, None)
+            self._forget(pid)
         if not name or found in self._known:
             return None
         if use == notify.WRITE:
@@ -100,9 +110,8 @@ class Watcher:
         if not raw:
             fd = self._opened(pid)
             raw = os.pread(fd, MOST_PATHS, address)
-        if b"\0" not in raw:
-            raw = os.pread(fd, PATH_BYTES, address)
-        return raw.partition(b"\0")[0]
+        text, end, _ = raw.partition(b"\0")
+        return text if end else os.pread(fd, PATH_BYTES, address).partition(b"\0")[0]
 
     def _opened(self, pid: int) -> int:
         self._forget(pid)
@@ -122,15 +131,15 @@ class Watcher:
             value = int.from_bytes(notify.memory_of(note.pid, value, 8), "little")
         return bool(value & WRITING)
 
-    def _program(self, pid: int) -> str:
+    def _program(self, pid: int) -> bytes:
         if pid not in self._programs:
             fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
-            self._programs[pid] = os.fsdecode(os.read(fd, 64).strip())
+            self._programs[pid] = os.read(fd, 64).strip()
             os.close(fd)
         return self._programs[pid]
 
     def keep(self, found: "Found") -> None:
-        """Write it down, unless it is known."""
+        """Remember it to be written down, unless it is known."""
         if found in self._known or self._blind:
             return
         if len(self._known) >= MAX_RECORDS:
@@ -138,10 +147,19 @@ class Watcher:
             return
         self._known.add(found)
         use, program, name = found
-        # A connect to a socket that is not there is a look-up of it, as bash asks for nscd's.
-        path = name.removeprefix(b"unix:")
-        there = (use == notify.CONNECT and not path.startswith(b"/")) or os.path.lexists(path)
-        os.write(self._records, record(use, there, program, name))
+        if use == notify.CONNECT:
+            # that to a socket which is not there is a look-up of it, as bash asks for nscd's
+            path = name.removeprefix(b"unix:")
+            there = not path.startswith(b"/") or os.path.lexists(path)
+        else:
+            there = os.access(name, os.F_OK, follow_symlinks=False)
+        self._rows.append(record(use, there, program, name))
+        if len(self._rows) >= TOGETHER:
+            self._write()
+
+    def _write(self) -> None:
+        os.write(self._records, b"".join(self._rows))
+        self._rows.clear()
 
 
 def executed(note: notify.Note) -> bytes:
@@ -153,13 +171,13 @@ def executed(note: notify.Note) -> bytes:
 
 
 def absolute(pid: int, directory: "int | None", path: bytes) -> bytes:
-    """What a process calls by this path, without links followed. Raises OSError."""
+    """What a process calls by this path, as it has written it. Raises OSError."""
     if not path:
         return b""
     if not path.startswith(b"/"):
         where = "cwd" if directory in (None, AT_FDCWD) else f"fd/{directory}"
         path = os.readlink(f"/proc/{pid}/{where}".encode()) + b"/" + path
-    return os.path.normpath(path)
+    return path
 
 
 def address_name(raw: bytes) -> bytes:

@@ -166,7 +166,7 @@ class Action:
         """Whether it has ended by itself, and nothing beside it was needed."""
         told, job = self._report, self._job
         ended = told.timed_out or told.ended_early or told.cpu_over or told.refused_processes
-        return not (ended or self._probed or self._supervisor or job["dialogue"])
+        return not (ended or self._probed or job["dialogue"])
 
     def learn(self, job: "dict[str, Any]", files: list[int], answer: "_socket.socket") -> None:
         """What it is to run, the files for stdout, stderr and an audit's record, and the link that

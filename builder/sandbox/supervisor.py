@@ -8,8 +8,6 @@ calls: the full audit (`auditor`), and directories in the order of their names
 of that. An action may kill its supervisor: the calls of its processes then fail.
 """
 
-# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
-
 import _socket
 import os
 import select
@@ -57,11 +55,11 @@ class Supervisor:
         the programs that were refused."""
         try:
             link.send_packet(self._sock, FINISH)
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            told = link.receive_packet(self._sock)[0] if poll.poll(PATIENCE_MS) else b""
         except OSError:
-            return ""  # it is dead: its last line is missing
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        told = link.receive_packet(self._sock)[0] if poll.poll(PATIENCE_MS) else b""
+            told = b""  # it is dead: its last line is missing
         self._sock.close()
         return told[len(DONE) :].decode(errors="replace")
 
@@ -99,12 +97,10 @@ def settle(keep: "tuple[int, ...]") -> None:
     """End by no signal but KILL, and hold nothing of the init's but these."""
     for number in (signals.SIGTERM, signals.SIGCHLD):
         signals.signal(number, signals.SIG_IGN)
-    for fd in range(OWN_FDS):
-        if fd not in keep:
-            try:
-                os.close(fd)
-            except OSError:
-                pass
+    first = 0
+    for fd in (*sorted(one for one in keep if one >= 0), OWN_FDS):
+        os.closerange(first, fd)
+        first = fd + 1
 
 
 class Desk:
@@ -128,28 +124,23 @@ class Desk:
         except OSError:
             return  # its process has died
         found: auditor.Found | None = None
+        watcher = self._watcher
         try:
             if note.pid != self._init:
-                if self._listed(note):
+                if self._listings is not None and self._listed(note, self._listings):
                     return
-                found = self._seen(note)
+                if self._programs is not None and note.number in EXECUTING:
+                    self._programs.see(auditor.executed(note))
+                found = None if watcher is None else watcher.see(note)
         except PermissionError:
-            if self._watcher is not None:
-                self._watcher.unseen()
+            if watcher is not None:
+                watcher.unseen()
         except OSError:
             pass  # it died while we looked
         notify.proceed(self._listener, note)
-        if found is not None and self._watcher is not None:
-            self._watcher.keep(found)
+        if found is not None and watcher is not None:
+            watcher.keep(found)
 
-    def _listed(self, note: notify.Note) -> bool:
+    def _listed(self, note: notify.Note, listings: Listings) -> bool:
         """Whether it was answered. Raises OSError."""
-        if self._listings is None or note.number != notify.LISTING[MACHINE]:
-            return False
-        return self._listings.answered(note)
-
-    def _seen(self, note: notify.Note) -> "auditor.Found | None":
-        """Raises OSError."""
-        if self._programs is not None and note.number in EXECUTING:
-            self._programs.see(auditor.executed(note))
-        return None if self._watcher is None else self._watcher.see(note)
+        return note.number == notify.LISTING[MACHINE] and listings.answered(note)

@@ -78,6 +78,31 @@ async def test_undeclared_write_is_found(
     assert {name for _, name in found} == {"/builder/work/leftover"}
 
 
+async def test_every_way_to_change_a_name_is_found(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Not only what is opened: pipes, modes, times, directories that come and go; and a directory
+    that is only entered."""
+    script = "mkfifo p; chmod 600 in; touch -d @0 in; mkdir d; rmdir d; cd src; cd /srv || true"
+    files = {"in": "", "src/a": ""}
+    done = await shell(sandbox, tmp_path, script, files=files, audit=FULL)
+    assert done.exit.audit is not None
+    assert names(done.exit.audit, audit.WRITE, NameClass.INPUT) == {"/builder/work/in"}
+    written = names(done.exit.audit, audit.WRITE, NameClass.OUTSIDE)
+    assert written == {"/builder/work/p", "/builder/work/d"}
+    assert "/builder/work/src" in names(done.exit.audit, audit.LOOK, NameClass.INPUT)
+    assert "/srv" in names(done.exit.audit, audit.LOOK, NameClass.OUTSIDE)
+
+
+async def test_an_auditor_is_of_one_action(sandbox: Sandbox, tmp_path: Path) -> None:
+    """One runner may serve many audited actions; each has its own names, and all of them."""
+    for number in range(4):
+        base = tmp_path / str(number)
+        base.mkdir()
+        done = await shell(sandbox, base, f"[ -e /srv/{number} ]", audit=FULL)
+        assert done.exit.audit is not None
+        assert done.exit.audit.complete
+        assert {one.name for one in done.exit.audit.outside} == {f"/srv/{number}"}
+
+
 async def test_lookups_of_absent_names_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
     """A header that is looked for and is not there is how an include path leaks."""
     files = FILES | {"src/a.c": ABSENT + SOURCE}

@@ -28,8 +28,8 @@ class Watch:
         # without O_NONBLOCK the event of a pipe would wait for its other end
         self.fd = call("fanotify_init", flags, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self._records, self._init = records, init
-        self._known: set[tuple[str, str, bytes]] = set()
-        self._programs: dict[int, str] = {}
+        self._known: set[tuple[str, bytes, bytes]] = set()
+        self._programs: dict[int, bytes] = {}
         self._blind = False
 
     def mark(self, places: "list[str]") -> None:
@@ -70,16 +70,16 @@ class Watch:
     def _executed(self, pid: int, name: bytes) -> None:
         program = os.path.basename(name)
         if not program.startswith(LOADERS):
-            self._programs[pid] = os.fsdecode(program)
+            self._programs[pid] = program
         self._write(EXECUTE, pid, name)
 
-    def _program(self, pid: int) -> str:
+    def _program(self, pid: int) -> bytes:
         if pid not in self._programs:
             try:
                 with open(f"/proc/{pid}/comm", "rb") as file:
-                    self._programs[pid] = os.fsdecode(file.read().strip())
+                    self._programs[pid] = file.read().strip()
             except OSError:
-                self._programs[pid] = ""  # it has gone
+                self._programs[pid] = b""  # it has gone
         return self._programs[pid]
 
     def _write(self, use: str, pid: int, name: bytes) -> None:
@@ -93,7 +93,7 @@ class Watch:
     def finish(self) -> None:
         """Write down the rest, and that it is all."""
         self.drain()
-        os.write(self._records, record("blind" if self._blind else "end", True, "", b""))
+        os.write(self._records, record("blind" if self._blind else "end", True, b"", b""))
 
     def close(self) -> None:
         os.close(self.fd)

@@ -47,21 +47,29 @@ SHAPES: "dict[str, tuple[int | None, int, str, int | None]]" = {
     "renameat2": (2, 3, WRITE, None), "link": (HERE, 1, WRITE, None),
     "linkat": (2, 3, WRITE, None), "symlink": (HERE, 1, WRITE, None),
     "symlinkat": (1, 2, WRITE, None), "connect": (HERE, 1, CONNECT, 2),
+    "mknod": (HERE, 0, WRITE, None), "mknodat": (0, 1, WRITE, None),
+    "chmod": (HERE, 0, WRITE, None), "fchmodat": (0, 1, WRITE, None),
+    "fchmodat2": (0, 1, WRITE, None), "utime": (HERE, 0, WRITE, None),
+    "utimes": (HERE, 0, WRITE, None), "utimensat": (0, 1, WRITE, None),
+    "rmdir": (HERE, 0, WRITE, None), "chdir": (HERE, 0, LOOK, None),
     "sendto": (HERE, 1, SEND_TO, None), "sendmmsg": (HERE, 1, SEND_TO, None),
 }  # fmt: skip
 NUMBERS = {
     "x86_64": {
         "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "sendto": 44, "execve": 59,
-        "truncate": 76, "rename": 82, "mkdir": 83, "creat": 85, "link": 86, "unlink": 87,
-        "symlink": 88, "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263,
+        "truncate": 76, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85,
+        "link": 86, "unlink": 87, "symlink": 88, "chmod": 90, "utime": 132, "mknod": 133,
+        "utimes": 235, "mknodat": 259, "fchmodat": 268, "utimensat": 280,
+        "fchmodat2": 452, "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263,
         "renameat": 264, "linkat": 265, "symlinkat": 266, "faccessat": 269, "sendmmsg": 307,
         "renameat2": 316, "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439,
     },
     "aarch64": {
-        "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38,
-        "truncate": 45, "faccessat": 48, "openat": 56, "newfstatat": 79, "connect": 203,
-        "sendto": 206, "execve": 221, "renameat2": 276, "execveat": 281, "statx": 291,
-        "openat2": 437, "faccessat2": 439, "sendmmsg": 269,
+        "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
+        "renameat": 38, "truncate": 45, "faccessat": 48, "chdir": 49, "fchmodat": 53,
+        "openat": 56, "newfstatat": 79, "utimensat": 88, "connect": 203, "sendto": 206,
+        "execve": 221, "sendmmsg": 269, "renameat2": 276, "execveat": 281, "statx": 291,
+        "openat2": 437, "faccessat2": 439, "fchmodat2": 452,
     },
 }  # fmt: skip
 LISTING = {"x86_64": 217, "aarch64": 61}  # getdents64
@@ -119,6 +127,8 @@ def listen(numbers: "dict[str, int]") -> int:
 
 class Note:
     """One call that waits: who makes it, which, with which arguments."""
+
+    __slots__ = ("arguments", "id", "number", "pid")
 
     def __init__(self, raw: bytes) -> None:
         self.id, self.pid, _, self.number, _, _, *self.arguments = NOTE.unpack(raw)
