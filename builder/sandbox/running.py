@@ -199,9 +199,12 @@ class Action:
         else:
             self._watch(self._started)
         self._ended = time.monotonic()
+        supervisor = self._supervisor
+        if supervisor is not None:
+            self._report.message = supervisor.finish() or self._report.message
         self._report.refused_processes = int(self._has_too_many())
-        if self._supervisor is not None:  # it ends with the last of those that it sees, as we are
-            self._report.message = self._supervisor.finish() or self._report.message
+        if supervisor is not None:
+            supervisor.close()
         elif self._is_alone():
             self._sent = self._tell_all()
 

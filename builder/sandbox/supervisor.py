@@ -51,8 +51,8 @@ class Supervisor:
             auditor.starts(self._records, program)
 
     def finish(self) -> str:
-        """Everything up to now is written when this returns; what comes after it is not. Returns
-        the programs that were refused."""
+        """Everything up to now is written when this returns; what comes after it is let pass
+        unseen until `close`. Returns the programs that were refused."""
         try:
             link.send_packet(self._sock, FINISH)
             poll = select.poll()
@@ -60,14 +60,17 @@ class Supervisor:
             told = link.receive_packet(self._sock)[0] if poll.poll(PATIENCE_MS) else b""
         except OSError:
             told = b""  # it is dead: its last line is missing
-        self._sock.close()
         return told[len(DONE) :].decode(errors="replace")
+
+    def close(self) -> None:
+        """End it. Calls of those that are left fail from now on."""
+        self._sock.close()
 
 
 def serve(
     sock: "_socket.socket", records: int, programs: "Programs | None", *, listings: bool
 ) -> None:
-    """In a fork of the init: until told to finish, or nobody is left."""
+    """In a fork of the init: until it is to end, or nobody is left."""
     init = os.getppid()
     settle((sock.fileno(), records))
     _, fds = link.receive_packet(sock)
@@ -86,11 +89,12 @@ def serve(
                 return
             desk.step()
         else:
-            link.receive_packet(sock)  # unread, it would take our answer along when we end
+            if link.receive_packet(sock)[0] != FINISH:
+                return
             if watcher is not None:
                 watcher.finish()
             link.send_packet(sock, DONE + (b"" if programs is None else programs.refused()))
-            return
+            desk.look_away()
 
 
 def settle(keep: "tuple[int, ...]") -> None:
@@ -117,6 +121,10 @@ class Desk:
         self._listener, self._init = listener, init
         self._watcher, self._listings, self._programs = watcher, listings, programs
         notify.wake_in_turn(listener)
+
+    def look_away(self) -> None:
+        """Let everything go on from now on."""
+        self._watcher = self._programs = None
 
     def step(self) -> None:
         try:
