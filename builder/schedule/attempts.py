@@ -7,14 +7,16 @@ from builder.base.errors import Code
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back, settle
+from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
 from builder.schedule.fleet import Worker
-from builder.schedule.lease import BACKLOG, HELD, Lease, LeaseInput, LeaseState
+from builder.schedule.lease import BACKLOG, Lease, LeaseInput, LeaseState
+from builder.schedule.lease import TABLE as MOVES
 from builder.schedule.making import new
 from builder.schedule.operation import Ending, Operation, OperationView, Stage
 from builder.schedule.reasons import CODES, FINISHED, Reason, ReasonCode
 from builder.schedule.spec import Outcome
+from builder.schedule.task import TABLE as STEPS
 from builder.schedule.task import Task, TaskInput, TaskState
 from builder.schedule.views import tell
 
@@ -25,16 +27,16 @@ KEPT, RESULT = TaskInput.KEPT, TaskInput.RESULT
 
 def release(books: Books, lease: Lease, received: LeaseInput, now: float) -> None:
     """Take the lease one step on and its slot back. Lost ones stay known, the others end."""
-    if lease.state in HELD:
-        worker = books.fleet.workers[lease.worker]
-        if worker.backlog and lease.id in worker.backlog:
-            lease.granted_at = now  # it has cost nothing
-        books.fleet.release(worker, lease)
-        settle(lease, now)
+    if lease.state is not LOST:
+        books.fleet.release(books.fleet.workers[lease.worker], lease, now)
+        share = lease.share
+        if share is not None:
+            share.settle(lease.id, now - lease.granted_at - lease.cost_s)
+            lease.share = None
         if lease.account is not None:
             pay_back(books, lease.account)
-    lease.step(received)
-    if lease.state is not LOST:
+    lease.state = state = MOVES[lease.state, received]
+    if state is not LOST:
         del books.leases[lease.id]
 
 
@@ -148,7 +150,7 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
         dequeue(books, task)
     if task.lease is not None or task.hedge is not None or task.lost:
         drop_leases(books, task, "another attempt has brought the result", now)
-    task.step(RESULT)
+    task.state = STEPS[task.state, RESULT]
     task.outcome = outcome
     counters, spec = books.counters, task.spec
     counters.execution_s += outcome.execution_s
@@ -166,10 +168,10 @@ def result(books: Books, task: Task, outcome: Outcome, now: float) -> None:
 def kept(books: Books, task: Task, now: float) -> None:
     outcome = task.outcome
     assert outcome is not None
-    task.step(KEPT)
+    task.state = STEPS[task.state, KEPT]
     books.remove_task(task)
     ending = new(Ending, (FINISHED, OK, outcome.response, outcome.succeeded))
-    for operation in task.operations.values():
+    for operation in task.operations:
         end_operation(books, operation, ending, now)
 
 
@@ -177,7 +179,7 @@ def fail(books: Books, task: Task, reason: Reason, now: float) -> None:
     """An end of our own making, with a status for everybody who waits."""
     stop(books, task, reason.sentence, now)
     ending = Ending(reason, CODES[reason.code])
-    for operation in task.operations.values():
+    for operation in task.operations:
         end_operation(books, operation, ending, now)
 
 
@@ -194,11 +196,12 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
     operation.ending = ending
     operation.ended_at = now
     name, effects = operation.name, books.effects
-    fields = (name, operation.key, COMPLETED, ending.reason, "", b"", ending)
+    reason, _, response, _ = ending
+    fields = (name, operation.key, COMPLETED, reason, "", b"", ending)
     effects.append(new(UpdateOperation, (new(OperationView, fields),)))
     if books.policy.remember:
         effects.append(new(Forget, (name,)))
-    if books.finished.add(operation):
+    if books.finished.add(operation, len(response)):
         for name in books.finished.shed():
             del books.operations[name]
 

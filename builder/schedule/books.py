@@ -19,7 +19,7 @@ from builder.schedule.operation import Operation
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Account
-from builder.schedule.resources import MEMORY, amounts
+from builder.schedule.resources import MEMORY, Amounts, amounts
 from builder.schedule.shares import Shares
 from builder.schedule.sizes import Sizes
 from builder.schedule.spec import ActionKey, ActionSpec
@@ -109,19 +109,22 @@ class Books:
         self.tasks[name] = task
         return task
 
-    def lane_for(self, spec: ActionSpec, memory_bytes: int = 0) -> Lane:
+    def lane_for(self, spec: ActionSpec) -> Lane:
         """What is learned adds to what the client says, where somebody has as much."""
+        size = self.sizes.known(spec.kind)
+        if size is not None and size.need and self.policy.learn_sizes:
+            said = {name for name, _ in spec.need}
+            added = tuple(pair for pair in size.need if pair[0] not in said)
+            return self._lane_with(spec, added)
         account = self.accounts.get(spec.key.instance) if self.accounts else None
-        learned = self.sizes.need(spec.kind) if self.policy.learn_sizes else ()
-        if memory_bytes:
-            learned = (*learned, (MEMORY, memory_bytes))
-        if learned:
-            requirement, _ = self.lanes.requirement(spec.properties)
-            said = {name for name, _ in spec.need} if not memory_bytes else set()
-            added = (pair for pair in learned if pair[0] not in said)
-            lane = self.lanes.lane(requirement, amounts((*spec.need, *added)), account)
-            if lane.classes:  # a pool only promises, and not how much
-                return lane
+        return self.lanes.of(spec.properties, spec.need, account)
+
+    def _lane_with(self, spec: ActionSpec, added: Amounts) -> Lane:
+        account = self.accounts.get(spec.key.instance)
+        requirement, _ = self.lanes.requirement(spec.properties)
+        lane = self.lanes.lane(requirement, amounts((*spec.need, *added)), account)
+        if lane.classes:  # a pool only promises, and not how much
+            return lane
         return self.lanes.of(spec.properties, spec.need, account)
 
     def make_do(self, task: Task) -> Lane:
@@ -137,7 +140,8 @@ class Books:
 
     def enlarge(self, task: Task, memory_bytes: int) -> bool:
         """Give a task that is in no queue a lane with so much memory; false if nobody has it."""
-        lane = self.lane_for(task.spec, memory_bytes)
+        learned = self.sizes.need(task.spec.kind) if self.policy.learn_sizes else ()
+        lane = self._lane_with(task.spec, (*learned, (MEMORY, memory_bytes)))
         said = (dict(kind.offer.capacity).get(MEMORY, 0) for kind in lane.classes)
         if dict(lane.need).get(MEMORY, 0) < memory_bytes or max(said, default=0) < memory_bytes:
             return False  # a worker that does not say how much it has promises no more than usual

@@ -32,14 +32,14 @@ def _check_task(books: Books, task: Task) -> None:
     assert (task.outcome is not None) == (task.state is TaskState.KEEPING)
     assert (task.entry is not None) == (task.state is TaskState.QUEUED)
     assert task.operations or task.state is TaskState.KEEPING, "an action for nobody"
-    attended = sum(operation.watchers > 0 for operation in task.operations.values())
+    attended = sum(operation.watchers > 0 for operation in task.operations)
     assert task.attended == attended
     assert attended or task.state is not TaskState.QUEUED, "a queued action for nobody"
     assert task.hedge is None or task.lease is not None
     if task.lease is not None:
         assert task.lease.state in ACTIVE
         assert books.leases[task.lease.id] is task.lease
-    for operation in task.operations.values():
+    for operation in task.operations:
         assert books.operations[operation.name] is operation
         assert operation.ending is None
         assert operation.task == task.id
@@ -53,7 +53,7 @@ def _check_worker(books: Books, worker: Worker) -> None:
         assert books.leases[lease.id] is lease
     assert worker.takes_leases == (bool(worker.session) and not worker.draining)
     assert (worker.info.name in worker.kind.workers) == worker.takes_leases
-    assert worker.kind.idle == len(list(worker.kind.free()))
+    assert worker.kind.idle() == len(list(worker.kind.free()))
     assert worker.kind.resting == sum(not one.room for one in worker.kind.workers.values())
     able = Counter(one.info.host for one in worker.kind.workers.values() if one.room)
     assert (worker.kind.hosts, worker.kind.able) == (able, able.total())
@@ -142,7 +142,7 @@ def _check_operations(books: Books) -> None:
     ended = 0
     for operation in books.operations.values():
         if operation.ending is None:
-            assert operation.name in books.tasks[operation.task].operations
+            assert operation in books.tasks[operation.task].operations
         else:
             ended += 1
     assert ended == len(books.finished)

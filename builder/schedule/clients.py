@@ -112,7 +112,8 @@ def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> 
 
 def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation:
     operation = Operation(name, task.spec.key, task.id, now)
-    books.operations[name] = task.operations[name] = operation
+    books.operations[name] = operation
+    task.operations.append(operation)
     task.attended += 1
     if books.policy.remember:
         books.effects.append(Remember(Entry(name, task.id, task.spec)))
@@ -178,7 +179,7 @@ def abandon_if_due(books: Books, operation: Operation, now: float) -> None:
 
 def _cancel(books: Books, operation: Operation, reason: Reason, now: float) -> None:
     task = books.tasks[operation.task]
-    del task.operations[operation.name]
+    task.operations.remove(operation)
     if operation.watchers:
         _unattended(books, task)
     end_operation(books, operation, Ending(reason, CODES[reason.code]), now)

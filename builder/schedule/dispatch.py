@@ -23,7 +23,7 @@ from builder.schedule.nearness import SLACK
 from builder.schedule.quotas import Account
 from builder.schedule.resources import MEMORY, fits
 from builder.schedule.sizes import Size
-from builder.schedule.task import Task, TaskInput
+from builder.schedule.task import TABLE, Task, TaskInput
 from builder.schedule.views import tell
 
 MOST_ASKED = 16  # workers, whether they have a program ready
@@ -87,7 +87,7 @@ def dispatch_dirty(books: Books, now: float) -> None:
     while dirty:
         lane = dirty.pop()
         for kind in lane.classes:
-            if kind.idle:
+            if kind.idle():
                 dispatch_lane(books, lane, now)
                 break
         if books.fleet.loaded and lane.queue:
@@ -130,11 +130,14 @@ def _serve_next(books: Books, worker: Worker, now: float) -> bool:
         queue = lane.queue
         limit_s = now + queue.urgent * books.policy.age_s_per_priority
         task = queue.pop(limit_s)
-        if task is not None and task.avoid and lane.bars(task, worker):
+        if task is None:
+            continue
+        if task.avoid and lane.bars(task, worker):
             task = queue.instead(task, limit_s, partial(_suits, lane, worker))
-        if task is not None:
-            _serve(books, lane, task, worker, now)
-            return True
+            if task is None:
+                continue
+        _serve(books, lane, task, worker, now)
+        return True
     return False
 
 
@@ -272,7 +275,7 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
         books.counters.wait_s += now - task.queued_at
     if lane.holder is not None:
         let_go(books, lane)
-    task.step(GRANT)
+    task.state = TABLE[task.state, GRANT]
     task.lease = grant(books, lane, task, worker, now)
     task.phase = ""
     if books.policy.hedge:
@@ -297,7 +300,7 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     id_, spec, name, need = task.id, task.spec, worker.info.name, lane.need
     lease_id = f"{id_}/{attempt}"
     lease = Lease(lease_id, id_, name, attempt, now, now, need, lane.account)
-    order_s = 0.0
+    order_s, memory_bytes = 0.0, 0
     if worker.extra:
         order_s = task.order_s
         if len(worker.leases) >= worker.info.slots:
@@ -312,10 +315,10 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     if spec.program:
         lease.warm = name in books.warmth.workers(spec.program)
         books.warmth.starts(name, spec.program)
-    memory_bytes = dict(need).get(MEMORY, 0) if need and MEMORY in worker.free else 0
-    payload, session = spec.payload, worker.session
-    granted = (session, lease_id, attempt, payload, memory_bytes, task.note, order_s)
-    books.effects.append(new(GrantLease, granted))
+    if need and MEMORY in worker.free:
+        memory_bytes = dict(need).get(MEMORY, 0)
+    fields = (worker.session, lease_id, attempt, spec.payload, memory_bytes, task.note, order_s)
+    books.effects.append(new(GrantLease, fields))
     return lease
 
 

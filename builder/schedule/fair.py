@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from builder.schedule.queue import Entry
 from builder.schedule.shares import Share
 from builder.schedule.task import Task
-from builder.schedule.turns import Flow, Turns
+from builder.schedule.turns import Flow, Turns, step_out
 
 LOOK_PAST = 16  # tasks that may be passed over for one that suits
 
@@ -101,11 +101,12 @@ class FairQueue:
 
     def pop(self, limit_s: float) -> Task | None:
         """Remove the next task, if there is one; of those within the limit, if there are any."""
+        if not self.size:
+            return None
         flow = self._turns.best(limit_s)
         if flow is None:
             flow = self._turns.best(math.inf)
-            if flow is None:
-                return None
+            assert flow is not None
         task = flow.pop()
         self._removed(flow, task)
         return task
@@ -132,10 +133,10 @@ class FairQueue:
 
     def _close(self, flow: Flow) -> None:
         user = flow.user
-        flow.place, flow.ripe = None, False
+        step_out(flow)
         del self._flows[flow.share]
         user.members -= 1
         if not user.members:
-            user.place, user.ripe = None, False
+            step_out(user)
             del self._users[user.share]
             self._turns.members -= 1

@@ -5,6 +5,8 @@ from collections import OrderedDict
 from builder.schedule.deadlines import Deadlines, Due
 from builder.schedule.operation import Operation
 
+AROUND = 512  # bytes of the objects around a response
+
 
 class Finished:
     """The oldest go when they are too old, too many or too large.
@@ -34,13 +36,13 @@ class Finished:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, operation: Operation) -> bool:
-        """Whether some have to go for it."""
+    def add(self, operation: Operation, response_bytes: int) -> bool:
+        """Whether some have to go for it; its ending has a response of this size."""
         kept = self._kept
         kept[operation.name] = operation
         if not self._watched:
             self._watch(operation)
-        self._size_bytes = size_bytes = self._size_bytes + _size(operation)
+        self._size_bytes = size_bytes = self._size_bytes + response_bytes + AROUND
         return len(kept) > self._most or size_bytes > self._most_bytes
 
     def shed(self) -> list[str]:
@@ -77,4 +79,4 @@ class Finished:
 
 def _size(operation: Operation) -> int:
     assert operation.ending is not None
-    return len(operation.ending.response) + 512  # the second is for the objects around it
+    return len(operation.ending.response) + AROUND

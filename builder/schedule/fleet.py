@@ -3,6 +3,9 @@
 Workers that offer the same properties and capacities form a class; within it they lie in buckets by
 the number of leases they hold, so that the least loaded one is found without looking at the others.
 A worker whose slots are all taken may have room in its backlog: those come after all with a slot.
+
+The buckets are put right when somebody looks. On a busy farm a slot that comes free is taken again
+at once, before anybody does, and the worker stays where it was.
 """
 
 from collections import OrderedDict
@@ -15,6 +18,7 @@ from builder.schedule.platform import Offer, Properties
 from builder.schedule.resources import Amounts, give_back, take
 
 ClassKey = tuple[frozenset[tuple[str, str]], Amounts]
+Bucket = OrderedDict[str, "Worker"]  # a plain dict is slow to give its first key after many gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,19 @@ class WorkerInfo:
 
 
 class WorkerClass:
-    """Like workers. `free[n]` are those with a free slot that hold n leases, the longest first;
-    those that are not well come after all the others."""
+    """Like workers. `_free[n]` are those with a free slot that hold n leases, the longest first;
+    those that are not well come after all the others. `moved` are those that may lie in a wrong
+    bucket."""
 
     __slots__ = (
         "_free",
+        "_idle",
         "_spare",
         "able",
         "holds",
         "hosts",
-        "idle",
         "members",
+        "moved",
         "offer",
         "resting",
         "slots",
@@ -63,41 +69,50 @@ class WorkerClass:
         self.hosts: dict[str, int] = {}  # how many of those each host has
         self.members = 0  # with those that drain or are away for a moment
         self.holds = 0  # how many keep room for one lane alone
-        self.idle = 0  # how many have a free slot, or room in their backlogs
-        # A plain dict is slow to give its first key after many that are gone.
-        self._free: list[OrderedDict[str, Worker]] = []
-        self._spare: list[OrderedDict[str, Worker]] = []  # by the length of the backlog
+        self.moved: list[Worker] = []
+        self._idle = 0  # how many are in a bucket
+        self._free: list[Bucket] = []
+        self._spare: list[Bucket] = []  # by the length of the backlog
 
     def free(self) -> Iterator["Worker"]:
         """The least loaded first."""
+        self._put_right()
         for bucket in self._free:
             yield from bucket.values()
         for bucket in self._spare:
             yield from bucket.values()
 
-    def put(self, worker: "Worker") -> None:
-        self.move(worker, worker.room, len(worker.leases))
+    def idle(self) -> int:
+        """How many have a free slot, or room in their backlogs."""
+        if self.moved:
+            self._put_right()
+        return self._idle
 
-    def pull(self, worker: "Worker") -> None:
-        self.move(worker, len(worker.leases), worker.room)
+    def _put_right(self) -> None:
+        for worker in self.moved:
+            worker.moved = False
+            here, there = worker.bucket, None
+            if worker.takes_leases and len(worker.leases) < worker.room:
+                there = self._bucket(worker)
+            if here is there:
+                continue
+            name, worker.bucket = worker.info.name, there
+            if here is not None:
+                del here[name]
+                self._idle -= 1
+            if there is not None:
+                there[name] = worker
+                self._idle += 1
+        self.moved.clear()
 
-    def move(self, worker: "Worker", held: int, holds: int) -> None:
-        """It held so many leases and holds so many; with its room full it is in no bucket."""
-        room, free = worker.room, self._free
-        if held < room:
-            rank = held + worker.last_choice
-            if worker.extra and held >= worker.info.slots:
-                rank, free = held - worker.info.slots, self._spare
-            del free[rank][worker.info.name]
-            self.idle -= 1
-        if holds < room:
-            rank, free = holds + worker.last_choice, self._free
-            if worker.extra and holds >= worker.info.slots:
-                rank, free = holds - worker.info.slots, self._spare
-            while len(free) <= rank:
-                free.append(OrderedDict())
-            free[rank][worker.info.name] = worker
-            self.idle += 1
+    def _bucket(self, worker: "Worker") -> Bucket:
+        held, slots, buckets = len(worker.leases), worker.info.slots, self._free
+        rank = held + worker.last_choice
+        if worker.extra and held >= slots:
+            rank, buckets = held - slots, self._spare
+        while len(buckets) <= rank:
+            buckets.append(OrderedDict())
+        return buckets[rank]
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +127,8 @@ class Worker:
     free: dict[str, int]  # of its capacities, what no lease has taken
     room: int  # how many leases it may hold
     takes_leases: bool = False
+    bucket: Bucket | None = None  # where its class finds it, if it has room
+    moved: bool = False
     last_choice: int = 0  # that it is taken to hold more, so that others come first
     health: Health = Health.HEALTHY
     ailment: str = ""  # why it is not healthy
@@ -147,6 +164,7 @@ class Fleet:
         self.sessions: dict[str, Worker] = {}
         self.classes: dict[ClassKey, WorkerClass] = {}
         self.loaded: dict[str, Worker] = {}  # those that have a backlog
+        self.changes = 0  # of who takes leases, and how many
         self._held = 0
         self._granted_at = 0.0  # of the leases held, summed
 
@@ -200,32 +218,31 @@ class Fleet:
         self._enter(worker)
 
     def occupy(self, worker: Worker, lease: Lease) -> None:
-        leases = worker.leases
-        held = len(leases)
-        leases[lease.id] = lease
+        worker.leases[lease.id] = lease
         if lease.need:
             take(worker.free, lease.need)
-        if lease.state in BACKLOG:
+        if worker.extra and lease.state in BACKLOG:
             self._enlist(worker, lease)
         else:
             self._held += 1
             self._granted_at += lease.granted_at
-        if worker.takes_leases:
-            worker.kind.move(worker, held, len(leases))
+        if not worker.moved:
+            worker.moved = True
+            worker.kind.moved.append(worker)
 
-    def release(self, worker: Worker, lease: Lease) -> None:
-        leases = worker.leases
-        held = len(leases)
-        del leases[lease.id]
+    def release(self, worker: Worker, lease: Lease, now: float) -> None:
+        del worker.leases[lease.id]
         if lease.need:
             give_back(worker.free, lease.need)
         if worker.backlog and lease.id in worker.backlog:
             self._strike(worker, lease)
+            lease.granted_at = now  # it has cost nothing
         else:
             self._held -= 1
             self._granted_at = self._granted_at - lease.granted_at if self._held else 0.0
-        if worker.takes_leases:
-            worker.kind.move(worker, held, len(leases))
+        if not worker.moved:
+            worker.moved = True
+            worker.kind.moved.append(worker)
 
     def start(self, worker: Worker, lease: Lease, now: float) -> None:
         """Out of the backlog: its time begins now."""
@@ -254,20 +271,29 @@ class Fleet:
         return max(0.0, self._held * now - self._granted_at)
 
     def _enter(self, worker: Worker) -> None:
+        self.changes += 1
         if worker.session and not worker.draining:
             worker.takes_leases = True
             worker.kind.workers[worker.info.name] = worker
             worker.kind.slots += worker.info.slots
             _count(worker, 1)
-            worker.kind.put(worker)
+            _moves(worker)
 
     def _leave(self, worker: Worker) -> None:
+        self.changes += 1
         if worker.takes_leases:
             worker.takes_leases = False
-            worker.kind.pull(worker)
+            _moves(worker)
             worker.kind.slots -= worker.info.slots
             _count(worker, -1)
             del worker.kind.workers[worker.info.name]
+
+
+def _moves(worker: Worker) -> None:
+    """It may belong into another bucket now."""
+    if not worker.moved:
+        worker.moved = True
+        worker.kind.moved.append(worker)
 
 
 def _count(worker: Worker, by: int) -> None:

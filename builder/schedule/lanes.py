@@ -45,6 +45,7 @@ class Lane:
         "account",
         "classes",
         "counters",
+        "crowd",
         "holder",
         "need",
         "number",
@@ -75,6 +76,7 @@ class Lane:
         self.pools: tuple[Offer, ...] = ()
         self.counters = PoolCounters()
         self.classes: list[WorkerClass] = []
+        self.crowd = (-1, 0, 0, 0)  # changes of the fleet that it counts; workers, slots, resting
         self.tasks = 0
         self.stuck = False
         self.holder: Worker | None = None  # keeps room for what waits here

@@ -44,7 +44,7 @@ class OperationView(NamedTuple):
     ending: Ending | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Operation:
     name: str
     key: ActionKey

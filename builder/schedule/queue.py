@@ -47,11 +47,15 @@ class Queue:
 
     def push(self, task: Task) -> None:
         """Also moves a task that is in the queue and whose order has changed."""
-        if task.entry is not None:
-            self._stale += 1
+        moves = task.entry is not None
         self._ticket = ticket = self._ticket + 1
         task.entry = entry = (task.order_s, task.sequence, ticket, task)
         line = self._lines.get(task.priority)
+        if moves:
+            self._stale += 1
+        elif line and line[-1] < entry:  # behind others, so it is not the first
+            line.append(entry)
+            return
         if line is None:
             line = self._lines[task.priority] = deque((entry,))
         elif not line or line[-1] < entry:

@@ -74,6 +74,7 @@ class Reason(NamedTuple):
 
 
 FINISHED = Reason(ReasonCode.FINISHED, "has its result")
+STORING_RESULT = Reason(ReasonCode.STORING_RESULT, "has its result; the action cache takes it")
 UNKNOWN_OPERATION = Reason(
     ReasonCode.UNKNOWN_OPERATION,
     "no such operation is known here: it never was, or it ended too long ago; execute again",

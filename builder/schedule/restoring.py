@@ -31,7 +31,7 @@ def restore(books: Books, event: OperationsRestored, now: float) -> None:
         operation.abandon_at = now + books.policy.abandon_grace_s
         books.deadlines.add(operation.abandon_at, Due.OPERATION, operation)
         books.operations[operation.name] = operation
-        task.operations[operation.name] = operation
+        task.operations.append(operation)
 
 
 def adopt(books: Books, worker: Worker, announced: str, now: float) -> Lease | None:

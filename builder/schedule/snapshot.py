@@ -140,7 +140,7 @@ def _action(books: Books, task: Task) -> ActionView:
     reason = reason_of(books, task)
     waits = reason.code is ReasonCode.IN_BACKLOG
     return ActionView(
-        next(iter(task.operations), task.id),
+        task.operations[0].name if task.operations else task.id,
         max(len(task.operations) - 1, 0),
         task.spec.key,
         Stage.QUEUED if waits else STAGES[task.state],

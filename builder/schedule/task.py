@@ -87,7 +87,7 @@ class Task:
     order_s: float
     priority: int
     state: TaskState = TaskState.QUEUED
-    operations: dict[str, Operation] = field(default_factory=dict)  # those not ended yet
+    operations: list[Operation] = field(default_factory=list)  # those not ended yet
     attended: int = 0  # how many of them a client waits for
     entry: "tuple[float, int, int, Task] | None" = None  # its place in a queue
     lease: Lease | None = None

@@ -4,11 +4,15 @@ Theory of operation. Members lie in two heaps: `ripe` by the tag of their share,
 time at which their first task becomes as urgent as the most urgent one that waits. Both are lazy: a
 member is looked at when it comes up, and put right then if its tag has moved on, if it has nothing
 left, or if it is not ripe after all. So each event costs a few steps of a heap, however many wait.
+
+Hot: an entry is a list that is changed in place, and holds the share beside its owner: shares are
+all of one class, members of two, and attributes of what is sometimes one and sometimes the other
+cost five times as much.
 """
 
 import math
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from builder.schedule.queue import Queue
 from builder.schedule.shares import Share
@@ -20,7 +24,7 @@ class Member(Protocol):
     """`place` is its entry in one of the heaps, or None; `ripe` says which heap it is."""
 
     share: Share
-    place: object
+    place: list[Any] | None
     ripe: bool
 
     def best(self, limit_s: float) -> "Flow | None":
@@ -35,6 +39,13 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 
 
+def step_out(member: Member) -> None:
+    """It stands in no heap any more; its entry, if it is in one still, is nobody's."""
+    if member.place is not None:
+        member.place[3] = None
+    member.place, member.ripe = None, False
+
+
 class Flow(Queue):
     """What one invocation has waiting in one lane."""
 
@@ -44,12 +55,12 @@ class Flow(Queue):
         super().__init__()
         self.share = share
         self.user = user
-        self.place: object = None
+        self.place: list[Any] | None = None
         self.ripe = False
 
     def best(self, limit_s: float) -> "Flow | None":
         head = self.head
-        return self if head is not None and head[0] <= limit_s else None
+        return self if head and head[0] <= limit_s else None
 
     def ripens(self) -> float:
         return math.inf if self.head is None else self.head[0]
@@ -62,17 +73,20 @@ class Turns(Generic[M]):
 
     def __init__(self, share: Share) -> None:
         self.share = share
-        self.place: object = None
+        self.place: list[Any] | None = None
         self.ripe = False
         self.members = 0
-        self._ripe: list[tuple[float, int, M]] = []
-        self._unripe: list[tuple[float, int, M]] = []
+        self._ripe: list[list[Any]] = []  # each a tag, a ticket, its share, and whose it is
+        self._unripe: list[list[Any]] = []  # each a time, a ticket, None, and whose it is
         self._ticket = 0
 
     def line_up(self, member: M) -> None:
         """It may have something ripe now."""
+        if member.place is not None:
+            step_out(member)
         self._ticket += 1
-        member.place = entry = (member.share.tag, self._ticket, member)
+        share = member.share
+        member.place = entry = [share.tag, self._ticket, share, member]
         member.ripe = True
         heappush(self._ripe, entry)
         if len(self._ripe) > 2 * self.members + FEW:
@@ -85,12 +99,13 @@ class Turns(Generic[M]):
         ripe = self._ripe
         while ripe:
             entry = ripe[0]
-            tag, ticket, member = entry
-            if member.place is not entry:
+            tag = entry[2].tag
+            member: M | None = entry[3]
+            if member is None:
                 heappop(ripe)
-            elif tag != member.share.tag:  # it has had a turn
-                self._ticket = ticket = self._ticket + 1
-                member.place = entry = (member.share.tag, ticket, member)
+            elif entry[0] != tag:  # it has had a turn
+                self._ticket = entry[1] = self._ticket + 1
+                entry[0] = tag
                 heapreplace(ripe, entry)
             elif (found := member.best(limit_s)) is not None:
                 return found
@@ -104,23 +119,23 @@ class Turns(Generic[M]):
         unripe = self._unripe
         while unripe and unripe[0][0] <= limit_s:
             entry = heappop(unripe)
-            if entry[2].place is entry:
-                self.line_up(entry[2])
+            if entry[3] is not None:
+                self.line_up(entry[3])
 
     def ripens(self) -> float:
-        while self._unripe and self._unripe[0][2].place is not self._unripe[0]:
+        while self._unripe and self._unripe[0][3] is None:
             heappop(self._unripe)
         return self._unripe[0][0] if self._unripe else math.inf
 
     def _put_aside(self, member: M) -> None:
-        member.place, member.ripe = None, False
+        step_out(member)
         at_s = member.ripens()
         if at_s < math.inf:
             self._ticket += 1
-            member.place = entry = (at_s, self._ticket, member)
+            member.place = entry = [at_s, self._ticket, None, member]
             heappush(self._unripe, entry)
 
     def _clear_away(self) -> None:
         for heap in (self._ripe, self._unripe):
-            heap[:] = [entry for entry in heap if entry[2].place is entry]
+            heap[:] = [entry for entry in heap if entry[3] is not None]
             heapify(heap)

@@ -3,11 +3,11 @@
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.effects import UpdateOperation
+from builder.schedule.lanes import Lane
 from builder.schedule.lease import BACKLOG
 from builder.schedule.making import new
 from builder.schedule.operation import Operation, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
-from builder.schedule.spec import ActionKey
 from builder.schedule.task import Task, TaskState
 
 STAGES = {
@@ -18,40 +18,42 @@ STAGES = {
     TaskState.KEEPING: Stage.EXECUTING,
 }
 
-EXECUTING, QUEUED = TaskState.EXECUTING, TaskState.QUEUED  # hot: an Enum looks its names up slowly
+# Hot: an Enum looks its names up slowly.
+QUEUED, AWAITING, EXECUTING = TaskState.QUEUED, Stage.QUEUED, Stage.EXECUTING
 ALL_BUSY, RUNNING = ReasonCode.ALL_BUSY, ReasonCode.RUNNING
-IN_BACKLOG = ReasonCode.IN_BACKLOG
 
 
 def reason_of(books: Books, task: Task) -> Reason:
     """Why the task is where it is."""
-    state = task.state
-    if state is EXECUTING:
-        lease = task.lease
-        assert lease is not None
-        if lease.state in BACKLOG:
-            return reasons.in_backlog(lease.worker, lease.taken_from)
-        parts = (lease.worker, lease.attempt, task.phase, lease.taken_from, lease.warm)
-        return new(Reason, (RUNNING, reasons.running, parts))
+    return _standing(books, task)[1]
+
+
+def _standing(books: Books, task: Task) -> tuple[Stage, Reason, str]:
+    """What is the same in the views of all that wait for the task; and its worker, once it runs."""
+    state, lease = task.state, task.lease
     if state is QUEUED:
-        return _waiting(books, task)
+        return AWAITING, _waiting(books, task), ""
+    if lease is not None:
+        worker = lease.worker
+        if books.fleet.loaded and lease.state in BACKLOG:
+            return AWAITING, reasons.in_backlog(worker, lease.taken_from), ""
+        parts = (worker, lease.attempt, task.phase, lease.taken_from, lease.warm)
+        return EXECUTING, new(Reason, (RUNNING, reasons.running, parts)), worker
     if state is TaskState.HELD:
-        return reasons.CLIENT_AWAY
+        return AWAITING, reasons.CLIENT_AWAY, ""
     if state is TaskState.DELAYED:
-        return reasons.retry_delay(task.attempt + 1, task.faults[-1])
-    return Reason(ReasonCode.STORING_RESULT, "has its result; the action cache takes it")
+        return AWAITING, reasons.retry_delay(task.attempt + 1, task.faults[-1]), ""
+    return EXECUTING, reasons.STORING_RESULT, ""
 
 
 def _waiting(books: Books, task: Task) -> Reason:
     lane = books.lanes.numbered[task.lane]
     if lane.account is not None and not lane.account.may_run:
         return reasons.quota_used(lane.account.instance, lane.account.running)
-    workers = slots = resting = starting = 0
-    for kind in lane.classes:
-        workers += len(kind.workers)
-        slots += kind.slots
-        resting += kind.resting
-    ready_s = 0.0
+    changes, workers, slots, resting = lane.crowd
+    if changes != books.fleet.changes:
+        _, workers, slots, resting = lane.crowd = _crowd(books, lane)
+    starting, ready_s = 0, 0.0
     if books.starting:
         for soon in (books.starting.get(pool.name) for pool in lane.pools):
             if soon is not None:
@@ -69,6 +71,13 @@ def _waiting(books: Books, task: Task) -> Reason:
     return new(Reason, (ALL_BUSY, reasons.all_busy, numbers))
 
 
+def _crowd(books: Books, lane: Lane) -> tuple[int, int, int, int]:
+    """How many workers serve the lane, with how many slots, and how many of them rest."""
+    kinds = lane.classes
+    workers, slots = sum(len(kind.workers) for kind in kinds), sum(kind.slots for kind in kinds)
+    return books.fleet.changes, workers, slots, sum(kind.resting for kind in kinds)
+
+
 def view(books: Books, operation: Operation) -> OperationView:
     if operation.ending is not None:
         return OperationView(
@@ -78,23 +87,15 @@ def view(books: Books, operation: Operation) -> OperationView:
             operation.ending.reason,
             ending=operation.ending,
         )
-    return OperationView(operation.name, *_standing(books, books.tasks[operation.task]))
-
-
-def _standing(books: Books, task: Task) -> tuple[ActionKey, Stage, Reason, str, bytes]:
-    """What is the same in the views of all that wait for the task."""
-    lease = task.lease
-    stage, reason = STAGES[task.state], reason_of(books, task)
-    worker = "" if lease is None else lease.worker
-    if worker and reason.code is IN_BACKLOG:
-        stage, worker = Stage.QUEUED, ""
-    return task.spec.key, stage, reason, worker, task.progress
+    task = books.tasks[operation.task]
+    stage, reason, worker = _standing(books, task)
+    return OperationView(operation.name, operation.key, stage, reason, worker, task.progress)
 
 
 def tell(books: Books, task: Task) -> None:
     """Tell everybody who waits for the task how it stands."""
-    key, stage, reason, worker, progress = _standing(books, task)
-    effects = books.effects
-    for name in task.operations:
-        view = new(OperationView, (name, key, stage, reason, worker, progress, None))
-        effects.append(new(UpdateOperation, (view,)))
+    stage, reason, worker = _standing(books, task)
+    key, progress, effects = task.spec.key, task.progress, books.effects
+    for operation in task.operations:
+        fields = (operation.name, key, stage, reason, worker, progress, None)
+        effects.append(new(UpdateOperation, (new(OperationView, fields),)))

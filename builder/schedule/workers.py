@@ -101,7 +101,7 @@ def _come_back(books: Books, old: Worker, event: WorkerConnected, now: float) ->
         books.effects.append(CloseSession(old.session, "the worker has connected again"))
     leases = list(old.leases.values())
     for lease in leases:
-        books.fleet.release(old, lease)
+        books.fleet.release(old, lease, now)
     _discharge(books, old, now)
     worker = _enrol(books, event, now)
     for lease in leases:

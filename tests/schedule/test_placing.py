@@ -280,11 +280,16 @@ def test_sizes_are_few_and_forget() -> None:
         sizes.seen("k").learn(used(memory_gib=0.1))
     assert sizes.need("k") == ()
     for number in range(MOST_KINDS + 3):
-        sizes.seen(f"k{number}").learn(used())
-    assert len(sizes) == MOST_KINDS
-    assert sizes.tail_s("k0") is None
+        sizes.seen(f"k{number % MOST_KINDS}").learn(used())
+        sizes.seen("k").learn(used())
+    assert sizes.seen("k").count > MOST_KINDS
+    assert sizes.known("k1") is not None
+    for number in range(2 * MOST_KINDS):
+        sizes.seen(f"later-{number}")
+    assert sizes.known("k") is sizes.known("k1") is None
+    assert len(sizes) <= 2 * MOST_KINDS
     assert sizes.seen("").count == 0
-    assert len(sizes) == MOST_KINDS
+    assert sizes.known("") is None
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=5, max_size=60))
