@@ -8,7 +8,7 @@ from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back
-from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult, UpdateOperation
+from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import BACKLOG, Lease, LeaseInput, LeaseState
 from builder.schedule.lease import TABLE as MOVES
@@ -198,7 +198,7 @@ def end_operation(books: Books, operation: Operation, ending: Ending, now: float
     name, effects = operation.name, books.effects
     reason, _, response, _ = ending
     fields = (name, operation.key, COMPLETED, reason, "", b"", ending)
-    effects.append(new(UpdateOperation, (new(OperationView, fields),)))
+    effects.append(new(OperationView, fields))
     if books.policy.remember:
         effects.append(new(Forget, (name,)))
     if books.finished.add(operation, len(response)):

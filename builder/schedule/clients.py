@@ -5,7 +5,7 @@ from builder.schedule.attempts import end_operation, stop
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
 from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
-from builder.schedule.effects import RefuseOperation, Remember, UpdateOperation
+from builder.schedule.effects import RefuseOperation, Remember
 from builder.schedule.events import (
     ActionSubmitted,
     CancelRequested,
@@ -107,7 +107,7 @@ def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> 
         if waits:
             enqueue(books, task, now)
     _attended(books, task, now)
-    books.effects.append(UpdateOperation(view(books, operation)))
+    books.effects.append(view(books, operation))
 
 
 def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation:
@@ -141,7 +141,7 @@ def attach(books: Books, event: ClientAttached, now: float) -> None:
         if operation.watchers == 1:
             task.attended += 1
         _attended(books, task, now)
-    books.effects.append(UpdateOperation(view(books, operation)))
+    books.effects.append(view(books, operation))
 
 
 def detach(books: Books, event: ClientDetached, now: float) -> None:

@@ -20,7 +20,7 @@ class Share:
 
     `waiting` counts its tasks in queues, `running` an invocation's leases; a user has their ids
     in `leases`, the oldest first. What happens is told to an invocation, and its user has a part
-    in it. Hot: there are two levels, and no loop over them.
+    in it. Hot: there are two levels, and no loop over them; invocations weigh alike.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Share:
         user.leases[lease] = None
         if self.tag > user.clock:
             user.clock = self.tag
-        self.tag += cost / self.weight
+        self.tag += cost
         if user.tag > everybody.clock:
             everybody.clock = user.tag
         user.tag += cost / user.weight
@@ -91,7 +91,7 @@ class Share:
         user = self.parent
         del user.leases[lease]
         self.running -= 1
-        self.tag += difference / self.weight
+        self.tag += difference
         user.tag += difference / user.weight
 
 

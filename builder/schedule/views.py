@@ -2,7 +2,6 @@
 
 from builder.schedule import reasons
 from builder.schedule.books import Books
-from builder.schedule.effects import UpdateOperation
 from builder.schedule.lanes import Lane
 from builder.schedule.lease import BACKLOG
 from builder.schedule.making import new
@@ -98,4 +97,4 @@ def tell(books: Books, task: Task) -> None:
     key, progress, effects = task.spec.key, task.progress, books.effects
     for operation in task.operations:
         fields = (operation.name, key, stage, reason, worker, progress, None)
-        effects.append(new(UpdateOperation, (new(OperationView, fields),)))
+        effects.append(new(OperationView, fields))

@@ -197,7 +197,7 @@ class Scheduler:
     def _handle(self, event: events.Event, now: float, nursery: trio.Nursery) -> None:
         for effect in self._machine.handle(event, now):
             match effect:
-                case effects.UpdateOperation(view):
+                case OperationView() as view:
                     self._tell(view, now)
                 case effects.RefuseOperation():
                     self._refuse(effect, now)

@@ -14,6 +14,7 @@ from itertools import count
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
+from builder.schedule.operation import OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.spec import ActionKey, ActionSpec, Outcome
@@ -95,7 +96,7 @@ class Simulation:
             match effect:
                 case effects.KeepResult(task):
                     self.perform(self.machine.handle(events.ResultKept(task), self.now))
-                case effects.UpdateOperation(view) if view.ending is not None:
+                case OperationView() as view if view.ending is not None:
                     self.unfinished -= 1
                     self.finished_at = self.now
                 case effects.GrantLease() | effects.IntroducePeers() | effects.RecallLease():

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
-from builder.schedule.operation import Stage
+from builder.schedule.operation import OperationView, Stage
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.reasons import ReasonCode
@@ -95,7 +95,7 @@ class Story:
 
 def told(effect: effects.Effect) -> str:
     match effect:
-        case effects.UpdateOperation(view):
+        case OperationView() as view:
             if view.ending is not None:
                 what = view.ending.response.decode() or view.ending.code.name
                 return f"{view.name} ends: {what}"

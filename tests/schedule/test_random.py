@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
-from builder.schedule.operation import Stage
+from builder.schedule.operation import OperationView, Stage
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.quotas import Quota
@@ -96,7 +96,7 @@ class World:
                     del self.sessions[name]
             case effects.KeepResult(task):
                 self.keeping.append(task)
-            case effects.UpdateOperation(view):
+            case OperationView() as view:
                 assert (view.ending is not None) == (view.stage is Stage.COMPLETED)
                 if view.ending is not None:
                     self.asked[view.name] += 1

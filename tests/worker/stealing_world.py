@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
+from builder.schedule.operation import OperationView
 from builder.schedule.platform import Offer
 from builder.schedule.policy import Policy
 from builder.schedule.spec import ActionKey, ActionSpec, Client, Entry, Outcome
@@ -99,7 +100,7 @@ class World:
         match effect:
             case effects.KeepResult(task):
                 self.send(events.ResultKept(task))
-            case effects.UpdateOperation(view):
+            case OperationView() as view:
                 if view.ending is not None:
                     assert view.name not in self.ended, "two results of one action"
                     self.ended[view.name] = view.ending.response.decode()
