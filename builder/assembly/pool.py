@@ -15,7 +15,7 @@ from builder.pool.forecast_file import ForecastFile
 from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Provider
 from builder.reapi.pb import control_pb2
-from builder.scale.autoscaler import Autoscaler, Bounds, Snapshot
+from builder.scale.autoscaler import Autoscaler, Bounds
 from builder.scale.choice import Wanted, choose
 from builder.scale.seasonal import HoltWinters
 from builder.schedule.demand import Demand
@@ -84,7 +84,7 @@ class Pool:
         if pool.policy == "holt_winters" and pool.forecast is not None:
             self._file = ForecastFile(Path(pool.forecast))
             self._forecast.learned = self._file.load()
-        self._starting = 0
+        self._starting = (0, "")  # as the scheduler was told: how many, or why none
 
     @asynccontextmanager
     async def open(self, scheduler: Scheduler, address: str) -> AsyncIterator[PoolKeeper]:
@@ -120,14 +120,16 @@ class Pool:
     def demand(self) -> Demand:
         assert self._scheduler is not None
         if self._keeper is not None:
-            self._tell_starting(self._scheduler, self._keeper.snapshot())
+            self._tell_starting(self._scheduler, self._keeper)
         return self._scheduler.demand(self.name, self._full_ones())
 
-    def _tell_starting(self, scheduler: Scheduler, now: Snapshot) -> None:
-        """For the sentences on actions that wait."""
-        if now.starting != self._starting:
-            self._starting = now.starting
-            scheduler.post(WorkersStarting(self.name, now.starting, now.start_up_s))
+    def _tell_starting(self, scheduler: Scheduler, keeper: PoolKeeper) -> None:
+        """For the sentences on actions that wait. What the provider refused does not start."""
+        now = keeper.snapshot()
+        starting = now.starting - now.refused, keeper.trouble
+        if starting != self._starting:
+            self._starting = starting
+            scheduler.post(WorkersStarting(self.name, starting[0], now.start_up_s, starting[1]))
 
     def drain(self, worker: str, why: str) -> None:
         assert self._scheduler is not None

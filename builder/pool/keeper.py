@@ -182,6 +182,7 @@ class PoolKeeper:
         log.warning("Launch refused", count=launch.count, why=why)
         self._refusal = f"the provider refuses to launch {workers}: {why}"
         self._events.send_nowait(LaunchRefused(launch.token, why, soon))
+        self.load_changed()  # who waits for these workers is told why they do not come
 
     def _retire(self, names: Iterable[str]) -> None:
         for name in names:

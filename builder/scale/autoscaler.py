@@ -38,6 +38,7 @@ from builder.scale.policies import Policy, View, Wish
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+LONGEST_REST_S = 900.0  # after what only a person can help with
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Snapshot:
     cooldown_s: float  # until the pool may grow again without urgency
     next_action: str
     start_up_s: float  # how long a worker takes to come, as far as it is learned
+    refused: int = 0  # of those that start, how many the provider would not launch yet
 
 
 class Autoscaler:
@@ -165,6 +167,7 @@ class Autoscaler:
             cooldown_s=max(0.0, self._may_grow_at - now),
             next_action=outlook.next_action(self._outlook(now)),
             start_up_s=self._start_up.value_s,
+            refused=instances.refused,
         )
 
     def _outlook(self, now: float) -> outlook.Outlook:
@@ -236,11 +239,17 @@ class Autoscaler:
         launch = self._instances.launches.get(event.token)
         if launch is None:
             return
-        again_at = now + (self._pause_s if event.soon else LONGEST_PAUSE_S)
-        again = PendingLaunch(event.token, launch.count, launch.since, again_at)
+        if event.soon:
+            pause_s = min(LONGEST_PAUSE_S, self._pause_s)
+        else:
+            pause_s = min(LONGEST_REST_S, max(LONGEST_PAUSE_S, self._pause_s))
+        self._pause_s = 2 * pause_s
+        again = PendingLaunch(event.token, launch.count, launch.since, now + pause_s)
         self._instances.launches[event.token] = again
-        self._decision = f"the provider refused {launch.count} workers ({event.why}); asks again"
-        self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
+        workers = f"{launch.count} worker{'' if launch.count == 1 else 's'}"
+        self._decision = (
+            f"the provider refused {workers} ({event.why}); asks again in {pause_s:.0f} s"
+        )
 
     def _ready(self, instance: str, now: float) -> None:
         """A worker that nobody launched is somebody else's: it serves, but is not counted."""

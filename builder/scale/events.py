@@ -28,7 +28,8 @@ class Launched:
 class LaunchRefused:
     """The provider refused it: a quota, no capacity, a fault. It may be asked again later.
 
-    `soon` is false when only a person can help: then the pauses are long from the first one on.
+    `soon` is false when only a person can help: then the pauses are a minute from the first one on,
+    and grow to a quarter of an hour.
     """
 
     token: str

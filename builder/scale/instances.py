@@ -52,6 +52,11 @@ class Instances:
         return self._counts[State.STARTING] + asked
 
     @property
+    def refused(self) -> int:
+        """Of those asked for, what the provider would not give; it is asked again."""
+        return sum(one.count for one in self.launches.values() if one.again_at is not None)
+
+    @property
     def ready(self) -> int:
         return self._counts[State.READY]
 

@@ -28,10 +28,11 @@ from builder.schedule.warmth import Warmth
 
 
 class Starting(NamedTuple):
-    """Workers of one pool that are on their way, and when the first may be there."""
+    """Workers of one pool that are on their way, and when the first may be there; or why none."""
 
     workers: int
     ready_at: float
+    trouble: str
 
 
 class Books:

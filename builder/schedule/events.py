@@ -143,11 +143,13 @@ class LeaseYielded:
 
 @dataclass(slots=True)
 class WorkersStarting:
-    """A pool tells how many of its workers are on their way, and how long they may still take."""
+    """A pool tells how many of its workers are on their way, and how long they may still take;
+    and a sentence, while its provider gives it none."""
 
     pool: str
     workers: int
     ready_in_s: float
+    trouble: str = ""
 
 
 @dataclass(slots=True)

@@ -20,8 +20,9 @@ def _kept(books: Books, event: events.ResultKept, now: float) -> None:
 
 
 def _starting(books: Books, event: events.WorkersStarting, now: float) -> None:
-    if event.workers:
-        books.starting[event.pool] = Starting(event.workers, now + event.ready_in_s)
+    if event.workers or event.trouble:
+        ready_at = now + event.ready_in_s
+        books.starting[event.pool] = Starting(event.workers, ready_at, event.trouble)
     else:
         books.starting.pop(event.pool, None)
 

@@ -106,15 +106,21 @@ def about(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min"
 
 
-def no_worker(wanted: str, pools: tuple[str, ...], starting: int, about_s: float) -> Reason:
-    return Reason(ReasonCode.NO_WORKER, _no_worker, (wanted, pools, starting, about_s))
+def no_worker(
+    wanted: str, pools: tuple[str, ...], starting: int, about_s: float, trouble: str = ""
+) -> Reason:
+    """`trouble` is why the pool's provider gives it none."""
+    return Reason(ReasonCode.NO_WORKER, _no_worker, (wanted, pools, starting, about_s, trouble))
 
 
-def _no_worker(wanted: str, pools: tuple[str, ...], starting: int, about_s: float) -> str:
+def _no_worker(
+    wanted: str, pools: tuple[str, ...], starting: int, about_s: float, trouble: str
+) -> str:
     of = f" of pool {' or '.join(pools)}" if pools else ""
     told = f"{starting} starting" if starting else "none is connected"
     then = f", {about(about_s)}" if about_s else ""
-    return f"waits for a worker{of} with {wanted}: {told}{then}"
+    why = f"; {trouble}" if trouble else ""
+    return f"waits for a worker{of} with {wanted}: {told}{then}{why}"
 
 
 def all_busy(

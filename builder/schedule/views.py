@@ -19,6 +19,7 @@ STAGES = {
 
 # Hot: an Enum looks its names up slowly.
 QUEUED, AWAITING, EXECUTING = TaskState.QUEUED, Stage.QUEUED, Stage.EXECUTING
+NOBODY_COMES = (0, 0.0, "")
 ALL_BUSY, RUNNING = ReasonCode.ALL_BUSY, ReasonCode.RUNNING
 
 
@@ -52,15 +53,10 @@ def _waiting(books: Books, task: Task) -> Reason:
     changes, workers, slots, resting = lane.crowd
     if changes != books.fleet.changes:
         _, workers, slots, resting = lane.crowd = _crowd(books, lane)
-    starting, ready_s = 0, 0.0
-    if books.starting:
-        for soon in (books.starting.get(pool.name) for pool in lane.pools):
-            if soon is not None:
-                starting += soon.workers
-                ready_s = max(soon.ready_at - books.now, 1.0)
+    starting, ready_s, trouble = _coming(books, lane) if books.starting else NOBODY_COMES
     if not workers:
         pools = tuple(pool.name for pool in lane.pools)
-        return reasons.no_worker(lane.wanted, pools, starting, ready_s)
+        return reasons.no_worker(lane.wanted, pools, starting, ready_s, trouble)
     wanted = lane.wanted
     if task.hosts and lane.elsewhere(task):
         wanted += " on another host than it failed on"
@@ -68,6 +64,14 @@ def _waiting(books: Books, task: Task) -> Reason:
     about_s = books.counters.held_s / served * waiting / slots if served else 0.0
     numbers = (wanted, workers - resting, resting, starting, waiting, about_s)
     return new(Reason, (ALL_BUSY, reasons.all_busy, numbers))
+
+
+def _coming(books: Books, lane: Lane) -> tuple[int, float, str]:
+    """How many workers for the lane are on their way, how long the first takes, or why none is."""
+    pools = [one for pool in lane.pools if (one := books.starting.get(pool.name)) is not None]
+    soon = [one.ready_at - books.now for one in pools if one.workers]
+    trouble = next((one.trouble for one in pools if one.trouble), "")
+    return sum(one.workers for one in pools), max(min(soon), 1.0) if soon else 0.0, trouble
 
 
 def _crowd(books: Books, lane: Lane) -> tuple[int, int, int, int]:

@@ -75,6 +75,29 @@ def test_a_refused_launch_is_asked_for_again_later() -> None:
     assert "no capacity" in machine.snapshot(3.0).decision
 
 
+def test_after_what_only_a_person_can_help_with_the_pauses_grow_to_a_quarter_of_an_hour() -> None:
+    """The decision names the fault and the pause; another kind of fault is asked again soon."""
+    machine = scaler()
+    machine.handle(TimePassed(), 0.0)
+    now, quota = 0.0, "VcpuLimitExceeded: the limit of 32 vCPUs is reached"
+    for pause_s in (60.0, 120.0, 240.0, 480.0, 900.0, 900.0):
+        machine.handle(LaunchRefused("launch-1", quota, soon=False), now)
+        machine.check()
+        seen = machine.snapshot(now)
+        told = f"the provider refused 1 worker ({quota}); asks again in {pause_s:.0f} s"
+        assert (seen.decision, seen.refused, seen.starting) == (told, 1, 1)
+        assert actions(machine.handle(TimePassed(), now + pause_s - 1.0)) == []
+        now += pause_s
+        assert actions(machine.handle(TimePassed(), now)) == [Launch("launch-1", 1)]
+        assert machine.snapshot(now).refused == 0
+    machine.handle(LaunchRefused("launch-1", "throttled"), now)
+    assert "asks again in 60 s" in machine.snapshot(now).decision
+    started(machine, ("a",), "launch-1", now)
+    machine.handle(InstanceGone("a"), now)
+    machine.handle(LaunchRefused("launch-2", "throttled"), now)
+    assert "asks again in 1 s" in machine.snapshot(now).decision
+
+
 def test_an_idle_pool_shrinks_after_the_cooldown_and_by_idle_workers_only() -> None:
     """The busy one stays, although it is the youngest."""
     machine = scaler()

@@ -41,6 +41,18 @@ def test_what_is_missing_what_is_busy_what_starts_and_how_long() -> None:
     )
 
 
+def test_why_none_comes_is_told() -> None:
+    """In the words of the pool's provider, for as long as it gives none."""
+    story = Story(CALM, pools=(GPUS,))
+    story.submit("a", need=(("gpu", 1),))
+    refused = "the provider refuses to launch 2 workers: VcpuLimitExceeded: 32 vCPUs"
+    story.send(events.WorkersStarting("gpus", 0, 40.0, refused))
+    none = f"waits for a worker of pool gpus with {WANTED}: none is connected"
+    assert story.reason("a")[1] == f"{none}; {refused}"
+    story.send(events.WorkersStarting("gpus", 0, 40.0))
+    assert story.reason("a")[1] == none
+
+
 def test_workers_that_rest_are_told_of() -> None:
     """Nothing runs there for a while, and this is why."""
     story = Story(CALM)
