@@ -7,7 +7,6 @@ filter, rlimits and, where the kernel has it, Landlock still hold: then it can o
 sandbox would show, and the host's temporary places. As root it becomes another user first.
 """
 
-import _socket
 import os
 
 from builder.sandbox import link, runner, running
@@ -85,7 +84,7 @@ def main() -> int:
     """Run the one action that the link brings."""
     identity.close_on_exec_from(FIRST_OWN_FD)
     os.umask(0o022)
-    sock = _socket.socket(fileno=os.dup(0))
+    sock = link.end(os.dup(0))
     packet, fds = link.receive_packet(sock)
     if not packet:
         return 0

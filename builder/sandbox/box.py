@@ -96,6 +96,7 @@ class Box:
         self.deadline: float | None = None
         self.looking_until: float | None = None
         self.overdue = self._asked = False
+        self.awaited = False  # whether the service waits for the end of all of it
         self.watch: Watch | None = None
         self.quota: Quota | None = None
 

@@ -39,6 +39,7 @@ LOOK_EVERY_S = 0.01
 REFILL_AFTER_S = 0.003
 AGAIN_AFTER_S = 1.0
 MOST_FAILURES = 2
+IDLE_FOR_EACH = 2
 READY_FDS = 3
 NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
 
@@ -199,9 +200,11 @@ class Broker:
 
     def _requested(self, request: "tuple[Any, ...]", fds: list[int]) -> None:
         kind, run_id, *rest = request
-        if kind == "kill":
+        if kind in ("kill", "await"):
             if run_id in self._by_run:
-                self._by_run[run_id].kill()
+                self._by_run[run_id].awaited = True
+                if kind == "kill":
+                    self._by_run[run_id].kill()
             else:
                 for wanted in self._waiting:
                     if wanted.run_id == run_id:
@@ -228,8 +231,8 @@ class Broker:
 
     def _refill(self) -> None:
         """One for each that waits and that none suits which is ready or being made, and some to
-        spare; of those that are too many, the oldest go. As many runners may have nothing to do:
-        an action that takes longer than a moment is not waited for, but then there are more."""
+        spare; of those that are too many, the oldest go. Runners may have nothing to do, two for
+        each that is kept ready: while as many run and as many end, nobody has to be forked."""
         self._refill_at = None
         spare = [b for b in self._boxes.values() if b.state in (MAKING, READY)]
         for wanted in self._waiting:
@@ -243,7 +246,7 @@ class Broker:
             self._make(NONE, self._idle.pop() if self._idle else Runner(self._host))
         for box in [box for box in spare if box.state == READY][: max(0, len(spare) - self._keep)]:
             box.dismiss()
-        while len(self._idle) > self._keep:
+        while len(self._idle) > IDLE_FOR_EACH * self._keep:
             self._idle.pop(0).sock.close()
 
     def _runner_for(self, wanted: Wanted) -> Runner:
@@ -343,16 +346,17 @@ class Broker:
         facts: dict[str, Any] | None = None
         if box.watch is not None:
             box.watch.finish()
+        by_itself = box.word in (runner.DONE, runner.LAST) and not box.was_ended
         if box.run_id >= 0:
             if box.word[:1] == runner.FAILED and not box.was_ended:
                 self._tell(("error", box.run_id, reason_in(box.word)))
-            elif box.word not in (runner.DONE, runner.LAST) or box.was_ended:
+            elif not by_itself:
                 facts = box.facts()
         for fd in (*box.descriptors(), box.pidfd):
             self._unwatch(fd)
         del self._boxes[box.number]
         self._by_run.pop(box.run_id, None)
-        if box.run_id >= 0:
+        if box.run_id >= 0 and (box.awaited or not by_itself):  # else its report has said it all
             self._tell(("gone", box.run_id, facts), () if facts is None else (box.tree,))
         box.destroy()
         if box.word == runner.DONE:
@@ -365,7 +369,7 @@ class Broker:
 
 def link_to_service() -> "_socket.socket":
     """Its end came as stdin, which becomes /dev/null."""
-    service = _socket.socket(fileno=os.dup(0))
+    service = link.end(os.dup(0))
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)

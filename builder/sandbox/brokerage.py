@@ -2,8 +2,8 @@
 
 The broker does everything that has to do with the kernel (see `broker.py` for the processes and
 who talks to whom). A report comes straight from the sandbox's init, by a link of the action's own;
-the broker tells when all of an action is over. When it dies, what ran in it ends with
-SandboxError.
+the broker tells when all of an action is over, of one that did not end by itself, and to who
+asks. When it dies, what ran in it ends with SandboxError.
 """
 
 import contextlib
@@ -32,16 +32,22 @@ SWEEP_S = 0.5
 
 
 class Run:
-    """One action on its way. Its report comes on `sock`; `facts` are what the broker tells of one
-    that did not end by itself."""
+    """One action on its way, which the broker knows by its number. Its report comes on `sock`;
+    `facts` are what the broker tells of one that did not end by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, broker: "Broker", number: int) -> None:
+        self._broker, self._number = broker, number
         self.sock, self.far_end = link.pair()
         self.sock.setblocking(False)
         self.gone = trio.Event()
         self.facts: dict[str, Any] | None = None
         self.root_fd = -1
         self.error: str | None = None
+        broker.runs[number] = self
+
+    async def begin(self, wish: dict[str, Any]) -> None:
+        """Ask for a sandbox. Raises SandboxError."""
+        await self._broker.send(("run", self._number, wish), (self.far_end.fileno(),))
 
     def tell(self, job: dict[str, Any], scratch: str) -> None:
         """What it is to run, and the files that it fills; its init reads that when it has got the
@@ -89,7 +95,7 @@ class Run:
         if not whole or len(fds) != 1:  # without the work tree, which comes from the broker then
             for fd in fds:
                 os.close(fd)
-            await self.gone.wait()
+            await self.over()
             return unpack(packet[1:]) if whole and self.root_fd >= 0 else None
         self._keep(fds[0])
         return unpack(packet[1:])
@@ -120,7 +126,25 @@ class Run:
             nursery.cancel_scope.cancel()
         return told
 
+    async def over(self) -> None:
+        """Until nothing is left of it. Of what has ended by itself the broker tells who asks."""
+        await self._ask("await")
+
+    async def _ask(self, what: str) -> None:
+        with contextlib.suppress(SandboxError):  # it is no more, and then this has failed
+            await self._broker.send((what, self._number))
+        await self.gone.wait()
+
+    async def abandon(self) -> None:
+        """Kill what nobody waits for any more and see it gone."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
+            if self._broker.alive:
+                await self._ask("kill")
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+
     def close(self) -> None:
+        self._broker.runs.pop(self._number, None)
         for sock in (self.sock, self.far_end):
             if sock.fileno() >= 0:
                 sock.close()
@@ -268,14 +292,3 @@ async def wait_for(pid: int) -> None:
         await trio.lowlevel.wait_readable(fd)
     finally:
         os.close(fd)
-
-
-async def abandon(broker: Broker, run_id: int, run: Run) -> None:
-    """Kill a run that nobody waits for any more and see it gone."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE_S):
-        if broker.alive:
-            with contextlib.suppress(SandboxError):
-                await broker.send(("kill", run_id))
-            await run.gone.wait()
-    if run.root_fd >= 0:
-        os.close(run.root_fd)

@@ -26,6 +26,8 @@ NAMES = tuple(one.name for one in dataclasses.fields(SandboxSpec) if one.name no
 def plain(value: Any) -> Any:
     """As JSON can say it."""
     match value:
+        case str() | tuple() | bool() | None:  # as nearly all are
+            return value
         case Enum():
             return value.value
         case frozenset():
@@ -36,7 +38,7 @@ def plain(value: Any) -> Any:
             return {name: getattr(value, name) for name in LIMITS}
         case Dialogue():
             return [value.stdin, value.stdout]
-    return value
+    raise TypeError(f"{value!r} has no form in JSON")
 
 
 def encoded(spec: SandboxSpec) -> bytes:

@@ -28,6 +28,11 @@ def pair() -> "tuple[_socket.socket, _socket.socket]":
     return one, two
 
 
+def end(fd: int) -> "_socket.socket":
+    """Of a link, by its descriptor."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+
+
 def send_packet(sock: "_socket.socket", packet: bytes, fds: "tuple[int, ...]" = ()) -> None:
     """One packet with descriptors. Raises OSError when the other end is gone."""
     rights = b"".join(fd.to_bytes(4, "little") for fd in fds)

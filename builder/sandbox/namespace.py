@@ -23,33 +23,38 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable
 
 
+def clock_s(pid: int) -> float:
+    """What a process has used itself, by its own clock (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 class Namespace:
     """Made by a process in the namespaces that the init is to be in, which stays in its own PID
-    namespace. `program` is the init's, and `seen` the /proc of this process. Raises OSError.
+    namespace, `own`. `program` is the init's, and `seen` the /proc of this process. Raises OSError.
     """
 
-    def __init__(self, program: int, seen: int) -> None:
+    def __init__(self, program: int, seen: int, own: int) -> None:
         self._seen = seen
-        own = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=seen)
         identity.unshare(identity.CLONE_NEWPID)
         said, says = os.pipe2(os.O_CLOEXEC)
         try:
             path = b"/proc/self/fd/%d" % program
             to_us = [(os.POSIX_SPAWN_DUP2, says, 1)]
-            self.init = os.posix_spawn(path, [b"bldr-init"], {}, file_actions=to_us)
+            self.init = os.posix_spawn(
+                path, [b"bldr-init"], {}, file_actions=to_us, setsigdef=signals.EVERY
+            )
             os.close(says)
             says = -1
             if os.read(said, 1) != init.READY:
                 code = os.waitstatus_to_exitcode(os.waitpid(self.init, 0)[1])
                 raise OSError(code, os.strerror(code), "the sandbox's init")
             self.pidfd = os.pidfd_open(self.init)
-            self.spent_s = self._used_s(self.init)  # so far, which no action is charged for
+            self.spent_s = clock_s(self.init)  # so far, which no action is charged for
         finally:
             for fd in (said, says):
                 if fd >= 0:
                     os.close(fd)
             identity.set_namespace(own, identity.CLONE_NEWPID)
-            os.close(own)
 
     def enter(self) -> None:
         """What this thread starts from now on is born there."""
@@ -105,11 +110,10 @@ class Namespace:
             return True
 
     def _used_s(self, pid: int) -> float:
-        """By the process's own clock (pthread_getcpuclockid(3)), and for those that it has waited
-        for by the ticks of /proc."""
+        """By its own clock, and for those that it has waited for by the ticks of /proc."""
         try:
             ticks = self._read(f"{pid}/stat").rpartition(b")")[2].split()[WAITED_FOR:WAITED_END]
-            return time.clock_gettime(~pid << 3 | 2) + sum(map(int, ticks)) / TICKS_PER_S
+            return clock_s(pid) + sum(map(int, ticks)) / TICKS_PER_S
         except OSError:
             return 0.0
 

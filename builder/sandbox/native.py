@@ -14,7 +14,7 @@ import trio
 
 from builder.base.errors import UsageError
 from builder.sandbox import audit, canonical, outcome
-from builder.sandbox.brokerage import Broker, Run, abandon
+from builder.sandbox.brokerage import Broker, Run
 from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import (
     Audit,
@@ -126,11 +126,10 @@ class NativeSandbox:
                 "which every user has"
             )
         self._number += 1
-        run_id, run = self._number, Run()
-        broker.runs[run_id] = run
+        run = Run(broker, self._number)
         try:
             enforced, wish["rlimits"], cpus = borne(wish, broker.features.__contains__, self._cpus)
-            await broker.send(("run", run_id, wish), (run.far_end.fileno(),))
+            await run.begin(wish)
             job = outcome.job(spec)  # while the broker makes the work tree
             job |= {"rlimits": wish["rlimits"], "cpus": cpus}
             enforced |= kept
@@ -142,13 +141,13 @@ class NativeSandbox:
                 spec.dialogue.started(pid)
             told = await (run.report_through(proxy) if job["proxy"] else run.report())
             if told is None or told.ended_early or spec.audit is AuditLevel.CHEAP:
-                await run.gone.wait()
+                await run.over()
             if told is None and run.facts is None:
                 raise SandboxError(run.error or "the sandbox gave no answer")
             facts = outcome.facts(told, run.facts) | {"enforced": enforced, "spec": name}
             done = await self._conclude(spec, facts, held, proxy)
         except BaseException:
-            await abandon(broker, run_id, run)
+            await run.abandon()
             raise
         finally:
             run.close()

@@ -17,7 +17,6 @@ Its report goes straight to the service, by a link that came with the action. Wh
 as an action that had to be ended or that has changed this process's limits, ends the runner too.
 """
 
-import _socket
 import _thread
 import fcntl
 import os
@@ -29,6 +28,10 @@ from builder.sandbox.kernel.seccomp import Filter, when_made
 from builder.sandbox.kernel.syscalls import MACHINE, Steps
 from builder.sandbox.namespace import Namespace
 from builder.sandbox.running import Action, set_limits, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    import _socket
 
 READY, FAILED = b"R", b"X"
 DONE, LAST = b"D", b"L"  # the action has been reported, and there may be another one or not
@@ -100,11 +103,12 @@ class Runner:
         identity.prctl(identity.PR_SET_DUMPABLE, 0)
         identity.set_name("bldr-runner")
         self._kit = kit
-        self.sock = _socket.socket(fileno=aside(sock.detach()))
+        self.sock = link.end(aside(sock.detach()))
         self._init = aside(kit.init)
         signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         self._deaths = aside(signals.arrivals(signals.SIGCHLD))
         self._mounts = aside(os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC))
+        self._pids = aside(os.open("/proc/self/ns/pid", CLOSED_ON_EXEC))
         self._seen = aside(os.open("/proc", CLOSED_ON_EXEC | os.O_DIRECTORY))
         self._self = aside(os.pidfd_open(os.getpid()))
         self._network = b""  # the traces that ours was made with
@@ -122,7 +126,7 @@ class Runner:
             self._network = network.fresh(self._network)
         self._kit.apart.perform()
         view = os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC)
-        namespace = Namespace(self._init, self._seen)
+        namespace = Namespace(self._init, self._seen, self._pids)
         self._kit.setup.perform()
         counters = zip(self._kit.counted, order.counters, strict=True)
         counted = [(name, own, fd) for (name, own), fd in counters]
@@ -178,7 +182,7 @@ class Runner:
         _, fds = link.receive_packet(self.sock)
         if not fds:
             return
-        service = _socket.socket(fileno=fds[0])
+        service = link.end(fds[0])
         job, files = link.receive(service)
         if job is None:
             return

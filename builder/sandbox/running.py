@@ -47,7 +47,7 @@ DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
 CHUNK = 65536
-SIGNAL_BYTES = 128
+COUNTER_BYTES = 4096
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
 NOBODY = -1
@@ -55,7 +55,6 @@ OF_THIS_THREAD = 0x20000000  # __WNOTHREAD of waitpid(2)
 BLOCK_BYTES = 512  # of getrusage(2)
 UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
-RESET = (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGCHLD)  # what the interpreter has changed
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -212,8 +211,17 @@ class Action:
         """Whether the program has ended by itself, and left nobody."""
         if self._running or self._over or self._report.status != EXITED:
             return False
+        if self._processes() == 1:
+            return True  # it has never had a child
         ours = os.WNOHANG | OF_THIS_THREAD  # else the init is one of them
         return self._reap(ours) == NOBODY and self._reach.alone()
+
+    def _processes(self) -> int:
+        """How many there were at most at a time; 0 where nobody counts them."""
+        for name, not_its_own, fd in self._counters:
+            if name == "processes":
+                return int(os.pread(fd, COUNTER_BYTES, 0)) - not_its_own
+        return 0
 
     def conclude(self) -> bool:
         """End everything that is left, and report; whether the work tree was sent with that."""
@@ -222,6 +230,7 @@ class Action:
         if (killed or report.status == NOT_STARTED) and self._reach.ending():
             os._exit(1)  # whoever has ended us all has something to say of it
         left_s = self._reach.sweep(self._reap, self._pid if self._running else 0)
+        signals.forget(self._deaths)
         if self._deserted:
             os._exit(1)
         if self._sent is None:
@@ -314,7 +323,7 @@ class Action:
             file_actions=self._standard_files(pipes),
             setsid=True,
             setsigmask=(),
-            setsigdef=RESET,
+            setsigdef=signals.EVERY,
         )
 
     def _standard_files(self, pipes: list[int]) -> "list[tuple[Any, ...]]":
@@ -336,8 +345,8 @@ class Action:
                     if not self._by_fd[fd].move() and events & select.POLLHUP:
                         self._poll.unregister(fd)
                 elif fd == self._deaths:
-                    os.read(fd, SIGNAL_BYTES)
-                    while self._reap(os.WNOHANG) > 0:
+                    signals.forget(fd)
+                    while self._running and self._reap(os.WNOHANG) > 0:
                         pass
                 else:
                     self._end_early()
@@ -427,7 +436,7 @@ class Action:
         for name, not_its_own, fd in self._counters:
             if fine and name == "refused_processes":
                 continue  # it did without
-            counted = count_in(os.pread(fd, 4096, 0), name)
+            counted = count_in(os.pread(fd, COUNTER_BYTES, 0), name)
             setattr(report, name, max(0, counted - not_its_own))
 
 

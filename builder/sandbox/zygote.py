@@ -7,7 +7,6 @@ namespace and never leaves it; its runners (`runner`) have one of their own each
 needs to be made is denied to itself already.
 """
 
-import _socket
 import gc
 import os
 
@@ -17,6 +16,10 @@ from builder.sandbox.kernel.image import image_root
 from builder.sandbox.kernel.perform import SetupError, lay, open_trees, put
 from builder.sandbox.kernel.seccomp import Filter, while_making
 from builder.sandbox.kernel.syscalls import MACHINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    import _socket
 
 PLACES = ("/tmp", "/usr")  # noqa: S108 - where the new root is built, in a namespace of its own
 UP, DOWN = b"U", b"X"
@@ -127,8 +130,8 @@ def fork_runner(channel: "_socket.socket", fd: int, kit: "runner.Kit") -> None:
     try:
         if os.fork() == 0:
             channel.close()
-            runner.main(_socket.socket(fileno=fd), kit)
+            runner.main(link.end(fd), kit)
     except OSError as error:
-        broken = _socket.socket(fileno=os.dup(fd))
+        broken = link.end(os.dup(fd))
         link.send_packet(broken, DOWN + f"the zygote cannot fork: {error}".encode())
         broken.close()

@@ -1,5 +1,7 @@
 """Signals by the interpreter's own core module: `signal` itself loads enum and more."""
 
+# ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
+
 import os
 from _signal import (  # type: ignore[import-not-found]  # has no stub; signal re-exports it
     SIG_BLOCK,
@@ -9,6 +11,7 @@ from _signal import (  # type: ignore[import-not-found]  # has no stub; signal r
     SIGCONT,
     SIGKILL,
     SIGPIPE,
+    SIGSTOP,
     SIGTERM,
     SIGXFSZ,
     pidfd_send_signal,
@@ -18,21 +21,30 @@ from _signal import (  # type: ignore[import-not-found]  # has no stub; signal r
 
 from builder.sandbox.kernel.syscalls import call
 
+INFO_BYTES = 128
+
 __all__ = [
+    "EVERY",
     "SIGCHLD",
     "SIGCONT",
     "SIGKILL",
     "SIGPIPE",
+    "SIGSTOP",
     "SIGTERM",
     "SIGXFSZ",
     "SIG_BLOCK",
     "SIG_DFL",
     "SIG_IGN",
     "arrivals",
+    "forget",
     "pidfd_send_signal",
     "pthread_sigmask",
     "signal",
 ]
+
+
+# All that can have another meaning than the kernel's; the C library keeps two for itself.
+EVERY = tuple(number for number in range(1, 65) if number not in (SIGKILL, SIGSTOP, 32, 33))
 
 
 def arrivals(number: int) -> int:
@@ -41,3 +53,11 @@ def arrivals(number: int) -> int:
     pthread_sigmask(SIG_BLOCK, (number,))
     mask = (1 << (number - 1)).to_bytes(8, "little")
     return call("signalfd4", -1, mask, len(mask), os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def forget(arrived: int) -> None:
+    """What has arrived at this descriptor, and was waited for otherwise."""
+    try:
+        os.read(arrived, INFO_BYTES)
+    except BlockingIOError:
+        pass  # nothing has

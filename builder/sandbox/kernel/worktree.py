@@ -9,9 +9,11 @@ broker's private mount namespace for the moment of the mount. Where the file sys
 an overlay at all, the inputs are copied.
 """
 
+import ctypes
 import os
 
 from builder.sandbox.kernel import mounts
+from builder.sandbox.kernel.syscalls import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -23,12 +25,20 @@ COPY_CHUNK = 1 << 20
 KNOWN_TREES = 128
 OVERLAY, SHARED = "overlay", "shared"
 LAYER = "upper"  # in the scratch directory: what the action writes
+TMPFS, STATFS_BYTES = 0x01021994, 120  # statfs(2)
 
 
 def new_file(scratch: str, name: str, flags: int = 0) -> int:
     """One of our own beside what the action writes. Raises OSError."""
     flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     return os.open(scratch + "/" + name, flags, 0o600)
+
+
+def in_memory(path: str) -> bool:
+    """Whether a directory is on a tmpfs."""
+    info = ctypes.create_string_buffer(STATFS_BYTES)
+    call("statfs", os.fsencode(path), info)
+    return int.from_bytes(info.raw[:8], "little") == TMPFS
 
 
 class WorkTrees:
@@ -43,6 +53,7 @@ class WorkTrees:
         self._done_with: list[int] = []
         self._context = -1  # of the next overlay, whose layers are not known yet
         self._known: dict[tuple[int, int], int] = {}  # input trees by inode, the last used last
+        self._flushed: dict[int, bool] = {}  # by device: whether it is a disk
         self._ways: list[tuple[str, Callable[[str, str], int]]] = [
             (OVERLAY, self._by_descriptor),
             (OVERLAY, self._by_path),
@@ -116,9 +127,7 @@ class WorkTrees:
         return tree
 
     def _options(self) -> "list[mounts.Option]":
-        # volatile: the layer is scratch, so its unmount need not flush the disk.
-        ours: list[mounts.Option] = [("volatile", None)]
-        return ours if self._owner is not None else [*ours, ("userxattr", None)]
+        return [] if self._owner is not None else [("userxattr", None)]
 
     def _by_descriptor(self, inputs: str, scratch: str) -> int:
         return self._overlay(("lowerdir+", self._lower(inputs)), scratch)
@@ -130,10 +139,19 @@ class WorkTrees:
         try:
             os.chdir(scratch)  # the action can read by which names its layers were given
             mounts.configure(context, (lower, ("upperdir", LAYER), ("workdir", "layer")))
+            if self._is_flushed(scratch):  # it is scratch, so its unmount need not do that
+                mounts.configure(context, (("volatile", None),))
             return mounts.new_filesystem(context, ATTRIBUTES)
         finally:
             os.chdir("/")
             os.close(context)
+
+    def _is_flushed(self, scratch: str) -> bool:
+        """Whether the unmount of a layer would flush a disk."""
+        device = os.stat(scratch).st_dev
+        if device not in self._flushed:
+            self._flushed[device] = not in_memory(scratch)
+        return self._flushed[device]
 
     def _by_path(self, inputs: str, scratch: str) -> int:
         place = os.path.join(scratch, "lower")
