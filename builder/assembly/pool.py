@@ -13,7 +13,8 @@ from builder.assembly.machines import Machines
 from builder.config.settings import Settings
 from builder.pool.forecast_file import ForecastFile
 from builder.pool.keeper import PoolKeeper
-from builder.providers.interface import Provider
+from builder.pool.market_file import MarketFile
+from builder.providers.interface import Choosing, Provider
 from builder.reapi.pb import control_pb2
 from builder.scale.autoscaler import Autoscaler, Bounds
 from builder.scale.choice import Wanted, choose
@@ -96,11 +97,13 @@ class Pool:
         now = trio.current_time()
         async with self._machines.open(address, self._exited) as provider:
             self._keeper = self._keep(provider, now)
-            if self._file is None:
-                yield self._keeper
-                return
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._file.keep, self._forecast)
+                if self._file is not None:
+                    nursery.start_soon(self._file.keep, self._forecast)
+                if isinstance(provider, Choosing) and self.settings.pool.forecast is not None:
+                    file = MarketFile.beside(Path(self.settings.pool.forecast), time.time)
+                    file.load(provider.market)
+                    nursery.start_soon(file.keep, provider.market)
                 yield self._keeper
                 nursery.cancel_scope.cancel()
 

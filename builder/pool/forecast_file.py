@@ -1,20 +1,16 @@
 """What the forecast has learned, in a file, so that a restart does not forget the week."""
 
-import json
 import math
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import trio
 
-from builder.base.errors import UsageError
+from builder.pool.kept_file import no_such, read, write
 from builder.scale.seasonal import STEPS, STEPS_OF_WEEK, HoltWinters, Learned
-from builder.telemetry.log import get_logger
 
 SAVE_EVERY_S = 300.0
-
-log = get_logger()
+WHAT = "forecast"
 
 
 class ForecastFile:
@@ -25,28 +21,16 @@ class ForecastFile:
 
     def load(self) -> Learned:
         """Nothing learned, if there is no file. Raises UsageError for one that is not ours."""
-        try:
-            text = self._path.read_text()
-        except FileNotFoundError:
+        found = read(self._path, WHAT)
+        if found is None:
             return Learned()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"pool.forecast: {self._path} cannot be read: {error}") from error
         try:
-            return _learned(json.loads(text))
+            return _learned(found)
         except (ValueError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"pool.forecast: {self._path} is no forecast; remove it to begin anew"
-            ) from error
+            raise no_such(self._path, WHAT) from error
 
     def save(self, learned: Learned) -> None:
-        """What cannot be written is missing after a restart, and said."""
-        beside = self._path.with_name(f"{self._path.name}.new")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(asdict(learned)))
-            os.replace(beside, self._path)
-        except OSError as error:
-            log.warning("The forecast is not kept", file=str(self._path), why=error.strerror)
+        write(self._path, asdict(learned), WHAT)
 
     async def keep(self, forecast: HoltWinters) -> None:
         """Save it now and then, and when cancelled."""
@@ -58,11 +42,11 @@ class ForecastFile:
             self.save(forecast.learned)
 
 
-def _learned(found: dict[str, object]) -> Learned:
+def _learned(found: object) -> Learned:
     """Raises ValueError, TypeError or AttributeError for anything else."""
-    if set(found) != {one.name for one in fields(Learned)}:
+    if not isinstance(found, dict) or set(found) != {one.name for one in fields(Learned)}:
         raise ValueError("other fields")
-    learned = Learned(**found)  # type: ignore[arg-type]  # looked at below
+    learned = Learned(**found)  # looked at below
     learned.first_day = {int(place): float(rate) for place, rate in learned.first_day.items()}
     for values, length in ((learned.day, STEPS), (learned.week, STEPS_OF_WEEK)):
         if values and len(values) != length:

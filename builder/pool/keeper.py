@@ -284,7 +284,8 @@ class PoolKeeper:
         now, demand = trio.current_time(), self._site.demand()
         ending = self._fleet.drained(demand)  # those whose end failed before
         for name in self._fleet.overdue(demand, self._patience_s, now):
-            log.warning("Worker does not come: its instance is ended", worker=name)
+            what = "has been silent for too long" if self._fleet[name].joined else "does not come"
+            log.warning(f"Worker {what}: its instance is ended", worker=name)
             self._fleet[name].ended = True
             ending.append(name)
         self._strangers = {name: self._strangers.get(name, now) for name in self._strange(there)}

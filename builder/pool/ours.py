@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from builder.schedule.demand import Demand
 
+SILENT_S = 120.0  # a worker that has been here and is not any more may come back for so long
+
 
 @dataclass(slots=True)
 class Ours:
@@ -84,16 +86,21 @@ class Fleet:
         return max(1, round(sum(found) / len(found))) if found else None
 
     def overdue(self, demand: Demand, patience_s: float, now: float) -> list[str]:
-        """Instances whose worker has not been here for too long, though they cost something."""
+        """Instances whose worker has not been here for too long, though they cost something.
+
+        One that is to come has `patience_s`; one that was here and hangs, or is cut off, is not
+        waited for as long: it counts as ready all the time, and nobody starts in its place.
+        """
         found = []
         for name, one in self.present():
             if name in demand.workers:
                 one.missed_at = None
                 continue
             since = one.missed_at = now if one.missed_at is None else one.missed_at
+            limit_s = min(patience_s, SILENT_S)
             if not one.joined:
-                since = one.since
-            if not one.ended and now - since > patience_s:
+                since, limit_s = one.since, patience_s
+            if not one.ended and now - since > limit_s:
                 found.append(name)
         return found
 

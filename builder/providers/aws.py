@@ -60,7 +60,7 @@ class AwsProvider:
         self._of_place = {place: one for one in fleet.regions for place in one.places}
         self._launched: dict[str, list[Instance]] = {}
         self._doubtful: dict[str, list[Attempt]] = {}  # by token: whose answers were lost
-        self._market = Market(candidates(fleet), by_place(fleet))
+        self.market = Market(candidates(fleet), by_place(fleet))
         self._placed: dict[str, Placed] = {}  # by id
         self._recent: dict[str, tuple[Instance, float]] = {}
         self._last: dict[str, list[Seen]] = {}  # by region: its latest answer
@@ -76,7 +76,7 @@ class AwsProvider:
 
     def joined(self, id_: str) -> None:
         if (placed := self._placed.get(id_)) is not None:
-            self._market.joined(placed, trio.current_time())
+            self.market.joined(placed, trio.current_time())
 
     async def terminate(self, ids: Iterable[str]) -> None:
         trouble: ProviderError | None = None
@@ -130,7 +130,7 @@ class AwsProvider:
     def _forget(self, id_: str, *, taken_back: bool) -> None:
         placed = self._placed.pop(id_, None)
         if placed is not None:
-            tell = self._market.interrupted if taken_back else self._market.ended
+            tell = self.market.interrupted if taken_back else self.market.ended
             tell(placed.candidate, trio.current_time())
 
     # ---- a launch
@@ -148,7 +148,7 @@ class AwsProvider:
             except ProviderError as error:
                 trouble = error if trouble is None or error.may_retry else trouble
                 refused = self._with(attempt.candidate, error)
-                self._market.refused(refused, trio.current_time())
+                self.market.refused(refused, trio.current_time())
                 spared.update(refused)
         if not got:
             assert trouble is not None
@@ -172,7 +172,7 @@ class AwsProvider:
 
     def _attempts(self, token: str, count: int, base: int, urgent: bool) -> Iterator[Attempt]:
         yield from self._doubtful.get(token, [])[:]
-        ranked = self._market.ranked(trio.current_time(), urgent=urgent)
+        ranked = self.market.ranked(trio.current_time(), urgent=urgent)
         if self._fleet.spot:
             yield from (Attempt(one, base, "base") for one in ranked if not one.spot)
         either = not self._fleet.spot or self._fleet.prices
@@ -205,8 +205,8 @@ class AwsProvider:
         made = [Instance(one["InstanceId"], token) for one in answer["Instances"]]
         self._recent |= {one.id: (one, now) for one in made}
         self._placed |= {one.id: Placed(attempt.candidate, began) for one in made}
-        self._market.granted(attempt.candidate, len(made), now)
-        why = self._market.why(attempt.candidate, now, urgent=urgent)
+        self.market.granted(attempt.candidate, len(made), now)
+        why = self.market.why(attempt.candidate, now, urgent=urgent)
         log.info("Machines chosen", count=len(made), why=why)
         return made
 

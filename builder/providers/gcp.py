@@ -125,7 +125,7 @@ class GcpProvider:
         self._token = token
         self._project = f"/compute/v1/projects/{wanted.project}"
         self._zones: dict[str, str] = {}
-        self._market = Market(_candidates(wanted), wanted.prices)
+        self.market = Market(_candidates(wanted), wanted.prices)
         self._placed: dict[str, Placed] = {}  # by name: as far as this process has launched it
         self._launched: dict[str, list[Instance]] = {}
         self._lock = trio.Lock()
@@ -138,7 +138,7 @@ class GcpProvider:
 
     def joined(self, id_: str) -> None:
         if (placed := self._placed.get(id_)) is not None:
-            self._market.joined(placed, trio.current_time())
+            self.market.joined(placed, trio.current_time())
 
     async def terminate(self, ids: Iterable[str]) -> None:
         wanted = list(ids)
@@ -161,7 +161,7 @@ class GcpProvider:
     def _forget(self, id_: str, *, taken_back: bool) -> None:
         placed = self._placed.pop(id_, None)
         if placed is not None:
-            tell = self._market.interrupted if taken_back else self._market.ended
+            tell = self.market.interrupted if taken_back else self.market.ended
             tell(placed.candidate, trio.current_time())
 
     async def _create(self, count: int, token: str, urgent: bool) -> list[Instance]:
@@ -199,7 +199,7 @@ class GcpProvider:
         """In the first place that has room for it; `spared` have none for others of the launch."""
         trouble: ProviderError | None = None
         either = spot and bool(self._wanted.prices)
-        for one in self._market.ranked(trio.current_time(), urgent=urgent):
+        for one in self.market.ranked(trio.current_time(), urgent=urgent):
             if one.spot != spot and not either:
                 continue
             began = trio.current_time()
@@ -209,13 +209,13 @@ class GcpProvider:
                 trouble = error if trouble is None or error.may_retry else trouble
                 if one not in spared:
                     spared.add(one)
-                    self._market.refused([one], trio.current_time())
+                    self.market.refused([one], trio.current_time())
             else:
                 self._zones[name] = one.place
                 self._placed[name] = Placed(one, began)
                 now = trio.current_time()
-                self._market.granted(one, 1, now)
-                why = self._market.why(one, now, urgent=urgent)
+                self.market.granted(one, 1, now)
+                why = self.market.why(one, now, urgent=urgent)
                 log.info("Machine chosen", name=name, why=why)
                 return
         assert trouble is not None

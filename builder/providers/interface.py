@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from builder.base.errors import UnavailableError
+from builder.scale.market import Market
 
 
 class ProviderError(UnavailableError):
@@ -79,6 +80,8 @@ class Provider(Protocol):
 @runtime_checkable
 class Choosing(Protocol):
     """A provider with a choice of machines: it learns how long each kind takes to start."""
+
+    market: Market
 
     def joined(self, id_: str) -> None:
         """The worker of an instance has joined."""

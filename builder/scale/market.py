@@ -60,6 +60,18 @@ class Candidate:
         return f"{self.kind}{where} ({'spot' if self.spot else 'on demand'})"
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a restart should not forget of one candidate; `start_up_s` is None if none was seen."""
+
+    kind: str
+    place: str
+    spot: bool
+    hours: float
+    interruptions: float
+    start_up_s: float | None = None
+
+
 class Placed(NamedTuple):
     """A machine that was granted: what it is, and when it was asked for."""
 
@@ -118,6 +130,32 @@ class Market:
         """A machine was taken back."""
         self.ended(candidate, now)
         self._known[candidate].interruptions += 1
+
+    # ---- over a restart
+
+    def memories(self, now: float) -> list[Memory]:
+        """Of the candidates of which something is known."""
+        found = []
+        for candidate in self._known:
+            one, start = self._until(candidate, now), self._starts.get(candidate)
+            if one.hours or one.interruptions or start:
+                start_up_s = start.value_s if start else None
+                place = candidate.kind, candidate.place, candidate.spot
+                found.append(Memory(*place, one.hours, one.interruptions, start_up_s))
+        return found
+
+    def recall(self, memories: Iterable[Memory], age_s: float, now: float) -> None:
+        """What was so some time ago counts less; who is no candidate any more is forgotten."""
+        kept = exp(-max(0.0, age_s) / MEMORY_S)
+        for one in memories:
+            candidate = Candidate(one.kind, one.place, one.spot)
+            if candidate not in self._known:
+                continue
+            known = self._until(candidate, now)
+            known.hours += one.hours * kept
+            known.interruptions += one.interruptions * kept
+            if one.start_up_s is not None:
+                self.joined(Placed(candidate, now - one.start_up_s), now)
 
     # ---- what follows
 

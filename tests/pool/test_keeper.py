@@ -12,6 +12,7 @@ from builder.pool.keeper import PoolKeeper
 from builder.providers.interface import Instance, ProviderError, QuotaError
 from builder.scale import policies
 from builder.scale.autoscaler import Autoscaler, Bounds
+from builder.scale.market import Market
 from builder.scale.policies import Policy
 from builder.schedule.demand import Demand, Holder
 
@@ -91,13 +92,14 @@ async def kept(
     minimum: int = 2,
     policy: Policy | None = None,
     there: Iterable[str] = (),
+    patience_s: float = 100.0,
     **bounds: float,
 ) -> AsyncIterator[Kept]:
     shelf, site = Shelf(), Site()
     shelf.there = [Instance(name, "old") for name in there]
     limits = Bounds(minimum=minimum, maximum=20, **bounds)
     machine = Autoscaler(limits, policy or policies.static(minimum), trio.current_time())
-    keeper = PoolKeeper(shelf, machine, site, lambda: 0.0, patience_s=100.0)
+    keeper = PoolKeeper(shelf, machine, site, lambda: 0.0, patience_s=patience_s)
     with trio.fail_after(10_000):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keeper.run)
@@ -260,6 +262,19 @@ async def test_an_instance_whose_worker_is_lost_is_ended(autojump_clock: MockClo
         assert pool.shelf.names == ["worker-2", "worker-3"]
 
 
+async def test_a_worker_that_hangs_is_not_waited_for_as_long_as_one_that_starts(
+    autojump_clock: MockClock,
+) -> None:
+    """A machine may take a quarter of an hour to start; one that was there has two minutes."""
+    async with kept(patience_s=900.0) as pool:
+        await pool.join("worker-1")
+        del pool.site.workers["worker-1"]
+        await trio.sleep(100)
+        assert pool.shelf.names == ["worker-1", "worker-2"]
+        await trio.sleep(30)
+        assert pool.shelf.names == ["worker-2", "worker-3"]
+
+
 async def test_what_an_earlier_coordinator_left_is_taken_over(autojump_clock: MockClock) -> None:
     async with kept(there=["old-1", "old-2", "old-3"]) as pool:
         assert pool.shelf.launches == []
@@ -319,6 +334,7 @@ class Curious(Shelf):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
+        self.market = Market([])
 
     def joined(self, id_: str) -> None:
         self.told.append(id_)
