@@ -4,12 +4,17 @@ Theory of operation. Records are appended and never changed. They are handed to 
 each round of the scheduler's and not forced to the disk: that outlives the death of this process,
 which is what it is for; after a power failure clients execute again. When most of the file is about
 operations that have ended, the others are copied into a new file, which then takes its place.
+
+A disk that is full costs the safety of a restart, and nothing else: that is said, the file stays as
+it is, and now and then a new one is tried, which then has everything that waits. What the old one
+tells until then is of the past: a coordinator that begins with it holds what has ended meanwhile
+for clients that will not ask.
 """
 
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,11 +29,15 @@ from builder.schedule.platform import Properties
 from builder.schedule.spec import ActionSpec, Entry
 from builder.server.messages import bytes_field
 from builder.server.specs import spec_of
+from builder.telemetry.log import get_logger
 
 REMEMBERED = journal_pb2.Record.DESCRIPTOR.fields_by_name["remembered"].number
 GRANTED = journal_pb2.Remembered.DESCRIPTOR.fields_by_name["granted"].number
 HEAD = struct.Struct("!II")  # length and CRC-32 of a record's bytes
 SMALL = 16 * 1024 * 1024  # bytes of a file that is not worth copying
+AGAIN_S = 2.0  # after a write that failed
+
+log = get_logger()
 
 
 class Journal(Protocol):
@@ -67,11 +76,17 @@ class Figures:
 
 
 class FileJournal:
-    """`small_bytes` is the size below which the file is left as it is. Raises OSError."""
+    """`small_bytes` is the size below which the file is left as it is.
 
-    def __init__(self, path: Path, small_bytes: int = SMALL) -> None:
+    Opening it raises OSError; later a file that cannot be written is tried again each `again_s`
+    seconds, and what it has missed is then in it.
+    """
+
+    def __init__(self, path: Path, small_bytes: int = SMALL, again_s: float = AGAIN_S) -> None:
         self._path = path
         self._small = small_bytes
+        self._again_s = again_s
+        self._behind_until: float | None = None  # it lacks something: when to try again
         self._live: dict[str, bytes] = {}  # operation -> its record, framed
         self._live_bytes = 0
         self.figures = Figures()
@@ -112,19 +127,40 @@ class FileJournal:
             self._unwritten += frame(record.SerializeToString())
 
     def flush(self) -> None:
-        if not self._unwritten:
-            return
-        self.figures.size_bytes += len(self._unwritten)
-        self._write(self._fd, self._unwritten)
-        self._unwritten.clear()
-        if self.figures.size_bytes > max(self._small, 4 * self._live_bytes):
-            self._rewrite()
+        if self._behind_until is not None:
+            self._unwritten.clear()  # a new file has what is live
+            if time.monotonic() >= self._behind_until:
+                self._try(self._rewrite)
+        elif self._unwritten:
+            self._try(self._append)
 
     def close(self) -> None:
         if self._fd >= 0:
+            if self._behind_until is not None:
+                self._behind_until = 0.0
             self.flush()
             os.close(self._fd)
             self._fd = -1
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if self._behind_until is None:
+                what = "a restart would forget what waits now"
+                log.warning(f"The journal is not kept: {what}", why=error.strerror)
+            self._behind_until = time.monotonic() + self._again_s
+        else:
+            if self._behind_until is not None:
+                log.info("The journal is kept again", waiting=self.waiting)
+            self._behind_until = None
+
+    def _append(self) -> None:
+        self._write(self._fd, self._unwritten)
+        self.figures.size_bytes += len(self._unwritten)
+        self._unwritten.clear()
+        if self.figures.size_bytes > max(self._small, 4 * self._live_bytes):
+            self._rewrite()
 
     def _keep(self, operation: str, framed: bytes) -> None:
         self._drop(operation)
@@ -138,9 +174,14 @@ class FileJournal:
         """A new file with what is live, in the place of the old one."""
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._write(fd, b"".join(self._live.values()))
+        try:
+            self._write(fd, b"".join(self._live.values()))
+            fresh.replace(self._path)
+        except OSError:
+            os.close(fd)
+            fresh.unlink(missing_ok=True)
+            raise
         self.figures.rewrites += 1
-        fresh.replace(self._path)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
@@ -148,10 +189,10 @@ class FileJournal:
 
     def _write(self, fd: int, data: bytes | bytearray) -> None:
         began = time.perf_counter()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        view.release()
+        written = 0
+        with memoryview(data) as view:
+            while written < len(data):
+                written += os.write(fd, view[written:])
         self.figures.written_bytes += len(data)
         self.figures.write_s += time.perf_counter() - began
 

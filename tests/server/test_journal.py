@@ -1,5 +1,7 @@
 """The journal: a file that outlives the coordinator, and what comes of it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ from builder.server.journal import FileJournal, frame, message_of, records
 from builder.server.specs import spec_of
 from builder.stores.memory import MemoryBlobStore
 from tests.server.farm import MIB, farming, metadata_of
+
+TREE = Path(__file__).parent.parent.parent
+UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 
 def entry(operation: str, task: str = "", size: int = 10) -> Entry:
@@ -71,6 +76,18 @@ def test_its_figures_tell_what_it_did(tmp_path: Path) -> None:
     assert (again.waiting, again.figures.replayed) == (1, 1)
     assert again.figures.size_bytes == path.stat().st_size < figures.size_bytes
     again.close()
+
+
+def test_a_full_disk_costs_the_safety_of_a_restart_and_nothing_else(tmp_path: Path) -> None:
+    """A really full one: nobody is hindered, the file stays whole, and catches up when it can."""
+    full, copy = tmp_path / "full", tmp_path / "copy"
+    full.mkdir()
+    probe = subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", full], check=False)
+    if probe.returncode:
+        pytest.skip("this user may not mount a tmpfs in a namespace of its own")
+    program = [sys.executable, "-m", "tests.server.full_journal", str(full), str(copy)]
+    done = subprocess.run([*UNSHARE, *program], cwd=TREE, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "ok\n"
 
 
 def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
