@@ -24,7 +24,7 @@ AT_FDCWD = 0xFFFFFF9C
 PATH_BYTES, MOST_PATHS = 4096, 256  # the longest, and what nearly all are shorter than
 OPEN_MEMORIES = 8
 TOGETHER = 64  # records are written at a time
-MAX_RECORDS = 200_000
+MAX_RECORDS, MAX_BYTES = 200_000, 16 << 20  # what is beyond them is not written down
 FAMILY_UNIX, FAMILY_V4, FAMILY_V6 = 1, 2, 10
 Found = tuple[str, bytes, bytes]  # use, program, name
 SHAPE_OF = {
@@ -43,26 +43,54 @@ def record(use: str, there: bool, program: bytes, name: bytes) -> bytes:
     return b"\0".join((use.encode(), b"1" if there else b"0", program, name, b""))
 
 
+class Records:
+    """What is written down into a file. `known` is what has been; `blind`, that something is
+    missing."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.known: set[Found] = set()
+        self.blind = False
+        self._rows: list[bytes] = []  # that are not written yet
+        self._room = MAX_BYTES
+
+    def add(self, found: Found, *, there: bool) -> None:
+        use, program, name = found
+        row = record(use, there, program, name)
+        self._room -= len(row)
+        if self._room < 0 or len(self.known) >= MAX_RECORDS:
+            self.blind = True
+            return
+        self.known.add(found)
+        self._rows.append(row)
+        if len(self._rows) >= TOGETHER:
+            self._write()
+
+    def finish(self) -> None:
+        """The rest, and the last line."""
+        self._rows.append(record("blind" if self.blind else "end", True, b"", b""))
+        self._write()
+
+    def _write(self) -> None:
+        os.write(self.file, b"".join(self._rows))
+        self._rows.clear()
+
+
 class Watcher:
     """Looks at one call after the other."""
 
     def __init__(self, records: int) -> None:
-        self._records = records
-        self._rows: list[bytes] = []  # that are not written yet
+        self._records = Records(records)
+        self._known = self._records.known
         self._programs: dict[int, bytes] = {}
-        self._known: set[Found] = set()
         self._memories: dict[int, int] = {}  # of processes, the longest open first
-        self._sighted = self._blind = False
-
-    def finish(self) -> None:
-        """The rest, and the last line."""
-        self._rows.append(record("blind" if self._blind else "end", True, b"", b""))
-        self._write()
+        self._sighted = False
+        self.finish = self._records.finish
 
     def unseen(self) -> None:
         """A call that could not be looked at: one of a process that is just being made by the
         init has the init's memory still."""
-        self._blind = self._blind or self._sighted
+        self._records.blind = self._records.blind or self._sighted
 
     def see(self, note: notify.Note) -> "Found | None":
         """What is to be kept (`keep`) when the call may go on. Raises OSError when its process has
@@ -140,26 +168,16 @@ class Watcher:
 
     def keep(self, found: "Found") -> None:
         """Remember it to be written down, unless it is known."""
-        if found in self._known or self._blind:
+        if found in self._known or self._records.blind:
             return
-        if len(self._known) >= MAX_RECORDS:
-            self._blind = True
-            return
-        self._known.add(found)
-        use, program, name = found
+        use, _, name = found
         if use == notify.CONNECT:
             # that to a socket which is not there is a look-up of it, as bash asks for nscd's
             path = name.removeprefix(b"unix:")
             there = not path.startswith(b"/") or os.path.lexists(path)
         else:
             there = os.access(name, os.F_OK, follow_symlinks=False)
-        self._rows.append(record(use, there, program, name))
-        if len(self._rows) >= TOGETHER:
-            self._write()
-
-    def _write(self) -> None:
-        os.write(self._records, b"".join(self._rows))
-        self._rows.clear()
+        self._records.add(found, there=there)
 
 
 def executed(note: notify.Note) -> bytes:

@@ -100,6 +100,7 @@ def main() -> int:
         abi = landlock.version()
         if abi >= landlock.OLDEST:
             landlock.Rules(abi, landlock.READ | landlock.CHANGE).put_on(job["allowed"])
+        running.set_limits([running.NO_CORES])
         Filter(program(MACHINE)).install()
         job["proxy"] = 0  # what has the host's network needs none
         deaths = signals.arrivals(signals.SIGCHLD)

@@ -41,7 +41,6 @@ def borne(
     """
     enforced: dict[str, str] = {}
     rlimits = [
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_SIGPENDING, part_of_signals()),
         (resource.RLIMIT_NOFILE, wish["open_files"] or DEFAULT_OPEN_FILES),
     ]

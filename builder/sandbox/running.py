@@ -55,6 +55,9 @@ OF_THIS_THREAD = 0x20000000  # __WNOTHREAD of waitpid(2)
 BLOCK_BYTES = 512  # of getrusage(2)
 UNLISTED = "it is none of the programs that the action may execute"
 WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
+# One byte, into which no core fits; with none the kernel would still hand it to a host's collector
+# of cores (core(5)), a program of root's to which no limit of the action applies.
+NO_CORES = (resource.RLIMIT_CORE, 1)
 TERM, CONT, KILL = signals.SIGTERM, signals.SIGCONT, signals.SIGKILL
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

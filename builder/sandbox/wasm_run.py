@@ -41,7 +41,7 @@ def read_module(job: "dict[str, Any]") -> bytes:
 
 
 def set_limits(job: "dict[str, Any]") -> None:
-    limits = [(resource.RLIMIT_CORE, 0)]
+    limits = [(resource.RLIMIT_CORE, 1)]  # which is none at all, see `running`
     if job["open_files"] is not None:
         limits.append((resource.RLIMIT_NOFILE, job["open_files"]))
     if job["memory"] is not None:

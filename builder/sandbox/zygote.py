@@ -16,6 +16,7 @@ from builder.sandbox.kernel.image import image_root
 from builder.sandbox.kernel.perform import SetupError, lay, open_trees, put
 from builder.sandbox.kernel.seccomp import Filter, while_making
 from builder.sandbox.kernel.syscalls import MACHINE
+from builder.sandbox.running import NO_CORES, set_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -111,6 +112,7 @@ def serve(
     identity.hide_command_line()
     identity.drop_bounding_set()
     identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
+    set_limits([NO_CORES])
     Filter(while_making(MACHINE)).install()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # runners are not waited for
     kit = runner.Kit(plan.sandbox(), counted)

@@ -40,6 +40,7 @@ def verdict(
     """What the filter answers: the instructions interpreted as the kernel does."""
     words = {0: number, 4: NATIVE[machine] if arch is None else arch}
     words |= {16 + 8 * i: value & 0xFFFFFFFF for i, value in enumerate(arguments)}
+    words |= {20 + 8 * i: value >> 32 for i, value in enumerate(arguments)}
     code, at, accumulator = code or program(machine), 0, 0
     while True:
         kind, true, false, operand = code[at]
@@ -48,6 +49,9 @@ def verdict(
             return operand
         if kind == seccomp.LOAD:
             accumulator = words.get(operand, 0)
+            continue
+        if kind == seccomp.AND:
+            accumulator &= operand
             continue
         taken = {
             seccomp.EQUAL: accumulator == operand,
@@ -63,7 +67,7 @@ def test_filter_refuses_exactly_what_it_lists(machine: str) -> None:
     calls = seccomp.INSPECTED[machine]
     refused = {n for n in range(500) if verdict(machine, n) != seccomp.ALLOW}
     wanted = set(seccomp.DENIED[machine].values()) | {calls["clone3"]}
-    wanted |= set(seccomp.FLUSHES[machine].values())
+    wanted |= {*seccomp.FLUSHES[machine].values(), *seccomp.LACKING[machine].values()}
     assert refused == wanted | {calls["socket"], calls["socketpair"]}  # family 0 is none of ours
 
 
@@ -83,6 +87,30 @@ def test_sockets_are_of_the_usual_families_and_protocols(machine: str, call: str
 
 
 @pytest.mark.parametrize("machine", list(NATIVE))
+def test_sockets_are_of_the_usual_kinds(machine: str) -> None:
+    """The kernel loads modules by the kind, too; local ones may be of any. Flags are no kind."""
+    for call, family, kind in itertools.product(("socket", "socketpair"), (1, 2, 10), range(1, 16)):
+        number = seccomp.INSPECTED[machine][call]
+        usual = family == 1 or kind < 4
+        expected = seccomp.ALLOW if usual else seccomp.refuse(seccomp.ESOCKTNOSUPPORT)
+        for flags in (0, 0x80800):
+            assert verdict(machine, number, family, kind | flags, code=FILTERS[machine]) == expected
+
+
+@pytest.mark.parametrize("machine", list(NATIVE))
+def test_the_limit_of_cores_stays(machine: str) -> None:
+    """Nobody is told that it does; it can be read, and other limits can be set."""
+    done, calls = seccomp.refuse(seccomp.DONE), seccomp.LIMITING[machine]
+    assert verdict(machine, calls["setrlimit"], seccomp.CORE, 1 << 33) == done
+    assert verdict(machine, calls["setrlimit"], 7, 1) == seccomp.ALLOW
+    for address in (1, 1 << 33):
+        assert verdict(machine, calls["prlimit64"], 0, seccomp.CORE, address) == done
+        assert verdict(machine, calls["prlimit64"], 0, 7, address) == seccomp.ALLOW
+        assert verdict(machine, calls["prlimit64"], 1, 7, address) == seccomp.refuse(seccomp.EPERM)
+    assert verdict(machine, calls["prlimit64"], 0, seccomp.CORE, 0, 1) == seccomp.ALLOW
+
+
+@pytest.mark.parametrize("machine", list(NATIVE))
 def test_filter_looks_at_arguments(machine: str) -> None:
     """Namespaces, families, terminal injection and init's limits are refused by argument."""
     calls, guarded = seccomp.INSPECTED[machine], seccomp.GUARDED[machine]
@@ -96,6 +124,8 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     assert verdict(machine, calls["ioctl"], 0, 0x5412) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x541C) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5423) == refuse(seccomp.EPERM)
+    for request in seccomp.LINKS:
+        assert verdict(machine, calls["ioctl"], 0, request) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
     assert verdict(machine, calls["fcntl"], 0, 1024) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["fcntl"], 0, 1030) == allow  # F_DUPFD_CLOEXEC

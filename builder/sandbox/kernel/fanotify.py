@@ -7,7 +7,7 @@ looked at, give no event.
 
 import os
 
-from builder.sandbox.auditor import MAX_RECORDS, record
+from builder.sandbox.auditor import Records
 from builder.sandbox.kernel.notify import EXECUTE, READ, WRITE
 from builder.sandbox.kernel.syscalls import call
 
@@ -27,10 +27,8 @@ class Watch:
         flags = CLOEXEC | NONBLOCK | UNLIMITED_QUEUE | UNLIMITED_MARKS
         # without O_NONBLOCK the event of a pipe would wait for its other end
         self.fd = call("fanotify_init", flags, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._records, self._init = records, init
-        self._known: set[tuple[str, bytes, bytes]] = set()
+        self._records, self._init = Records(records), init
         self._programs: dict[int, bytes] = {}
-        self._blind = False
 
     def mark(self, places: "list[str]") -> None:
         """Watch the mounts at these paths of the current mount namespace."""
@@ -52,7 +50,7 @@ class Watch:
         mask = int.from_bytes(event[8:16], "little")
         fd, pid = (int.from_bytes(event[i : i + 4], "little") for i in (16, 20))
         if mask & OVERFLOW or fd == NO_FD:
-            self._blind = True
+            self._records.blind = True
             return
         try:
             name = os.readlink(b"/proc/self/fd/%d" % fd).removesuffix(DELETED)
@@ -83,18 +81,15 @@ class Watch:
         return self._programs[pid]
 
     def _write(self, use: str, pid: int, name: bytes) -> None:
-        key = (use, self._program(pid), name)
-        if key in self._known or self._blind:
-            return
-        self._blind = len(self._known) >= MAX_RECORDS
-        self._known.add(key)
-        os.write(self._records, record(use, True, key[1], name))
+        found = (use, self._program(pid), name)
+        if found not in self._records.known and not self._records.blind:
+            self._records.add(found, there=True)
 
     def finish(self) -> None:
         """Write down the rest, and that it is all."""
         self.drain()
-        os.write(self._records, record("blind" if self._blind else "end", True, b"", b""))
+        self._records.finish()
 
     def close(self) -> None:
         os.close(self.fd)
-        os.close(self._records)
+        os.close(self._records.file)

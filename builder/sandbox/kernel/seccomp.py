@@ -4,8 +4,8 @@ The filter is data (a list of instructions) until `install`. Its shape: a foreig
 kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
 falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
 foreign socket families, terminal injection, leases and limits on the sandbox's init are refused by
-argument; what flushes the host's disks is done without doing anything; the deny list answers
-EPERM; everything else passes.
+argument; what flushes the host's disks, or changes the limit of cores, is done without doing
+anything; the deny list answers EPERM; everything else passes.
 
 AF_VSOCK is the important family: no network namespace confines it.
 See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rst.
@@ -15,17 +15,22 @@ import ctypes
 
 from builder.sandbox.kernel.syscalls import Steps
 
-EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
+EPERM, ENOSYS, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 94, 97
 DONE = 0  # "no error": the call does nothing
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, AND, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 NR, ARCH, ARG0, ARG1, ARG2 = 0, 4, 16, 24, 32  # offsets in struct seccomp_data (low halves)
+HIGH = 4
 NEW_NAMESPACES = 0x7E020080
 LOCAL, INTERNET = 1, (2, 10)  # AF_UNIX; AF_INET, AF_INET6
+KINDS, OTHER_KINDS = 0xF, 4  # of sockets: streams, datagrams and raw ones come before
 PROTOCOLS = (0, 1, 6, 17, 58, 136, 262)  # the kind's own, ICMP, TCP, UDP, ICMPv6, UDP-Lite, MPTCP
 NETLINK, ROUTE = 16, 0  # of which only what lists interfaces and addresses
 # terminal injection, and line disciplines, which make the kernel load whatever driver is named
 TERMINAL = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
+# bridges and VLANs, whose modules the kernel loads for whoever asks: SIOCGIFBR, SIOCSIFBR,
+# SIOCBRADDBR, SIOCBRDELBR, SIOCGIFVLAN, SIOCSIFVLAN
+LINKS = (0x8940, 0x8941, 0x89A0, 0x89A1, 0x8982, 0x8983)
 # F_SETLEASE: who holds a lease on a file that others see too has each of their opens wait
 LEASE = 1024
 SET_MODE_FILTER = 1
@@ -94,6 +99,13 @@ GUARDED = {
 }  # fmt: skip
 # what flushes the host's disks, with everybody's files; an action's own are scratch
 FLUSHES = {"x86_64": {"sync": 162, "syncfs": 306}, "aarch64": {"sync": 81, "syncfs": 267}}
+# all of the host's asynchronous requests are counted together: one action could take them
+LACKING = {"x86_64": {"io_setup": 206}, "aarch64": {"io_setup": 0}}
+CORE = 4  # RLIMIT_CORE: with any value but one the host's collector of cores is run, as root
+LIMITING = {
+    "x86_64": {"setrlimit": 160, "prlimit64": 302},
+    "aarch64": {"setrlimit": 164, "prlimit64": 261},
+}
 INIT = 1
 # the same by argument 1; and argument 0 may not say "all of my user's", which the init is one of
 RANKED = {
@@ -144,6 +156,7 @@ def by_argument(machine: str) -> list[Instruction]:
         *_sockets(calls),
         *_files(calls),
         *_flushes(machine),
+        *_cores(machine),
         *_supervisors(machine),
     ]
 
@@ -174,8 +187,8 @@ def _new_processes(calls: "Mapping[str, int]") -> list[Instruction]:
 
 
 def _sockets(calls: "Mapping[str, int]") -> list[Instruction]:
-    """Local ones; those of the usual protocols, because the kernel loads a module for any other
-    that is asked for; and netlink's that tells of interfaces."""
+    """Local ones; those of the usual kinds and protocols, because the kernel loads a module for any
+    other that is asked for; and netlink's that tells of interfaces."""
     out: list[Instruction] = []
     for name in ("socket", "socketpair"):
         body = _by_family()
@@ -184,11 +197,17 @@ def _sockets(calls: "Mapping[str, int]") -> list[Instruction]:
 
 
 def _by_family() -> list[Instruction]:
-    routes = [(LOAD, 0, 0, ARG2), (EQUAL, len(PROTOCOLS) + 3, 0, ROUTE)]
-    routes.append((RETURN, 0, 0, refuse(EPROTONOSUPPORT)))
-    usual = [(LOAD, 0, 0, ARG2)]
+    usual = [
+        (LOAD, 0, 0, ARG1),
+        (AND, 0, 0, KINDS),
+        (AT_LEAST, 0, 1, OTHER_KINDS),
+        (RETURN, 0, 0, refuse(ESOCKTNOSUPPORT)),
+        (LOAD, 0, 0, ARG2),
+    ]
     usual += [(EQUAL, len(PROTOCOLS) - n, 0, number) for n, number in enumerate(PROTOCOLS)]
     usual.append((RETURN, 0, 0, refuse(EPROTONOSUPPORT)))
+    routes = [(LOAD, 0, 0, ARG2), (EQUAL, len(usual) + 1, 0, ROUTE)]
+    routes.append((RETURN, 0, 0, refuse(EPROTONOSUPPORT)))
     return [
         (LOAD, 0, 0, ARG0),
         (EQUAL, len(routes) + len(usual) + 4, 0, LOCAL),
@@ -203,10 +222,12 @@ def _by_family() -> list[Instruction]:
 
 
 def _files(calls: "Mapping[str, int]") -> list[Instruction]:
-    """Nobody types into a terminal of others, or holds their opening of a file up."""
-    out = [(EQUAL, 0, 3 + len(TERMINAL), calls["ioctl"]), (LOAD, 0, 0, ARG1)]
-    for left, request in zip((2, 1, 0), TERMINAL, strict=True):
-        out.append((EQUAL, left, 0 if left else 1, request))
+    """Nobody types into a terminal of others, has a driver loaded, or holds their opening of a file
+    up."""
+    requests = (*TERMINAL, *LINKS)
+    out = [(EQUAL, 0, 3 + len(requests), calls["ioctl"]), (LOAD, 0, 0, ARG1)]
+    for left, request in enumerate(reversed(requests)):
+        out.insert(2, (EQUAL, left, 0 if left else 1, request))
     return [
         *out,
         (RETURN, 0, 0, refuse(EPERM)),
@@ -223,7 +244,30 @@ def _flushes(machine: str) -> list[Instruction]:
     out: list[Instruction] = []
     for number in FLUSHES[machine].values():
         out += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(DONE))]
+    for number in LACKING[machine].values():
+        out += [(EQUAL, 0, 1, number), (RETURN, 0, 0, refuse(ENOSYS))]
     return out
+
+
+def _cores(machine: str) -> list[Instruction]:
+    """Their limit stays, though some programs end when they cannot set it; it can be read."""
+    numbers = LIMITING[machine]
+    return [
+        (EQUAL, 0, 4, numbers["setrlimit"]),
+        (LOAD, 0, 0, ARG0),
+        (EQUAL, 0, 1, CORE),
+        (RETURN, 0, 0, refuse(DONE)),
+        (RETURN, 0, 0, ALLOW),
+        (EQUAL, 0, 8, numbers["prlimit64"]),
+        (LOAD, 0, 0, ARG1),
+        (EQUAL, 0, 5, CORE),
+        (LOAD, 0, 0, ARG2),
+        (EQUAL, 0, 2, 0),
+        (LOAD, 0, 0, ARG2 + HIGH),
+        (EQUAL, 1, 0, 0),
+        (RETURN, 0, 0, refuse(DONE)),
+        (LOAD, 0, 0, NR),
+    ]
 
 
 def _supervisors(machine: str) -> list[Instruction]:
