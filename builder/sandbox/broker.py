@@ -1,10 +1,11 @@
 """The broker: holds the privileges, keeps sandboxes ready, gives each action its own.
 
-    service --run, kill--> broker --fork--> zygote --fork--> runner
-            <----gone-----        --make, action-----------> runner --> init, action
-                                  <-----ready, done---------
-            <----------------------------report-------------
+    service --run, kill, await--> broker --fork--> zygote --fork--> runner
+            <-------gone---------        --make, action-----------> runner --> init, action
+                                         <-----ready, done---------
+            <-----------------------------------report-------------
 
+Of an action that ended by itself its report says all, and "gone" is told to who awaits that.
 Started as a file by a bare interpreter (see `start.py`), its link as stdin. It never forks after
 its start and imports only the core, so neither its own memory nor the service's is ever copied.
 One thread, one loop; it lives as long as the service holds the other end of its link.
@@ -12,101 +13,35 @@ One thread, one loop; it lives as long as the service holds the other end of its
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
 
-import _socket
 import os
 import select
 import sys
 import time
 
 from builder.host.descriptors import allow_many
-from builder.sandbox import link, runner, zygote
+from builder.sandbox import link, runner
 from builder.sandbox.box import ENDING, MAKING, ORPHANED, READY, Box, Host, Runner
-from builder.sandbox.kernel import identity, landlock, mounts
+from builder.sandbox.founding import ROOT, StartError, enter_own_view, owner_map, start_zygote
+from builder.sandbox.kernel import identity, landlock
 from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
 from builder.sandbox.kernel.worktree import WorkTrees
-from builder.sandbox.plan import USER_ID, Operation, own_places, template
+from builder.sandbox.plan import own_places, template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
+    import _socket
     from typing import Any
 
 FIRST_OWN_FD = 3
-ROOT = 0
-FULL, NONE = "full", "none"
+NONE = "none"  # no network but its own
 LOOK_EVERY_S = 0.01
 REFILL_AFTER_S = 0.003
 AGAIN_AFTER_S = 1.0
 MOST_FAILURES = 2
 IDLE_FOR_EACH = 2
 READY_FDS = 3
-NEW_VIEW = identity.CLONE_NEWUSER | identity.CLONE_NEWNS
-
-
-class StartError(Exception):
-    """This host lets no sandbox start; the sentence says why and what to do."""
-
-
-def enter_own_view() -> None:
-    """A private mount namespace; as an ordinary user, in a user namespace where that is allowed."""
-    uid, gid = os.getuid(), os.getgid()
-    if uid == ROOT:
-        identity.unshare(identity.CLONE_NEWNS)
-        mounts.make_slave()
-        return
-    identity.unshare(NEW_VIEW)
-    identity.map_ids("self", USER_ID, uid, gid)
-
-
-def owner_map(uid: int) -> int:
-    """A user namespace in which root's files belong to `uid`, as a descriptor."""
-    ours, theirs = link.pair()
-    child = os.fork()
-    if child == 0:
-        try:
-            ours.close()
-            identity.unshare(identity.CLONE_NEWUSER)
-            link.send_packet(theirs, b"U")
-            link.receive_packet(theirs)
-        finally:
-            os._exit(0)
-    theirs.close()
-    try:
-        if not link.receive_packet(ours)[0]:
-            raise StartError(
-                "a child of the broker could not make a user namespace; in a chroot: "
-                + mounts.PIVOT
-            )
-        identity.write_file(f"/proc/{child}/uid_map", f"0 {uid} 1")
-        identity.write_file(f"/proc/{child}/gid_map", f"0 {uid} 1")
-        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        ours.close()
-        os.waitpid(child, 0)
-
-
-def start_zygote(
-    service: "_socket.socket",
-    config: "dict[str, Any]",
-    root: "list[Operation]",
-    counted: "list[tuple[str, int]]",
-    owners: int,
-) -> "_socket.socket":
-    """The link to a zygote that is up. Raises StartError."""
-    ours, theirs = link.pair()
-    uid = config["uid"] if os.getuid() == ROOT else None
-    child = os.fork()
-    if child == 0:
-        service.close()
-        ours.close()
-        zygote.start(theirs, root, uid, counted, owners)
-    theirs.close()
-    answer, _ = link.receive_packet(ours)
-    if answer != zygote.UP:
-        os.waitpid(child, 0)
-        raise StartError(answer[1:].decode(errors="replace") or "the zygote died at its start")
-    return ours
 
 
 class Wanted:

@@ -16,6 +16,7 @@ from tests.sandbox.leftovers import descendants
 from tests.sandbox.support import READ_ONLY, act, python, shell, spec
 
 PATIENCE_S = 60
+OF_THE_C_LIBRARY = 1 << 31 | 1 << 32  # the two that it keeps for its threads
 TRACES = """
 import os, socket
 open('/tmp/left', 'w').close()
@@ -134,6 +135,19 @@ async def test_a_runner_that_is_killed_takes_its_action_along(tmp_path: Path) ->
         assert not [name for name in names if name.exists() and name.read_text() == "sleep\n"]
         (tmp_path / "next").mkdir()
         assert (await shell(sandbox, tmp_path / "next", "echo fine")).out == "fine\n"
+
+
+async def test_an_action_ignores_no_signal(tmp_path: Path) -> None:
+    """Nor has it any blocked, also when the worker's starter had some ignored, as nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
+            done = await shell(sandbox, tmp_path, "grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    _, blocked, _, ignored = done.out.split()
+    assert int(blocked, 16) == 0
+    assert int(ignored, 16) & ~OF_THE_C_LIBRARY == 0
 
 
 async def fine_in_the_end(sandbox: Sandbox, base: Path) -> None:

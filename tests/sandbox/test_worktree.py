@@ -13,13 +13,13 @@ from tests.sandbox.support import new_inputs, new_scratch
 ACTION_UID = 60999
 MAKE = """
 import json, os, sys
-from builder.sandbox import broker
+from builder.sandbox import founding
 from builder.sandbox.kernel import mounts, worktree
 way, inputs, scratch, place = sys.argv[1:]
 root = os.getuid() == 0
-broker.enter_own_view()
+founding.enter_own_view()
 owner = @UID@ if root else None
-trees = worktree.WorkTrees(owner, broker.owner_map(owner) if root else 0)
+trees = worktree.WorkTrees(owner, founding.owner_map(owner) if root else 0)
 trees._ways = [w for w in trees._ways if w[1].__name__ == way]
 tree, name = trees.make(inputs, scratch)
 mounts.attach(tree, place)
