@@ -1,18 +1,18 @@
 """Where the pool's workers come from: a provider from the settings."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from builder.assembly.local_machines import LocalMachines
+from builder.assembly.prices import prices_of
 from builder.assembly.remote_machines import RemoteMachines, just
 from builder.base.errors import UsageError
-from builder.config.providers import K8sResources, MachinePrice
+from builder.config.providers import K8sResources
 from builder.config.settings import Settings
 from builder.providers.interface import Provider
-from builder.scale.market import Goods, Price
 
 Exited = Callable[[str, str], None]
 
@@ -82,21 +82,12 @@ def _aws(settings: Settings) -> Machines:
         spot=aws.spot,
         spot_max_price=aws.spot_max_price,
         on_demand_base=aws.on_demand_base,
-        prices=_prices(aws.prices),
+        prices=prices_of(aws.prices),
         profile=aws.profile,
         endpoint=aws.endpoint,
     )
     pool = settings.pool.name
     return RemoteMachines(settings, aws.start_timeout, just(lambda: AwsProvider(pool, fleet)))
-
-
-def _prices(said: Iterable[MachinePrice]) -> dict[Goods, Price]:
-    return {
-        one.type if one.place is None else (one.type, one.place): Price(
-            one.hour, one.spot_hour, one.slots, one.start_up
-        )
-        for one in said
-    }
 
 
 def _gcp(settings: Settings) -> Machines:
@@ -121,7 +112,7 @@ def _gcp(settings: Settings) -> Machines:
         disk_bytes=gcp.disk_size,
         spot=gcp.spot,
         on_demand_base=gcp.on_demand_base,
-        prices=_prices(gcp.prices),
+        prices=prices_of(gcp.prices),
         endpoint=gcp.endpoint,
     )
     return RemoteMachines(

@@ -1,6 +1,7 @@
 """`builder pool simulate`: what would a policy have cost on this trace of work?"""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,11 +15,12 @@ from builder.base.errors import UsageError
 from builder.base.nearest import nearest
 from builder.base.units import parse_duration
 from builder.cli.machines import buyers, offers
+from builder.cli.options import config_option
 from builder.scale.autoscaler import Bounds
 from builder.scale.contenders import CONTENDERS, compete
 from builder.scale.simulate import Report
 from builder.scale.traces import SHAPES, Arrival
-from builder.scale.vendor import Buyer, Vendor, alike
+from builder.scale.vendor import Bought, Buyer, Offer, Vendor, alike
 
 COLUMNS = "policy          worker-hours     cost  wait p50  wait p95  wait p99  in use  most"
 BARS = " ▁▂▃▄▅▆▇█"
@@ -40,6 +42,8 @@ def command() -> None:
 @click.option("--price", default=0.10, show_default=True, help="Money for a worker-hour.")
 @click.option("--machine", multiple=True, metavar="KEY=VALUE,...", help="Instead of those three.")
 @click.option("--buy", multiple=True, metavar="HOW", help="Among the machines. Default: every way.")
+@config_option
+@click.option("--pool", metavar="NAME", help="Of the configuration. Default: its first.")
 @click.option("--seed", default=1, show_default=True, help="Of chance: a generated trace, notices.")
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Workers over time.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per policy and line.")
@@ -55,6 +59,8 @@ def simulate(
     price: float,
     machine: tuple[str, ...],
     buy: tuple[str, ...],
+    config: str | None,
+    pool: str | None,
     seed: int,
     plot: bool,
     as_json: bool,
@@ -69,24 +75,36 @@ def simulate(
     several the pool is bought by price (cost-aware), as the providers do it, and in other ways
     to compare; the policy is predictive unless others are named.
 
+    With --config the bounds, the policy and the machines are those of a pool of that file, where
+    the prices of its cloud's machines are told, and it buys as that pool does.
+
     \b
     Examples:
       builder pool simulate bursty
       builder pool simulate trace.jsonl --policy predictive --policy hpa --max 100
+      builder pool simulate daily --config production.yaml --policy predictive --policy hpa
       builder pool simulate daily --machine type=small,hour=0.20,spot_hour=0.08,slots=4 \\
           --machine type=big,place=north,hour=0.36,spot_hour=0.12,slots=8,start_up=90s,most=5
     """
+    there = offers(machine)
+    names = [_policy(name) for name in chosen]
+    if config is not None or pool is not None:
+        own = _own(config, pool, _duration(start_up))
+        minimum = minimum if _is_said(context, "minimum") else own.minimum
+        maximum = maximum if _is_said(context, "maximum") else own.maximum
+        names = names or ([own.policy] if own.policy in CONTENDERS else [])
+        if not there and own.offers:
+            there = list(own.offers)
+            buy = buy or ("cost-aware" if own.spot else "on demand, by price",)
     if not 0 <= minimum <= maximum or not maximum:
         raise UsageError(
             f"--min {minimum} and --max {maximum}: want 0 <= min <= max, and max at least 1"
         )
-    shops = (
-        _shops(context, machine, buy, seed) if machine or buy else _alike(slots, start_up, price)
-    )
+    shops = _shops(context, there, buy, seed) if there or buy else _alike(slots, start_up, price)
     arrivals = _load(trace, seed)
-    names = [_policy(name) for name in chosen] or (["predictive"] if machine else list(CONTENDERS))
+    names = names or (["predictive"] if there else list(CONTENDERS))
     if not as_json:
-        told = f"{len(machine)} kinds of machines" if machine else f"{start_up} start-up"
+        told = f"{len(there)} kinds of machines" if there else f"{start_up} start-up"
         click.echo(f"{trace}: {len(arrivals)} actions, {told}\n\n{COLUMNS}")
     reports: dict[str, Report] = {}
     for name in names:
@@ -119,16 +137,27 @@ def _alike(slots: int, start_up: str, price: float) -> dict[str, Shop]:
     return {"": Shop(slots, start_up_s, lambda: alike(slots, start_up_s, price))}
 
 
+def _own(config: str | None, pool: str | None, start_up_s: float) -> Bought:
+    from builder.assembly.offers import bought  # late: most simulations have no configuration
+
+    if config is None:
+        raise UsageError(f"--pool {pool}: say of which configuration by --config FILE")
+    return bought(config, pool, os.environ, start_up_s)
+
+
+def _is_said(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def _shops(
-    context: click.Context, machine: tuple[str, ...], buy: tuple[str, ...], seed: int
+    context: click.Context, there: list[Offer], buy: tuple[str, ...], seed: int
 ) -> dict[str, Shop]:
     """One for each way to choose; they all have the same machines and the same luck."""
     for name in ("slots", "start_up", "price"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if _is_said(context, name) and context.params["machine"]:
             raise UsageError(f"--{name.replace('_', '-')}: say it of each --machine")
-    if not machine:
+    if not there:
         raise UsageError("--buy chooses among machines: say which by --machine")
-    there = offers(machine)
     slots = round(sum(one.price.slots for one in there) / len(there))
     quickest_s = min(one.price.start_up_s for one in there)
 

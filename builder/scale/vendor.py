@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, log
+from typing import NamedTuple
 
 from builder.scale.market import Candidate, Goods, Market, Placed, Price
 
@@ -49,6 +50,16 @@ BUYERS: dict[str, Buyer] = {
     "spot, in order": Buyer(by_price=False, spot=True),
     "on demand, in order": Buyer(by_price=False, spot=False),
 }
+
+
+class Bought(NamedTuple):
+    """A configured pool: its bounds, its policy, and its machines, if their prices are told."""
+
+    minimum: int
+    maximum: int
+    policy: str
+    spot: bool
+    offers: tuple[Offer, ...]
 
 
 class Vendor:

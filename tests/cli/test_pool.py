@@ -112,3 +112,48 @@ def test_a_wrong_line_is_named(
     trace.write_text('{"at_s": 1, "duration_s": 10}\n' + line + "\n")
     assert run(["pool", "simulate", str(trace)], "builder") == 2
     assert f'{trace}:2:1: not an action; write {{"at_s"' in capsys.readouterr().err
+
+
+CONFIG = """role: coordinator
+coordinator: {listen: "127.0.0.1:9000"}
+pool: {provider: aws, min: 2, max: 9, autoscale: true, policy: hpa}
+pools:
+  - {name: gpu, provider: gcp, min: 0, max: 3, autoscale: true, providers: {gcp: {project: p,
+      zones: [z-a, z-b], template: t, machine_types: [g2], worker_config: nowhere.yaml,
+      prices: [{type: g2, hour: 1.5, slots: 1}]}}}
+providers:
+  aws:
+    region: north
+    image: ami-1
+    instance_types: [small, big]
+    worker_config: nowhere.yaml
+    spot: true
+    other_regions: [{region: south, image: ami-2}]
+    prices:
+      - {type: small, hour: 0.20, spot_hour: 0.08, slots: 2}
+      - {type: small, place: south, hour: 0.18, spot_hour: 0.05, slots: 2, start_up: 90s}
+      - {type: big, hour: 0.40, slots: 4}
+"""
+
+
+def test_a_configured_pool_is_simulated_with_its_own_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bounds, policy, prices by place, and how it buys; what is said beside it counts more."""
+    config, trace = tmp_path / "service.yaml", tmp_path / "trace.jsonl"
+    config.write_text(CONFIG)
+    trace.write_text("".join(f'{{"at_s": {20 * n}, "duration_s": 15}}\n' for n in range(60)))
+    args = ["pool", "simulate", str(trace), "--config", str(config), "--no-plot"]
+    assert run(args, "builder") == 0
+    out = capsys.readouterr().out
+    assert "60 actions, 4 kinds of machines" in out
+    assert [line.split()[0] for line in out.splitlines()[3:]] == ["hpa"]
+    assert "cost-aware" in out
+    assert run([*args, "--json", "--policy", "static", "--max", "6"], "builder") == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["policy"], row["bought"], row["most_workers"]) == ("static", "cost-aware", 2)
+    assert run([*args, "--pool", "gpu", "--json"], "builder") == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["policy"], row["bought"]) == ("predictive", "on demand, by price")
+    assert run([*args, "--pool", "cpu"], "builder") == 2
+    assert "--pool cpu: did you mean 'gpu'?" in capsys.readouterr().err
