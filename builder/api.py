@@ -19,7 +19,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from builder.assembly.private_folder import private_folder
 from builder.base.errors import BuilderError, InvalidArgumentError, UsageError
 from builder.base.hosts import checked
 from builder.base.units import parse_duration, parse_size
@@ -257,8 +257,8 @@ class Service:
     """A running service: coordinator, storage and workers as processes of their own."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="builder-")
-        folder = Path(self._folder.name)
+        self._left = contextlib.ExitStack()
+        folder = Path(self._left.enter_context(private_folder()))
         settings = {
             "store": {"path": str(folder / "store")},
             "artifacts": {"listen": ANY_PORT},
@@ -268,12 +268,13 @@ class Service:
         worker = {"scratch": str(folder / "worker"), **settings.get("worker", {})}
         config = folder / "builder.yaml"
         config.write_text(json.dumps({**settings, "worker": worker}))
-        packages = os.pathsep.join(part for part in sys.path if part)
+        packages = os.pathsep.join(map(os.path.abspath, sys.path))  # "" is where we are
+        program = [sys.executable, "-m", "builder"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "builder", "--config", str(config), "serve"],
+            [*program, "--config", str(config), "serve", "--exit-with-stdin"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": packages},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # whose end tells it that we are no more
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -328,10 +329,10 @@ class Service:
             self._process.kill()
             self._process.wait()
         self._reader.join(1.0)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        with contextlib.suppress(OSError):
-            self._folder.cleanup()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._left.close()
 
     def __enter__(self) -> "Service":
         return self

@@ -17,6 +17,7 @@ import trio
 from builder.assembly.coordinator import Coordinator, Hooks, open_coordinator
 from builder.assembly.leftovers import set_all_aside, sweep
 from builder.assembly.pages import open_pages
+from builder.assembly.parent import watch_parent
 from builder.assembly.pool import Pool
 from builder.assembly.pools import Pools
 from builder.assembly.signals import obey_signals
@@ -33,8 +34,11 @@ log = get_logger()
 WORKERS_LOCK = "directory of the local pool"
 
 
-async def run_service(settings: Settings, config: str | None = None) -> None:
-    """Serve until a signal. Raises UsageError for a port or directory that is in use."""
+async def run_service(
+    settings: Settings, config: str | None = None, *, exit_with_stdin: bool = False
+) -> None:
+    """Serve until a signal, or until who has started us is no more and holds our stdin no longer.
+    Raises UsageError for a port or directory that is in use."""
     announce("Remote execution service starting...")
     settings = _with_join_token(settings)
     _warn_of_exposure(settings)
@@ -46,6 +50,8 @@ async def run_service(settings: Settings, config: str | None = None) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(obey_signals, drain, nursery.cancel_scope.cancel)
+        if exit_with_stdin:
+            watch_parent(nursery.cancel_scope.cancel)
         pools = Pools(settings, config)
         if not any(pools):
             await _serve_alone(settings, stopping)

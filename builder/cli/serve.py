@@ -46,6 +46,7 @@ system choose. Ctrl-C or SIGTERM drains: running actions may finish. A second on
     help="Whether workers with nothing to do take what waits at loaded ones.",
 )
 @click.option("--state", metavar="DIR", help="Where blobs, results and inputs are kept.")
+@click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
     config: str | None,
     remote: bool,
@@ -59,6 +60,7 @@ def command(
     cloud: str | None,
     work_stealing: bool | None,
     state: str | None,
+    exit_with_stdin: bool,
 ) -> None:
     """Run the service: coordinator, Remote Execution API, storage, metrics and local workers.
 
@@ -89,4 +91,4 @@ def command(
     check_role(settings)
     configure(settings.logging.level, settings.logging.format)
     allow_many()
-    trio.run(partial(run_service, settings, config))
+    trio.run(partial(run_service, settings, config, exit_with_stdin=exit_with_stdin))

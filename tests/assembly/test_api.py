@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from builder.api import SandboxSpec, Service
@@ -172,6 +173,28 @@ def test_metrics_and_the_end(tmp_path: Path) -> None:
     with pytest.raises(BuilderError, match="no coordinator answers"):
         service.execute(["true"], directory=tmp_path)
     assert (tmp_path / "store").is_dir()
+
+
+HOLD = """
+from builder.api import Service
+service = Service.builder().pool(1).build()
+print(service.address, flush=True)
+input()
+"""
+
+
+@pytest.mark.slow
+def test_nothing_outlives_the_program_that_started_it() -> None:
+    """However that ends: its service and the workers end with it."""
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith(b"127.0.0.1:")
+        started = psutil.Process(program.pid).children(recursive=True)
+        program.kill()
+    assert len(started) > 1
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
 
 
 def test_a_service_that_cannot_start() -> None:
