@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from builder.config.settings import MachinePrice
+from builder.config.providers import MachinePrice
 from builder.scale.market import Goods, Price
 
 
