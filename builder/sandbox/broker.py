@@ -161,7 +161,8 @@ class Broker:
             self._refill()
 
     def _ready(self, wanted: Wanted) -> Box | None:
-        boxes = self._boxes.values()
+        """The latest one, whose runner is the warmest."""
+        boxes = reversed(self._boxes.values())
         return next((b for b in boxes if b.state == READY and wanted.can_have(b)), None)
 
     def _refill(self) -> None:
