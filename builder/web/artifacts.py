@@ -6,8 +6,8 @@
 What is under /ac/ is never parsed: to Bazel it is an ActionResult, to ccache an object file. It
 is kept as a blob, and a record of that blob's digest under the name; so both share the room, and
 an entry whose blob has gone is a miss. The prefix is the name of an instance: what that stores
-elsewhere is stored there. Answers: 200, 204 (stored), 400 (name or bytes are wrong), 404, 411 (no
-length), 413, 507 (no room).
+elsewhere is stored there. Answers: 200, 204 (stored), 400 (name or bytes are wrong), 404, 408 (the
+body does not go on), 411 (no length), 413, 507 (no room).
 """
 
 import re
@@ -23,13 +23,20 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from builder.base.digest import EMPTY, Digest, digest_of
-from builder.base.errors import Code, InvalidArgumentError, NotFoundError, StatusError
+from builder.base.errors import (
+    Code,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    StatusError,
+)
 from builder.stores.interface import PIECE, BlobStore
 from builder.stores.records import Records
 
 NAME = re.compile(r"[0-9a-f]{32,128}")
 BLOB = re.compile(r"[0-9a-f]{64}")
 RECORD = re.compile(rb"([0-9a-f]{64})/(\d{1,18})")
+BODY_STALL_S = 60.0
 MOST_OPAQUE_BYTES = 64 * 1024 * 1024  # an entry of /ac/ is gathered in memory
 HTTP_STATUS = {
     Code.INVALID_ARGUMENT: 400,
@@ -37,6 +44,7 @@ HTTP_STATUS = {
     Code.UNAUTHENTICATED: 401,
     Code.PERMISSION_DENIED: 403,
     Code.NOT_FOUND: 404,
+    Code.DEADLINE_EXCEEDED: 408,
     Code.RESOURCE_EXHAUSTED: 507,
     Code.UNAVAILABLE: 503,
 }
@@ -195,12 +203,19 @@ async def _gathered(request: Request, most: int) -> bytes:
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in request.stream():
+    async with aclosing(request.stream()) as stream:
+        while True:
+            try:
+                with trio.fail_after(BODY_STALL_S):
+                    chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except ClientDisconnect:
+                raise InvalidArgumentError("the client left before the end of the body") from None
+            except trio.TooSlowError:
+                raise DeadlineExceededError(f"no more of the body for {BODY_STALL_S:g} s") from None
             if chunk:
                 yield chunk
-    except ClientDisconnect:
-        raise InvalidArgumentError("the client left before the end of the body") from None
 
 
 async def _closing(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:

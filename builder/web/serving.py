@@ -7,17 +7,20 @@ variables: that is how `client_name` knows.
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config, Sockets
-from hypercorn.trio.run import worker_serve
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 
 from builder.net.listeners import Listener
 from builder.net.tls import Context, name_of
+from builder.web.bounded import Bounded, strictly
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -25,6 +28,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logging.getLogger("builder.web")
 
+STALL_S = 300.0  # for a piece of an answer, 1 MiB at the most
 
 _connection: ContextVar[ssl.SSLObject | None] = ContextVar("connection", default=None)
 
@@ -78,6 +82,7 @@ async def serve_app(
     *,
     stop: trio.Event | None = None,
     tls: Context | None = None,
+    stall_s: float = STALL_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` is set (open requests may then end) or until cancelled.
@@ -85,30 +90,50 @@ async def serve_app(
     The listeners are open already, so that whoever started us knows their ports, and that
     clients may connect before this module is even imported.
     """
-    config = OurConfig(tls)
     log.setLevel(logging.WARNING)
-    for listener in listeners:
-        listener.sock.setblocking(False)
-    socks = [listener.sock for listener in listeners]
-    sockets = Sockets([], socks, []) if tls is None else Sockets(socks, [], [])
-    trigger = None if stop is None else stop.wait
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_serve, app, config, sockets, trigger)
-        task_status.started()
+    config, context, wrapped = OurConfig(tls), WorkerContext(None), ASGIWrapper(strictly(app))
+    streams: dict[Bounded, None] = {}
+
+    async def serve(connection: trio.SocketStream) -> None:
+        bounded = Bounded(connection, stall_s)
+        stream: Any = bounded
+        ssl_context = config.create_ssl_context()
+        if ssl_context is not None:
+            stream = trio.SSLStream(bounded, ssl_context, server_side=True, https_compatible=True)
+        streams[bounded] = None
+        try:
+            await TCPServer(wrapped, config, context, ConnectionState({}), stream)
+        finally:
+            del streams[bounded]
+            bounded.left.set()
+
+    async with trio.open_nursery() as connections:
+        try:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(_accept, listener, serve, connections)
+                task_status.started()
+                await (trio.Event() if stop is None else stop).wait()
+                accepting.cancel_scope.cancel()
+        finally:
+            await context.terminated.set()
+            with trio.CancelScope(shield=True):
+                await _end(streams, config.graceful_timeout)
+            connections.cancel_scope.cancel()
 
 
-async def _serve(
-    app: App,
-    config: Config,
-    sockets: Sockets,
-    trigger: Callable[[], Awaitable[None]] | None,
-    *,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+async def _accept(
+    listener: Listener, serve: Callable[[trio.SocketStream], Awaitable[None]], into: trio.Nursery
 ) -> None:
-    await worker_serve(
-        ASGIWrapper(app),
-        config,
-        sockets=sockets,
-        shutdown_trigger=trigger,
-        task_status=task_status,
-    )
+    listener.sock.setblocking(False)
+    sock = trio.SocketListener(trio.socket.from_stdlib_socket(listener.sock))
+    await trio.serve_listeners(serve, [sock], handler_nursery=into)
+
+
+async def _end(streams: Mapping[Bounded, None], patience_s: float) -> None:
+    """Open requests may end for a while; then whoever takes nothing is cut off."""
+    with trio.move_on_after(patience_s):
+        while streams:
+            await next(iter(streams)).left.wait()
+    for stream in streams:
+        stream.cut()

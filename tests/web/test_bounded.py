@@ -1,0 +1,179 @@
+"""HTTP ports under clients that mean harm: raw bytes, to a real server."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from builder.base.digest import digest_of
+from builder.net.listeners import open_listeners
+from builder.stores.memory import MemoryBlobStore
+from builder.stores.records import MemoryRecords
+from builder.web import artifacts
+from builder.web.artifacts import Artifacts, Shelf
+from builder.web.bounded import Bounded
+from builder.web.serving import serve_app
+
+DATA = b"some bytes that are stored"
+NAME = f"/cas/{digest_of(DATA).hash}".encode()
+PUT = b"PUT " + NAME + b" HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(DATA), DATA)
+NEXT = b"GET /other HTTP/1.1\r\nHost: localhost\r\n\r\n"
+DEADLINE_S = 120
+
+
+@pytest.fixture
+async def port(nursery: trio.Nursery) -> AsyncIterator[int]:
+    shelf = Shelf(MemoryBlobStore(2**20), MemoryRecords(2**20))
+    [listener] = await open_listeners("127.0.0.1:0")
+    await nursery.start(serve_app, Artifacts(lambda _: shelf).app(), [listener])
+    yield int(listener.address.rpartition(":")[2])
+    nursery.cancel_scope.cancel()
+
+
+async def said(port: int, sent: bytes) -> bytes:
+    """All that is answered until the server closes."""
+    with trio.fail_after(DEADLINE_S):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(sent)
+            answer = b""
+            try:
+                async for data in stream:
+                    answer += data
+            except trio.BrokenResourceError:
+                pass  # closed while something of ours was not read yet
+            return answer
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n" % len(DATA),
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+        b"content-length: 0\r\ntransfer-encoding: CHUNKED\r\n",
+    ],
+)
+async def test_two_lengths_are_none(port: int, fields: bytes) -> None:
+    """RFC 9112, 6.1 and 6.3: refused, and what comes after it is no request. (Who sends more than
+    one request may lose the answer: the connection is closed before all of it was read.)"""
+    answer = await said(port, PUT + fields + b"\r\n" + CHUNKED)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert (await said(port, PUT + fields + b"\r\n" + CHUNKED + NEXT)).count(b"HTTP/1.1") <= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n", 400),
+        (b"Content-Length: +5\r\n", 400),
+        (b"Content-Length: -1\r\n", 400),
+        (b"Content-Length: " + b"9" * 30 + b"\r\n", 400),
+        (b"Transfer-Encoding : chunked\r\n", 400),
+        (b"Transfer-Encoding: xchunked\r\n", 501),
+        (b"Transfer-Encoding: chunked, identity\r\n", 501),
+        (b"X: a\0b\r\n", 400),
+    ],
+)
+async def test_heads_that_are_refused(port: int, fields: bytes, status: int) -> None:
+    """And the connection is closed."""
+    answer = await said(port, PUT + fields + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_http_2_is_not_spoken_there(port: int) -> None:
+    """A client that changes to it is told so."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    with trio.fail_after(DEADLINE_S):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+            answer = b""
+            while b"this port speaks HTTP/1.1" not in answer:
+                data = await stream.receive_some()
+                assert data
+                answer += data
+
+
+async def test_a_body_that_does_not_go_on(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is waited for, and then refused."""
+    monkeypatch.setattr(artifacts, "BODY_STALL_S", 0.05)
+    for name in (NAME, b"/ac/" + b"a" * 64):
+        head = b"PUT " + name + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 26\r\n\r\n"
+        assert (await said(port, head + b"some")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_refusal_waits_for_a_short_body(port: int) -> None:
+    """So that the connection lives on, and the client reads why."""
+    head = b"PUT /cas/nohash HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+    with trio.fail_after(DEADLINE_S):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            for _ in range(3):
+                await stream.send_all(head)
+                await trio.testing.wait_all_tasks_blocked()
+                await stream.send_all(b"body")
+                answer = b""
+                while b"hex digits\n" not in answer:
+                    data = await stream.receive_some()
+                    assert data
+                    answer += data
+                assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+class Endless:
+    """An answer without end; no generator, which somebody would have to close."""
+
+    def __aiter__(self) -> "Endless":
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return bytes(2**20)
+
+
+async def endless(_request: object) -> StreamingResponse:
+    return StreamingResponse(Endless())
+
+
+@pytest.mark.parametrize("stall_s", [0.05, 10_000.0])
+async def test_who_takes_nothing_holds_up_nothing(
+    nursery: trio.Nursery, stall_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He is cut off after a while, and at the end of the service, which comes."""
+    monkeypatch.setattr("builder.web.serving.OurConfig.graceful_timeout", 0.05)
+    cuts, cut = [], Bounded.cut
+    gone = trio.Event()
+
+    def counted(stream: Bounded) -> None:
+        cuts.append(stream)
+        cut(stream)
+        gone.set()
+
+    monkeypatch.setattr(Bounded, "cut", counted)
+    [listener] = await open_listeners("127.0.0.1:0")
+    stop, ended = trio.Event(), trio.Event()
+
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        app = Starlette(routes=[Route("/", endless)])
+        await serve_app(app, [listener], stop=stop, stall_s=stall_s, task_status=task_status)
+        ended.set()
+
+    await nursery.start(serve)
+    port = int(listener.address.rpartition(":")[2])
+    with trio.fail_after(DEADLINE_S):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        if stall_s < 1:
+            await gone.wait()
+        else:
+            assert await stream.receive_some(10)
+        stop.set()
+        await ended.wait()
+    assert len(set(cuts)) == 1
+    await stream.aclose()
