@@ -11,6 +11,7 @@ tells until then is of the past: a coordinator that begins with it holds what ha
 for clients that will not ask.
 """
 
+import errno
 import os
 import struct
 import time
@@ -35,6 +36,7 @@ REMEMBERED = journal_pb2.Record.DESCRIPTOR.fields_by_name["remembered"].number
 GRANTED = journal_pb2.Remembered.DESCRIPTOR.fields_by_name["granted"].number
 HEAD = struct.Struct("!II")  # length and CRC-32 of a record's bytes
 SMALL = 16 * 1024 * 1024  # bytes of a file that is not worth copying
+FULL = {errno.ENOSPC, errno.EDQUOT}
 AGAIN_S = 2.0  # after a write that failed
 
 log = get_logger()
@@ -78,8 +80,8 @@ class Figures:
 class FileJournal:
     """`small_bytes` is the size below which the file is left as it is.
 
-    Opening it raises OSError; later a file that cannot be written is tried again each `again_s`
-    seconds, and what it has missed is then in it.
+    Opening it raises OSError, unless it is only the disk that is full: then, and later, a file that
+    cannot be written is tried again each `again_s` seconds, and what it has missed is then in it.
     """
 
     def __init__(self, path: Path, small_bytes: int = SMALL, again_s: float = AGAIN_S) -> None:
@@ -110,7 +112,12 @@ class FileJournal:
                 else:
                     entries.pop(record.forgotten, None)
                     self._drop(record.forgotten)
-        self._rewrite()
+        try:
+            self._rewrite()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._failed(error)
         self.figures.replayed = len(entries)
         return tuple(entries.values())
 
@@ -135,10 +142,10 @@ class FileJournal:
             self._try(self._append)
 
     def close(self) -> None:
+        if self._behind_until is not None:
+            self._behind_until = 0.0
+        self.flush()
         if self._fd >= 0:
-            if self._behind_until is not None:
-                self._behind_until = 0.0
-            self.flush()
             os.close(self._fd)
             self._fd = -1
 
@@ -146,14 +153,17 @@ class FileJournal:
         try:
             write()
         except OSError as error:
-            if self._behind_until is None:
-                what = "a restart would forget what waits now"
-                log.warning(f"The journal is not kept: {what}", why=error.strerror)
-            self._behind_until = time.monotonic() + self._again_s
+            self._failed(error)
         else:
             if self._behind_until is not None:
                 log.info("The journal is kept again", waiting=self.waiting)
             self._behind_until = None
+
+    def _failed(self, error: OSError) -> None:
+        if self._behind_until is None:
+            what = "a restart would forget what comes from now on"
+            log.warning(f"The journal is not kept: {what}", why=error.strerror)
+        self._behind_until = time.monotonic() + self._again_s
 
     def _append(self) -> None:
         self._write(self._fd, self._unwritten)

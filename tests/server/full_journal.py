@@ -47,6 +47,13 @@ def main(root: Path) -> None:
     journal.remember(entry("five", size=100_000))
     journal.close()  # says so, and no more
     assert reopened_copy(path) == ["two", "three", "four"]
+    again = FileJournal(path, again_s=0.0)  # a coordinator that begins on the full disk
+    assert [each.operation for each in again.load()] == ["two", "three", "four"]
+    again.forget("three")
+    again.flush()
+    (root / "filler").unlink()
+    again.close()
+    assert reopened_copy(path) == ["two", "four"]
 
 
 def reopened_copy(path: Path) -> list[str]:
