@@ -1,8 +1,5 @@
-"""The sections of RFC 9113 that bind a server or a client, each with the tests that show it.
-
-What is not in the table does not bind us: 3.1 to 3.3 (upgrade, ALPN identifiers are TLS's), 5.3
-(priority is deprecated; frames of it are ignored), 8.4 (push, which we neither send nor allow),
-8.5 (CONNECT, which gRPC does not use), 9.1 (connection reuse is the client's choice).
+"""The sections of RFC 9113 (HTTP/2), of RFC 7541 (HPACK) and of gRPC's PROTOCOL-HTTP2.md, each with
+the tests that show it, or with why it does not bind us.
 """
 
 import ast
@@ -13,7 +10,31 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
+# Chapters, and how many sections each has.
+RFC_9113 = {3: 4, 4: 3, 5: 5, 6: 10, 8: 8, 9: 2, 10: 9}
+RFC_7541 = {2: 4, 3: 2, 4: 4, 5: 2, 6: 3, 7: 4}
+
+NOT_OURS = {
+    "3.1": "names of the protocol; the token h2 is in the tests of 3.2",
+    "5.3": "priority is deprecated; frames of it are ignored (6.3)",
+    "8.4": "push: we neither send nor allow it (6.6)",
+    "8.5": "CONNECT: gRPC has no use for it; any method but POST is 405 (8.3)",
+    "8.8": "examples",
+    "9.1": "connection reuse is the client's choice",
+    "10.1": "authority of the server: the client checks the certificate, which is TLS's",
+    "10.4": "pushed responses: there are none",
+    "10.6": "compression of secrets: nothing that we send is compressed in a block (RFC 7541, 7.1)",
+    "10.7": "padding: we send none; what comes is in 6.1 and 6.2",
+    "10.8": "privacy: of clients that browse",
+    "10.9": "remote timing attacks: of intermediaries",
+}
+
 SECTIONS: dict[str, tuple[str, ...]] = {
+    "3.2 https": (
+        "net::test_calls_over_tls",
+        "net::test_who_does_not_offer_h2_is_sent_away",
+    ),
+    "3.3 prior knowledge": ("wire::test_a_wrong_preface_ends_the_connection",),
     "3.4 connection preface": (
         "wire::test_preface_in_pieces",
         "wire::test_a_wrong_preface_ends_the_connection",
@@ -72,6 +93,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "wire::test_frames_of_a_cancelled_call_are_ignored",
     ),
     "6.5 SETTINGS": (
+        "wire::test_each_window_of_a_settings_frame_counts",
         "wire::test_settings_are_acknowledged_in_order",
         "wire::test_first_settings_frame_has_our_limits",
         "wire::test_limits_that_no_client_could_keep",
@@ -105,6 +127,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "wire::test_malformed_requests",
         "wire::test_requests_that_are_not_grpc",
     ),
+    "8.6 upgrade": ("wire::test_malformed_requests",),
     "8.7 reliability": (
         "net::test_unprocessed_calls_are_tried_again",
         "net::test_a_stream_that_is_not_processed_begins_again",
@@ -114,7 +137,16 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "net::test_calls_over_tls",
         "net::test_grpcio_over_tls",
     ),
+    "10.2 cross-protocol attacks": (
+        "wire::test_a_wrong_preface_ends_the_connection",
+        "web::test_http_2_is_not_spoken_there",
+    ),
+    "10.3 intermediary encapsulation": (
+        "wire::test_malformed_requests",
+        "web::test_two_lengths_are_none",
+    ),
     "10.5 denial of service": (
+        "wire::test_many_windows_in_one_settings_frame_are_one_change",
         "wire::test_floods_are_sent_away",
         "wire::test_hpack_bomb",
         "wire::test_oversized_headers_end_their_call_only",
@@ -124,6 +156,86 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "e2e::test_floods_leave_others_unharmed",
         "e2e::test_zero_windows_held_open",
     ),
+}
+
+HPACK: dict[str, tuple[str, ...]] = {
+    "2.1 ordering": ("wire::test_random_blocks_decode_as_hpack_decodes_them",),
+    "2.2 contexts": ("wire::test_memo_survives_between_connections_only_as_blocks",),
+    "2.3 indexing tables": ("wire::test_examples_of_the_rfc",),
+    "2.4 representation": ("wire::test_examples_of_the_rfc",),
+    "3.1 processing": ("wire::test_a_broken_block_ends_the_connection",),
+    "3.2 representations": ("wire::test_the_memo_never_changes_what_a_block_means",),
+    "4.1 table size": (
+        "wire::test_examples_of_the_rfc",
+        "wire::test_random_blocks_decode_as_hpack_decodes_them",
+    ),
+    "4.2 largest size": (
+        "wire::test_a_broken_block_ends_the_connection",
+        "wire::test_sizes_of_the_table",
+    ),
+    "4.3 eviction by size": ("wire::test_sizes_of_the_table",),
+    "4.4 eviction by entries": ("wire::test_examples_of_the_rfc", "wire::test_sizes_of_the_table"),
+    "5.1 integers": (
+        "wire::test_integers_of_the_rfc",
+        "wire::test_a_broken_block_ends_the_connection",
+    ),
+    "5.2 strings": (
+        "wire::test_any_text_survives_huffman",
+        "wire::test_huffman_refuses_what_hpack_refuses",
+        "wire::test_padding_of_a_long_string",
+    ),
+    "6.1 indexed": (
+        "wire::test_examples_of_the_rfc",
+        "wire::test_a_broken_block_ends_the_connection",
+    ),
+    "6.2 literal": ("wire::test_examples_of_the_rfc",),
+    "6.3 size update": ("wire::test_sizes_of_the_table",),
+    "7.1 probing": ("wire::test_our_blocks_decode_and_leave_the_table_alone",),
+    "7.2 static Huffman": ("wire::test_any_text_survives_huffman",),
+    "7.3 memory": ("wire::test_an_hpack_bomb_ends_the_connection", "wire::test_hpack_bomb"),
+    "7.4 limits": ("wire::test_integers_of_the_rfc", "wire::test_the_memo_is_bounded"),
+}
+
+GRPC: dict[str, tuple[str, ...]] = {
+    "request headers": (
+        "wire::test_requests_that_are_not_grpc",
+        "wire::test_calls_that_are_refused_with_a_status",
+        "wire::test_a_request_on_the_wire",
+    ),
+    "timeout": ("wire::test_timeouts", "wire::test_wrong_timeouts", "net::test_deadline"),
+    "custom metadata": (
+        "wire::test_binary_metadata",
+        "wire::test_broken_binary_metadata",
+        "wire::test_metadata_of_grpcio",
+        "net::test_metadata_that_cannot_be_sent",
+    ),
+    "length-prefixed messages": (
+        "wire::test_messages_whole_byte_by_byte_and_with_a_tail",
+        "wire::test_messages_in_random_pieces",
+        "wire::test_bodies_that_are_refused_with_a_status",
+        "wire::test_a_large_message_is_refused_before_it_is_kept",
+    ),
+    "message encoding": (
+        "wire::test_compressed_messages_come_plain",
+        "wire::test_a_compressed_message_is_refused",
+        "wire::test_another_encoding_is_unimplemented_and_the_answer_names_those_that_are",
+        "wire::test_a_bomb_stops_at_the_limit",
+    ),
+    "end of stream": ("wire::test_streaming_call", "wire::test_request_trailers_end_a_call"),
+    "responses": ("wire::test_answer_is_headers_data_trailers", "wire::test_answers"),
+    "trailers-only": ("wire::test_failure_is_trailers_only",),
+    "status and message": (
+        "wire::test_status_messages",
+        "wire::test_malformed_status_messages_are_kept",
+        "net::test_status_and_message_with_unicode",
+    ),
+    "errors by RST_STREAM": (
+        "wire::test_an_early_status_stops_sending",
+        "net::test_strange_answers",
+    ),
+    "security": ("net::test_grpcio_over_tls", "net::test_the_identity_of_a_client_is_handed_up"),
+    "GOAWAY": ("net::test_drain", "wire::test_drain_says_goaway_twice"),
+    "PING": ("wire::test_ping_is_answered_and_acknowledged", "net::test_silence_is_noticed"),
 }
 
 
@@ -138,10 +250,29 @@ def named_in(room: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_section_has_tests(section: str) -> None:
+TABLES = {"RFC 9113": SECTIONS, "RFC 7541": HPACK, "gRPC": GRPC}
+
+
+@pytest.mark.parametrize(
+    ("book", "section"), [(book, section) for book in TABLES for section in TABLES[book]]
+)
+def test_every_section_has_tests(book: str, section: str) -> None:
     """Each named test is there under its name."""
-    assert SECTIONS[section]
-    for named in SECTIONS[section]:
-        room, _, name = named.partition("::")
-        assert name in named_in(room), f"{section}: there is no {named}"
+    named = TABLES[book][section]
+    assert named
+    for one in named:
+        room, _, name = one.partition("::")
+        assert name in named_in(room), f"{book}, {section}: there is no {one}"
+
+
+@pytest.mark.parametrize(
+    ("chapters", "table", "others"), [(RFC_9113, SECTIONS, NOT_OURS), (RFC_7541, HPACK, {})]
+)
+def test_no_section_is_left_out(
+    chapters: dict[int, int], table: dict[str, object], others: dict[str, str]
+) -> None:
+    """It has tests, or there is a reason that it has none; not both."""
+    every = {f"{n}.{m}" for n, most in chapters.items() for m in range(1, most + 1)}
+    shown = {".".join(section.split()[0].split(".")[:2]) for section in table}
+    assert shown | others.keys() == every
+    assert not shown & others.keys()
