@@ -14,7 +14,7 @@ import os
 import time
 
 from builder.sandbox import link, runner
-from builder.sandbox.kernel import identity, mounts, signals
+from builder.sandbox.kernel import epolls, identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
 from builder.sandbox.kernel.janitor import Janitor
@@ -95,7 +95,7 @@ class Box:
         self._begun = 0.0
         self.deadline: float | None = None
         self.looking_until: float | None = None
-        self.overdue = self._asked = False
+        self.overdue = self._asked = self._greedy = False
         self.awaited = False  # whether the service waits for the end of all of it
         self.watch: Watch | None = None
         self.quota: Quota | None = None
@@ -184,6 +184,7 @@ class Box:
             "oom_kills": self._group.oom_kills(),
             "overdue": self.overdue,
             "disk_full": self.quota is not None and self.quota.over,
+            "greedy": self._greedy,
             "usage": {**self._group.usage(), "wall_us": wall_us},
             "overlay": int(self._is_overlay),
         }
@@ -218,6 +219,16 @@ class Box:
             self._end()
         elif self.quota.due(now):
             self._host.janitor.do(self.quota.look)
+
+    def namespace(self) -> int:
+        """The number of its PID namespace. Raises OSError, ValueError when it has ended."""
+        return epolls.namespace(pid_of(self.pidfd))
+
+    def has_taken_all(self) -> None:
+        """It has used up what others need, and ends."""
+        if self.state == RUNNING:
+            self._greedy = True
+            self._end()
 
     def _end(self) -> None:
         """Ask the init to end the action and report."""

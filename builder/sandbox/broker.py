@@ -22,7 +22,7 @@ from builder.host.descriptors import allow_many
 from builder.sandbox import link, runner
 from builder.sandbox.box import ENDING, MAKING, ORPHANED, READY, Box, Host, Runner
 from builder.sandbox.founding import ROOT, StartError, enter_own_view, owner_map, start_zygote
-from builder.sandbox.kernel import identity, landlock
+from builder.sandbox.kernel import epolls, identity, landlock
 from builder.sandbox.kernel.groups import Groups
 from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.perform import SetupError
@@ -42,6 +42,7 @@ AGAIN_AFTER_S = 1.0
 MOST_FAILURES = 2
 IDLE_FOR_EACH = 2
 READY_FDS = 3
+MS = 1000  # in a second
 
 
 class Wanted:
@@ -76,7 +77,7 @@ class Broker:
 
     def __init__(self, service: "_socket.socket", host: Host, keep: int) -> None:
         self._service, self._host, self._keep = service, host, keep
-        self._poll = select.epoll()
+        self._poll = select.poll()  # not epoll, whose watches an action may have used up
         self._boxes: dict[int, Box] = {}
         self._by_fd: dict[int, Box] = {}
         self._by_run: dict[int, Box] = {}
@@ -88,11 +89,11 @@ class Broker:
     def run(self, told: "dict[str, Any]") -> None:
         """Tell the service what there is, and serve it until it has gone."""
         self._tell(("up", told))
-        self._poll.register(self._service, select.EPOLLIN)
-        self._poll.register(self._host.forks, select.EPOLLIN)
+        self._poll.register(self._service, select.POLLIN)
+        self._poll.register(self._host.forks, select.POLLIN)
         self._refill()
         while True:
-            for fd, _ in self._poll.poll(self._patience()):
+            for fd, _ in self._poll.poll(self._patience() * MS):
                 if fd == self._service.fileno():
                     request, fds = link.receive(self._service)
                     if request is None:
@@ -147,8 +148,23 @@ class Broker:
                 self._waiting = [wanted for wanted in self._waiting if wanted.run_id != run_id]
                 self._tell(("gone", run_id, None))
             return
+        if kind == "exhausted":
+            self._end_greediest()
+            return
         self._waiting.append(Wanted(run_id, rest[0], fds[0]))
         self._match()
+
+    def _end_greediest(self) -> None:
+        """The service was refused a watch of epoll: whoever has them all ends."""
+        found: dict[int, Box] = {}
+        for box in self._by_run.values():
+            try:
+                found[box.namespace()] = box
+            except (OSError, ValueError):
+                continue  # it has just ended
+        worst = epolls.greediest(found)
+        if worst in found:
+            found[worst].has_taken_all()
 
     def _match(self) -> None:
         """Give ready sandboxes to waiting runs, oldest first, and have the missing ones made."""
@@ -204,7 +220,7 @@ class Broker:
         for fd in box.descriptors():
             if fd not in self._by_fd:
                 self._by_fd[fd] = box
-                self._poll.register(fd, select.EPOLLIN)
+                self._poll.register(fd, select.POLLIN)
 
     def _unwatch(self, fd: int) -> None:
         if self._by_fd.pop(fd, None) is not None:

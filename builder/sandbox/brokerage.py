@@ -9,8 +9,10 @@ asks. When it dies, what ran in it ends with SandboxError.
 import contextlib
 import errno
 import os
+import select
 import socket
 import subprocess
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -29,6 +31,7 @@ from builder.sandbox.running import DIRECTORY, LISTENS, REPORT, STARTED
 PATIENCE_S = 30.0
 FILES = (("stdout", 0), ("stderr", 0), ("audit", os.O_APPEND))  # the last one where it is asked for
 SWEEP_S = 0.5
+LOOK_S = 0.02
 
 
 class Run:
@@ -89,7 +92,7 @@ class Run:
 
     async def report(self) -> Report | None:
         """The init's last word; None when it did not come to that, and all is over."""
-        await trio.lowlevel.wait_readable(self.sock)
+        await readable(self.sock.fileno(), self._exhausted)
         packet, fds = link.receive_packet(self.sock)
         whole = packet[:1] == REPORT and fits(packet[1:])
         if not whole or len(fds) != 1:  # without the work tree, which comes from the broker then
@@ -102,7 +105,7 @@ class Run:
 
     async def started(self) -> int:
         """The process id, on this host, of a program that is spoken to; 0 when it never ran."""
-        await trio.lowlevel.wait_readable(self.sock)
+        await readable(self.sock.fileno(), self._exhausted)
         if self.sock.recv(1, socket.MSG_PEEK) != STARTED:
             return 0
         _, fds = link.receive_packet(self.sock)
@@ -116,7 +119,7 @@ class Run:
 
     async def report_through(self, proxy: Proxy) -> Report | None:
         """The same, of an action that has a proxy meanwhile."""
-        await trio.lowlevel.wait_readable(self.sock)
+        await readable(self.sock.fileno(), self._exhausted)
         if self.sock.recv(1, socket.MSG_PEEK) != LISTENS:
             return await self.report()
         _, fds = link.receive_packet(self.sock)
@@ -125,6 +128,9 @@ class Run:
             told = await self.report()
             nursery.cancel_scope.cancel()
         return told
+
+    async def _exhausted(self) -> None:
+        await self._broker.send(("exhausted", self._number))
 
     async def over(self) -> None:
         """Until nothing is left of it. Of what has ended by itself the broker tells who asks."""
@@ -272,7 +278,7 @@ class Broker:
                 self._process.kill()
                 self._process.wait()
             with trio.move_on_after(PATIENCE_S):
-                await trio.lowlevel.wait_readable(self._life)
+                await readable(self._life)
             os.close(self._life)
             if self._process.returncode != 0:  # else it has left nothing
                 await trio.to_thread.run_sync(sweep_dead_groups, SWEEP_S)
@@ -285,10 +291,28 @@ def cannot_start(reason: str) -> str:
     return "; ".join([f"the sandbox cannot start: {reason}", *known])
 
 
+async def readable(source: int, exhausted: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Until there is something to be read, also when the user has no watches of epoll left: who
+    can do something against that (`exhausted`) is told, and it is looked now and then."""
+    try:
+        await trio.lowlevel.wait_readable(source)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    else:
+        return
+    if exhausted is not None:
+        await exhausted()
+    look = select.poll()
+    look.register(source, select.POLLIN)
+    while not look.poll(0):  # noqa: ASYNC110 - nothing can tell
+        await trio.sleep(LOOK_S)
+
+
 async def wait_for(pid: int) -> None:
     """Until a child of ours has ended; it stays to be reaped."""
     fd = os.pidfd_open(pid)
     try:
-        await trio.lowlevel.wait_readable(fd)
+        await readable(fd)
     finally:
         os.close(fd)

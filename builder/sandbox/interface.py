@@ -40,6 +40,7 @@ class Outcome(Enum):
     DISK_FULL = "disk-full"  # it wrote more than it may
     CPU_TIME = "cpu-time"  # it used more of the processors than it may
     TOO_MANY_PROCESSES = "too-many-processes"  # it was refused one, and failed
+    TOO_MANY_WATCHES = "too-many-watches"  # it used up those of epoll that its user may have
     FILE_TOO_LARGE = "file-too-large"  # it wrote a file larger than it may, and failed
     OUTPUT_TOO_LARGE = "output-too-large"  # of which the rest was dropped; the code is its own
     CANCELLED = "cancelled"

@@ -28,6 +28,7 @@ ALIKE = {
 }
 SIGNAL_BASE = 128
 TOLD = 5
+GREEDY = "it used up the watches of epoll that its user may have (fs.epoll.max_user_watches)"
 SIGKILL, SIGXFSZ = 9, 25
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
@@ -172,6 +173,7 @@ def facts(told: report.Report | None, more: dict[str, Any] | None) -> dict[str, 
         "oom_kills": 0,
         "overdue": False,
         "disk_full": False,
+        "greedy": False,
         "usage": {},
         "overlay": 0,
         "setup_us": 0,
@@ -256,6 +258,8 @@ def ending(
         return Outcome.OUT_OF_MEMORY, code, signal, f"out of memory: it used more than {limit}"
     if facts["disk_full"]:
         return Outcome.DISK_FULL, code, signal, disk_sentence(limits)
+    if facts["greedy"]:
+        return Outcome.TOO_MANY_WATCHES, code, signal, GREEDY
     if facts["overdue"] or (told is not None and told.timed_out):
         return Outcome.TIMED_OUT, code, signal, f"timed out after {limits.wall_s:g} s"
     if told is None:

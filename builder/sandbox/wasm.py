@@ -90,6 +90,7 @@ class WasmSandbox:
             "overdue": False,
             "usage": {"processes": 1},
             "disk_full": await self._is_over(spec, tree),
+            "greedy": False,
             "enforced": {"memory": "engine", "processes": "engine", "disk": "at its end"},
             "setup_us": setup_us,
             "report": report,

@@ -122,6 +122,7 @@ class WeakSandbox:
             "overdue": told is None,
             "usage": {},
             "disk_full": False,  # nobody watches
+            "greedy": False,
             "enforced": enforced,
             "setup_us": setup_us,
         }

@@ -1,5 +1,8 @@
 """What actions of one host have in common is their user's: none can use it up for the others."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from resource import RLIMIT_SIGPENDING, getrlimit
 
@@ -119,3 +122,63 @@ async def test_buffers_of_connections_are_bounded(sandbox: Sandbox, tmp_path: Pa
     limits = Limits(memory_bytes=256 << 20)
     done = await python(sandbox, tmp_path, TAKE + SEND, limits=limits)
     assert done.exit.outcome is Outcome.OUT_OF_MEMORY or int(done.out) < 512 << 20
+
+
+GREEDY = """
+import select, time
+many = [select.epoll() for _ in range(100)]
+for one in many:
+    for other in many:
+        try: one.register(other, select.EPOLLIN)
+        except OSError: pass
+print("held", flush=True)
+time.sleep(600)
+"""
+# In a process of its own, which is refused every new watch from its first action on.
+REFUSED = """
+import os, sys, trio
+from pathlib import Path
+from builder.sandbox.kernel import identity
+from builder.sandbox.kernel.seccomp import ALLOW, ARG1, EQUAL, LOAD, NR, RETURN, Filter, refuse
+from builder.sandbox.native import open_sandbox
+from tests.sandbox.support import READ_ONLY, act, python
+ENOSPC, ADD = 28, 1
+number = {"x86_64": 233, "aarch64": 21}[os.uname().machine]
+none_left = [(LOAD, 0, 0, NR), (EQUAL, 0, 3, number), (LOAD, 0, 0, ARG1), (EQUAL, 0, 1, ADD),
+             (RETURN, 0, 0, refuse(ENOSPC)), (RETURN, 0, 0, ALLOW)]
+base = Path(sys.argv[1])
+def place(name):
+    (base / name).mkdir()
+    return base / name
+async def main():
+    async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox, trio.open_nursery() as n:
+        await act(sandbox, place("first"), "true")
+        identity.prctl(identity.PR_SET_NO_NEW_PRIVS, 1)
+        Filter(none_left).install()
+        async def greedy():
+            done = await python(sandbox, place("greedy"), GREEDY)
+            print(done.exit.outcome.value, done.exit.message, flush=True)
+        n.start_soon(greedy)
+        while not any(p.read_text() for p in (base / "greedy").glob("*/stdout")):
+            await trio.sleep(0.02)
+        for number in range(3):
+            print((await act(sandbox, place(str(number)), "echo", "on")).out.strip(), flush=True)
+trio.run(main)
+""".replace("GREEDY)", f"{GREEDY!r})")
+
+
+def test_who_takes_all_watches_of_epoll_is_ended(tmp_path: Path) -> None:
+    """A worker that is refused one ends the action that has them, says so, and goes on."""
+    home = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said.count("on") == 3
+    assert [line for line in said if line.startswith("too-many-watches it used up the watches")]

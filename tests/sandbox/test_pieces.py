@@ -224,8 +224,8 @@ SPEC = SandboxSpec(
     ("x",), "/in", "/scratch", limits=Limits(wall_s=2, memory_bytes=3 << 30, cpu_s=1, file_bytes=9)
 )
 FACTS: dict[str, Any] = {
-    "oom_kills": 0, "overdue": False, "disk_full": False, "usage": {}, "setup_us": 0,
-    "enforced": {"memory": "cgroup", "processes": "rlimit"},
+    "oom_kills": 0, "overdue": False, "disk_full": False, "greedy": False, "usage": {},
+    "setup_us": 0, "enforced": {"memory": "cgroup", "processes": "rlimit"},
 }  # fmt: skip
 
 
@@ -239,6 +239,7 @@ FACTS: dict[str, Any] = {
         ({"timed_out": 1}, {}, (Outcome.TIMED_OUT, 0, 0)),
         ({"code": 0}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
         ({"code": 0}, {"disk_full": True}, (Outcome.DISK_FULL, 0, 0)),
+        ({"code": 0}, {"greedy": True}, (Outcome.TOO_MANY_WATCHES, 0, 0)),
         ({"timed_out": 1}, {"oom_kills": 1}, (Outcome.OUT_OF_MEMORY, 0, 0)),
         ({"cpu_over": 1, "status": report.SIGNALLED, "code": 15}, {}, (Outcome.CPU_TIME, 143, 15)),
         ({"code": 2, "refused_processes": 3}, {}, (Outcome.TOO_MANY_PROCESSES, 2, 0)),
