@@ -67,11 +67,14 @@ def _waiting(books: Books, task: Task) -> Reason:
 
 
 def _coming(books: Books, lane: Lane) -> tuple[int, float, str]:
-    """How many workers for the lane are on their way, how long the first takes, or why none is."""
+    """How many workers for the lane are on their way, how long the first takes, or why none is.
+
+    One that should have been here by now may come at any time: nothing is promised then.
+    """
     pools = [one for pool in lane.pools if (one := books.starting.get(pool.name)) is not None]
-    soon = [one.ready_at - books.now for one in pools if one.workers]
+    soon_s = min((one.ready_at - books.now for one in pools if one.workers), default=0.0)
     trouble = next((one.trouble for one in pools if one.trouble), "")
-    return sum(one.workers for one in pools), max(min(soon), 1.0) if soon else 0.0, trouble
+    return sum(one.workers for one in pools), max(soon_s, 0.0), trouble
 
 
 def _crowd(books: Books, lane: Lane) -> tuple[int, int, int, int]:

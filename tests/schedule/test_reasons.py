@@ -41,6 +41,17 @@ def test_what_is_missing_what_is_busy_what_starts_and_how_long() -> None:
     )
 
 
+def test_of_a_worker_that_is_overdue_nothing_is_promised() -> None:
+    """Nobody knows how long it still takes."""
+    story = Story(CALM, pools=(GPUS,))
+    story.submit("a", need=(("gpu", 1),))
+    story.send(starting(1, 40.0))
+    story.at(41.0)
+    story.send(events.TimePassed())
+    late = f"waits for a worker of pool gpus with {WANTED}: 1 starting"
+    assert story.reason("a") == (ReasonCode.NO_WORKER, late)
+
+
 def test_why_none_comes_is_told() -> None:
     """In the words of the pool's provider, for as long as it gives none."""
     story = Story(CALM, pools=(GPUS,))
