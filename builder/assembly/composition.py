@@ -22,7 +22,7 @@ from builder.stores.breaker import Breaker, GuardedBlobs
 from builder.stores.by_size import BySizeBlobs
 from builder.stores.disk import DiskBlobStore
 from builder.stores.existence_cache import ExistenceCachedBlobs
-from builder.stores.interface import BlobStore, BulkStore, LocalStore, SizedBlobStore
+from builder.stores.interface import BlobStore, LocalStore, SizedBlobStore
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.metered import Meter, MeteredBlobs, MeteredBulkBlobs, MeteredLocalBlobs
 from builder.stores.mirrored import MirroredBlobs
@@ -116,7 +116,7 @@ class Composer:
 
     def _local(self, tier: Tier, store: LocalStore) -> Blobs:
         meter = self.announce(tier)
-        if isinstance(store, BulkStore):
+        if isinstance(store, DiskBlobStore):
             metered: MeteredLocalBlobs = MeteredBulkBlobs(store, meter)
         else:
             metered = MeteredLocalBlobs(store, meter)

@@ -18,12 +18,13 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
 from builder.server.compressed import plain
 from builder.server.messages import bytes_field
-from builder.stores.interface import BlobStore, BulkStore, InlineStore
+from builder.stores.interface import BlobStore, BulkStore, InlineStore, PackedStore, Upload
 
 Request = pb.BatchUpdateBlobsRequest.Request
 
 INLINE_BLOBS = 256  # of a batch: about 2 ms of small blobs
 STEP_BLOBS = 256  # of a task, between which others get their turn
+LARGE_BYTES = 64 * 1024  # of a blob that is decompressed by a task
 STEP_BYTES = 1024 * 1024  # about 1 ms to hash, in either
 RESPONSE, DIGEST, STATUS = 1, 1, 2  # fields of BatchUpdateBlobsResponse and of its Response
 
@@ -35,6 +36,7 @@ class BatchWriter:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._bulk = blobs if isinstance(blobs, BulkStore) else None
+        self._packed = blobs if isinstance(blobs, PackedStore) else None
         self._compressors = compressors
 
     def write(self, requests: Sequence[Request], function: str) -> bytes | Awaitable[bytes]:
@@ -76,6 +78,13 @@ class BatchWriter:
         if self._inline is None:
             return None
         try:
+            if self._is_kept_packed(one):
+                digest = from_proto(one.digest, function)
+                assert self._packed is not None
+                if self._packed.put_packed_nowait(digest, one.data):
+                    return _answer(one)
+                if digest.size_bytes >= LARGE_BYTES:
+                    return None
             blob = plain(one.compressor, one.data, one.digest.size_bytes, self._compressors)
             if self._inline.put_nowait(from_proto(one.digest, function), blob):
                 return _answer(one)
@@ -83,13 +92,32 @@ class BatchWriter:
             return _failed(one, error)
         return None
 
+    def _is_kept_packed(self, one: Request) -> bool:
+        """Whether the store may keep it as it came, compressed."""
+        is_zstd = one.compressor == pb.Compressor.ZSTD
+        return is_zstd and self._packed is not None and "zstd" in self._compressors
+
     async def _waited(self, one: Request, function: str) -> bytes:
         try:
+            digest = from_proto(one.digest, function)
+            if self._packed is not None and self._is_kept_packed(one):
+                upload = await self._packed.begin_packed(digest)
+                if upload is not None:
+                    await _whole(upload, one.data)
+                    return _answer(one)
             blob = plain(one.compressor, one.data, one.digest.size_bytes, self._compressors)
-            await self._blobs.put(from_proto(one.digest, function), blob)
+            await self._blobs.put(digest, blob)
         except StatusError as error:
             return _failed(one, error)
         return _answer(one)
+
+
+async def _whole(upload: Upload, data: bytes) -> None:
+    try:
+        await upload.append(data)
+        await upload.commit()
+    finally:
+        upload.abort()
 
 
 def _first(requests: Sequence[Request], most: int) -> Sequence[Request]:

@@ -17,12 +17,12 @@ from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.chunks import first_chunk, parse_chunk
-from builder.server.compressed import Receiver, send
+from builder.server.compressed import send, send_stored
 from builder.server.instances import Instances
 from builder.server.logs import Logs
 from builder.server.messages import bytes_field, parse
 from builder.server.uploads import Uploads
-from builder.stores.interface import PIECE, BlobStore, InlineStore
+from builder.stores.interface import PIECE, BlobStore, InlineStore, PackedStore
 
 NAME = "google.bytestream.ByteStream"
 DATA = 10  # the field of ReadResponse and WriteRequest
@@ -45,6 +45,7 @@ class ByteStreamService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
+        self._packed = blobs if isinstance(blobs, PackedStore) else None
         self._uploads = uploads
         self._instances = instances
         self._functions = functions
@@ -80,6 +81,10 @@ class ByteStreamService:
         is_plain = name.compressor == "identity"
         if not is_plain and request.read_limit:
             raise InvalidArgumentError("read_limit has to be 0 when a compressed blob is read")
+        if not is_plain and self._packed is not None and _is_whole_zstd(name, offset):
+            frames = self._packed.get_packed_nowait(digest)
+            if frames is not None and len(frames) <= IN_PLACE_BYTES:
+                return bytes_field(DATA, len(frames)) + frames
         if self._inline is not None and digest.size_bytes <= IN_PLACE_BYTES:
             found = self._inline.get_nowait(digest)
             end = offset + request.read_limit if request.read_limit else None
@@ -131,6 +136,9 @@ class ByteStreamService:
             return None
         if not missing and not is_empty(digest):
             return -1
+        packed = self._packed if name.compressor == "zstd" else None
+        if packed is not None and packed.put_packed_nowait(digest, data):
+            return len(data)
         plain = compression.decompressed(name.compressor, data, digest.size_bytes)
         return len(data) if inline.put_nowait(digest, plain) else None
 
@@ -143,18 +151,17 @@ class ByteStreamService:
         name = self._served(parse_write(first.resource_name, self._functions))
         if await self._present(name.digest):  # early end: the rest of the upload is not wanted
             committed = name.digest.size_bytes if name.compressor == "identity" else -1
-        elif name.compressor != "identity":
-            receiver = Receiver(call, first, name.compressor)
-            await receiver.into(self._blobs, name.digest)
-            committed = receiver.received
-        elif first.finish_write and not first.write_offset:
+        elif name.compressor == "identity" and first.finish_write and not first.write_offset:
             await self._blobs.put(name.digest, first.joined())
             committed = name.digest.size_bytes
         else:
-            committed = await self._uploads.receive(first, name.digest, call)
+            committed = await self._uploads.receive(first, name.digest, call, name.compressor)
         await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
 
     async def _read_compressed(self, name: BlobName, offset: int, call: Call) -> None:
+        if self._packed is not None and _is_whole_zstd(name, offset):
+            await send_stored(call, self._packed.read_packed(name.digest))
+            return
         pieces = self._blobs.read(name.digest, offset)
         await send(call, name.compressor, pieces, name.digest.size_bytes - offset)
 
@@ -194,3 +201,7 @@ class ByteStreamService:
                 f"{', '.join(self._compressors)}"
             )
         return name
+
+
+def _is_whole_zstd(name: BlobName, offset: int) -> bool:
+    return name.compressor == "zstd" and not offset

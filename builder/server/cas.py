@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 
 import trio
 
+from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import DEFAULT_FUNCTIONS, from_proto, function_of
@@ -15,14 +16,14 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
 from builder.server.batch_reading import BatchReader, Wanted
 from builder.server.batch_writing import BatchWriter
-from builder.server.compressed import acceptable, pack
+from builder.server.compressed import acceptable, pack, put_stored
 from builder.server.digest_requests import DigestRequests
 from builder.server.finding import Finder
 from builder.server.instances import Instances
 from builder.server.messages import parse
 from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
-from builder.stores.interface import BlobStore, InlineStore
+from builder.stores.interface import BlobStore, InlineStore, PackedStore
 
 NAME = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
@@ -46,6 +47,7 @@ class CasService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
+        self._packed = blobs if isinstance(blobs, PackedStore) else None
         self._requests = DigestRequests(instances, functions)
         self._finder = Finder(blobs, self._requests)
         self._writer = BatchWriter(blobs, frozenset(compressors))
@@ -124,6 +126,8 @@ class CasService:
             taken += digest.size_bytes
             try:
                 late = count >= INLINE_BLOBS or taken > INLINE_BYTES
+                if compressor == "zstd" and self._put_stored(answer, from_proto(digest, function)):
+                    continue
                 found = None if late else self._get_now(digest, function)
                 if found is None:
                     waiting.append((answer, digest))
@@ -150,6 +154,11 @@ class CasService:
                 answer.status.CopyFrom(to_status(error))
         await trio.lowlevel.checkpoint()
         return response.SerializeToString()
+
+    def _put_stored(self, answer: pb.BatchReadBlobsResponse.Response, digest: Digest) -> bool:
+        """Whether the blob lies here compressed and is in the answer so."""
+        frames = None if self._packed is None else self._packed.get_packed_nowait(digest)
+        return frames is not None and put_stored(answer, frames, digest.size_bytes)
 
     def _get_now(self, digest: pb.Digest, function: str) -> bytes | None:
         checked = from_proto(digest, function)

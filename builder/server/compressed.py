@@ -1,7 +1,5 @@
-"""Compressed blobs: compressed on the way out, decompressed on the way in.
-
-Offsets of a compressed write count compressed bytes; such a write cannot be resumed, so an
-interrupted one is unknown to QueryWriteStatus and its client starts again (REAPI v2, `Write`).
+"""Compressed blobs: as they lie in a store that keeps them so, else compressed on the way out and
+decompressed on the way in.
 """
 
 from collections.abc import AsyncGenerator, Iterable
@@ -9,14 +7,11 @@ from contextlib import aclosing
 
 import trio
 
-from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call
 from builder.reapi import compression
 from builder.reapi.pb import remote_execution_pb2 as pb
-from builder.server.chunks import WriteChunk, next_chunk
 from builder.server.messages import bytes_field
-from builder.stores.interface import BlobStore
 
 NUMBERS = {"zstd": pb.Compressor.ZSTD, "deflate": pb.Compressor.DEFLATE}
 NAMES = {int(number): name for name, number in NUMBERS.items()}
@@ -42,42 +37,11 @@ async def send(
         await call.send([bytes_field(DATA, len(data)), data])
 
 
-class Receiver:
-    """One compressed upload; `received` counts its compressed bytes."""
-
-    def __init__(self, call: Call, first: WriteChunk, compressor: str) -> None:
-        self._call = call
-        self._first = first
-        self._compressor = compressor
-        self.received = 0
-
-    async def into(self, blobs: BlobStore, digest: Digest) -> None:
-        """Raises InvalidArgumentError for wrong offsets, data and bytes."""
-        chunks = self._chunks(digest)
-        async with aclosing(chunks):
-            await blobs.write(digest, chunks)
-
-    async def _chunks(self, digest: Digest) -> AsyncGenerator[bytes, None]:
-        state = compression.decompressor(self._compressor, digest.size_bytes)
-        request = self._first
-        while True:
-            if request.resource_name not in ("", self._first.resource_name):
-                raise InvalidArgumentError("resource_name changed within one write")
-            if request.write_offset != self.received:
-                raise InvalidArgumentError(
-                    f"write_offset is {request.write_offset} and {self.received} compressed bytes "
-                    "are here; a compressed write cannot be resumed, start at offset 0"
-                )
-            self.received += request.size_bytes
-            for chunk in state.feed(request.joined()):
-                yield chunk
-            if request.finish_write:
-                state.finish()
-                return
-            found = await next_chunk(self._call)
-            if found is None:
-                raise InvalidArgumentError("the write ended without finish_write")
-            request = found
+async def send_stored(call: Call, frames: AsyncGenerator[bytes, None]) -> None:
+    """Answer a read with what is compressed already."""
+    async with aclosing(frames):
+        async for data in frames:
+            await call.send([bytes_field(DATA, len(data)), data])
 
 
 def plain(compressor: int, data: bytes, size_bytes: int, served: frozenset[str]) -> bytes:
@@ -90,6 +54,15 @@ def plain(compressor: int, data: bytes, size_bytes: int, served: frozenset[str])
             f"compressor {name} is not served here; send the blob uncompressed"
         )
     return compression.decompressed(name, data, size_bytes)
+
+
+def put_stored(answer: pb.BatchReadBlobsResponse.Response, frames: bytes, size_bytes: int) -> bool:
+    """Put the frames in which a blob is stored into a batch's answer, if they are smaller."""
+    if len(frames) >= size_bytes:
+        return False
+    answer.data = frames
+    answer.compressor = pb.Compressor.ZSTD
+    return True
 
 
 def pack(answer: pb.BatchReadBlobsResponse.Response, data: bytes, compressor: str) -> None:

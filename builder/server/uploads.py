@@ -5,6 +5,10 @@ finishing, what has come stays, and another call with the same name goes on at i
 call takes an upload over even while the old one still seems alive, because clients notice a dead
 connection before servers do; the old call then ends with ABORTED. Uploads that nobody goes on
 with are forgotten after a while, the oldest first when there are too many.
+
+Where an upload is, plain bytes say, of a compressed one too: whoever goes on with that begins
+anew to compress at this byte (`intake`). A store that keeps frames is given them as they come; one
+that was cut and is gone on with comes plain from there on.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -16,17 +20,27 @@ from builder.base.digest import Digest
 from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
 from builder.net.rpc import Buffer, Call
 from builder.server.chunks import WriteChunk, chunk_of, following, next_chunk
-from builder.stores.interface import BlobStore, ResumableStore, Upload
+from builder.server.intake import Intake, Unpacking
+from builder.stores.interface import (
+    BlobStore,
+    PackedStore,
+    PackedUpload,
+    ResumableStore,
+    Upload,
+)
 
 IDLE_S = 600.0  # how long an unfinished upload waits for its client
 MOST_UPLOADS = 10_000
 
 
 class _Partial:
-    __slots__ = ("lock", "owner", "upload", "used")
+    __slots__ = ("lock", "owner", "packed", "upload", "used")
 
-    def __init__(self, upload: Upload, owner: Call, used: float) -> None:
+    def __init__(
+        self, upload: Upload, packed: PackedUpload | None, owner: Call, used: float
+    ) -> None:
         self.upload = upload
+        self.packed = packed  # the same one, as long as it takes frames
         self.owner: Call | None = owner
         self.used = used
         self.lock = trio.Lock()
@@ -38,6 +52,7 @@ class Uploads:
     def __init__(self, blobs: BlobStore, now: Callable[[], float] = trio.current_time) -> None:
         self._blobs = blobs
         self._resumable = blobs if isinstance(blobs, ResumableStore) else None
+        self._packing = blobs if isinstance(blobs, PackedStore) else None
         self._now = now
         self._partials: dict[str, _Partial] = {}  # in the order of last use
 
@@ -46,7 +61,9 @@ class Uploads:
         partial = self._partials.get(resource)
         return None if partial is None else partial.upload.offset
 
-    async def receive(self, first: WriteChunk, digest: Digest, call: Call) -> int:
+    async def receive(
+        self, first: WriteChunk, digest: Digest, call: Call, compressor: str = "identity"
+    ) -> int:
         """Take a call's requests, the first one given, to the end; the committed size.
 
         Raises InvalidArgumentError for wrong offsets, names and bytes.
@@ -54,13 +71,18 @@ class Uploads:
         if self._resumable is None:
             if first.write_offset:
                 raise InvalidArgumentError("this storage cannot resume; start at offset 0")
-            chunks = _chunks(first, call)
+            intake = _intake(compressor, 0, digest.size_bytes)
+            chunks = _chunks(first, call, intake)
             async with aclosing(chunks):
                 await self._blobs.write(digest, chunks)
-            return digest.size_bytes
-        partial = await self._open(self._resumable, first, digest, call)
+            return intake.expected
+        partial = await self._open(self._resumable, first, digest, call, compressor)
         try:
-            return await self._feed(partial, first, call)
+            if partial.packed is not None:
+                intake = Intake(partial.upload.offset)
+            else:
+                intake = _intake(compressor, partial.upload.offset, digest.size_bytes)
+            return await self._feed(partial, first, call, intake)
         finally:
             if partial.owner is call:
                 partial.owner = None
@@ -73,7 +95,12 @@ class Uploads:
         self._partials.clear()
 
     async def _open(
-        self, store: ResumableStore, first: WriteChunk, digest: Digest, call: Call
+        self,
+        store: ResumableStore,
+        first: WriteChunk,
+        digest: Digest,
+        call: Call,
+        compressor: str,
     ) -> _Partial:
         name = first.resource_name
         partial = self._partials.get(name)
@@ -81,6 +108,8 @@ class Uploads:
             partial.owner = call
             async with partial.lock:  # what the call before it had in hand is in the file now
                 _check_owner(partial, call)
+                if first.write_offset:
+                    await self._unpack(name, partial)
             if first.write_offset:
                 self._partials[name] = self._partials.pop(name, partial)
                 return partial
@@ -91,14 +120,28 @@ class Uploads:
                 "start at offset 0"
             )
         self._expire()
-        partial = _Partial(await store.begin(digest), call, self._now())
+        packed = None
+        if compressor == "zstd" and self._packing is not None:
+            packed = await self._packing.begin_packed(digest)
+        upload = await store.begin(digest) if packed is None else packed
+        partial = _Partial(upload, packed, call, self._now())
         self._forget(name)  # another call with this name may have come meanwhile
         self._partials[name] = partial
         return partial
 
-    async def _feed(self, partial: _Partial, first: WriteChunk, call: Call) -> int:
+    async def _unpack(self, name: str, partial: _Partial) -> None:
+        """The frames of the call before were cut."""
+        if partial.packed is not None:
+            try:
+                partial.upload, partial.packed = await partial.packed.unpacked(), None
+            except StatusError:
+                self._forget(name)
+                raise
+
+    async def _feed(self, partial: _Partial, first: WriteChunk, call: Call, intake: Intake) -> int:
         name = first.resource_name
         request: WriteChunk | None = first
+        is_plain = type(intake) is Intake and partial.packed is None
 
         def taken(pieces: Sequence[Buffer]) -> bool:
             return not partial.lock.locked() and self._take_now(partial, pieces, name, call)
@@ -107,14 +150,16 @@ class Uploads:
             await _lock(partial.lock)
             try:
                 _check_owner(partial, call)
-                _check_request(request, name, partial.upload.offset)  # what has come is right
-                if await self._take(partial, request, name):
-                    return partial.upload.offset
+                _check_request(request, name, intake.expected)  # what has come is right
+                if await self._take(partial, request, name, intake):
+                    return intake.expected
             finally:
                 partial.lock.release()
-            await call.take(taken)  # many at a time, if the store is that quick
+            if is_plain:
+                await call.take(taken)  # many at a time, if the store is that quick
+                intake.expected = partial.upload.offset
             request = await next_chunk(call)
-        return partial.upload.offset
+        return intake.expected
 
     def _take_now(self, partial: _Partial, pieces: Sequence[Buffer], name: str, call: Call) -> bool:
         """Whether it was taken without waiting."""
@@ -132,12 +177,16 @@ class Uploads:
             self._forget(name)
             raise
 
-    async def _take(self, partial: _Partial, request: WriteChunk, name: str) -> bool:
+    async def _take(
+        self, partial: _Partial, request: WriteChunk, name: str, intake: Intake
+    ) -> bool:
         """Whether that was the end of the upload."""
         try:
             if any(request.data):
-                await partial.upload.append(*request.data)
+                for pieces in intake.pieces(request.data):
+                    await partial.upload.append(*pieces)
             if request.finish_write:
+                intake.finish()
                 await partial.upload.commit()
                 self._forget(name)
         except StatusError:
@@ -184,14 +233,20 @@ def _check_request(request: WriteChunk, name: str, offset: int) -> None:
         )
 
 
-async def _chunks(first: WriteChunk, call: Call) -> AsyncGenerator[bytes, None]:
-    offset = 0
+def _intake(compressor: str, start: int, size_bytes: int) -> Intake:
+    if compressor == "identity":
+        return Intake(start)
+    return Unpacking(start, compressor, size_bytes - start)
+
+
+async def _chunks(first: WriteChunk, call: Call, intake: Intake) -> AsyncGenerator[bytes, None]:
     request = first
     while True:
-        _check_request(request, first.resource_name, offset)
-        offset += request.size_bytes
-        yield request.joined()
+        _check_request(request, first.resource_name, intake.expected)
+        for pieces in intake.pieces(request.data):
+            yield b"".join(pieces)
         if request.finish_write:
+            intake.finish()
             return
         found = await next_chunk(call)
         if found is None:

@@ -10,6 +10,7 @@ from builder.base.digest import Digest, hasher
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import PIECE
 from builder.stores.log import verified
+from builder.stores.packed import plain_reader
 
 
 class Finding(NamedTuple):
@@ -48,9 +49,12 @@ def _digest_of(path: str, digest: Digest) -> Digest | None:
     size = 0
     try:
         with open(path, "rb", buffering=0) as file:
-            for piece in iter(lambda: file.read(PIECE), b""):
+            frames = plain_reader(file.fileno(), digest.size_bytes)
+            while piece := (frames or file).read(PIECE):
                 state.update(piece)
                 size += len(piece)
     except FileNotFoundError:
         return None
+    except ValueError:  # no frames any more
+        return Digest("", 0, digest.function)
     return Digest(state.hexdigest(), size, digest.function)

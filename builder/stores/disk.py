@@ -20,14 +20,16 @@ import trio
 
 from builder.base.digest import EMPTY, HASHERS, HEX_LENGTHS, Digest, is_empty
 from builder.base.errors import ResourceExhaustedError
+from builder.reapi.compression import compressed, decompressed
 from builder.stores.files import FileBlobStore
 from builder.stores.folder import Folder, Fsync
-from builder.stores.gathered import GatheredUpload
+from builder.stores.gathered import GatheredFrames, GatheredUpload
 from builder.stores.index import Occupancy
-from builder.stores.interface import NamedT, Upload
+from builder.stores.interface import NamedT, PackedUpload, Upload
 from builder.stores.layout import declare, is_first
 from builder.stores.memory import check_bytes, check_range
 from builder.stores.opening import open_segment
+from builder.stores.packing import frame_content
 from builder.stores.segment import SMALL
 from builder.stores.small import SmallBlobs
 
@@ -54,7 +56,7 @@ class DiskBlobStore:
         now: Callable[[], float] = time.time,
         pack: bool = True,
     ) -> None:
-        self.files = FileBlobStore(root, capacity_bytes, lease_s, fsync, now)
+        self.files = FileBlobStore(root, capacity_bytes, lease_s, fsync, now, pack)
         segment = min(MAX_SEGMENT, max(MIN_SEGMENT, capacity_bytes // SEGMENTS))
         folder, quarantine = self.files.folder, self.files.quarantine
         self.small = SmallBlobs(folder, quarantine, segment, lease_s, pack, now)
@@ -137,6 +139,9 @@ class DiskBlobStore:
                 await self._files_room(digest.size_bytes)
                 await self.files.put(digest, data)
             return
+        await self._put_small(digest, data, None)
+
+    async def _put_small(self, digest: Digest, data: bytes, frame: bytes | None) -> None:
         check_bytes(digest, data)
         await self.small.load()
         await self.small.keeper.checkpoint_if_due()
@@ -144,7 +149,17 @@ class DiskBlobStore:
             return
         if not self.small.log.has_room(len(data)):
             await self._segment(len(data))
-        await self.small.put(digest, data)
+        await self.small.put(digest, data, frame)
+
+    async def _put_frames(self, digest: Digest, frames: bytes) -> None:
+        """Of a small blob; kept as they are if that pays, and if they are one."""
+        await trio.lowlevel.checkpoint()
+        if self.put_packed_nowait(digest, frames):
+            return
+        data = decompressed("zstd", frames, digest.size_bytes)
+        pays = self.small.log.packs(frames, digest.size_bytes)
+        is_kept = pays and frame_content(frames, digest.size_bytes) == data
+        await self._put_small(digest, data, frames if is_kept else None)
 
     async def begin(self, digest: Digest) -> Upload:
         if digest.size_bytes < self._limit:
@@ -152,6 +167,35 @@ class DiskBlobStore:
             return GatheredUpload(digest, self.put)
         await self._files_room(digest.size_bytes)
         return await self.files.begin(digest)
+
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        if not self.small.loaded or self._older or digest.size_bytes >= self._limit:
+            return None
+        return self.small.get_packed_cached(digest)
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        if not self.small.loaded or self._older or digest.size_bytes >= self._limit:
+            return False
+        return self.small.put_packed_nowait(digest, frames)
+
+    async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        if digest.size_bytes >= self._limit:
+            async with aclosing(self.files.forms.read_packed(digest)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        frames = self.get_packed_nowait(digest)
+        yield compressed("zstd", await self.get(digest)) if frames is None else frames
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
+        if not self.files.forms.keep:
+            await trio.lowlevel.checkpoint()
+            return None
+        if digest.size_bytes < self._limit:
+            await trio.lowlevel.checkpoint()
+            return GatheredFrames(digest, self._put_frames, self.put)
+        await self._files_room(digest.size_bytes)
+        return await self.files.begin_packed(digest)
 
     async def size_of(self, function: str, hash_: str) -> int | None:
         """The size in bytes of a stored blob; None if it is not here."""
@@ -242,7 +286,7 @@ class DiskBlobStore:
         return self.files.stamp() << 32 | self.small.log.lost
 
     def path(self, digest: Digest) -> str:
-        """A large blob's file, read-only, to be linked within the lease. Raises NotFoundError."""
+        """A large blob's file, which it may be compressed in. Raises NotFoundError."""
         return self.files.path(digest)
 
     def snapshot(self) -> Occupancy:

@@ -1,7 +1,8 @@
-"""What an `Index` keeps of its blobs: by key the tick of last use and the size, as one integer.
+"""What an `Index` keeps of its blobs: by key the tick of last use, the size, and how many blocks it
+takes if it is stored in fewer than that, as one integer.
 
 `OrderedEntries` is a dictionary in the order of use, about 240 bytes of memory for each: for keys
-of any kind. `PackedEntries` takes 50 for blobs, whose keys are hashes.
+of any kind. `PackedEntries` takes 54 for blobs, whose keys are hashes.
 """
 
 import struct
@@ -12,8 +13,10 @@ from typing import Protocol
 
 from builder.base.digest import HEX_LENGTHS
 
-SHIFT = 48
-SIZE = (1 << SHIFT) - 1
+SIZE = (1 << 48) - 1
+BLOCKS_AT = 48  # 32 bits: of a blob that lies there compressed; 0 for others
+SHIFT = 80
+FORM = (1 << SHIFT) - 1  # all but the tick
 BUCKETS = 4096  # three hex digits
 SHARE = 16  # the oldest 1/SHARE of all, and more if they are of one tick, are old alike
 NOTHING = bytearray()
@@ -21,7 +24,7 @@ LOW = (1 << 64) - 1
 
 
 class Entries(Protocol):
-    """An entry is `tick << SHIFT | size`."""
+    """An entry is `tick << SHIFT | blocks << BLOCKS_AT | size`."""
 
     def get(self, key: str) -> int | None: ...
 
@@ -134,7 +137,7 @@ class PackedEntries:
         function, hash_ = parts_of(key)
         if function not in self._buckets:
             self._buckets[function] = [NOTHING] * BUCKETS
-            self._records[function] = struct.Struct(f"<{HEX_LENGTHS[function] // 2}sIQ")
+            self._records[function] = struct.Struct(f"<{HEX_LENGTHS[function] // 2}sQQ")
         buckets, number = self._buckets[function], int(hash_[:3], 16)
         if buckets[number] is NOTHING:
             buckets[number] = bytearray()

@@ -10,7 +10,7 @@ read is an open file, which eviction cannot cut off.
 Small files are read and written in place: a hop to a thread and back takes 65 us, a 2 KB file 40.
 A large blob is hashed when it is written, and once in a while when it is read (`verified`), before
 a part of it is given, and else on the way: bytes that are not those of its digest are put aside,
-and it is missing from then on.
+and it is missing from then on. It may lie compressed (`packed`, `forms`).
 """
 
 import contextlib
@@ -27,17 +27,22 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
 from builder.base.digest import HEX, HEX_LENGTHS, Digest, Hasher, digest_of, hasher, is_empty
+from builder.base.errors import NotFoundError
 from builder.stores.entries import PackedEntries, key_of, parts_of
 from builder.stores.folder import Folder, Fsync, remove
+from builder.stores.forms import Forms, is_cached
 from builder.stores.index import Index, Occupancy, Restored
 from builder.stores.interface import NamedT
 from builder.stores.memory import absent, check_bytes, check_range
+from builder.stores.packed import plain_of, stored_bytes
+from builder.stores.packed_upload import DiskPackedUpload
 from builder.stores.quarantine import Quarantine
-from builder.stores.scan import Damaged, scan, size_of
+from builder.stores.scan import Damaged, scan
 from builder.stores.upload import DiskUpload
 from builder.stores.verified import Verified
 
@@ -45,6 +50,7 @@ PIECE = 256 * 1024  # bytes of one read: what a stream that nobody takes from ho
 SMALL = 128 * 1024  # bytes up to which a file is read or written without a thread
 UNLINK_INLINE = 1024 * 1024  # larger ones take the file system long enough to deserve a thread
 RELIEF = 16 * 1024 * 1024  # bytes that are evicted when the disk is full
+T = TypeVar("T")
 BLOCK = 4096  # what the file system gives out at least
 
 
@@ -61,8 +67,10 @@ class FileBlobStore:
         lease_s: float = 3 * 3600.0,
         fsync: Fsync = "none",
         now: Callable[[], float] = time.time,
+        pack: bool = True,
     ) -> None:
         self.folder = Folder(root, fsync)
+        self.forms = Forms(self, pack)
         self.quarantine = Quarantine(self.folder.root)
         self._index = Index(capacity_bytes, lease_s, BLOCK, PackedEntries)
         self._now = now
@@ -84,12 +92,12 @@ class FileBlobStore:
                 return
             restored, damaged = await trio.to_thread.run_sync(self._restore, abandon_on_cancel=True)
             for path, size in damaged:  # cut short by a loss of power
-                if size_of(path) != size:
+                if stored_bytes(path, size) < 0:
                     remove(path)
             self._index.adopt(restored)
             for key in self._lost:  # the scan may have seen them before they went
                 size = self._index.size(key) or 0
-                if size_of(self._file(key, size)) != size:
+                if stored_bytes(self._file(key, size), size) < 0:
                     self._index.drop(key)
             self._loaded = True
             await self._bury(self._index.overflow(self._now()))
@@ -106,12 +114,17 @@ class FileBlobStore:
     async def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        descriptor = self._open(digest)
+        descriptor = self.open(digest)
         try:
             check_range(digest, offset)
             end = digest.size_bytes if limit is None else min(digest.size_bytes, offset + limit)
-            file = self._unverified(descriptor, digest) if offset < end else None
-            if file is not None:
+            file = os.fstat(descriptor) if offset < end else None
+            if file is not None and file.st_size != digest.size_bytes:
+                async with aclosing(self.forms.read(descriptor, digest, offset, end)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            if file is not None and not self.is_verified(digest, file):
                 whole = end - offset == digest.size_bytes
                 async with aclosing(self._hashed(descriptor, digest, file)) as pieces:
                     async for piece in pieces:
@@ -138,7 +151,7 @@ class FileBlobStore:
         await trio.lowlevel.checkpoint()
         data = self.get_nowait(digest)
         if data is None:
-            descriptor = self._open(digest)
+            descriptor = self.open(digest)
             with self.folder.errors():
                 whole = await trio.to_thread.run_sync(_read_whole, descriptor, digest)
             data, found = whole
@@ -156,13 +169,20 @@ class FileBlobStore:
                 upload.abort()
 
     async def begin(self, digest: Digest) -> DiskUpload:
+        return await self._begin(digest, DiskUpload)
+
+    async def begin_packed(self, digest: Digest) -> DiskPackedUpload:
+        """As `begin`, for Zstandard frames of the blob."""
+        return await self._begin(digest, DiskPackedUpload)
+
+    async def _begin(self, digest: Digest, make: "Callable[[FileBlobStore, Digest], T]") -> T:
         await trio.lowlevel.checkpoint()
         if not self._loaded and not self._index.fits(digest.size_bytes):
             await self.load()
         victims = self._index.reserve(digest.size_bytes, self._now())
         try:
             await self._bury(victims)
-            return DiskUpload(self.folder, digest, self.appear, self.release, self.relieve)
+            return make(self, digest)
         except BaseException:
             self._index.release(digest.size_bytes)
             raise
@@ -194,7 +214,7 @@ class FileBlobStore:
         if is_empty(digest):
             return b""
         with self.folder.errors():
-            data, found = _read_whole(self._open(digest), digest)
+            data, found = _read_whole(self.open(digest), digest)
         self._verify(digest, found)
         return data
 
@@ -249,7 +269,7 @@ class FileBlobStore:
         return sum(blob for _, blob in victims)
 
     def path(self, digest: Digest) -> str:
-        """The blob's file, read-only, to be linked within the lease. Raises NotFoundError."""
+        """The blob's file, which it may be compressed in. Raises NotFoundError."""
         if self.absent_nowait(digest.function, (digest,)):
             raise absent(digest)
         return self._path(digest.function, digest.hash, digest.size_bytes)
@@ -269,7 +289,9 @@ class FileBlobStore:
             found = list(scan(self.folder.root, damaged))
             assert not damaged
             assert len(found) == self._index.snapshot().blobs
-            assert all(self._index.size(key) == size for _, key, size in found)
+            assert all(self._index.size(key) == size for _, key, size, _ in found)
+            blocks = sum(-(-stored // BLOCK) for _, _, _, stored in found)
+            assert blocks * BLOCK == self._index.snapshot().used_bytes
 
     def put_aside(self, digest: Digest) -> None:
         """A damaged blob: kept for inspection, missing from now on."""
@@ -294,14 +316,31 @@ class FileBlobStore:
 
     def appear(self, digest: Digest, temporary: str) -> str:
         """The end of a write: verified bytes for which room is reserved become the blob."""
+        path = self._settle(digest, temporary)
+        self.release(digest.size_bytes)
+        return path
+
+    def replace(self, digest: Digest, temporary: str) -> None:
+        """Verified bytes of the blob in another form, if it is still here."""
+        if self._index.size(key_of(digest.function, digest.hash)) is not None:
+            self._settle(digest, temporary)
+
+    def reserve_free(self, size: int) -> bool:
+        """Keep room that nobody has to leave; whether there is so much."""
+        return self._index.fits(size) and not self._index.reserve(size, self._now())
+
+    def is_plain(self, digest: Digest) -> bool:
+        """Whether the blob's file is as the blob is."""
+        return stored_bytes(self.path(digest), digest.size_bytes) == digest.size_bytes
+
+    def _settle(self, digest: Digest, temporary: str) -> str:
         path = self.place(digest)
         now = self._now()
         os.utime(temporary, (now, now))
         os.rename(temporary, path)
-        key = key_of(digest.function, digest.hash)
-        self._index.add(key, digest.size_bytes, now)
-        self._verified.add(key, os.stat(path))
-        self.release(digest.size_bytes)
+        key, file = key_of(digest.function, digest.hash), os.stat(path)
+        self._index.add(key, digest.size_bytes, now, file.st_size)
+        self._verified.add(key, file)
         return path
 
     def release(self, size: int) -> None:
@@ -313,7 +352,7 @@ class FileBlobStore:
     def _path(self, function: str, hash_: str, size: int) -> str:
         return f"{self.folder.root}/{function}/{hash_[:2]}/{hash_}-{size}"
 
-    def _open(self, digest: Digest) -> int:
+    def open(self, digest: Digest) -> int:
         """A descriptor; -1 for the empty blob. Raises NotFoundError."""
         if is_empty(digest):
             return -1
@@ -333,17 +372,22 @@ class FileBlobStore:
         for start in range(0, size, PIECE):
             piece = await self._piece(descriptor, min(PIECE, size - start), start, digest, state)
             if start + PIECE >= size:
-                self._verify(digest, digest._replace(hash=state.hexdigest()))
-                self._verified.add(key_of(digest.function, digest.hash), file)
+                self.judge(digest, digest._replace(hash=state.hexdigest()), file)
             yield piece
 
-    def _unverified(self, descriptor: int, digest: Digest) -> os.stat_result | None:
-        """The file, if it has to be hashed by who reads of it."""
-        if descriptor < 0:
-            return None
-        file = os.fstat(descriptor)
-        known = self._verified.knows(key_of(digest.function, digest.hash), file)
-        return None if known else file
+    def is_verified(self, digest: Digest, file: os.stat_result) -> bool:
+        """Whether nobody has to hash it who reads of it."""
+        return self._verified.knows(key_of(digest.function, digest.hash), file)
+
+    def judge(self, digest: Digest, found: Digest, file: os.stat_result) -> None:
+        """The file's bytes are those of `found`. Raises NotFoundError if it should have others."""
+        self._verify(digest, found)
+        self._verified.add(key_of(digest.function, digest.hash), file)
+
+    def damaged(self, digest: Digest) -> NotFoundError:
+        """To be raised: the blob is put aside."""
+        self.put_aside(digest)
+        return self.quarantine.error(digest)
 
     def _restore(self) -> tuple[Restored, Damaged]:
         damaged: Damaged = []
@@ -355,7 +399,7 @@ class FileBlobStore:
     ) -> bytes:
         """Read and hashed; a megabyte's hash takes 0.8 ms, which is a thread's work."""
         with self.folder.errors():
-            if want <= SMALL or (state is None and _is_cached(descriptor, start, start + want - 1)):
+            if want <= SMALL or (state is None and is_cached(descriptor, start, start + want - 1)):
                 await trio.lowlevel.checkpoint()
                 data = _read_piece(descriptor, want, start, state)
             else:
@@ -367,8 +411,7 @@ class FileBlobStore:
     def _verify(self, digest: Digest, found: Digest) -> None:
         """A blob that is not what it was is put aside, and is missing from now on."""
         if found != digest:
-            self.put_aside(digest)
-            raise self.quarantine.error(digest)
+            raise self.damaged(digest)
 
     def _lose(self, key: str) -> None:
         self._index.lose(key)
@@ -387,10 +430,11 @@ class FileBlobStore:
         path = self._path(function, hash_, size)
         now = self._now()
         with self.folder.errors():
-            if size_of(path) != size:
+            stored = stored_bytes(path, size)
+            if stored < 0:
                 return False
             os.utime(path, (now, now))
-        self._index.add(key_of(function, hash_), size, now)
+        self._index.add(key_of(function, hash_), size, now, stored)
         return True
 
     def _persist(self) -> bool:
@@ -434,15 +478,6 @@ class FileBlobStore:
             await trio.to_thread.run_sync(self.folder.discard, grave)
 
 
-def _is_cached(descriptor: int, *offsets: int) -> bool:
-    """Whether bytes at these offsets can be read without waiting for the disk (preadv2(2))."""
-    probe = bytearray(1)
-    try:
-        return all(os.preadv(descriptor, [probe], at, os.RWF_NOWAIT) == 1 for at in offsets)
-    except OSError:  # not cached, or a file system that cannot tell
-        return False
-
-
 def _read_piece(descriptor: int, want: int, start: int, state: Hasher | None) -> bytes:
     data = os.pread(descriptor, want, start)
     if state is not None:
@@ -456,4 +491,6 @@ def _read_whole(descriptor: int, digest: Digest) -> tuple[bytes, Digest]:
         data = os.read(descriptor, digest.size_bytes)
     finally:
         os.close(descriptor)
+    if len(data) != digest.size_bytes:
+        data = plain_of(data, digest.size_bytes)
     return data, digest_of(data, digest.function)

@@ -21,7 +21,7 @@ from builder.base.digest import EMPTY, Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.base.units import format_duration, format_size
 from builder.stores.ages import by_age
-from builder.stores.entries import SHIFT, SIZE, Entries, OrderedEntries
+from builder.stores.entries import BLOCKS_AT, FORM, SHIFT, SIZE, Entries, OrderedEntries
 from builder.stores.interface import NamedT
 
 TICKS_PER_LEASE = 16
@@ -124,13 +124,14 @@ class Index:
         self.add(key, size, now)
         return True
 
-    def add(self, key: str, size: int, now: float) -> None:
-        """Held from now on."""
+    def add(self, key: str, size: int, now: float, stored: int | None = None) -> None:
+        """Held from now on, in so many bytes if not in as many as it has."""
         self.drop(key)
         tick = int(now / self._tick_s)
-        self._held.put(key, tick << SHIFT | size)
-        self._used += self._blocks(size)
-        self._count(tick, self._blocks(size))
+        entry = tick << SHIFT | self._form(size, stored)
+        self._held.put(key, entry)
+        self._used += self._space(entry)
+        self._count(tick, self._space(entry))
 
     def entries(self) -> Iterator[tuple[str, int]]:
         """(key, size) of all."""
@@ -140,8 +141,8 @@ class Index:
         """Held no more, for whatever reason."""
         entry = self._held.pop(key)
         if entry is not None:
-            self._used -= self._blocks(entry & SIZE)
-            self._count(entry >> SHIFT, -self._blocks(entry & SIZE))
+            self._used -= self._space(entry)
+            self._count(entry >> SHIFT, -self._space(entry))
 
     def lose(self, key: str) -> None:
         """Promised, and gone or damaged: whatever was verified before has to be asked again."""
@@ -196,18 +197,24 @@ class Index:
         tick = self._held.oldest_tick()
         return None if tick is None or self._free_at(tick) > now else tick * self._tick_s
 
-    def restored(self, found: Iterable[tuple[float, str, int]], now: float) -> Restored:
-        """What an earlier process left: (time of last use, key, size), oldest first.
+    def restored(
+        self,
+        found: Iterable[tuple[float, str, int] | tuple[float, str, int, int]],
+        now: float,
+    ) -> Restored:
+        """What an earlier process left: (time of last use, key, size), oldest first, and in how
+        many bytes if not in as many as it has.
 
         Touches nothing of this index, so it may run in a thread while the index is used.
         """
         latest = int(now / self._tick_s)
         held = self._new_entries()
         ticks: dict[int, int] = {}
-        for used, key, size in found:
+        for used, key, *sizes in found:
             tick = max(0, min(int(used / self._tick_s), latest))
-            held.put(key, tick << SHIFT | size)
-            ticks[tick] = ticks.get(tick, 0) + self._blocks(size)
+            entry = tick << SHIFT | self._form(*sizes)
+            held.put(key, entry)
+            ticks[tick] = ticks.get(tick, 0) + self._space(entry)
         return Restored(held, sum(ticks.values()), ticks)
 
     def adopt(self, restored: Restored) -> None:
@@ -218,8 +225,8 @@ class Index:
         for key, entry in self._held.every():
             old = held.pop(key)
             if old is not None:
-                self._used -= self._blocks(old & SIZE)
-                self._count(old >> SHIFT, -self._blocks(old & SIZE))
+                self._used -= self._space(old)
+                self._count(old >> SHIFT, -self._space(old))
             held.put(key, entry)
         self._held = held
 
@@ -242,20 +249,20 @@ class Index:
 
     def check(self) -> None:
         """Invariants: the sum is right, and entries are as they should be."""
-        assert self._used == sum(self._blocks(entry & SIZE) for _, entry in self._held.every())
+        assert self._used == sum(self._space(entry) for _, entry in self._held.every())
         ticks: dict[int, int] = {}
         for _, entry in self._held.every():
-            ticks[entry >> SHIFT] = ticks.get(entry >> SHIFT, 0) + self._blocks(entry & SIZE)
+            ticks[entry >> SHIFT] = ticks.get(entry >> SHIFT, 0) + self._space(entry)
         assert {tick: count for tick, count in ticks.items() if count} == self._tick_bytes
         self._held.check()
         assert self._reserved >= 0
 
     def _renew(self, key: str, entry: int, tick: int) -> None:
-        size = entry & SIZE
-        self._held.put(key, tick << SHIFT | size)
-        self._count(entry >> SHIFT, -self._blocks(size))
-        self._count(tick, self._blocks(size))
-        self.renewed.append((key, size))
+        space = self._space(entry)
+        self._held.put(key, tick << SHIFT | entry & FORM)
+        self._count(entry >> SHIFT, -space)
+        self._count(tick, space)
+        self.renewed.append((key, entry & SIZE))
 
     def _count(self, tick: int, more: int) -> None:
         """So many more bytes, or less, were last used in this tick."""
@@ -270,6 +277,17 @@ class Index:
 
     def _blocks(self, size: int) -> int:
         return -(-size // self._block) * self._block
+
+    def _form(self, size: int, stored: int | None = None) -> int:
+        """What an entry says of a blob besides its tick."""
+        if stored is None or stored >= size:
+            return size
+        return -(-stored // self._block) << BLOCKS_AT | size
+
+    def _space(self, entry: int) -> int:
+        """Bytes of the capacity that it takes."""
+        blocks = (entry & FORM) >> BLOCKS_AT
+        return blocks * self._block if blocks else self._blocks(entry & SIZE)
 
     def _free_at(self, tick: int) -> float:
         return (tick + 1) * self._tick_s + self._lease if self._lease else 0.0
@@ -294,7 +312,7 @@ class Index:
             if need <= 0:
                 break
             victims.append((key, entry & SIZE))
-            need -= self._blocks(entry & SIZE)
+            need -= self._space(entry)
         return victims
 
     def _evict(self, victims: list[tuple[str, int]]) -> None:

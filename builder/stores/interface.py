@@ -1,9 +1,9 @@
 """What a blob store and an action cache are. Each way of storing is one module beside this one.
 
 Both speak of things that are there or not there; policy (who may write, which instance) is the
-services' business. `BlobStore` is the whole contract. `InlineStore`, `ResumableStore` and
-`SizedStore` are what a store on this machine can do besides; who uses them asks by isinstance and
-does without.
+services' business. `BlobStore` is the whole contract. `InlineStore`, `ResumableStore`,
+`PackedStore` and `SizedStore` are what a store on this machine can do besides; who uses them asks
+by isinstance and does without.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
@@ -149,6 +149,36 @@ class ResumableStore(Protocol):
         ...
 
 
+class PackedUpload(Upload, Protocol):
+    """An upload that is fed with Zstandard frames of the blob; `offset` counts its plain bytes."""
+
+    async def unpacked(self) -> Upload:
+        """This one from `offset` on, of plain bytes, where frames were cut. Ends this one."""
+        ...
+
+
+@runtime_checkable
+class PackedStore(Protocol):
+    """A store that keeps blobs compressed where that pays, and takes and gives them so: as
+    Zstandard frames (RFC 8878), most often one."""
+
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        """The blob's frames as they are stored; None: it lies here otherwise, if it does."""
+        ...
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        """Whether the blob is stored now, verified; False: `put` has to be asked, with it."""
+        ...
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        """The whole blob as frames. As `BlobStore.read`."""
+        ...
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
+        """As `ResumableStore.begin`; None: this blob is not kept so, `begin` has to be asked."""
+        ...
+
+
 @runtime_checkable
 class SizedStore(Protocol):
     """A store that can tell a blob's size from its hash, for names that have no size."""
@@ -166,8 +196,8 @@ class LocalStore(BlobStore, InlineStore, ResumableStore, SizedStore, Protocol):
     """All that a store on this machine can do."""
 
 
-class LocalBulkStore(LocalStore, BulkStore, Protocol):
-    """The same of thousands of blobs at once."""
+class LocalBulkStore(LocalStore, BulkStore, PackedStore, Protocol):
+    """The same of thousands of blobs at once, and compressed."""
 
 
 BlobsOf = Callable[[str], BlobStore]  # what an instance sees, by its name

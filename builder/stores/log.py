@@ -24,7 +24,7 @@ from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
 from builder.stores.journal import DROPPED, RENEWED, Journal
 from builder.stores.leases import Leases
-from builder.stores.packing import PLAIN, ZSTD, Packer, unpacked
+from builder.stores.packing import PLAIN, ZSTD, Packer, pays, unpacked
 from builder.stores.segment import FUNCTIONS, HEADER, PLACE, Record, Segment, header
 from builder.stores.table import Entry, Table
 from builder.stores.warm import WarmReads
@@ -169,12 +169,15 @@ class SegmentLog:
         self.next_number += 1
         self.active = self.segments[number] = Segment(number, path, descriptor, room)
 
-    def append(self, digest: Digest, data: bytes, now: float) -> tuple[Segment, bytes, Entry]:
-        """Write verified bytes down; `set` makes them the blob. Raises OSError.
+    def append(
+        self, digest: Digest, data: bytes, now: float, frame: bytes | None = None
+    ) -> tuple[Segment, bytes, Entry]:
+        """Write verified bytes down, as the frame of them if there is one; `set` makes them the
+        blob. Raises OSError.
 
         There has to be room in the active segment.
         """
-        how, stored = self.pack(data)
+        how, stored = self.pack(data) if frame is None else (ZSTD, frame)
         key = bytes.fromhex(digest.hash)
         fresh = Entry(self.leases.tick(now), len(data), 0, 0, check_of(stored))
         return self.append_raw(digest.function, key, fresh, how, stored)
@@ -182,6 +185,10 @@ class SegmentLog:
     def pack(self, data: bytes) -> tuple[int, bytes]:
         """(how, the bytes to store)."""
         return (PLAIN, data) if self._packer is None else self._packer.packed(data)
+
+    def packs(self, frame: bytes, size: int) -> bool:
+        """Whether a blob of `size` bytes is kept as this frame."""
+        return self._packer is not None and pays(size, len(frame))
 
     def append_many(self, function: str, records: bytes, entries: dict[bytes, Entry]) -> None:
         """Write down whole records of blobs that are new, and hold them. Raises OSError.
@@ -216,9 +223,9 @@ class SegmentLog:
         self._moved(old, entry)
         self.changes += 1
 
-    def put(self, digest: Digest, data: bytes, now: float) -> None:
+    def put(self, digest: Digest, data: bytes, now: float, frame: bytes | None = None) -> None:
         """Append and set."""
-        _, key, entry = self.append(digest, data, now)
+        _, key, entry = self.append(digest, data, now, frame)
         self.set(digest.function, key, entry)
 
     def drop(self, function: str, key: bytes) -> Entry | None:

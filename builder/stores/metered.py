@@ -9,7 +9,14 @@ from itertools import compress
 from builder.base.digest import Digest
 from builder.base.errors import DataLossError, NotFoundError, ResourceExhaustedError
 from builder.stores.failure import FAILED, size_in
-from builder.stores.interface import BlobStore, LocalBulkStore, LocalStore, NamedT, Upload
+from builder.stores.interface import (
+    BlobStore,
+    LocalBulkStore,
+    LocalStore,
+    NamedT,
+    PackedUpload,
+    Upload,
+)
 from builder.stores.records import Records
 
 Observe = Callable[[str, float], object]  # (operation, seconds)
@@ -128,7 +135,7 @@ class MeteredLocalBlobs(MeteredBlobs):
 
 
 class MeteredBulkBlobs(MeteredLocalBlobs):
-    """The same of a store that can be asked for thousands of blobs at once."""
+    """The same of a store that can be asked for thousands of blobs at once, and compressed."""
 
     def __init__(self, store: LocalBulkStore, meter: Meter) -> None:
         super().__init__(store, meter)
@@ -159,6 +166,33 @@ class MeteredBulkBlobs(MeteredLocalBlobs):
         stored = self._bulk.put_many_nowait(function, keys, blobs)
         self._meter.written_bytes += sum(map(len, compress(blobs, stored)))
         return stored
+
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        frames = self._bulk.get_packed_nowait(digest)
+        if frames is not None:
+            self._meter.hits += 1
+            self._meter.read_bytes += len(frames)
+        return frames
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        if not self._bulk.put_packed_nowait(digest, frames):
+            return False
+        self._meter.written_bytes += digest.size_bytes
+        return True
+
+    async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        with self._meter.call("read"):
+            async with aclosing(self._bulk.read_packed(digest)) as pieces:
+                async for piece in pieces:
+                    self._meter.read_bytes += len(piece)
+                    yield piece
+        self._meter.hits += 1
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
+        upload = await self._bulk.begin_packed(digest)
+        if upload is not None:
+            self._meter.written_bytes += digest.size_bytes
+        return upload
 
 
 class MeteredRecords:

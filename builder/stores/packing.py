@@ -29,15 +29,27 @@ class Packer:
         if self._is_noise(data):
             return PLAIN, data
         packed = self._compressor.compress(data)
-        if len(packed) > len(data) - len(data) // GAIN:
-            return PLAIN, data
-        return ZSTD, packed
+        return (ZSTD, packed) if pays(len(data), len(packed)) else (PLAIN, data)
 
     def _is_noise(self, data: bytes) -> bool:
         if not data.isascii() and len(set(data[:: len(data) // (self.GLANCE - 1)])) >= self.NOISY:
             return True
         sample = data[:: len(data) // self.SAMPLE]
         return len(set(sample[: self.SAMPLE])) >= self.NOISE
+
+
+def pays(size: int, packed: int) -> bool:
+    """Whether a small blob is better kept in `packed` bytes."""
+    return size >= SMALLEST and packed <= size - size // GAIN
+
+
+def frame_content(frame: bytes, size: int) -> bytes | None:
+    """What one frame and nothing else holds, if that is `size` bytes."""
+    try:
+        data = _decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError:
+        return None
+    return data if len(data) == size else None
 
 
 _decompressor = zstandard.ZstdDecompressor()

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
-from builder.base.digest import Digest
+from builder.base.digest import Digest, digest_of
 from builder.stores.bulk import read_many, write_many
+from builder.stores.checks import check_of
 from builder.stores.folder import Folder
 from builder.stores.interface import NamedT
 from builder.stores.leases import Leases
 from builder.stores.log import SegmentLog, checked
 from builder.stores.log_keeper import LogKeeper
 from builder.stores.memory import absent
+from builder.stores.packing import frame_content
 from builder.stores.quarantine import Quarantine
 from builder.stores.segment import Segment
 from builder.stores.single import read_one, write_one
@@ -75,6 +77,38 @@ class SmallBlobs:
             stored = self.log.read_cached(entry, digest, now)
         return None if stored is None else self._checked(entry, digest, stored)
 
+    def get_packed_cached(self, digest: Digest) -> bytes | None:
+        """The frame in which the blob lies; None if it lies otherwise, or is to be waited for."""
+        now = self._now()
+        entry = self.log.find(digest, now)
+        if entry is None or self.log.where(entry, digest)[2] == entry.size:
+            return None
+        with self._folder.errors():
+            stored = self.log.read_cached(entry, digest, now)
+        return stored if stored is not None and check_of(stored) == entry.check else None
+
+    def put_packed_nowait(self, digest: Digest, frame: bytes) -> bool:
+        """As `put_nowait`, of a frame of the blob that is kept as it is; False also for others."""
+        log, size = self.log, digest.size_bytes
+        if (
+            self._folder.fsync != "none"
+            or self.keeper.is_checkpoint_due()
+            or not log.packs(frame, size)
+        ):
+            return False
+        data = frame_content(frame, size)
+        if (
+            data is None
+            or not log.has_room(len(frame))
+            or digest_of(data, digest.function) != digest
+        ):
+            return False
+        now = self._now()
+        if log.find(digest, now) is None:
+            with self._folder.errors():
+                log.put(digest, data, now, frame)
+        return True
+
     def renew(self, function: str, keys: bytes, sizes: Sequence[int]) -> list[bool]:
         """As `SegmentLog.renew`."""
         return self.log.renew(function, keys, sizes, self._now())
@@ -119,13 +153,14 @@ class SmallBlobs:
         with self._folder.errors():
             return write_many(self.log, function, keys, blobs, self._now())
 
-    async def put(self, digest: Digest, data: bytes) -> None:
-        """Verified bytes are stored, on the disk as fsync says. There has to be room."""
+    async def put(self, digest: Digest, data: bytes, frame: bytes | None = None) -> None:
+        """Verified bytes are stored, on the disk as fsync says, as the frame of them if there is
+        one. There has to be room."""
         with self._folder.errors():
             if self._folder.fsync == "none":
-                self.log.put(digest, data, self._now())
+                self.log.put(digest, data, self._now(), frame)
                 return
-            segment, key, entry = self.log.append(digest, data, self._now())
+            segment, key, entry = self.log.append(digest, data, self._now(), frame)
             segment.pending += 1
             self._dirty[segment.number] = segment
             self._appended += 1

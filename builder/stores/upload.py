@@ -8,11 +8,12 @@ and verified, or nothing is.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import trio
 
-from builder.base.digest import Digest, hasher
+from builder.base.digest import Digest, Hasher, hasher
 from builder.base.errors import InvalidArgumentError
 from builder.stores.folder import FULL, Folder
 from builder.stores.interface import Buffer
@@ -29,24 +30,31 @@ IN_PLACE = 1024 * 1024  # bytes at most that are hashed and written in the event
 WANT_MUCH = frozenset({"blake3", "sha256tree"})  # half as fast in the pieces of frames
 
 
+class Room(Protocol):
+    """Where an upload goes, which has kept room for it."""
+
+    folder: Folder
+
+    def appear(self, digest: Digest, temporary: str) -> str:
+        """It has come to its end and is well; the path of the blob."""
+        ...
+
+    def release(self, size: int) -> None:
+        """It has come to another end."""
+        ...
+
+    async def relieve(self) -> bool:
+        """The disk is full before the room is: whether there is more of it now."""
+        ...
+
+
 class DiskUpload:
-    """`appear(digest, temporary)` ends it well and gives the path, `release(size)` otherwise.
+    """Bytes that become a file of `room`."""
 
-    `relieve()` makes room on a disk that is full, if it can."""
-
-    def __init__(
-        self,
-        folder: Folder,
-        digest: Digest,
-        appear: Callable[[Digest, str], str],
-        release: Callable[[int], None],
-        relieve: Callable[[], Awaitable[bool]],
-    ) -> None:
-        self._folder = folder
+    def __init__(self, room: Room, digest: Digest) -> None:
+        self._room = room
+        self._folder = folder = room.folder
         self._digest = digest
-        self._appear = appear
-        self._release = release
-        self._relieve = relieve
         self._unwritten: list[Buffer] = []
         self._hasher = hasher(digest.function, digest.size_bytes)
         self._gathered: list[Buffer] = []
@@ -69,6 +77,12 @@ class DiskUpload:
     def held_bytes(self) -> int:
         """Gathered, and not yet written."""
         return self._gathered_bytes
+
+    def follow(self, offset: int, state: Hasher, fill: Callable[[int], object]) -> None:
+        """Be where another upload was: `fill(descriptor)` writes its `offset` bytes, which `state`
+        has hashed. Blocks. Raises OSError."""
+        fill(self._descriptor)
+        self._offset, self._hasher = offset, state
 
     async def append(self, *pieces: Buffer) -> None:
         self._gather(pieces)
@@ -109,7 +123,7 @@ class DiskUpload:
         if self._open:
             self._close()
             self._folder.discard(self._temporary)
-            self._release(self._digest.size_bytes)
+            self._room.release(self._digest.size_bytes)
 
     def _gather(self, pieces: Sequence[Buffer]) -> None:
         size = sum(map(len, pieces))
@@ -156,7 +170,7 @@ class DiskUpload:
 
     async def _write_rest(self, error: OSError) -> None:
         """What is hashed, if there can be room for it. Raises OSError."""
-        if error.errno not in FULL or not await self._relieve():
+        if error.errno not in FULL or not await self._room.relieve():
             raise error
         await trio.to_thread.run_sync(self._write)
         self._full = None
@@ -224,7 +238,7 @@ class DiskUpload:
     async def _finish(self) -> None:
         if self._folder.fsync != "none":
             await trio.to_thread.run_sync(self._folder.sync_data, self._descriptor)
-        path = self._appear(self._digest, self._temporary)
+        path = self._room.appear(self._digest, self._temporary)
         self._close()
         if self._folder.fsync == "full":
             await trio.to_thread.run_sync(self._folder.sync_name, path)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import psutil
+import zstandard
 
 from tests.bench import wire_api_parts as api
 from tests.bench import wire_casd_parts as casd
@@ -32,7 +33,13 @@ from tests.bench.wire_api_parts import Figures, Rates, cpu
 from tests.bench.wire_floor_parts import PlainUpload
 from tests.bench.wire_idle_parts import idle
 from tests.bench.wire_overhead_parts import overhead
-from tests.bench.wire_product_parts import HUGE, LARGE, huge_digest, large_blob
+from tests.bench.wire_product_parts import (
+    HUGE,
+    LARGE,
+    huge_digest,
+    large_blob,
+    packable_blob,
+)
 
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
 ROUNDS = 3
@@ -130,6 +137,37 @@ def writes(running: Running, bare: Running, rates: Rates) -> Figures:
     }
 
 
+def packed(running: Running, rates: Rates) -> Figures:
+    """Zstandard, of 64 MiB that get half as large: GB of content. Written as frames and read as
+    these; read plain; and read compressed for the first time, when it came plain."""
+    port, _ = running
+    ratio = 0.0
+    for number in range(api.ROUNDS):
+        data = packable_blob(number)
+        zstd = zstandard.ZstdCompressor(level=1).compress(data)
+        ratio = round(len(data) / len(zstd), 2)
+        upload = streams.Upload(data, "sha256", zstd=zstd)
+        name = f"{upload.digest.hash}/{len(data)}"
+        rates.once("write_zstd_gb", LARGE / 1e9, lambda: upload.run(port), 2)  # noqa: B023 - called at once
+        for _ in range(2):
+            rates.once("read_zstd_gb", LARGE / 1e9, lambda: _frames(port, name), 2)  # noqa: B023
+        rates.once("read_zstd_as_plain_gb", LARGE / 1e9, lambda: _plain(port, name), 2)  # noqa: B023
+        other = packable_blob(number + api.ROUNDS)
+        upload = streams.Upload(other, "sha256")
+        upload.run(port)
+        name = f"{upload.digest.hash}/{len(other)}"
+        rates.once("read_zstd_first_gb", LARGE / 1e9, lambda: _frames(port, name), 2)  # noqa: B023
+    return {"zstd_ratio": ratio}
+
+
+def _frames(port: int, name: str) -> None:
+    assert 0 < streams.download_all(port, f"compressed-blobs/zstd/{name}") < LARGE * 3 // 4
+
+
+def _plain(port: int, name: str) -> None:
+    streams.download(port, f"blobs/{name}", LARGE)
+
+
 def beside_streams(servers: dict[str, Running], figures: Figures) -> Figures:
     """Small calls alone, and while eight reads of a gigabyte run; the best of some rounds."""
     best: dict[str, float] = {}
@@ -178,6 +216,7 @@ def ours(running: Running, bare: Running) -> tuple[Figures, Figures]:
     api.find_missing(port, rates)
     api.batches(port, rates)
     bytes_of(running, rates)
+    rates.figures |= packed(running, rates)
     ratios = writes(running, bare, rates)
     return rates.figures | connections(running), ratios
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import trio
 
@@ -41,6 +42,11 @@ def small_blob(number: int) -> bytes:
 
 def large_blob() -> bytes:
     return (bytes(range(256)) * 4096) * (LARGE >> 20)
+
+
+def packable_blob(number: int) -> bytes:
+    """Of the same size; half of it is news, as zstd sees it."""
+    return Random(number).randbytes(LARGE // 2).hex().encode()
 
 
 async def parts(size: int) -> AsyncGenerator[bytes, None]:

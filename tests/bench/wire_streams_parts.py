@@ -42,6 +42,28 @@ def reading(port: int, stream_id: int, name: str) -> bytes:
     return opened(READ, port, stream_id) + head + body
 
 
+def download_all(port: int, name: str) -> int:
+    """Read a blob whose answer may be of any length; the octets of its DATA."""
+    tail, octets = b"", 0
+    with connect(port) as sock:
+        sock.sendall(reading(port, 1, name))
+        while True:
+            data = tail + sock.recv(1 << 20)
+            assert len(data) > len(tail), "the server closed the connection"
+            at = 0
+            while len(data) - at >= 9:
+                word, flags, _ = unpack(data, at)
+                stop = at + 9 + (word >> 8)
+                if stop > len(data):
+                    break
+                if word & 0xFF == frames.DATA:
+                    octets += word >> 8
+                if word & 0xFF == frames.HEADERS and flags & 1:
+                    return octets
+                at = stop
+            tail = data[at:]
+
+
 def download(port: int, name: str, octets: int) -> None:
     """Read a blob; frames are counted, not looked at."""
     view = memoryview(bytearray(1 << 20))
@@ -69,13 +91,17 @@ def sha256_gb_per_cpu_s() -> float:
 
 
 class Upload:
-    """A ByteStream.Write of new bytes, encoded beforehand."""
+    """A ByteStream.Write of new bytes, encoded beforehand; of their frames, where it has some."""
 
-    def __init__(self, data: bytes, function: str, frame: int = FRAME) -> None:
+    def __init__(
+        self, data: bytes, function: str, frame: int = FRAME, zstd: bytes | None = None
+    ) -> None:
         found = digest_of(data, function)
         prefix = "" if function == "sha256" else f"{function}/"
-        name = f"uploads/{uuid.uuid4()}/blobs/{prefix}{found.hash}/{len(data)}"
-        self.size = len(data)
+        kind = "blobs" if zstd is None else "compressed-blobs/zstd"
+        name = f"uploads/{uuid.uuid4()}/{kind}/{prefix}{found.hash}/{len(data)}"
+        self.digest = found
+        data = data if zstd is None else zstd
         self.messages = []
         for at in range(0, len(data), CHUNK):
             request = bs_pb.WriteRequest(

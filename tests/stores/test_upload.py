@@ -91,6 +91,27 @@ class Descriptors:
     close = staticmethod(os.close)
 
 
+class FullRoom:
+    """Room of which there is so much more when the disk is full."""
+
+    def __init__(self, folder: Folder, disk: Descriptors, more: int) -> None:
+        self.folder = folder
+        self.shown: list[str] = []
+        self._disk = disk
+        self._more = more
+
+    def appear(self, _digest: Digest, temporary: str) -> str:
+        self.shown.append(temporary)
+        return temporary
+
+    def release(self, size: int) -> None:
+        assert size == len(DATA)
+
+    async def relieve(self) -> bool:
+        self._disk.room = self._more
+        return self._more > 0
+
+
 @pytest.mark.parametrize("relieved", [True, False])
 async def test_a_disk_that_gets_full_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relieved: bool
@@ -98,21 +119,10 @@ async def test_a_disk_that_gets_full_in_place(
     """What was hashed then is written once there is room; without room the upload fails."""
     disk = Descriptors(400_000)
     monkeypatch.setattr(builder.stores.upload, "os", disk)
-    folder = Folder(tmp_path / "store")
-    folder.alone = True
-
-    async def relieve() -> bool:
-        disk.room = MIB * 64 if relieved else 0
-        return relieved
-
-    shown: list[str] = []
-
-    def appear(_digest: Digest, path: str) -> str:
-        shown.append(path)
-        return path
-
-    with closing(folder):
-        upload = DiskUpload(folder, digest_of(DATA), appear, lambda _size: None, relieve)
+    room = FullRoom(Folder(tmp_path / "store"), disk, MIB * 64 if relieved else 0)
+    room.folder.alone = True
+    with closing(room.folder):
+        upload = DiskUpload(room, digest_of(DATA))
         at = 0
         while upload.append_nowait([DATA[at : at + MIB // 2]]):
             at += MIB // 2
@@ -124,7 +134,7 @@ async def test_a_disk_that_gets_full_in_place(
         for rest in range(at, len(DATA), MIB // 2):
             await upload.append(DATA[rest : rest + MIB // 2])
         await upload.commit()
-        assert Path(shown[0]).read_bytes() == DATA
+        assert Path(room.shown[0]).read_bytes() == DATA
 
 
 def test_who_only_loses_the_processor_has_not_waited(store: FileBlobStore) -> None:
