@@ -1,14 +1,17 @@
-"""Inputs and outputs of one target that are one place by way of a symlink of the project.
+"""Inputs and outputs of one target that are in each other's place.
 
-Names are compared when the Builderfile is read (`project.graph`); here links are followed. An
-output may lie behind one, as in a build directory on another disk, but not where an input is.
+No input is an output or lies in one, and no output lies beneath an input that is a file; a
+directory may hold both, as sources and what is made of them often lie together, and a glob takes
+no outputs. Names are compared when the Builderfile is read (`project.graph`); here links are
+followed. An output may lie behind one, as in a build directory on another disk, but not where an
+input is.
 """
 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from builder.action.tree import Entry, Link
+from builder.action.tree import Entry, File, Link
 from builder.base.errors import UsageError
 from builder.project.model import Output, Target
 from builder.project.paths import is_within, parents, pattern
@@ -17,6 +20,9 @@ from builder.project.paths import is_within, parents, pattern
 def check(root: str, target: Target, found: Mapping[str, Entry]) -> None:
     """`found` are the target's inputs. Raises UsageError that names both paths."""
     for output in target.outputs:
+        for parent in (*parents(output.path), *parents(output.place)):
+            if isinstance(found.get(parent), File):
+                raise _beneath(target, output, parent)
         place = real_path(root, output.path)  # of a glob, too: none of its directories is wild
         if place is not None:
             there = replace(output, path=place, pattern=output.pattern and pattern(place))
@@ -50,6 +56,15 @@ def _relative(root: str, path: str) -> str | None:
     """None for what is not in the project."""
     base = os.path.realpath(root)
     return os.path.relpath(path, base) if is_within(path, base) else None
+
+
+def _beneath(target: Target, output: Output, path: str) -> UsageError:
+    return target.source.error(
+        output.where,
+        f"output {output.path!r} of target {target.name!r} overlaps: it lies beneath the input "
+        f"{path!r}, which is a file",
+        "a file is no directory: write beside it",
+    )
 
 
 def _collision(target: Target, output: Output, path: str, place: str) -> UsageError:

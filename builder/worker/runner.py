@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,7 +57,7 @@ from builder.sandbox.wasm import WasmSandbox
 from builder.stores.interface import BlobStore
 from builder.worker.auditing import Auditing
 from builder.worker.closing import Close, at_once
-from builder.worker.command import Plan, parent_of, plan
+from builder.worker.command import Plan, plan
 from builder.worker.imaged import in_image, wanted_image
 from builder.worker.inputs import InputCache, InputRoot
 from builder.worker.job import Job, Report, Stage
@@ -376,13 +377,16 @@ def _exit_code(outcome: Outcome, exit_code: int) -> int:
 
 
 def _check_places(todo: Plan, inputs: InputRoot) -> None:
-    """Raises InvalidArgumentError for a working directory or output that cannot be there."""
+    """Raises InvalidArgumentError for a working directory or output that cannot be there. As REAPI
+    has it, an output may lie in a directory of the input root, or be one of its files, which the
+    command then leaves or replaces; it cannot lie beneath a file."""
     where = todo.working_directory
     if inputs.tree.look(where) in (Found.NOTHING, Found.FILE):
         raise InvalidArgumentError(f"working directory {where!r} is no directory of the input root")
     for output in todo.outputs:
-        parent = parent_of(output.path)
-        if parent and inputs.tree.look(parent) is Found.FILE:
-            raise InvalidArgumentError(
-                f"output {output.name!r}: a file of the input root stands in its way at {parent!r}"
-            )
+        parts = output.path.split("/")[:-1]
+        for parent in accumulate(parts, "{}/{}".format):
+            if inputs.tree.look(parent) is Found.FILE:
+                raise InvalidArgumentError(
+                    f"output {output.name!r}: the input {parent!r}, a file, stands in its way"
+                )

@@ -51,6 +51,15 @@ async def test_one_place_by_a_symlink(tmp_path: Path, inputs: str, output: str, 
     assert (tmp_path / "src/a.c").read_text() == "a"
 
 
+@pytest.mark.parametrize("inputs", ["src/a.c", "src/**"])
+@pytest.mark.parametrize("output", ["src/a.c/x", "src/a.c/d/", "src/a.c/*.o"])
+async def test_an_output_beneath_a_file(tmp_path: Path, inputs: str, output: str) -> None:
+    """It is told before anything is run, with both names."""
+    said = await failure(project(tmp_path), inputs, output)
+    beneath = "overlaps: it lies beneath the input 'src/a.c', which is a file"
+    assert f"output '{output.rstrip('/')}' of target 't' {beneath}" in said, said
+
+
 @pytest.mark.parametrize(
     ("inputs", "output"),
     [("src/**", "src/app"), ("src/*.c", "link/app"), ("link/a.c", "out"), ("src/a.c", "far/out")],

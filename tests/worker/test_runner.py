@@ -155,7 +155,8 @@ async def test_missing_inputs_are_failed_precondition(tmp_path: Path) -> None:
     [
         (pb.Command(arguments=["x"], working_directory="nowhere"), "is no directory"),
         (pb.Command(arguments=["x"], working_directory="file"), "is no directory"),
-        (shell("true", "file/out"), "stands in its way"),
+        (shell("true", "file/out"), "output 'file/out': the input 'file', a file, stands in its"),
+        (shell("true", "file/a/b"), "output 'file/a/b': the input 'file', a file, stands in its"),
         (shell("true", "../out"), "leads out"),
     ],
 )

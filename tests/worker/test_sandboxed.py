@@ -31,16 +31,17 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def test_an_action_writes_beside_its_inputs(bench: Bench) -> None:
-    """Everywhere in the work tree, also in directories of the input root; never through them."""
+    """Everywhere in the work tree, also in directories of the input root, and in place of an input
+    that is an output, too; never through them."""
     tree = {"d": {"in": b"data", "sub": {"x": b""}}, "tool": (b"#!/bin/sh\necho tool\n", True)}
     script = (
         "./tool; cp d/in d/sub/out; rm d/in; echo new > d/in; mkdir e; ln -s ../d e/l; cat d/in"
     )
-    response = await bench.run(shell(script, "d/sub/out", "e"), tree)
+    response = await bench.run(shell(script, "d/in", "d/sub/out", "e", "tool"), tree)
     result = response.result
     assert (result.exit_code, result.stderr_raw) == (0, b"")
     assert result.stdout_raw == b"tool\nnew\n"
-    assert [file.path for file in result.output_files] == ["d/sub/out"]
+    assert [file.path for file in result.output_files] == ["d/in", "d/sub/out", "tool"]
     assert [made.path for made in result.output_directories] == ["e"]
     again = await bench.run(shell("cat d/in"), tree)
     assert again.result.stdout_raw == b"data"
