@@ -278,14 +278,15 @@ class Broker:
 
     def _unmade(self, box: Box, message: str) -> None:
         """It could not be made: another one is, and whoever waits for the second in vain gets the
-        error."""
+        error. A runner that has run something does not count: its limits are those of an action,
+        and others of the same user may have used them up."""
         del self._boxes[box.number]
         box.destroy()
         box.runner.sock.close()
         if not self._waiting:
             self._refill_at = time.monotonic() + AGAIN_AFTER_S
             return
-        self._waiting[0].failed += 1
+        self._waiting[0].failed += box.runner.limits is None
         if self._waiting[0].failed == MOST_FAILURES:
             wanted = self._waiting.pop(0)
             wanted.drop()

@@ -30,15 +30,18 @@ except OSError as error:
     print(error.errno, flush=True)
 time.sleep(300)
 """
+CROWD = 3
 
 
 async def test_descriptors_on_their_way(tmp_path: Path) -> None:
     """The kernel bounds a user's descriptors that are in messages. An action that sends as many as
-    it may to itself hinders none of the others: not those that are ready, not new ones."""
+    it may to itself hinders none of the others: not those that are ready, not new ones, not those
+    of runners that have the same limit."""
     async with (
-        open_sandbox(read_only=READ_ONLY, ready=1) as sandbox,
+        open_sandbox(read_only=READ_ONLY, ready=CROWD) as sandbox,
         trio.open_nursery() as nursery,
     ):
+        await crowd(sandbox, tmp_path / "before")
         (tmp_path / "flood").mkdir()
         nursery.start_soon(flood, sandbox, tmp_path / "flood")
         with trio.fail_after(120):
@@ -52,7 +55,18 @@ async def test_descriptors_on_their_way(tmp_path: Path) -> None:
                 done = await shell(sandbox, base, "echo out > result; echo said")
             assert done.exit.outcome is Outcome.EXITED, done.exit
             assert (done.out, done.tree) == ("said\n", {"result": b"out\n"})
+        await crowd(sandbox, tmp_path / "after")
+        await crowd(sandbox, tmp_path / "in the end")
         nursery.cancel_scope.cancel()
+
+
+async def crowd(sandbox: Sandbox, base: Path) -> None:
+    """Twice as many actions at once as there are sandboxes ready."""
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            for number in range(2 * CROWD):
+                (base / str(number)).mkdir(parents=True)
+                nursery.start_soon(shell, sandbox, base / str(number), "true")
 
 
 async def flood(sandbox: Sandbox, base: Path) -> None:
