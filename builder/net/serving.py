@@ -123,7 +123,7 @@ class ServerLink:
         wire = self.wire
         link.flush()
         while not link.broken and not wire.ended:
-            data = await transport.receive()
+            data = await transport.receive(wire.bulky)
             if not data:
                 break
             if self.dozes:

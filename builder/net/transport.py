@@ -29,8 +29,10 @@ class Transport(Protocol):
 
     why: str
 
-    async def receive(self) -> bytes:
-        """What has arrived, or b"" when the peer is gone."""
+    async def receive(self, bulky: bool = True) -> bytes:
+        """What has arrived, or b"" when the peer is gone; much at once only if `bulky`: if what
+        came last was bodies for the most part. A MiB of small calls takes half a second of what
+        all connections share."""
         ...
 
     def write(self, buffers: list[Buffer]) -> bool:
@@ -65,13 +67,13 @@ class SocketTransport:
         self._rest: list[Buffer] = []
         self._read_size = SMALL_READ
 
-    async def receive(self) -> bytes:
+    async def receive(self, bulky: bool = True) -> bytes:
         while True:
             if self._read_size == SMALL_READ:
                 await trio.lowlevel.wait_readable(self.sock)
             else:
                 await trio.lowlevel.checkpoint()
-            size = self._read_size
+            size = self._read_size if bulky else SMALL_READ
             try:
                 data = self.sock.recv(size)
             except BlockingIOError:
@@ -191,21 +193,21 @@ class TlsTransport:
             await self._raw.wait_writable()
             done = self._raw.flush()
 
-    async def _pull(self) -> bool:
-        data = await self._raw.receive()
+    async def _pull(self, bulky: bool = False) -> bool:
+        data = await self._raw.receive(bulky)
         if not data:
             self._in.write_eof()
             return False
         self._in.write(data)
         return True
 
-    async def receive(self) -> bytes:
+    async def receive(self, bulky: bool = True) -> bytes:
         try:
             while True:
                 data, ended = self._decrypt()
                 if self._out.pending:
                     self._raw.write([self._out.read()])
-                if data or ended or not await self._pull():
+                if data or ended or not await self._pull(bulky):
                     return data
         except OSError as error:  # ssl.SSLError is one
             self.why = f"TLS: {getattr(error, 'reason', '') or error}".lower().replace("_", " ")

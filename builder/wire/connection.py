@@ -68,6 +68,7 @@ class Connection(Receiving):
         self._have = 0
         self._need = 1
         self.completed = 0  # frames that came in parts, and others
+        self.bulky = False  # whether the last octets were bodies for the most part
         self._block_id = 0
         self._block_flags = 0
         self._block_size = 0
@@ -100,9 +101,11 @@ class Connection(Receiving):
             return []
         self.floods.tick(now)
         self.completed += 1
+        size, due = len(data), self._recv_due
         try:
             data, at = self._joined(data)
             at = self._frames(data, at)
+            self.bulky = (self._recv_due - due) * 4 >= size * 3
             self._give_back()
         except ConnectionFaultError as fault:
             self._fail(fault)

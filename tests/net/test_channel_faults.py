@@ -257,7 +257,7 @@ class Memory:
     def __init__(self, stream: trio.StapledStream) -> None:
         self.stream = stream
 
-    async def receive(self) -> bytes:
+    async def receive(self, bulky: bool = True) -> bytes:
         return bytes(await self.stream.receive_some(65536))
 
     def write(self, buffers: list) -> bool:

@@ -31,7 +31,7 @@ class Wire:
         self.limits: list[str] = []
         self.ended: list[int] = []
 
-    async def receive(self) -> bytes:
+    async def receive(self, bulky: bool = True) -> bytes:
         return await self._receive.receive()
 
     def write(self, buffers: list) -> bool:

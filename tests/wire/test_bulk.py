@@ -160,3 +160,18 @@ def test_a_piece_does_not_keep_what_came_with_it(size: int) -> None:
     connection.receive(half + pings, 0.0)
     (piece,) = connection.streams[1].pieces
     assert isinstance(piece, bytes) or len(piece.obj) <= 8 * size  # type: ignore[arg-type]
+
+
+def test_whether_bodies_come_is_told() -> None:
+    """Of what came last, so that of anything else less is read at once: a large message is bulky,
+    small calls and headers are not, and half a frame changes nothing."""
+    connection = large()
+    assert not connection.bulky
+    data = framed(message(BODY), 16_384)
+    connection.receive(data[:65_000], 0.0)
+    assert connection.bulky
+    head = frame(H, 4, 3, block(request("/t.S/Stream")))
+    connection.receive(data[65_000:65_010], 0.0)
+    assert connection.bulky
+    connection.receive(data[65_010:] + head * 5000, 0.0)
+    assert not connection.bulky
