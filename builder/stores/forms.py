@@ -4,8 +4,9 @@ Theory of operation. A blob has one form at a time, and it follows its use. What
 is kept as it came, if that pays. What is first read compressed is compressed on the way, once, and
 kept so if that pays. What lies compressed and is read from far behind its start is made plain,
 since most often it is one frame, which can be read from its start only; from then on it is read
-where one wants to. Reads of the whole leave the form as it is. Each change is a rename of a
-complete file over the other, so that a reader that has the old one open goes on with that.
+where one wants to. So is what is read plain for the third time since it was read compressed, as
+inputs of actions are: to unpack it costs more than twice what a read does. Each change is a rename
+of a complete file over the other, so that a reader that has the old one open goes on with that.
 
 A change needs room for both forms, and is left out where that would be at the cost of other blobs.
 """
@@ -27,6 +28,8 @@ from builder.stores.packed import PlainReader, packed_bytes, pays, trailer
 
 PIECE = 256 * 1024  # bytes of one read
 FAR = 1024 * 1024  # bytes that may be unpacked in vain for a read from the middle
+UNPACKED_READS = 2  # before a blob is made plain
+REMEMBERED = 4096  # blobs that were read so
 TRIED = 8 * 1024 * 1024  # bytes after which it shows whether compression pays
 
 T = TypeVar("T")
@@ -78,6 +81,7 @@ class Forms:
         self._folder = files.folder
         self.keep = keep
         self._packing: set[Digest] = set()
+        self._reads: dict[Digest, int] = {}  # plain ones, of compressed blobs
         self._unpacking = trio.Lock()
 
     async def read(
@@ -85,7 +89,9 @@ class Forms:
     ) -> AsyncGenerator[bytes, None]:
         """The plain bytes of a compressed file, some at least."""
         file = os.fstat(descriptor)
-        if offset > FAR and await self._made_plain(descriptor, digest, file):
+        is_often = self._is_often_read(digest) and not self._unpacking.locked()
+        is_dear = is_often or offset > FAR
+        if is_dear and await self._made_plain(descriptor, digest, file):
             async with aclosing(self._files.read(digest, offset, end - offset)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -105,6 +111,7 @@ class Forms:
 
     async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
         """The whole blob as Zstandard frames: those that it lies in, or one."""
+        self._reads.pop(digest, None)
         descriptor = self._files.open(digest)
         try:
             file = os.fstat(descriptor)
@@ -118,6 +125,16 @@ class Forms:
                     yield piece
         finally:
             os.close(descriptor)
+
+    def _is_often_read(self, digest: Digest) -> bool:
+        """Whether it was read plain as often as it may be; counts this time."""
+        count = self._reads.pop(digest, 0)
+        if count >= UNPACKED_READS:
+            return True
+        self._reads[digest] = count + 1
+        if len(self._reads) > REMEMBERED:
+            del self._reads[next(iter(self._reads))]
+        return False
 
     def _packed(self, descriptor: int, digest: Digest, file: os.stat_result) -> int:
         """How many bytes of frames. Raises NotFoundError for a file that was cut."""

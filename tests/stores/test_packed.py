@@ -218,6 +218,18 @@ async def test_reads_of_a_part(disk: DiskBlobStore, offset: int, limit: int | No
     assert plain_zstd(await joined(disk.read_packed(digest))) == HALF
 
 
+async def test_what_is_often_read_plain_lies_plain(disk: DiskBlobStore) -> None:
+    """From the third time on, unless it is read compressed between."""
+    digest = digest_of(HALF)
+    await send(disk, digest, zstd(HALF))
+    for plain in (False, False, None, False, False, True, True):
+        if plain is None:
+            assert plain_zstd(await joined(disk.read_packed(digest))) == HALF
+            continue
+        assert await joined(disk.read(digest)) == HALF
+        assert (size_on_disk(disk, digest) == len(HALF)) is plain
+
+
 async def test_without_room_it_stays_as_it_is(tmp_path: Path, clock: Time) -> None:
     """No blob has to go for another form of one, and all are given whichever way is asked for."""
     with closing(opened(tmp_path, clock, 5 * MIB)) as store:
