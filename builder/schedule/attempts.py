@@ -7,7 +7,7 @@ from builder.base.errors import Code
 from builder.schedule import reasons
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, enqueue, occupy, pay_back
+from builder.schedule.dispatch import dequeue, enqueue, pay_back, take_up
 from builder.schedule.effects import CancelLease, Explain, Forget, KeepResult
 from builder.schedule.fleet import Worker
 from builder.schedule.lease import BACKLOG, Lease, LeaseInput, LeaseState
@@ -140,7 +140,7 @@ def revive(books: Books, worker: Worker, lease: Lease, now: float) -> None:
     lease.seen_at = now
     task.forget(lease)
     task.lease = lease
-    occupy(books, task, worker, lease)
+    take_up(books, task, worker, lease)
     tell(books, task)
 
 

@@ -38,8 +38,16 @@ def submit(books: Books, event: ActionSubmitted, now: float) -> None:
     books.counters.submitted += 1
     if running is not None:
         _join(books, running, name, spec, now)
-    else:
-        _start(books, name, spec, lane, now)
+        return
+    task = books.add_task(name, spec, lane, now)
+    lane.counters.arrived += 1
+    if not spec.do_not_cache:
+        books.in_flight[spec.key] = task  # perhaps in the place of one whose result came too early
+    _add_operation(books, task, name, now)
+    enqueue(books, task, now)
+    dispatch_dirty(books, now)
+    if task.state is QUEUED:
+        tell(books, task)
 
 
 def _joinable(running: Task, spec: ActionSpec) -> bool:
@@ -81,18 +89,6 @@ def _refusal(books: Books, spec: ActionSpec, running: Task | None, lane: Lane) -
     if not unknown and not offers:
         return None  # nobody is known yet, so nothing can be said
     return Reason(ReasonCode.NO_MATCH, mismatch(requirement, offers, unknown, spec.need))
-
-
-def _start(books: Books, name: str, spec: ActionSpec, lane: Lane, now: float) -> None:
-    task = books.add_task(name, spec, lane, now)
-    lane.counters.arrived += 1
-    if not spec.do_not_cache:
-        books.in_flight[spec.key] = task  # perhaps in the place of one whose result came too early
-    _add_operation(books, task, name, now)
-    enqueue(books, task, now)
-    dispatch_dirty(books, now)
-    if task.state is QUEUED:
-        tell(books, task)
 
 
 def _join(books: Books, task: Task, name: str, spec: ActionSpec, now: float) -> None:

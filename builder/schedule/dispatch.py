@@ -22,7 +22,6 @@ from builder.schedule.making import new
 from builder.schedule.nearness import SLACK
 from builder.schedule.quotas import Account
 from builder.schedule.resources import MEMORY, fits
-from builder.schedule.sizes import Size
 from builder.schedule.task import TABLE, Task, TaskInput
 from builder.schedule.views import tell
 
@@ -299,7 +298,11 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     task.attempt = attempt = task.attempt + 1
     id_, spec, name, need = task.id, task.spec, worker.info.name, lane.need
     lease_id = f"{id_}/{attempt}"
-    lease = Lease(lease_id, id_, name, attempt, now, now, need, lane.account)
+    size = books.sizes.seen(spec.kind)
+    cost_s = size.seconds or UNKNOWN_S
+    share, account = task.share, lane.account
+    lease = Lease(lease_id, id_, name, attempt, now, now, need, account, share, cost_s, size)
+    size.worker = name
     order_s, memory_bytes = 0.0, 0
     if worker.extra:
         order_s = task.order_s
@@ -308,7 +311,7 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
             lowest = books.least_urgent if books.fleet.loaded else task.priority
             books.least_urgent = max(lowest, task.priority)
     books.leases[lease_id] = lease
-    occupy(books, task, worker, lease).worker = name
+    occupy(books, worker, lease)
     books.counters.granted += 1
     if spec.root:
         books.nearness.ran(spec.root, name)
@@ -322,19 +325,20 @@ def grant(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> L
     return lease
 
 
-def occupy(books: Books, task: Task, worker: Worker, lease: Lease) -> Size:
-    """The lease takes a slot, of the worker's, of its user's share and of its instance's quota.
-
-    Returns what is known of its kind.
-    """
-    books.fleet.occupy(worker, lease)
+def take_up(books: Books, task: Task, worker: Worker, lease: Lease) -> None:
+    """A lease that was thought lost: it costs its share what another attempt would."""
     lease.size = size = books.sizes.seen(task.spec.kind)
-    lease.cost_s = cost_s = size.seconds or UNKNOWN_S
-    lease.share = share = task.share
-    share.start(lease.id, cost_s)
+    lease.cost_s, lease.share = size.seconds or UNKNOWN_S, task.share
+    occupy(books, worker, lease)
+
+
+def occupy(books: Books, worker: Worker, lease: Lease) -> None:
+    """The lease takes a slot, of the worker's, of its user's share and of its instance's quota."""
+    books.fleet.occupy(worker, lease)
+    if lease.share is not None:
+        lease.share.start(lease.id, lease.cost_s)
     if lease.account is not None:
         lease.account.running += 1
-    return size
 
 
 def settle(lease: Lease, now: float) -> None:

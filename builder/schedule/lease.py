@@ -120,9 +120,9 @@ class Lease:
     account: Account | None = None
     share: Share | None = None
     cost_s: float = 0.0
+    size: Size | None = None
     taken_from: str = ""  # the worker that had it in its backlog
     warm: bool = False  # its worker was chosen for the program that stays there
-    size: Size | None = None
     state: LeaseState = LeaseState.OFFERED
 
     def step(self, received: LeaseInput) -> None:
