@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from builder.server.journal import FileJournal
-from tests.server.test_journal import entry, reopened
+from tests.server.journal_kit import entry, reopened
 
 
 def take_the_rest(root: Path) -> Path:

@@ -9,35 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.base.errors import NotFoundError
-from builder.reapi.pb import journal_pb2, workers_pb2
+from builder.reapi.pb import journal_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.policy import Policy
-from builder.schedule.spec import Entry
 from builder.server.journal import FileJournal, frame, message_of, records
-from builder.server.specs import spec_of
 from builder.stores.memory import MemoryBlobStore
 from tests.server.farm import MIB, farming, metadata_of
+from tests.server.journal_kit import entry, reopened
 
 TREE = Path(__file__).parent.parent.parent
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-def entry(operation: str, task: str = "", size: int = 10) -> Entry:
-    granted = workers_pb2.LeaseGranted(instance_name="main", digest_function=1)
-    granted.action_digest.hash = "ab" * 32
-    granted.action_digest.size_bytes = 7
-    granted.action.salt = b"x" * size
-    granted.action.do_not_cache = True
-    granted.request_metadata.target_id = "//a:b"
-    spec = spec_of(granted, (("Pool", "a"), ("Pool", "b")), -3, True)
-    return Entry(operation, task or operation, spec)
-
-
-def reopened(path: Path) -> list[Entry]:
-    journal = FileJournal(path)
-    found = list(journal.load())
-    journal.close()
-    return found
 
 
 def test_what_is_remembered_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Entries for a journal, and what one holds; without a test's imports, for programs of their own."""
+
+from pathlib import Path
+
+from builder.reapi.pb import workers_pb2
+from builder.schedule.spec import Entry
+from builder.server.journal import FileJournal
+from builder.server.specs import spec_of
+
+
+def entry(operation: str, task: str = "", size: int = 10) -> Entry:
+    granted = workers_pb2.LeaseGranted(instance_name="main", digest_function=1)
+    granted.action_digest.hash = "ab" * 32
+    granted.action_digest.size_bytes = 7
+    granted.action.salt = b"x" * size
+    granted.action.do_not_cache = True
+    granted.request_metadata.target_id = "//a:b"
+    spec = spec_of(granted, (("Pool", "a"), ("Pool", "b")), -3, True)
+    return Entry(operation, task or operation, spec)
+
+
+def reopened(path: Path) -> list[Entry]:
+    journal = FileJournal(path)
+    found = list(journal.load())
+    journal.close()
+    return found
