@@ -1,4 +1,4 @@
-"""Entries for a journal, and what one holds; without a test's imports, for programs of their own."""
+"""Entries for a journal, and what one holds; for programs that do without a test's imports."""
 
 from pathlib import Path
 
