@@ -98,8 +98,8 @@ class Forms:
             return
         state = await self._unverified(descriptor, digest, file, end - offset)
         reader = self._reader(descriptor, digest, file)
-        if offset:
-            await self._run(digest, partial(reader.skip, offset))
+        for start in range(0, offset, PIECE):  # others have their turns meanwhile
+            await self._run(digest, partial(reader.skip, min(PIECE, offset - start)))
         for start in range(offset, end, PIECE):
             want = min(PIECE, end - start)
             piece = await self._run(digest, partial(_read, reader, want, state))
