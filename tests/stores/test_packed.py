@@ -218,6 +218,32 @@ async def test_reads_of_a_part(disk: DiskBlobStore, offset: int, limit: int | No
     assert plain_zstd(await joined(disk.read_packed(digest))) == HALF
 
 
+async def test_a_part_far_behind_is_reached_in_turns(tmp_path: Path, clock: Time) -> None:
+    """Without room for the plain form; nobody else has to wait until all of it is unpacked."""
+    blob = NOISE + bytes(15 * MIB)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    with closing(opened(tmp_path, clock, 17 * MIB)) as store:
+        store.folder.alone = True  # all is done in this thread
+        await store.load()
+        digest = digest_of(blob)
+        await send(store, digest, zstd(blob))
+        await store.put(digest_of(HALF), HALF)
+        assert await joined(store.read(digest)) == blob  # it is verified
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            assert await joined(store.read(digest, len(blob) - 1)) == blob[-1:]
+            nursery.cancel_scope.cancel()
+        assert size_on_disk(store, digest) < len(blob)
+    assert turns > 16
+
+
 async def test_what_is_often_read_plain_lies_plain(disk: DiskBlobStore) -> None:
     """From the third time on, unless it is read compressed between."""
     digest = digest_of(HALF)
