@@ -303,7 +303,7 @@ class Broker:
         if box.run_id >= 0:
             if box.word[:1] == runner.FAILED and not box.was_ended:
                 self._tell(("error", box.run_id, reason_in(box.word)))
-            elif not by_itself:
+            elif not by_itself and box.tree >= 0:  # else it was never set up, as has been told
                 facts = box.facts()
         for fd in (*box.descriptors(), box.pidfd):
             self._unwatch(fd)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from builder.sandbox.interface import Limits, Network, Outcome, Sandbox, SandboxError
+from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.native import open_sandbox
 from tests.sandbox.leftovers import descendants
 from tests.sandbox.support import READ_ONLY, act, python, shell, spec
@@ -126,7 +127,7 @@ async def test_a_runner_that_is_killed_takes_its_action_along(tmp_path: Path) ->
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
-            await until(lambda: list(tmp_path.glob("scratch-*/**/begun")))
+            await until(lambda: list(tmp_path.glob(f"scratch-*/{LAYER}/begun")))
             for pid in runners(sandbox):
                 os.kill(pid, signal.SIGKILL)
         assert found == [Outcome.SIGNALLED]
