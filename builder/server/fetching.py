@@ -4,6 +4,7 @@ Nothing of a client's request reaches a shell, and git is let near no protocol b
 configuration and no hooks of this machine. What comes is in a temporary place until it is whole.
 """
 
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -37,6 +38,8 @@ SCHEMES = ("http", "https")
 PIECE = 256 * 1024
 MOST_REDIRECTS = 10
 SILENCE_S = 30.0  # of a server, after which it is given up
+# where clouds tell a machine about itself (RFC 3927, RFC 4291, and EC2's by IPv6)
+CONFIDING = [ipaddress.ip_network(n) for n in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32")]
 REFUSALS: dict[int, type[StatusError]] = {
     401: PermissionDeniedError,
     403: PermissionDeniedError,
@@ -107,6 +110,7 @@ async def _download(uri: str, wanted: Wanted, bounds: Bounds, file: IO[bytes]) -
             ) as client,
             client.stream("GET", uri, headers=wanted.headers_for(uri)) as answer,
         ):
+            _check_origin(answer, bounds)
             _check_answer(answer, uri)
             with trio.CancelScope() as enough:
                 async for piece in answer.aiter_bytes(PIECE):
@@ -139,6 +143,26 @@ def _check_integrity(integrity: Integrity, found: str, uri: str) -> None:
     if found != integrity.digest.hex():
         raise AbortedError(
             f"{uri[:200]} is not what checksum.sri says: its {integrity.algorithm} is {found}"
+        )
+
+
+def is_confiding(text: str) -> bool:
+    """Whether it is an address at which a machine is told about itself."""
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in CONFIDING)
+
+
+def _check_origin(answer: "httpx.Response", bounds: Bounds) -> None:
+    """An answer from this link's own addresses is not given on, unless its host is allowed by name:
+    there clouds tell a machine its secrets. Raises PermissionDeniedError."""
+    host = answer.url.host
+    stream = answer.extensions["network_stream"]
+    address = stream.get_extra_info("server_addr")[0]
+    if host not in bounds.hosts and is_confiding(address):
+        raise PermissionDeniedError(
+            f"host {host} is at {address}, where a machine is told its own secrets: what it says "
+            "is not given on unless assets.hosts names it"
         )
 
 

@@ -21,6 +21,7 @@ import trio
 
 from builder.base.digest import Digest, digest_of
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.server import fetching
 from builder.server.asset_index import AssetIndex
 from builder.server.assets import AssetServices, FetchPolicy
 from builder.server.fetching import Bounds
@@ -247,6 +248,37 @@ async def test_only_allowed_hosts_are_asked(
     assert (await client.blob(f"{http.url}/file")).status.code == 0
     assert (await client.blob("file:///etc/passwd")).status.code == NOT_FOUND
     assert [path for path, _ in http.asked] == ["/away", "/file"]
+
+
+@pytest.mark.parametrize(
+    ("address", "confides"),
+    [
+        ("169.254.169.254", True),
+        ("::ffff:169.254.169.254", True),
+        ("fe80::1%eth0", True),
+        ("fd00:ec2::254", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_where_machines_are_told_their_secrets(address: str, confides: bool) -> None:
+    assert fetching.is_confiding(address) is confides
+
+
+async def test_what_a_machine_is_told_is_not_given_on(
+    start: Start, foreign: SimpleNamespace, http: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what name ever it is asked, unless the configuration has that name."""
+    monkeypatch.setattr(fetching, "is_confiding", lambda address: address == "127.0.0.1")
+    local = f"http://localhost:{http.server_port}/file"
+    client = await serve(start, foreign, FetchPolicy())
+    status = (await client.blob(local)).status
+    assert status.code == DENIED
+    assert "localhost is at 127.0.0.1" in status.message
+    assert (await client.blob(f"{http.url}/away")).status.code == DENIED
+    named = await serve(start, foreign, FetchPolicy(bounds=Bounds(hosts=("localhost",))))
+    assert (await named.blob(local)).status.code == 0
 
 
 async def test_limits(start: Start, foreign: SimpleNamespace, http: Server) -> None:
