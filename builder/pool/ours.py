@@ -89,18 +89,21 @@ class Fleet:
         """Instances whose worker has not been here for too long, though they cost something.
 
         One that is to come has `patience_s`; one that was here and hangs, or is cut off, is not
-        waited for as long: it counts as ready all the time, and nobody starts in its place.
+        waited for as long: it counts as ready all the time, and nobody starts in its place. Where
+        all of several are silent, it is rather we who are cut off: they have `patience_s`, too.
         """
         found = []
+        here = [name in demand.workers for name, one in self.present() if one.joined]
+        silent_s = patience_s if len(here) > 1 and not any(here) else min(patience_s, SILENT_S)
         for name, one in self.present():
             if name in demand.workers:
                 one.missed_at = None
                 continue
             since = one.missed_at = now if one.missed_at is None else one.missed_at
-            limit_s = min(patience_s, SILENT_S)
+            waited_s, limit_s = now - since, silent_s
             if not one.joined:
-                since, limit_s = one.since, patience_s
-            if not one.ended and now - since > limit_s:
+                waited_s, limit_s = now - one.since, patience_s
+            if not one.ended and waited_s > limit_s:
                 found.append(name)
         return found
 

@@ -275,6 +275,18 @@ async def test_a_worker_that_hangs_is_not_waited_for_as_long_as_one_that_starts(
         assert pool.shelf.names == ["worker-2", "worker-3"]
 
 
+async def test_who_is_cut_off_from_all_ends_nobody_for_that(autojump_clock: MockClock) -> None:
+    """They would all be launched again, when the network is at fault or the coordinator."""
+    async with kept(patience_s=900.0) as pool:
+        await pool.join("worker-1", "worker-2")
+        pool.site.workers.clear()
+        await trio.sleep(800)
+        assert pool.shelf.names == ["worker-1", "worker-2"]
+        await pool.join("worker-1", "worker-2")
+        await trio.sleep(300)
+        assert pool.shelf.names == ["worker-1", "worker-2"]
+
+
 async def test_what_an_earlier_coordinator_left_is_taken_over(autojump_clock: MockClock) -> None:
     async with kept(there=["old-1", "old-2", "old-3"]) as pool:
         assert pool.shelf.launches == []
