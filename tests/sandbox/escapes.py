@@ -268,7 +268,7 @@ OTHERS = [
      ("EPROTONOSUPPORT",)),
     ("see sockets by netlink", "socket.socket(16, socket.SOCK_RAW, 4)", ("EPROTONOSUPPORT",)),
     ("freeze the file system", "import fcntl; fcntl.ioctl(os.open('.', 0), 0xC0045877, 0)",
-     ("EPERM", "ENOTTY", "EOPNOTSUPP")),
+     ("EPERM", "ENOTTY", "ENOTSUP")),
     ("make a file that nobody can remove", "import fcntl; open('i', 'w').close();"
      " fcntl.ioctl(os.open('i', 0), 0x40086602, (16).to_bytes(8, 'little'))",
      ("EPERM", "ENOTTY")),
