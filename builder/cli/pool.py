@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,10 +97,7 @@ def simulate(
         if not there and own.offers:
             there = list(own.offers)
             buy = buy or ("cost-aware" if own.spot else "on demand, by price",)
-    if not 0 <= minimum <= maximum or not maximum:
-        raise UsageError(
-            f"--min {minimum} and --max {maximum}: want 0 <= min <= max, and max at least 1"
-        )
+    _check_bounds(minimum, maximum)
     shops = _shops(context, there, buy, seed) if there or buy else _alike(slots, start_up, price)
     arrivals = _load(trace, seed)
     names = names or (["predictive"] if there else list(CONTENDERS))
@@ -107,14 +105,10 @@ def simulate(
         told = f"{len(there)} kinds of machines" if there else f"{start_up} start-up"
         click.echo(f"{trace}: {len(arrivals)} actions, {told}\n\n{COLUMNS}")
     reports: dict[str, Report] = {}
-    for name in names:
-        for how, shop in shops.items():
-            bounds = Bounds(
-                minimum, maximum, shop.slots, start_up_guess_s=shop.start_up_s, service_guess_s=10.0
-            )
-            report = compete(name, arrivals, bounds, shop.open())
-            reports[f"{name}, {how}" if how else name] = report
-            click.echo(_json(name, report, how) if as_json else _row(name, report, how))
+    for name, (how, shop) in product(names, shops.items()):
+        report = compete(name, arrivals, shop.bounds(minimum, maximum), shop.open())
+        reports[f"{name}, {how}" if how else name] = report
+        click.echo(_json(name, report, how) if as_json else _row(name, report, how))
     if plot and not as_json:
         for name, report in reports.items():
             click.echo(f"\n{name}: workers, below them actions\n{_plot(report)}")
@@ -126,6 +120,18 @@ class Shop(NamedTuple):
     slots: int
     start_up_s: float
     open: Callable[[], Vendor]
+
+    def bounds(self, minimum: int, maximum: int) -> Bounds:
+        """Of a pool of these sizes that buys here."""
+        guess_s = self.start_up_s
+        return Bounds(minimum, maximum, self.slots, start_up_guess_s=guess_s, service_guess_s=10.0)
+
+
+def _check_bounds(minimum: int, maximum: int) -> None:
+    if not 0 <= minimum <= maximum or not maximum:
+        raise UsageError(
+            f"--min {minimum} and --max {maximum}: want 0 <= min <= max, and max at least 1"
+        )
 
 
 def _alike(slots: int, start_up: str, price: float) -> dict[str, Shop]:
