@@ -178,6 +178,7 @@ def test_metrics_and_the_end(tmp_path: Path) -> None:
 HOLD = """
 from builder.api import Service
 service = Service.builder().pool(1).build()
+service.execute(["true"])  # so there is a worker
 print(service.address, flush=True)
 input()
 """
