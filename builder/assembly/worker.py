@@ -128,6 +128,7 @@ def policy_of(settings: Settings) -> Policy:
         own_image=settings.worker.platform.get(IMAGE, ""),
         required=frozenset(settings.sandbox.required),
         auditing=auditing_of(settings),
+        inputs_as_root=settings.sandbox.inputs_as_root,
     )
 
 

@@ -243,6 +243,7 @@ class Sandbox:
     network: Literal["none", "full"] = "none"
     read_only_paths: tuple[FilePath, ...] = ()
     root: FilePath | None = None
+    inputs_as_root: bool = False
     images: Images = field(default_factory=Images)
     audit: Audit = field(default_factory=Audit)
     limits: SandboxLimits = field(default_factory=SandboxLimits)

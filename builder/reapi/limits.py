@@ -6,8 +6,9 @@ declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in t
 threads, at a time), `network` (`none`, `full`, or
 the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
 between two runs is made the same where it can be), `programs` (`sh,/usr/bin/gcc,tools/`: which
-alone it may execute) and `audit` (`cheap` or `full`: the result then
-tells what the action used beyond what it declared).
+alone it may execute), `inputs-as-root` (`true`: it sees its inputs and nothing of the worker's
+system) and `audit` (`cheap` or `full`: the result then tells what the action used beyond what it
+declared). BuildStream writes a network `on`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,16 +22,18 @@ MAX_MEMORY = "max-memory"
 MAX_CPU = "max-cpu"
 NETWORK = "network"
 NONE, FULL = "none", "full"
+ALSO = {"off": NONE, "on": FULL}
 MAX_DISK = "max-disk"
 MAX_PROCESSES = "max-processes"
 MAX_CPU_TIME = "max-cpu-time"
 AUDIT = "audit"
 DETERMINISTIC = "deterministic"
 PROGRAMS = "programs"
+INPUTS_AS_ROOT = "inputs-as-root"
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
     {MAX_MEMORY, MAX_CPU, MAX_CPU_TIME, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
-    | {PROGRAMS}
+    | {PROGRAMS, INPUTS_AS_ROOT}
 )  # never used to choose a pool
 
 
@@ -48,29 +51,23 @@ class ActionLimits:
     deterministic: bool = False
     cpu_s: float | None = None
     programs: tuple[str, ...] = ()
+    inputs_as_root: bool = False
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
-        pairs = []
-        if self.memory_bytes is not None:
-            pairs.append((MAX_MEMORY, str(self.memory_bytes)))
-        if self.cpu_cores is not None:
-            pairs.append((MAX_CPU, f"{self.cpu_cores:g}"))
-        if self.network is not None:
-            pairs.append((NETWORK, network_text(self.network)))
-        if self.disk_bytes is not None:
-            pairs.append((MAX_DISK, str(self.disk_bytes)))
-        if self.processes is not None:
-            pairs.append((MAX_PROCESSES, str(self.processes)))
-        if self.audit is not None:
-            pairs.append((AUDIT, self.audit))
-        if self.deterministic:
-            pairs.append((DETERMINISTIC, "true"))
-        if self.cpu_s is not None:
-            pairs.append((MAX_CPU_TIME, f"{self.cpu_s:g}s"))
-        if self.programs:
-            pairs.append((PROGRAMS, ",".join(sorted(self.programs))))
-        return pairs
+        said: dict[str, object] = {
+            MAX_MEMORY: self.memory_bytes,
+            MAX_CPU: None if self.cpu_cores is None else f"{self.cpu_cores:g}",
+            NETWORK: None if self.network is None else network_text(self.network),
+            MAX_DISK: self.disk_bytes,
+            MAX_PROCESSES: self.processes,
+            AUDIT: self.audit,
+            DETERMINISTIC: "true" if self.deterministic else None,
+            MAX_CPU_TIME: None if self.cpu_s is None else f"{self.cpu_s:g}s",
+            PROGRAMS: ",".join(sorted(self.programs)) or None,
+            INPUTS_AS_ROOT: "true" if self.inputs_as_root else None,
+        }
+        return [(name, str(text)) for name, text in said.items() if text is not None]
 
 
 def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
@@ -89,6 +86,7 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         _flag(given, DETERMINISTIC),
         _duration(given, MAX_CPU_TIME),
         _programs(given[PROGRAMS]) if PROGRAMS in given else (),
+        _flag(given, INPUTS_AS_ROOT),
     )
 
 
@@ -128,6 +126,7 @@ def network_text(network: bool | tuple[str, ...]) -> str:
 
 
 def _network(text: str) -> bool | tuple[str, ...]:
+    text = ALSO.get(text, text)
     if text in (NONE, FULL):
         return text == FULL
     try:

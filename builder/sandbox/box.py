@@ -21,6 +21,7 @@ from builder.sandbox.kernel.janitor import Janitor
 from builder.sandbox.kernel.quota import Quota
 from builder.sandbox.kernel.worktree import LAYER, OVERLAY, SHARED, WorkTrees, new_file
 from builder.sandbox.plan import RESOLVER, TEMPORARY, WORK_TREE
+from builder.sandbox.rooting import show_as_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -48,8 +49,10 @@ class Host:
         trees: WorkTrees,
         janitor: Janitor,
         places: list[str],
+        rooted: bool,
     ) -> None:
         self.forks = forks  # the link to the zygote
+        self.rooted = rooted  # whether the inputs of each action are its root
         self.places = places  # of a sandbox's own mounts
         self.groups = groups
         self.trees = trees
@@ -167,7 +170,9 @@ class Box:
         identity.set_namespace(self._view, identity.CLONE_NEWNS)
         try:
             mounts.attach(tree, WORK_TREE)
-            if resolver >= 0:
+            if self._host.rooted:
+                show_as_root(resolver, self._held)
+            elif resolver >= 0:
                 mounts.attach(resolver, RESOLVER)
             if wish["memory"] is not None and not self._host.groups.has("memory"):
                 for place in TEMPORARY:  # a group would count what is in them
@@ -188,6 +193,11 @@ class Box:
             "usage": {**self._group.usage(), "wall_us": wall_us},
             "overlay": int(self._is_overlay),
         }
+
+    @property
+    def begun(self) -> bool:
+        """Whether its action was set up."""
+        return self._begun > 0
 
     @property
     def was_ended(self) -> bool:

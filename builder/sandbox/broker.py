@@ -303,7 +303,7 @@ class Broker:
         if box.run_id >= 0:
             if box.word[:1] == runner.FAILED and not box.was_ended:
                 self._tell(("error", box.run_id, reason_in(box.word)))
-            elif not by_itself and box.tree >= 0:  # else it was never set up, as has been told
+            elif not by_itself and box.begun:  # else it was never set up, as has been told
                 facts = box.facts()
         for fd in (*box.descriptors(), box.pidfd):
             self._unwatch(fd)
@@ -346,10 +346,11 @@ def main() -> int:
         owner = config["uid"] if os.getuid() == ROOT else None
         owners = owner_map(owner) if owner is not None else 0
         trees = WorkTrees(owner, owners)
-        root = template(config["read_only"], config["root"], config["layers"])
+        rooted = config["rooted"]
+        root = template(config["read_only"], config["root"], config["layers"], rooted)
         counted = [(n, groups.runners if n == "processes" else 0) for n, _, _ in groups.counted]
         forks = start_zygote(service, config, root, counted, owners)
-        host = Host(forks, groups, trees, Janitor(), own_places(root))
+        host = Host(forks, groups, trees, Janitor(), own_places(root), rooted)
         broker = Broker(service, host, config["ready"])
         features = sorted(groups.at)
         if landlock.version() >= landlock.OLDEST:

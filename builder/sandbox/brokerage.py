@@ -190,6 +190,7 @@ class Broker:
             "uid": options.action_uid,
             "root": options.root,
             "layers": list(options.layers),
+            "rooted": options.rooted,
         }
         link.send(ours, config, (held,))
         os.close(held)

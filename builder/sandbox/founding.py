@@ -74,7 +74,7 @@ def start_zygote(
     if child == 0:
         service.close()
         ours.close()
-        zygote.start(theirs, root, uid, counted, owners)
+        zygote.start(theirs, root, uid, counted, owners, config["rooted"])
     theirs.close()
     answer, _ = link.receive_packet(ours)
     if answer != zygote.UP:

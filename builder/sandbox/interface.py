@@ -140,6 +140,7 @@ class SandboxSpec:
     output_parents: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()  # host directories, the lowest first: an image as the whole root
     image: str = ""  # what they are, for people
+    inputs_as_root: bool = False  # what it sees is its input root and nothing of this host's system
     network: Network = Network.NONE
     hosts: tuple[str, ...] = ()  # `example.org`, `*.example.org:8443`; for Network.HOSTS
     limits: Limits = field(default_factory=Limits)

@@ -30,7 +30,7 @@ from builder.sandbox.interface import (
 from builder.sandbox.kernel.quota import exceeds
 from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.limits import AFFINITY, Cpus, borne
-from builder.sandbox.options import Options, programs_kept, refuse_missing
+from builder.sandbox.options import Options, programs_kept, refuse_in_inputs, refuse_missing
 from builder.sandbox.proxy import Proxy
 from builder.sandbox.roots import Roots
 from builder.sandbox.weak import WeakSandbox
@@ -71,7 +71,7 @@ class NativeSandbox:
         self._starting = trio.Lock()
         self._number = 0
         self._cpus = Cpus(sorted(os.sched_getaffinity(0)))
-        self._images = Roots(lambda image: NativeSandbox(replace(options, layers=image), nursery))
+        self._roots = Roots(self._rooted)
         self.features: tuple[str, ...] = ()
         self.problems: tuple[str, ...] = ()
 
@@ -87,6 +87,9 @@ class NativeSandbox:
     def broker_pid(self) -> int:
         """For operators and tests; 0 when none runs."""
         return self._broker.pid if self._broker is not None and self._broker.alive else 0
+
+    def _rooted(self, image: tuple[str, ...], inputs: bool) -> "NativeSandbox":
+        return NativeSandbox(replace(self._options, layers=image, rooted=inputs), self._nursery)
 
     async def start(self) -> Broker:
         """The live broker, started if need be. Raises SandboxError."""
@@ -107,14 +110,15 @@ class NativeSandbox:
 
     async def close(self) -> None:
         """End everything that runs and wait until it is gone."""
-        await self._images.close()
+        await self._roots.close()
         if self._broker is not None and self._broker.alive:
             await self._broker.end()
 
     async def run(self, spec: SandboxSpec) -> Finished:
         """See `interface.Sandbox.run`."""
-        if spec.layers != self._options.layers:
-            return await self._images.run(spec)
+        refuse_in_inputs(spec)
+        if (spec.layers, spec.inputs_as_root) != (self._options.layers, self._options.rooted):
+            return await self._roots.run(spec)
         wish = outcome.wish(spec)
         broker = await self.start()
         held = outcome.guarantees(broker.features, spec.network)

@@ -19,6 +19,8 @@ USER = "builder"
 USER_ID = 1000
 HOST_NAME = "builder"
 WORK_TREE, NOTHING = "/builder/work", "/builder/nothing"
+ROOT_TREE = "/builder/root"  # the work tree again, where that is an action's whole root
+OWN_IN_ROOT = ("proc", "dev", "tmp")  # what it sees there of the sandbox's own
 
 LAYERS = "layers"  # of an image, as the whole root
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -108,14 +110,19 @@ def system(root: str = "") -> list[Operation]:
 
 
 def template(
-    read_only: "Sequence[str]" = (), root: str = "", layers: "Sequence[str]" = ()
+    read_only: "Sequence[str]" = (),
+    root: str = "",
+    layers: "Sequence[str]" = (),
+    rooted: bool = False,
 ) -> list[Operation]:
     """The root that all sandboxes start from. `read_only` are further host paths to show; the
     system itself is that of the host, or of the host directory `root`, or all of an image, whose
-    layers are host directories, the lowest first."""
-    plan = [(LAYERS, *reversed(layers))] if layers else system(root)
-    for path in read_only:
-        plan += shown(path)
+    layers are host directories, the lowest first; or, when `rooted`, there is none."""
+    plan: list[Operation] = [("directory", ROOT_TREE)] if rooted else []
+    if not rooted:
+        plan += [(LAYERS, *reversed(layers))] if layers else system(root)
+        for path in read_only:
+            plan += shown(path)
     plan += [
         ("file", "/etc/passwd", PASSWD),
         ("file", "/etc/group", GROUP),

@@ -48,9 +48,12 @@ CLOSED_ON_EXEC = os.O_RDONLY | os.O_CLOEXEC
 
 class Kit:
     """What all runners of a zygote have in common, made before the fork. `counted` are the names
-    of what the control groups count, and how much of it is the runner's own."""
+    of what the control groups count, and how much of it is the runner's own; `rooted` is whether
+    the inputs of each action are its root."""
 
-    def __init__(self, setup: "list[plan.Operation]", counted: "list[tuple[str, int]]") -> None:
+    def __init__(
+        self, setup: "list[plan.Operation]", counted: "list[tuple[str, int]]", rooted: bool
+    ) -> None:
         self.apart = Steps([("new namespaces", "unshare", (NAMESPACES,))])
         self.setup = Prepared(setup)
         self.init = init.in_memory()
@@ -58,10 +61,20 @@ class Kit:
         self.own_groups = Steps([("a view of groups", "unshare", (identity.CLONE_NEWCGROUP,))])
         self.powerless = identity.powerless()
         self.calls = Filter(when_made(MACHINE))
-        self.counted = counted
+        self.counted, self.rooted = counted, rooted
         abi = landlock.version()
         self.rules = landlock.Rules(abi, landlock.CHANGE) if abi >= landlock.OLDEST else None
         self.allowed = plan.allowed()
+
+    def give_up(self) -> None:
+        """Every privilege of this thread, for good. The work tree becomes its root before, where
+        that is asked for: Landlock's rules are on what is outside of it then."""
+        if self.rules is not None:
+            self.rules.put_on(self.allowed)
+        if self.rooted:
+            os.chroot(plan.ROOT_TREE)
+        self.powerless.perform()
+        self.calls.install()
 
 
 def main(sock: "_socket.socket", kit: Kit) -> None:
@@ -130,7 +143,8 @@ class Runner:
         self._kit.setup.perform()
         counters = zip(self._kit.counted, order.counters, strict=True)
         counted = [(name, own, fd) for (name, own), fd in counters]
-        self._action = Action(self.sock, namespace, PLACE, counted, self._deaths)
+        descend = self._descend if self._kit.rooted else None
+        self._action = Action(self.sock, namespace, PLACE, counted, self._deaths, descend)
         self._on_a_thread(order.entrances, namespace, view)
         if not self._action.begun:
             return False
@@ -171,10 +185,13 @@ class Runner:
         enter(entrances)
         kit.own_groups.perform()
         namespace.enter()
-        kit.powerless.perform()
-        if kit.rules is not None:
-            kit.rules.put_on(kit.allowed)
-        kit.calls.install()
+        if not kit.rooted:
+            kit.give_up()
+
+    def _descend(self) -> bytes:
+        """Into the inputs of the action, which are its root; they have come only now."""
+        self._kit.give_up()
+        return b"/"
 
     def _attend(self) -> None:
         """Run the action that the broker brings a link for and the service names, in the work tree

@@ -123,7 +123,8 @@ class Action:
 
     `sock` is the link by which its end is asked for, `reach` signals everything that belongs to
     it, its work tree stands at `place`, `counters` are names, files that count what it uses, and
-    how much of that is not its own; `deaths` is readable when a child has ended.
+    how much of that is not its own; `deaths` is readable when a child has ended. `descend` is
+    called when the work tree is there, by who makes it its root: where it stands then.
     """
 
     def __init__(
@@ -133,7 +134,9 @@ class Action:
         place: bytes,
         counters: "list[tuple[str, int, int]]",
         deaths: int,
+        descend: "Callable[[], bytes] | None" = None,
     ) -> None:
+        self._descend = descend
         self._sock, self._reach, self._place, self._counters = sock, reach, place, counters
         self._deaths = deaths
         discard = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
@@ -279,6 +282,8 @@ class Action:
 
     def _enter(self) -> None:
         """To the place of the action."""
+        if self._descend is not None:
+            self._place = self._descend()
         for parent in self._job["parents"]:
             os.makedirs(os.path.join(self._place, parent), 0o755, exist_ok=True)
         os.chdir(self._place + b"/" + self._job["directory"])

@@ -77,10 +77,10 @@ class WeakSandbox:
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, self.guarantees, [self.reason])
         kept = programs_kept(spec, self.guarantees)
-        if spec.layers:
+        if spec.layers or spec.inputs_as_root:
             raise SandboxRefusedError(
-                "an action can only see an image in a sandbox, which this host does not have "
-                f"({self.reason}); `builder doctor` says how to enable it"
+                "an action can only have an image or its inputs as its root in a sandbox, which "
+                f"this host does not have ({self.reason}); `builder doctor` says how to enable it"
             )
         if spec.audit is not None:
             raise SandboxRefusedError(

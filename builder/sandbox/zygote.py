@@ -43,13 +43,14 @@ def start(
     uid: int | None,
     counted: "list[tuple[str, int]]",
     owners: int,
+    rooted: bool,
 ) -> None:
     """In a child of the broker: become the keeper and give birth to the zygote. Never returns.
 
     `root` is the template's plan; `uid` the kernel's user id for actions when this process is
     root's, else None, and `owners` the user namespace that gives it root's files, else 0;
     `counted` are the names of what the control groups count, and how much of it is not the
-    action's.
+    action's; `rooted` is whether the inputs of each action are its root.
     """
     code = 1
     try:
@@ -61,7 +62,9 @@ def start(
         else:
             become_unprivileged(uid)
         child = os.fork()
-        code = keep(channel, trees, child) if child else serve(channel, root, trees, counted)
+        code = (
+            keep(channel, trees, child) if child else serve(channel, root, trees, counted, rooted)
+        )
     except (OSError, SetupError) as error:
         link.send_packet(channel, DOWN + str(error).encode())
     finally:
@@ -104,6 +107,7 @@ def serve(
     root: "list[plan.Operation]",
     trees: "dict[str, int]",
     counted: "list[tuple[str, int]]",
+    rooted: bool,
 ) -> int:
     """As PID 1: fork one runner for each request, until the broker goes."""
     enter_template(root, trees)
@@ -115,7 +119,7 @@ def serve(
     set_limits([NO_CORES])
     Filter(while_making(MACHINE)).install()
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # runners are not waited for
-    kit = runner.Kit(plan.sandbox(), counted)
+    kit = runner.Kit(plan.sandbox(), counted, rooted)
     gc.freeze()
     gc.disable()  # a collection in a fork would write to, and so copy, every page
     link.send_packet(channel, UP)

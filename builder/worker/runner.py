@@ -80,7 +80,8 @@ class Policy:
 
     `limits.memory_bytes` and `limits.cpu_cores` are both the default and the most that an action
     gets. `network` is that of actions that say nothing themselves. `auditing` is of those that
-    have not asked for an audit. `own_image` is what this worker itself runs in, as it declares:
+    have not asked for an audit. With `inputs_as_root` every action has its inputs as its root.
+    `own_image` is what this worker itself runs in, as it declares:
     who asks for that gets its own system.
     """
 
@@ -90,6 +91,7 @@ class Policy:
     max_output_bytes: int = 64 * 1024**3
     auditing: Auditing = field(default_factory=Auditing)
     own_image: str = ""
+    inputs_as_root: bool = False
 
 
 class ActionRunner:
@@ -293,6 +295,7 @@ class ActionRunner:
             hosts=asked.network if isinstance(asked.network, tuple) else (),
             deterministic=asked.deterministic,
             programs=asked.programs,
+            inputs_as_root=asked.inputs_as_root or self._policy.inputs_as_root,
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

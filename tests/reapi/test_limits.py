@@ -30,13 +30,21 @@ def test_what_is_no_network_is_told(text: str) -> None:
         action_limits([("network", text)])
 
 
-def test_deterministic_is_a_flag() -> None:
-    """Said only when it is wanted; anything but true and false is told."""
-    assert ActionLimits(deterministic=True).properties() == [("deterministic", "true")]
-    assert action_limits([("deterministic", "true")]).deterministic
-    assert not action_limits([("deterministic", "false")]).deterministic
-    with pytest.raises(InvalidArgumentError, match=r"deterministic is 'yes': use true or false"):
-        action_limits([("deterministic", "yes")])
+@pytest.mark.parametrize("name", ["deterministic", "inputs-as-root"])
+def test_flags(name: str) -> None:
+    """Said only when they are wanted; anything but true and false is told."""
+    field = name.replace("-", "_")
+    assert ActionLimits(**{field: True}).properties() == [(name, "true")]
+    assert getattr(action_limits([(name, "true")]), field)
+    assert not getattr(action_limits([(name, "false")]), field)
+    with pytest.raises(InvalidArgumentError, match=rf"{name} is 'yes': use true or false"):
+        action_limits([(name, "yes")])
+
+
+def test_a_network_is_on_or_off_for_some() -> None:
+    """BuildStream writes it so."""
+    assert action_limits([("network", "on")]).network is True
+    assert action_limits([("network", "off")]).network is False
 
 
 def test_programs_are_a_list() -> None:

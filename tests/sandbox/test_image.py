@@ -142,7 +142,7 @@ async def test_idle_images_are_ended(image: tuple[str, ...], tmp_path: Path) -> 
         class Counted:
             backend, guarantees = sandbox.backend, sandbox.guarantees
 
-            def __init__(self, layers: tuple[str, ...]) -> None:
+            def __init__(self, layers: tuple[str, ...], _inputs: bool) -> None:
                 made.append(layers)
                 self._layers = layers
 

@@ -9,6 +9,7 @@ import pytest
 
 from builder.assembly.worker import make_passable
 from builder.base.errors import Code, UsageError
+from builder.reapi.digests import from_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.proof import is_whole, proof_of
@@ -21,6 +22,7 @@ from builder.worker.auditing import Auditing
 from builder.worker.job import Job, say_nothing
 from builder.worker.runner import Policy
 from tests.sandbox import modules
+from tests.sandbox.test_image import system_layer
 from tests.worker.kit import Bench, put_action, shell
 
 
@@ -93,6 +95,47 @@ async def test_a_program_that_is_not_listed_is_named(bench: Bench) -> None:
     response = await bench.run(shell("id"), platform={"programs": "sh"})
     assert response.result.exit_code == 126
     assert response.message.endswith(": it may not execute /usr/bin/id")
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "configured"])
+async def test_inputs_are_the_root_of_who_sends_a_system(tmp_path: Path, asked: bool) -> None:
+    """By the action's own property or by the worker's configuration; all of it may be an output,
+    which has nothing of the sandbox's own places."""
+    place = system_layer(tmp_path / "system")
+    tree = {
+        "bin": {"sh": ((place / "bin/sh").read_bytes(), True)},
+        **{name: loaded(place / name) for name in ("lib", "lib64") if (place / name).exists()},
+        "src": {"in": b"data"},
+    }
+    script = "echo made > /out; echo t > /tmp/t; while read l; do echo $l; done < ../src/in"
+    command = pb.Command(
+        arguments=["/bin/sh", "-c", script], working_directory="src", output_paths=["..", "../out"]
+    )
+    async with open_sandbox(ready=1) as sandbox:
+        bench = Bench(tmp_path / "w", sandbox=sandbox, policy=Policy(inputs_as_root=not asked))
+        platform = {"inputs-as-root": "true"} if asked else {}
+        result = (await bench.run(command, tree, platform=platform)).result
+        assert (result.exit_code, result.stderr_raw) == (0, b"")
+        [root] = result.output_directories
+        whole = pb.Tree.FromString(await bench.blobs.get(from_proto(root.tree_digest, "sha256")))
+    assert root.path == ".."
+    assert [file.path for file in result.output_files] == ["../out"]
+    assert {one.name for one in whole.root.directories} == {*tree, "dev", "proc", "tmp"}
+    empty = pb.Directory()
+    assert {one.name for one in whole.root.directories if one.digest.size_bytes == 0} == {
+        "dev",
+        "proc",
+        "tmp",
+    }
+    assert empty in whole.children
+
+
+def loaded(place: Path) -> dict[str, object]:
+    """A directory as the kit takes it."""
+    return {
+        one.name: loaded(one) if one.is_dir() else (one.read_bytes(), True)
+        for one in place.iterdir()
+    }
 
 
 async def test_the_host_is_not_there(bench: Bench, tmp_path: Path) -> None:

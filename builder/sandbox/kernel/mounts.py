@@ -27,7 +27,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 
 FSOPEN_CLOEXEC = 1
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_FD, FSCONFIG_CMD_CREATE = 0, 1, 5, 6
@@ -128,6 +128,11 @@ def set_attributes(fd: int, attributes: int, *, userns_fd: int = 0, recursive: b
 def attach(fd: int, target: str) -> None:
     """Attach a detached mount at `target` of the current mount namespace."""
     call("move_mount", fd, b"", AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def attach_to(fd: int, place: int) -> None:
+    """The same at a place that is an open descriptor."""
+    call("move_mount", fd, b"", place, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
 Option = tuple[str, str | int | None]

@@ -81,8 +81,8 @@ DENIED = {
 }  # fmt: skip
 # those of the deny list by which a sandbox is made
 MAKING = (
-    *("mount", "umount2", "pivot_root", "unshare", "setns", "open_tree", "move_mount", "fsopen"),
-    *("fsconfig", "fsmount", "fspick", "mount_setattr", "sethostname"),
+    *("mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "open_tree", "move_mount"),
+    *("fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "sethostname"),
 )
 INSPECTED = {  # calls whose arguments decide
     "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16,

@@ -81,6 +81,7 @@ def check(spec: SandboxSpec) -> None:
         "it may execute some programs only": spec.programs != (),
         "its disk is limited": (limits.disk_bytes, limits.disk_files) != (None, None),
         "it must have a fresh process": "fresh-process" in spec.required,
+        "its inputs are its root": spec.inputs_as_root,
         "it has an image": spec.layers != (),  # which may go while a program still stands in it
         "it has a working directory": spec.working_directory != "",
     }

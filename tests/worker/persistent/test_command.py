@@ -160,6 +160,7 @@ def test_a_request_is_not_in_the_key(spec: SandboxSpec, files: dict[str, pb.File
         (replace(SPEC, limits=Limits(disk_files=1)), FILES, "disk is limited"),
         (replace(SPEC, required=frozenset({"fresh-process"})), FILES, "fresh process"),
         (replace(SPEC, layers=("/image",)), FILES, "has an image"),
+        (replace(SPEC, inputs_as_root=True), FILES, "inputs are its root"),
         (replace(SPEC, working_directory="a"), FILES, "working directory"),
     ],
 )
