@@ -32,6 +32,7 @@ PATIENCE_S = 30.0
 FILES = (("stdout", 0), ("stderr", 0), ("audit", os.O_APPEND))  # the last one where it is asked for
 SWEEP_S = 0.5
 LOOK_S = 0.02
+Link = tuple[socket.SocketType, socket.SocketType]
 
 
 class Run:
@@ -40,8 +41,7 @@ class Run:
 
     def __init__(self, broker: "Broker", number: int) -> None:
         self._broker, self._number = broker, number
-        self.sock, self.far_end = link.pair()
-        self.sock.setblocking(False)
+        self.sock, self.far_end = broker.next_link()
         self.gone = trio.Event()
         self.facts: dict[str, Any] | None = None
         self.root_fd = -1
@@ -184,6 +184,7 @@ class Broker:
         self.problems: tuple[str, ...] = ()
         self.reason = "the sandbox's broker died"
         self._ending, self._ended = False, trio.Event()
+        self._next: Link | None = new_link()
         config = {
             "read_only": list(options.read_only),
             "ready": options.ready,
@@ -194,6 +195,17 @@ class Broker:
         }
         link.send(ours, config, (held,))
         os.close(held)
+
+    def next_link(self) -> Link:
+        """One that was made while nobody waited for it."""
+        made, self._next = self._next, None
+        return made or new_link()
+
+    def look_ahead(self) -> None:
+        """Make the link of the next action."""
+        if self._next is None and self.alive:
+            with contextlib.suppress(OSError):  # `next_link` has it too, and says so
+                self._next = new_link()
 
     async def send(self, value: object, fds: tuple[int, ...] = ()) -> None:
         while True:
@@ -271,6 +283,9 @@ class Broker:
                 await self._ended.wait()
                 return
             self._ending = True
+            for unused in self._next or ():
+                unused.close()
+            self._next = None
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             with trio.move_on_after(PATIENCE_S):
@@ -284,6 +299,13 @@ class Broker:
             if self._process.returncode != 0:  # else it has left nothing
                 await trio.to_thread.run_sync(sweep_dead_groups, SWEEP_S)
             self._ended.set()
+
+
+def new_link() -> Link:
+    """Our end, which blocks nobody, and the other one."""
+    ours, theirs = link.pair()
+    ours.setblocking(False)
+    return ours, theirs
 
 
 def cannot_start(reason: str) -> str:

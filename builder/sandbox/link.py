@@ -14,7 +14,7 @@ import os
 
 DIRECT, IN_MEMORY = b"D", b"M"
 PACKET_BYTES = 96 * 1024
-MAX_FDS = 16
+CONTROL_BYTES = _socket.CMSG_SPACE(4 * 16)  # for so many descriptors
 CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 
 TYPE_CHECKING = False
@@ -43,13 +43,13 @@ def send_packet(sock: "_socket.socket", packet: bytes, fds: "tuple[int, ...]" = 
 def receive_packet(sock: "_socket.socket") -> "tuple[bytes, list[int]]":
     """The next packet and its descriptors; empty bytes when the other end is gone."""
     try:
-        packet, control, _, _ = sock.recvmsg(PACKET_BYTES, _socket.CMSG_SPACE(4 * MAX_FDS), CLOEXEC)
+        packet, control, _, _ = sock.recvmsg(PACKET_BYTES, CONTROL_BYTES, CLOEXEC)
     except ConnectionResetError:
         return b"", []
     fds: list[int] = []
     for level, kind, data in control:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds += [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+            fds += memoryview(data).cast("i")
     return packet, fds
 
 

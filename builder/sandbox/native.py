@@ -44,13 +44,9 @@ class FinishedAction(OpenTree):
     Its runner reports when all of its processes have gone; the mounts follow a moment later.
     """
 
-    def __init__(self, done: Exit, root_fd: int) -> None:
-        super().__init__(done, root_fd)
-        self._scratch = os.path.dirname(done.stdout)
-
     async def release(self) -> None:
         if os.getuid() != 0:
-            unlock_layer(self._scratch)
+            unlock_layer(os.path.dirname(self.exit.stdout))
 
 
 def unlock_layer(scratch: str) -> None:
@@ -140,6 +136,7 @@ class NativeSandbox:
             job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)
             name = canonical.digest(spec)
+            broker.look_ahead()
             proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
             if spec.dialogue is not None and (pid := await run.started()) > 0:
                 spec.dialogue.started(pid)
@@ -165,7 +162,7 @@ class NativeSandbox:
             facts["enforced"]["disk"] = "watched"
             facts["disk_full"] |= await self._is_over(spec)
         blocked = tuple(proxy.filter.blocked)
-        found = await self._audit(spec, blocked)
+        found = None if spec.audit is None else await self._audit(spec, blocked)
         return outcome.conclude(spec, facts, self.backend, held, found, blocked)
 
     async def _is_over(self, spec: SandboxSpec) -> bool:
@@ -173,8 +170,6 @@ class NativeSandbox:
         return await trio.to_thread.run_sync(exceeds, layer, limits.disk_bytes, limits.disk_files)
 
     async def _audit(self, spec: SandboxSpec, blocked: tuple[str, ...]) -> Audit | None:
-        if spec.audit is None:
-            return None
         return await trio.to_thread.run_sync(audit.read, spec, self._options.read_only, blocked)
 
 

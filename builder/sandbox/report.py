@@ -4,6 +4,7 @@ It comes from beside the action, so it is read as nothing but numbers of fixed s
 """
 
 import struct
+from _operator import attrgetter
 
 EXITED, SIGNALLED, NOT_STARTED = 0, 1, 2
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -15,6 +16,7 @@ FIELDS = (
     "cpu_over", "read_bytes", "written_bytes",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
+NUMBERS = attrgetter(*FIELDS)
 MESSAGE_BYTES = 4096
 
 
@@ -54,8 +56,7 @@ class Report:
         self.message = f"{name}: {error.strerror}" if name else str(error.strerror)
 
     def pack(self) -> bytes:
-        numbers = [getattr(self, name) for name in FIELDS]
-        return LAYOUT.pack(*numbers) + self.message.encode(errors="replace")[:MESSAGE_BYTES]
+        return LAYOUT.pack(*NUMBERS(self)) + self.message.encode(errors="replace")[:MESSAGE_BYTES]
 
 
 def fits(packet: bytes) -> bool:
@@ -65,7 +66,7 @@ def fits(packet: bytes) -> bool:
 
 def unpack(packet: bytes) -> Report:
     """Raises struct.error for what is too short to be a report."""
-    report = Report()
+    report = Report.__new__(Report)  # all that it has is given
     vars(report).update(zip(FIELDS, LAYOUT.unpack_from(packet), strict=True))
     report.message = packet[LAYOUT.size :].decode(errors="replace")[:MESSAGE_BYTES]
     return report

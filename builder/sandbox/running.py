@@ -78,6 +78,7 @@ class Stream:
         self._file, self._left, self._discard = discard, 0, discard
         self.total = 0
         self.failed = 0
+        self.ended = False
 
     def close_write_end(self) -> None:
         """At most once is it closed."""
@@ -88,6 +89,16 @@ class Stream:
     def keep_in(self, file: int, limit: int) -> None:
         """Where the first bytes go, and how many of them."""
         self._file, self._left = file, limit
+
+    def drain(self) -> None:
+        """Carry all that is there."""
+        while not self.ended and self.move():
+            pass
+
+    def heard(self, events: int) -> None:
+        """What poll(2) says of its read end: that there is something, or that nobody writes."""
+        moved = self.move() if events & select.POLLIN else 0
+        self.ended = not moved and bool(events & select.POLLHUP)
 
     def move(self) -> int:
         """Carry one chunk. 0 when nothing is there, or at the end."""
@@ -217,17 +228,11 @@ class Action:
         """Whether the program has ended by itself, and left nobody."""
         if self._running or self._over or self._report.status != EXITED:
             return False
-        if self._processes() == 1:
+        self._account()
+        if self._report.processes == 1:
             return True  # it has never had a child
         ours = os.WNOHANG | OF_THIS_THREAD  # else the init is one of them
         return self._reap(ours) == NOBODY and self._reach.alone()
-
-    def _processes(self) -> int:
-        """How many there were at most at a time; 0 where nobody counts them."""
-        for name, not_its_own, fd in self._counters:
-            if name == "processes":
-                return int(os.pread(fd, COUNTER_BYTES, 0)) - not_its_own
-        return 0
 
     def conclude(self) -> bool:
         """End everything that is left, and report; whether the work tree was sent with that."""
@@ -243,6 +248,7 @@ class Action:
             report.user_us += int(left_s * 1e6)
             report.system_us = max(0, report.system_us - int(self._reach.spent_s * 1e6))
             report.sweep_us = int((time.monotonic() - self._ended) * 1e6)
+            self._account()
             self._sent = self._tell_all()
         self._close()
         return self._sent
@@ -253,11 +259,9 @@ class Action:
         report.wall_us = int((self._ended - self._started) * 1e6)
         report.setup_us, report.overlay = self._told
         for stream in self._streams:
-            while stream.move():
-                pass
+            stream.drain()
         report.stdout_bytes, report.stderr_bytes = (s.total for s in self._streams)
         report.output_errno = self._streams[0].failed or self._streams[1].failed
-        self._account()
         return self._tell_end(self._root)
 
     def _close(self) -> None:
@@ -350,7 +354,8 @@ class Action:
         while self._running and not self._over:
             for fd, events in self._poll.poll(self._patience()):
                 if fd in self._by_fd:
-                    if not self._by_fd[fd].move() and events & select.POLLHUP:
+                    self._by_fd[fd].heard(events)
+                    if self._by_fd[fd].ended:
                         self._poll.unregister(fd)
                 elif fd == self._deaths:
                     signals.forget(fd)
@@ -436,7 +441,7 @@ class Action:
         report.written_bytes += used.ru_oublock * BLOCK_BYTES
 
     def _account(self) -> None:
-        """Everything has been waited for, so what the children have used is complete."""
+        """What the control groups have counted, when everything has been waited for."""
         report = self._report
         if report.status == NOT_STARTED:
             report.max_rss_kib = 0
