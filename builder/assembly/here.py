@@ -142,7 +142,7 @@ class HereExecutor(Executor):
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator["ActionRunner"]:
         from builder.assembly.images import open_images
-        from builder.assembly.worker import is_best_effort, policy_of, recycling_of
+        from builder.assembly.worker import is_best_effort, is_reusing, policy_of, recycling_of
         from builder.sandbox.opening import open_sandbox
         from builder.telemetry.clock import SystemClock
         from builder.worker.inputs import InputCache
@@ -159,6 +159,7 @@ class HereExecutor(Executor):
                 read_only=settings.sandbox.read_only_paths,
                 root=settings.sandbox.root or "",
                 best_effort=is_best_effort(settings),
+                reuse=is_reusing(settings),
             ) as sandbox,
             open_persistent(sandbox, scratch, recycling_of(settings)) as persistent,
             open_images(settings.sandbox.images) as images,

@@ -15,6 +15,7 @@ from builder.assembly.coordinator import Hooks, open_coordinator
 from builder.assembly.images import image_platform
 from builder.assembly.worker import (
     is_best_effort,
+    is_reusing,
     open_worker,
     own_platform,
     policy_of,
@@ -43,6 +44,7 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
                 read_only=settings.sandbox.read_only_paths,
                 root=settings.sandbox.root or "",
                 best_effort=is_best_effort(settings),
+                reuse=is_reusing(settings),
             ) as sandbox,
             open_coordinator(_own(settings, folder), hooks) as coordinator,
         ):

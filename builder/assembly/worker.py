@@ -73,6 +73,7 @@ class WorkerSetup:
     notices: str = "none"  # of which cloud to ask whether it wants this machine back
     metadata_endpoint: str | None = None
     best_effort: bool = False
+    reuse: bool = False
     capacity: tuple[tuple[str, int], ...] = ()
     tracing: Tracing = field(default_factory=Tracing)
     recycling: Recycling = field(default_factory=Recycling)
@@ -167,6 +168,11 @@ def is_best_effort(settings: Settings) -> bool:
     return settings.sandbox.isolation == "best-effort"
 
 
+def is_reusing(settings: Settings) -> bool:
+    """Whether actions that name the same trust domain may have one sandbox after the other."""
+    return settings.sandbox.reuse == "trusted"
+
+
 def worker_setup(settings: Settings) -> WorkerSetup:
     worker = settings.worker
     token, access = worker.join_token, worker_access(worker)
@@ -186,6 +192,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         notices=worker.notices,
         metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
+        reuse=is_reusing(settings),
         capacity=capacity_of(worker),
         tracing=settings.tracing,
         recycling=recycling_of(settings),
@@ -340,6 +347,7 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
                 ready=min(setup.slots + 1, MOST_READY),
                 root=setup.root,
                 best_effort=setup.best_effort,
+                reuse=setup.reuse,
             ) as sandbox,
             open_worker(setup, sandbox, set_aside if exit_with_stdin else discard) as program,
         ):

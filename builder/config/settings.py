@@ -244,6 +244,7 @@ class Sandbox:
     read_only_paths: tuple[FilePath, ...] = ()
     root: FilePath | None = None
     inputs_as_root: bool = False
+    reuse: Literal["off", "trusted"] = "off"
     images: Images = field(default_factory=Images)
     audit: Audit = field(default_factory=Audit)
     limits: SandboxLimits = field(default_factory=SandboxLimits)

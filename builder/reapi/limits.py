@@ -7,10 +7,12 @@ threads, at a time), `network` (`none`, `full`, or
 the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
 between two runs is made the same where it can be), `programs` (`sh,/usr/bin/gcc,tools/`: which
 alone it may execute), `inputs-as-root` (`true`: it sees its inputs and nothing of the worker's
-system) and `audit` (`cheap` or `full`: the result then tells what the action used beyond what it
-declared). BuildStream writes a network `on`.
+system), `audit` (`cheap` or `full`: the result then tells what the action used beyond what it
+declared) and `sandbox-reuse` (a trust domain, `ci`: where the worker allows it, the action may have
+the sandbox of another one of the same domain). BuildStream writes a network `on`.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -30,10 +32,12 @@ AUDIT = "audit"
 DETERMINISTIC = "deterministic"
 PROGRAMS = "programs"
 INPUTS_AS_ROOT = "inputs-as-root"
+REUSE = "sandbox-reuse"
+DOMAIN = re.compile(r"[A-Za-z0-9._/@+-]{1,128}")
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
     {MAX_MEMORY, MAX_CPU, MAX_CPU_TIME, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
-    | {PROGRAMS, INPUTS_AS_ROOT}
+    | {PROGRAMS, INPUTS_AS_ROOT, REUSE}
 )  # never used to choose a pool
 
 
@@ -52,6 +56,7 @@ class ActionLimits:
     cpu_s: float | None = None
     programs: tuple[str, ...] = ()
     inputs_as_root: bool = False
+    reuse: str = ""  # a trust domain
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -66,6 +71,7 @@ class ActionLimits:
             MAX_CPU_TIME: None if self.cpu_s is None else f"{self.cpu_s:g}s",
             PROGRAMS: ",".join(sorted(self.programs)) or None,
             INPUTS_AS_ROOT: "true" if self.inputs_as_root else None,
+            REUSE: self.reuse or None,
         }
         return [(name, str(text)) for name, text in said.items() if text is not None]
 
@@ -87,6 +93,7 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         _duration(given, MAX_CPU_TIME),
         _programs(given[PROGRAMS]) if PROGRAMS in given else (),
         _flag(given, INPUTS_AS_ROOT),
+        _domain(given[REUSE]) if REUSE in given else "",
     )
 
 
@@ -97,6 +104,15 @@ def _programs(text: str) -> tuple[str, ...]:
             f"property {PROGRAMS} is {text!r}: use names and paths, for example sh,/usr/bin/gcc"
         )
     return found
+
+
+def _domain(text: str) -> str:
+    if not DOMAIN.fullmatch(text):
+        raise InvalidArgumentError(
+            f"property {REUSE} is {text!r}: name a trust domain, for example ci, by letters, "
+            "digits and ._/@+-"
+        )
+    return text
 
 
 def _duration(given: Mapping[str, str], name: str) -> float | None:

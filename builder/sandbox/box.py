@@ -1,11 +1,13 @@
 """One sandbox as the broker sees it.
 
     MAKING --ready--> READY --begin--> RUNNING --done--> GONE
+                        `<--- again ------'
 
 Its runner makes it, runs its action and says when all is over; from every state the runner's death
 leads to GONE too, because its init dies with it: the kernel ends every process of a PID namespace
 with its init, and `pidfd` becomes readable only when the last one has left. A running action
-reports to the service itself; what the broker knows besides is in `facts`.
+reports to the service itself; what the broker knows besides is in `facts`. A sandbox that is READY
+again has a `kind`, and serves only actions of that (`kept.py`).
 """
 
 # ruff: noqa: SIM105 - contextlib is not in the core that the helpers import
@@ -13,7 +15,7 @@ reports to the service itself; what the broker knows besides is in `facts`.
 import os
 import time
 
-from builder.sandbox import link, runner
+from builder.sandbox import kept, link, runner
 from builder.sandbox.kernel import epolls, identity, mounts, signals
 from builder.sandbox.kernel.fanotify import Watch
 from builder.sandbox.kernel.groups import Group, Groups, pid_of
@@ -50,10 +52,12 @@ class Host:
         janitor: Janitor,
         places: list[str],
         rooted: bool,
+        reuse: bool,
     ) -> None:
         self.forks = forks  # the link to the zygote
         self.rooted = rooted  # whether the inputs of each action are its root
         self.places = places  # of a sandbox's own mounts
+        self.reuse = reuse  # whether a sandbox may serve more than one action
         self.groups = groups
         self.trees = trees
         self.janitor = janitor
@@ -96,6 +100,10 @@ class Box:
         self.tree = -1  # its work tree, as long as it lives
         self._held: list[int] = []
         self._begun = 0.0
+        self.kind: kept.Kind | None = None  # of the actions that it has served and may serve
+        self.since = 0.0  # when it has waited for the next one from
+        self._wish: Mapping[str, Any] = {}
+        self._uses = 0  # how many actions it has served
         self.deadline: float | None = None
         self.looking_until: float | None = None
         self.overdue = self._asked = self._greedy = False
@@ -107,7 +115,7 @@ class Box:
         """Have it made, with the entrances to its groups and their counters."""
         group = self._group
         network = runner.HOST if self.network == FULL_NETWORK else runner.NEW
-        told = (network, len(group.entrances), len(group.exits))
+        told = (network, len(group.entrances), len(group.exits), self._host.reuse)
         try:
             link.send(self.sock, told, (*group.entrances, *group.exits, *group.counters))
         except BrokenPipeError:
@@ -130,12 +138,10 @@ class Box:
     def begin(self, run_id: int, wish: "Mapping[str, Any]", answer: int, started: float) -> None:
         """Give it its action, which `answer` is the link for: the service says there what to run,
         and gets the report. Raises OSError; the box must then be destroyed."""
-        self.run_id = run_id
+        self.run_id, self._wish = run_id, wish
         link.send_packet(self.sock, LINK, (answer,))  # it listens while we make its work tree
-        self.runner.limits = wish["rlimits"]
-        self._group.limit(wish["memory"], wish["processes"], wish["cores"])
-        if wish["memory"] is not None and self._host.groups.has("memory"):
-            self.oom_event = self._group.watch_oom()
+        if self.kind is None:  # else it has these limits
+            self._limit(wish)
         if wish["shared"]:
             self.tree, kind = self._host.trees.share(wish["inputs"]), SHARED
         else:
@@ -158,6 +164,29 @@ class Box:
             self.quota = Quota(layer, wish["disk_bytes"], wish["disk_files"], own, devices)
         if wish["backstop_s"] is not None:
             self.deadline = time.monotonic() + wish["backstop_s"] + BACKSTOP_S
+
+    def _limit(self, wish: "Mapping[str, Any]") -> None:
+        self.runner.limits = wish["rlimits"]
+        self._group.limit(wish["memory"], wish["processes"], wish["cores"])
+        if wish["memory"] is not None and self._host.groups.has("memory"):
+            self.oom_event = self._group.watch_oom()
+
+    def may_stay(self) -> bool:
+        """Whether it is fit for another action, as far as the broker can tell; the runner says
+        that of all else."""
+        if self.state != RUNNING or self.was_ended or self.watch is not None:
+            return False
+        return kept.bearable(self._group.charged_bytes(), self._wish["memory"])
+
+    def stay(self) -> None:
+        """Its action has ended, and it waits for the next one of the same kind."""
+        self.kind, self._uses = kept.kind_of(self._wish), self._uses + 1
+        self._host.janitor.let_go(self._held)
+        self._held, self.tree, self.run_id = [], -1, -1
+        self.awaited, self.quota = False, None
+        self.deadline = self.looking_until = None
+        self.since = time.monotonic()
+        self.state = READY
 
     def _attach(self, tree: int, wish: "Mapping[str, Any]") -> None:
         if wish["audit"] == CHEAP:
@@ -190,9 +219,14 @@ class Box:
             "overdue": self.overdue,
             "disk_full": self.quota is not None and self.quota.over,
             "greedy": self._greedy,
-            "usage": {**self._group.usage(), "wall_us": wall_us},
+            "usage": {**self._usage(), "wall_us": wall_us},
             "overlay": int(self._is_overlay),
+            "reused": self._uses,
         }
+
+    def _usage(self) -> "Mapping[str, int]":
+        """Of this action alone, where the groups have not counted others before."""
+        return self._group.usage() if self.kind is None else {}
 
     @property
     def begun(self) -> bool:
@@ -208,7 +242,8 @@ class Box:
         """Its memory group has run full. The kernel tells before it kills, and kills nobody when
         memory comes free meanwhile: look at the counter for a while (`look_again`)."""
         os.eventfd_read(self.oom_event)
-        self.looking_until = time.monotonic() + LOOK_S
+        if self.state == RUNNING:
+            self.looking_until = time.monotonic() + LOOK_S
 
     def look_again(self, now: float) -> None:
         """When a process was killed for memory, the whole action ends."""

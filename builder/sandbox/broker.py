@@ -19,7 +19,7 @@ import sys
 import time
 
 from builder.host.descriptors import allow_many
-from builder.sandbox import link, runner
+from builder.sandbox import kept, link, runner
 from builder.sandbox.box import ENDING, MAKING, ORPHANED, READY, Box, Host, Runner
 from builder.sandbox.founding import ROOT, StartError, enter_own_view, owner_map, start_zygote
 from builder.sandbox.kernel import epolls, identity, landlock
@@ -43,6 +43,7 @@ MOST_FAILURES = 2
 IDLE_FOR_EACH = 2
 READY_FDS = 3
 MS = 1000  # in a second
+BY_ITSELF = (runner.DONE, runner.LAST, runner.AGAIN)  # an action has ended, as its report says
 
 
 class Wanted:
@@ -51,10 +52,13 @@ class Wanted:
     def __init__(self, run_id: int, wish: "dict[str, Any]", answer: int) -> None:
         self.run_id, self.wish, self.answer = run_id, wish, answer
         self.network = wish["network"]
+        self.kind = kept.kind_of(wish)
         self.since = time.monotonic()
         self.failed = 0  # how many sandboxes could not be made for it
 
     def can_have(self, box: Box) -> bool:
+        if box.kind is not None:
+            return box.kind == self.kind
         return box.network == self.network and box.runner.fits(self.wish)
 
     def drop(self) -> None:
@@ -177,9 +181,10 @@ class Broker:
             self._refill()
 
     def _ready(self, wanted: Wanted) -> Box | None:
-        """The latest one, whose runner is the warmest."""
+        """The latest one, whose runner is the warmest; rather one that has served its kind."""
         boxes = reversed(self._boxes.values())
-        return next((b for b in boxes if b.state == READY and wanted.can_have(b)), None)
+        fit = [b for b in boxes if b.state == READY and wanted.can_have(b)]
+        return next((b for b in fit if b.kind is not None), fit[0] if fit else None)
 
     def _refill(self) -> None:
         """One for each that waits and that none suits which is ready or being made, and some to
@@ -193,7 +198,9 @@ class Broker:
                 spare.remove(box)
             else:
                 self._make(wanted.network, self._runner_for(wanted))
-        spare = [box for box in spare if box.network == NONE]
+        for box in kept.surplus([b for b in spare if b.state == READY], self._keep):
+            box.dismiss()
+        spare = [box for box in spare if box.network == NONE and box.kind is None]
         for _ in range(self._keep - len(spare)):
             self._make(NONE, self._idle.pop() if self._idle else Runner(self._host))
         for box in [box for box in spare if box.state == READY][: max(0, len(spare) - self._keep)]:
@@ -262,9 +269,21 @@ class Broker:
                 else:
                     self._unwatch(fd)
                     self._unmade(box, reason_in(packet))
+            elif packet == runner.AGAIN and box.may_stay():
+                self._stays(box)
             else:
                 self._unwatch(fd)
                 self._told_end(box, packet)
+
+    def _stays(self, box: Box) -> None:
+        """Its action has ended and left nothing, and it waits for another."""
+        del self._by_run[box.run_id]
+        if box.awaited:
+            self._tell(("gone", box.run_id, None))
+        box.stay()
+        self._watch(box)
+        self._match()
+        self._refill()
 
     def _told_end(self, box: Box, word: bytes) -> None:
         """Its runner has ended it, or is no more, and its init on its way."""
@@ -299,7 +318,7 @@ class Broker:
         facts: dict[str, Any] | None = None
         if box.watch is not None:
             box.watch.finish()
-        by_itself = box.word in (runner.DONE, runner.LAST) and not box.was_ended
+        by_itself = box.word in BY_ITSELF and not box.was_ended
         if box.run_id >= 0:
             if box.word[:1] == runner.FAILED and not box.was_ended:
                 self._tell(("error", box.run_id, reason_in(box.word)))
@@ -350,7 +369,8 @@ def main() -> int:
         root = template(config["read_only"], config["root"], config["layers"], rooted)
         counted = [(n, groups.runners if n == "processes" else 0) for n, _, _ in groups.counted]
         forks = start_zygote(service, config, root, counted, owners)
-        host = Host(forks, groups, trees, Janitor(), own_places(root), rooted)
+        reuse = config["reuse"] and not rooted
+        host = Host(forks, groups, trees, Janitor(), own_places(root), rooted, reuse)
         broker = Broker(service, host, config["ready"])
         features = sorted(groups.at)
         if landlock.version() >= landlock.OLDEST:

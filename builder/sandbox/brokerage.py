@@ -192,6 +192,7 @@ class Broker:
             "root": options.root,
             "layers": list(options.layers),
             "rooted": options.rooted,
+            "reuse": options.reuse,
         }
         link.send(ours, config, (held,))
         os.close(held)

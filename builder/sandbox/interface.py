@@ -150,6 +150,7 @@ class SandboxSpec:
     audit: AuditLevel | None = None
     outputs: tuple[str, ...] = ()  # relative to the work tree; only an audit asks for them
     dialogue: Dialogue | None = None
+    reuse: str = ""  # a trust domain: it may have a sandbox that another of the same has left clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ class Usage:
     cleanup_s: float = 0.0
     read_bytes: int = 0  # from disks, that were not in memory
     written_bytes: int = 0  # to disks, sooner or later
+    reused: int = 0  # how many actions of its trust domain had the same sandbox before
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ class NativeSandbox:
         if (spec.layers, spec.inputs_as_root) != (self._options.layers, self._options.rooted):
             return await self._roots.run(spec)
         wish = outcome.wish(spec)
+        if not self._options.reuse:
+            wish["reuse"] = ""
         broker = await self.start()
         held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
@@ -131,7 +133,7 @@ class NativeSandbox:
             enforced, wish["rlimits"], cpus = borne(wish, broker.features.__contains__, self._cpus)
             await run.begin(wish)
             job = outcome.job(spec)  # while the broker makes the work tree
-            job |= {"rlimits": wish["rlimits"], "cpus": cpus}
+            job |= {"rlimits": wish["rlimits"], "cpus": cpus, "reuse": bool(wish["reuse"])}
             enforced |= kept
             job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)
@@ -181,14 +183,16 @@ async def open_sandbox(
     action_uid: int = 60999,
     root: str = "",
     best_effort: bool = False,
+    reuse: bool = False,
 ) -> AsyncIterator[Sandbox]:
     """A sandbox for as long as the context lasts.
 
-    `root` is a host directory whose system directories actions see instead of the host's.
+    `root` is a host directory whose system directories actions see instead of the host's. With
+    `reuse` an action that names a trust domain may have the sandbox of another one of the same.
     Raises SandboxError when this host has none; with `best_effort` actions then run with no more
     than rlimits, and every result says so.
     """
-    options = Options(tuple(read_only), ready, action_uid, checked_root(root))
+    options = Options(tuple(read_only), ready, action_uid, checked_root(root), reuse=reuse)
     try:
         async with trio.open_nursery() as nursery:
             native = NativeSandbox(options, nursery)

@@ -20,6 +20,7 @@ async def open_sandbox(
     ready: int = 2,
     root: str = "",
     best_effort: bool = False,
+    reuse: bool = False,
     system: str = sys.platform,
 ) -> AsyncIterator[Sandbox]:
     """See `native.open_sandbox`, which is Linux's. Raises SandboxError, UsageError."""
@@ -35,7 +36,7 @@ async def open_sandbox(
         from builder.sandbox import native
 
         async with native.open_sandbox(
-            read_only=read_only, ready=ready, root=root, best_effort=best_effort
+            read_only=read_only, ready=ready, root=root, best_effort=best_effort, reuse=reuse
         ) as opened:
             yield opened
 

@@ -25,7 +25,8 @@ class Options:
     image's unpacked layers, the lowest first, to be the whole root; with `rooted` there is none of
     these, because the inputs of each action are its root; `ready` is how many sandboxes wait
     ready-made; `action_uid` is the kernel's user id of actions when this process is root: one
-    that nobody else has."""
+    that nobody else has; `reuse` lets an action that names a trust domain have the sandbox that
+    another one of the same domain has left as it was."""
 
     read_only: tuple[str, ...] = ()
     ready: int = 2
@@ -33,6 +34,7 @@ class Options:
     root: str = ""
     layers: tuple[str, ...] = ()
     rooted: bool = False
+    reuse: bool = False
 
 
 def refuse_in_inputs(spec: SandboxSpec) -> None:

@@ -32,6 +32,7 @@ GREEDY = "it used up the watches of epoll that its user may have (fs.epoll.max_u
 SIGKILL, SIGXFSZ = 9, 25
 STEPS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
+FRESH_SANDBOX = "fresh-sandbox"
 ALWAYS = (
     "user-namespace",
     "mount-namespace",
@@ -48,6 +49,7 @@ ALWAYS = (
     "no-new-privileges",
     "seccomp",
     "fresh-process",  # nothing of an earlier action is in the program's memory
+    FRESH_SANDBOX,  # nor has there been one in its namespaces and control groups
 )
 NETWORK = {
     Network.NONE: ("network-namespace",),
@@ -113,6 +115,7 @@ def wish(spec: SandboxSpec) -> dict[str, Any]:
         "deterministic": spec.deterministic,
         "supervised": supervised(spec),
         "shared": spec.dialogue is not None,
+        "reuse": domain(spec),
         "backstop_s": None if limits.wall_s is None else limits.wall_s + limits.grace_s,
     }
 
@@ -126,6 +129,15 @@ def with_supervisor(spec: SandboxSpec) -> int | None:
 def supervised(spec: SandboxSpec) -> bool:
     """Whether some of its calls are told to a supervisor."""
     return spec.deterministic or bool(spec.programs) or spec.audit is AuditLevel.FULL
+
+
+def domain(spec: SandboxSpec) -> str:
+    """Whose sandbox it may have, and leave its own to; empty for one that is to be alone in it."""
+    special = (
+        spec.network is not Network.NONE or spec.audit is not None or spec.dialogue is not None
+    )
+    alone = special or spec.inputs_as_root or supervised(spec) or FRESH_SANDBOX in spec.required
+    return "" if alone else spec.reuse
 
 
 def job(spec: SandboxSpec) -> dict[str, Any]:
@@ -177,6 +189,7 @@ def facts(told: report.Report | None, more: dict[str, Any] | None) -> dict[str, 
         "usage": {},
         "overlay": 0,
         "setup_us": 0,
+        "reused": 0,
     }
     if told is not None:
         found |= {
@@ -184,6 +197,7 @@ def facts(told: report.Report | None, more: dict[str, Any] | None) -> dict[str, 
             "usage": {"peak_memory_bytes": told.peak_memory_bytes, "processes": told.processes},
             "overlay": told.overlay,
             "setup_us": told.setup_us,
+            "reused": told.reused,
         }
     return found | (more or {})
 
@@ -212,6 +226,7 @@ def limit_sentences(limits: Limits, enforced: frozenset[tuple[str, str]]) -> tup
         ("processors", told.get("processors"), str, "affinity"),
         ("programs", told.get("programs"), str, "landlock"),
         ("directories", told.get("directories"), str, "supervisor"),
+        ("sandbox", told.get("sandbox"), str, "trusted"),
         ("output", limits.output_bytes, size, "pipe"),
     )
     found = [(name, said(value), how) for name, value, said, how in rows if value is not None]
@@ -230,6 +245,7 @@ def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
             peak_memory_bytes=counted.get("peak_memory_bytes", 0),
             processes=counted.get("processes", 0),
             setup_s=facts["setup_us"] / 1e6,
+            reused=facts.get("reused", 0),
         )
     return Usage(
         wall_s=told.wall_us / 1e6,
@@ -241,6 +257,7 @@ def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
         cleanup_s=told.sweep_us / 1e6,
         read_bytes=told.read_bytes,
         written_bytes=told.written_bytes,
+        reused=told.reused,
     )
 
 
@@ -330,7 +347,10 @@ def conclude(
     blocked: tuple[str, ...] = (),
 ) -> Exit:
     """The Exit of an action from what the broker tells of it."""
-    told = facts["report"]
+    told, enforced = facts["report"], facts["enforced"]
+    if facts.get("reused"):
+        held = tuple(name for name in held if name != FRESH_SANDBOX)
+        enforced = enforced | {"sandbox": "reused"}
     outcome, code, signal, message = ending(told, facts, spec.limits)
     cut = cut_sentences(told, spec.limits)
     more = (*refused_sentence(told), *blocked_sentence(blocked))
@@ -343,7 +363,7 @@ def conclude(
         stderr=os.path.join(spec.scratch, "stderr"),
         backend=backend,
         guarantees=held,
-        limits=limit_sentences(spec.limits, frozenset(facts["enforced"].items())),
+        limits=limit_sentences(spec.limits, frozenset(enforced.items())),
         usage=usage(told, facts),
         message="; ".join(one for one in (message, *cut, *more) if one),
         signal=signal,

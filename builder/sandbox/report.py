@@ -13,7 +13,7 @@ FIELDS = (
     "status", "code", "timed_out", "ended_early", "wall_us", "user_us", "system_us",
     "max_rss_kib", "sweep_us", "stdout_bytes", "stderr_bytes", "output_errno",
     "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes", "refused_processes",
-    "cpu_over", "read_bytes", "written_bytes",
+    "cpu_over", "read_bytes", "written_bytes", "reused",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
 NUMBERS = attrgetter(*FIELDS)
@@ -45,6 +45,7 @@ class Report:
         self.cpu_over = 0
         self.read_bytes = 0  # from and to disks
         self.written_bytes = 0
+        self.reused = 0  # how many actions were in the sandbox before
         self.message = ""
 
     def not_started(self, error: OSError) -> None:

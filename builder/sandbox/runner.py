@@ -13,6 +13,9 @@ for good, says that it is ready, and starts the action when there is one; progra
 together. The runner, whom the action cannot even name, because no process of it is in the action's
 PID namespace, then ends the init, and the kernel everything else with it.
 
+An action that is trusted and has left nothing may leave its sandbox to another of the same kind
+(`reset.py`): then there is a new thread in the same namespaces.
+
 Its report goes straight to the service, by a link that came with the action. What is unusual, such
 as an action that had to be ended or that has changed this process's limits, ends the runner too.
 """
@@ -21,7 +24,7 @@ import _thread
 import fcntl
 import os
 
-from builder.sandbox import link, plan
+from builder.sandbox import link, plan, reset
 from builder.sandbox.kernel import identity, init, landlock, mounts, network, shares, signals
 from builder.sandbox.kernel.perform import Prepared
 from builder.sandbox.kernel.seccomp import Filter, when_made
@@ -32,10 +35,12 @@ from builder.sandbox.running import Action, set_limits, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
     import _socket
+    from collections.abc import Sequence
 
 READY, FAILED = b"R", b"X"
 DONE, LAST = b"D", b"L"  # the action has been reported, and there may be another one or not
 KEPT = b"K"  # the same as the last, but the work tree is with the broker alone
+AGAIN = b"A"  # the action has been reported, and its sandbox is ready for another
 NEW, HOST = "new", "host"  # its network: its own, or the host's
 NAMESPACES = identity.CLONE_NEWNS | identity.CLONE_NEWIPC | identity.CLONE_NEWUTS
 OWN = identity.CLONE_NEWUSER | identity.CLONE_NEWNS | identity.CLONE_NEWPID
@@ -43,6 +48,8 @@ NOTHING_SPECIAL = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
 PLACE = plan.WORK_TREE.encode()
 MOST = 1000  # sandboxes of one runner: what leaks, leaks no longer
 ASIDE = 100
+Word = tuple[bytes, tuple[int, ...]]  # what is told, with descriptors
+VIEW = 1  # which of them is that of the mounts
 CLOSED_ON_EXEC = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -56,6 +63,7 @@ class Kit:
     ) -> None:
         self.apart = Steps([("new namespaces", "unshare", (NAMESPACES,))])
         self.setup = Prepared(setup)
+        self.places = reset.Places(setup)
         self.init = init.in_memory()
         self.own_place = Steps([("a place", "unshare", (identity.CLONE_FS,))])
         self.own_groups = Steps([("a view of groups", "unshare", (identity.CLONE_NEWCGROUP,))])
@@ -96,13 +104,32 @@ def main(sock: "_socket.socket", kit: Kit) -> None:
 
 
 class Order:
-    """What the broker wants to be made. The descriptors are the control groups' entrances, exits
-    and counters, in this order."""
+    """What the broker wants to be made, and whether it may serve more than one action. The
+    descriptors are the control groups' entrances, exits and counters, in this order."""
 
-    def __init__(self, told: "tuple[str, int, int]", fds: list[int]) -> None:
-        self.network, entrances, exits = told
+    def __init__(self, told: "tuple[str, int, int, bool]", fds: list[int]) -> None:
+        self.network, entrances, exits, self.may_stay = told
         self.entrances, rest = fds[:entrances], fds[entrances:]
         self.exits, self.counters = rest[:exits], rest[exits:]
+        self._entered: list[int] = []
+
+    def enter(self, more: "Sequence[int]" = ()) -> None:
+        """The control groups, and more of them, which all that come later have to enter as well:
+        unless nobody comes, their entrances are kept, where they are in nobody's way."""
+        for entrance in (*self._entered, *self.entrances, *more):
+            os.write(entrance, b"0")
+        for entrance in (*self.entrances, *more):
+            try:
+                if self.may_stay:
+                    self._entered.append(fcntl.fcntl(entrance, fcntl.F_DUPFD_CLOEXEC, ASIDE))
+            except OSError:  # the action's limit is too low for that
+                self.may_stay = False
+            os.close(entrance)
+        self.entrances = []
+
+    def close(self) -> None:
+        for fd in (*self._entered, *self.exits, *self.counters):
+            os.close(fd)
 
 
 class Runner:
@@ -128,6 +155,7 @@ class Runner:
         self._limits: list[tuple[int, int]] | None = None  # that this process has
         self._left = MOST
         self._action: Action
+        self._made: reset.Made | None = None  # of a sandbox that others may have, too
 
     def turn(self) -> bool:
         """Make one, run the action that comes, and leave it; whether there may be another."""
@@ -144,10 +172,23 @@ class Runner:
         counters = zip(self._kit.counted, order.counters, strict=True)
         counted = [(name, own, fd) for (name, own), fd in counters]
         descend = self._descend if self._kit.rooted else None
-        self._action = Action(self.sock, namespace, PLACE, counted, self._deaths, descend)
-        self._on_a_thread(order.entrances, namespace, view)
-        if not self._action.begun:
-            return False
+        self._made = None
+        if order.may_stay:
+            self._made = reset.Made(self._kit.places, self._seen, self._network)
+        ready: Word = (READY, (namespace.pidfd, view, self._self))
+        before: dict[str, int] = {}
+        while True:
+            use = 0 if self._made is None else self._made.uses
+            self._action = Action(
+                self.sock, namespace, PLACE, counted, self._deaths, descend, before, use
+            )
+            self._on_a_thread(order, namespace, ready)
+            if not self._action.begun:
+                return False
+            if not (order.may_stay and self._is_as_made(namespace, counted)):
+                break
+            self._action.put_away()
+            before, ready = reset.begin_again(counted), (AGAIN, ())
         sent = self._action.conclude()
         self._leave(order)
         self._left -= 1
@@ -155,18 +196,30 @@ class Runner:
         tell(self.sock, DONE if again else LAST if sent else KEPT)
         return again
 
-    def _on_a_thread(self, entrances: list[int], namespace: Namespace, view: int) -> None:
-        """Until the action's program has ended. Raises what is raised there."""
+    def _is_as_made(self, namespace: Namespace, counted: "list[tuple[str, int, int]]") -> bool:
+        """Whether the sandbox is such that another action may have it."""
+        if self._made is None or not self._action.traceless:
+            return False
+        try:
+            self._made.reset(namespace, counted)
+        except (OSError, reset.DirtyError):
+            return False
+        return True
+
+    def _on_a_thread(self, order: Order, namespace: Namespace, ready: Word) -> None:
+        """Until the action's program has ended; `ready` is told before. Raises what is raised
+        there."""
         ended = _thread.allocate_lock()
         ended.acquire()
         failed: list[BaseException] = []
 
         def body() -> None:
             try:
-                self._lock_in(entrances, namespace)
-                tell(self.sock, READY, (namespace.pidfd, view, self._self))
-                os.close(view)
-                self._attend()
+                self._lock_in(order, namespace)
+                tell(self.sock, *ready)
+                if ready[0] == READY:
+                    os.close(ready[1][VIEW])
+                self._attend(order)
             except BaseException as error:  # whatever it is, it is for who waits
                 failed.append(error)
             finally:
@@ -177,12 +230,12 @@ class Runner:
         if failed:
             raise failed[0]
 
-    def _lock_in(self, entrances: list[int], namespace: Namespace) -> None:
+    def _lock_in(self, order: Order, namespace: Namespace) -> None:
         """This thread, and whatever it starts. The control groups are entered before their
         namespace is made, whose root they become."""
         kit = self._kit
         kit.own_place.perform()
-        enter(entrances)
+        order.enter()
         kit.own_groups.perform()
         namespace.enter()
         if not kit.rooted:
@@ -193,7 +246,7 @@ class Runner:
         self._kit.give_up()
         return b"/"
 
-    def _attend(self) -> None:
+    def _attend(self, order: Order) -> None:
         """Run the action that the broker brings a link for and the service names, in the work tree
         that the broker has made meanwhile; nothing when either of them is gone."""
         _, fds = link.receive_packet(self.sock)
@@ -209,7 +262,7 @@ class Runner:
             self._limits = job["rlimits"]
         told, entrances = link.receive(self.sock)
         if told is not None:
-            enter(entrances)
+            order.enter(entrances)
             self._action.run(told)
 
     def _leave(self, order: Order) -> None:
@@ -217,8 +270,7 @@ class Runner:
         identity.set_namespace(self._mounts, identity.CLONE_NEWNS)
         for way_out in order.exits:
             os.write(way_out, b"0")
-        for fd in (*order.exits, *order.counters):
-            os.close(fd)
+        order.close()
 
 
 def aside(fd: int) -> int:
@@ -226,10 +278,3 @@ def aside(fd: int) -> int:
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ASIDE)
     os.close(fd)
     return moved
-
-
-def enter(entrances: list[int]) -> None:
-    """Control groups, by what the broker has opened."""
-    for entrance in entrances:
-        os.write(entrance, b"0")
-        os.close(entrance)

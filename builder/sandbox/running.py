@@ -135,7 +135,9 @@ class Action:
     `sock` is the link by which its end is asked for, `reach` signals everything that belongs to
     it, its work tree stands at `place`, `counters` are names, files that count what it uses, and
     how much of that is not its own; `deaths` is readable when a child has ended. `descend` is
-    called when the work tree is there, by who makes it its root: where it stands then.
+    called when the work tree is there, by who makes it its root: where it stands then. Where others
+    have been in the same sandbox, `use` is how many, and `before` is what counters said then that
+    could not be set back.
     """
 
     def __init__(
@@ -146,6 +148,8 @@ class Action:
         counters: "list[tuple[str, int, int]]",
         deaths: int,
         descend: "Callable[[], bytes] | None" = None,
+        before: "Mapping[str, int] | None" = None,
+        use: int = 0,
     ) -> None:
         self._descend = descend
         self._sock, self._reach, self._place, self._counters = sock, reach, place, counters
@@ -158,6 +162,7 @@ class Action:
         for fd in (*self._by_fd, self._deaths, sock.fileno()):
             self._poll.register(fd, select.POLLIN)
         self._report = Report()
+        self._report.reused, self._before = use, before or {}
         self._supervisor: Supervisor | None = None
         self._job: dict[str, Any] = {}
         self._environment: dict[bytes, bytes] = {}
@@ -183,6 +188,16 @@ class Action:
         told, job = self._report, self._job
         ended = told.timed_out or told.ended_early or told.cpu_over or told.refused_processes
         return not (ended or self._probed or job["dialogue"])
+
+    @property
+    def traceless(self) -> bool:
+        """Whether it has been reported, left nobody, and was to leave its sandbox to another."""
+        return self._sent is True and self.ordinary and bool(self._job.get("reuse"))
+
+    def put_away(self) -> None:
+        """What has nothing left to be concluded."""
+        signals.forget(self._deaths)
+        self._close()
 
     def learn(self, job: "dict[str, Any]", files: list[int], answer: "_socket.socket") -> None:
         """What it is to run, the files for stdout, stderr and an audit's record, and the link that
@@ -450,6 +465,8 @@ class Action:
             if fine and name == "refused_processes":
                 continue  # it did without
             counted = count_in(os.pread(fd, COUNTER_BYTES, 0), name)
+            if counted == self._before.get(name):
+                continue  # whatever its own was, it was not more than an earlier action's
             setattr(report, name, max(0, counted - not_its_own))
 
 

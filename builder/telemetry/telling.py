@@ -215,6 +215,7 @@ def _resources(details: pb.ActionDetails) -> list[str]:
         ("Processes", str(proof.processes) if proof.processes else ""),
         ("Disk", _disk(proof.read_bytes, proof.written_bytes)),
         ("Sandbox", f"{seconds(proof.setup):.3f}s set-up, {seconds(proof.cleanup):.3f}s clean-up"),
+        ("Reused", f"{proof.reused} before it in its sandbox" if proof.reused else ""),
         ("Attempt", str(proof.attempt) if proof.attempt > 1 else ""),
         ("Outcome", proof.outcome),
     )

@@ -87,6 +87,7 @@ def proof(done: Exit, attempt: int, unkept: Iterable[str] = ()) -> workers_pb2.E
         spec=done.spec,
         read_bytes=done.usage.read_bytes,
         written_bytes=done.usage.written_bytes,
+        reused=done.usage.reused,
         undeclared=[tellable(path) for path in unkept],
     )
     if (served := done.served) is not None:

@@ -296,6 +296,7 @@ class ActionRunner:
             deterministic=asked.deterministic,
             programs=asked.programs,
             inputs_as_root=asked.inputs_as_root or self._policy.inputs_as_root,
+            reuse=f"{self._instance}:{asked.reuse}" if asked.reuse else "",
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),

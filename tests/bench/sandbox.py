@@ -31,6 +31,7 @@ FLOOR_EVERY = 3
 MEMORY = "/dev/shm"
 LEVELS = tuple(AuditLevel) if os.getuid() == 0 else (AuditLevel.FULL,)
 PARALLEL = 4
+ROUNDS = 3  # of fresh and of reused sandboxes, in turn
 # crun refuses hosts that have version 2's tree beside version 1's; the price is a shell's start
 HIDE = "umount /sys/fs/cgroup/unified 2>/dev/null"
 GCC_COUNT = 15
@@ -52,8 +53,9 @@ def median_ms(samples: list[float]) -> float:
 class Bench:
     """Actions one after another, with the samples of each phase."""
 
-    def __init__(self, sandbox: Sandbox, base: Path) -> None:
-        self._sandbox, self._base, self._number = sandbox, base, 0
+    def __init__(self, sandbox: Sandbox, base: Path, reuse: str = "") -> None:
+        self._sandbox, self._base, self._number, self._reuse = sandbox, base, 0, reuse
+        self.reused = 0
         self.result: list[float] = []
         self.setup: list[float] = []
         self.cleanup: list[float] = []
@@ -62,13 +64,16 @@ class Bench:
         self._number += 1
         scratch = self._base / f"s{self._number}"
         scratch.mkdir()
-        wanted = SandboxSpec(argv, str(inputs), str(scratch), ENVIRONMENT, audit=audit)
+        wanted = SandboxSpec(
+            argv, str(inputs), str(scratch), ENVIRONMENT, audit=audit, reuse=self._reuse
+        )
         started = time.perf_counter()
         finished = await self._sandbox.run(wanted)
         told = time.perf_counter()
         async with finished:
             assert finished.exit.exit_code == 0, finished.exit
         ended = time.perf_counter()
+        self.reused += finished.exit.usage.reused > 0
         self.result.append(told - started)
         self.setup.append(finished.exit.usage.setup_s)
         self.cleanup.append(ended - told)
@@ -120,6 +125,7 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
             await known.one(many, "/bin/true")
             await trio.sleep(0.01)
         per_second = await sustained(sandbox, empty, base)
+    reused = await measure_reused(base, ready, empty)
     floor.sustain(COUNT)
     return (
         {
@@ -135,7 +141,32 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
         | {f"gcc_audit_{k.value}_ms_p50": median_ms(v.result) for k, v in audited.items()}
         | peers.figures()
         | floor.figures()
+        | reused
     )
+
+
+async def measure_reused(base: Path, ready: int, inputs: Path) -> dict[str, float]:
+    """Actions of one trust domain, each in the sandbox that another has left clean; fresh ones in
+    turn with them, because what the machine gives changes from one second to the next."""
+    async with open_sandbox(ready=ready, reuse=True) as sandbox:
+        bench = Bench(sandbox, base_of(base, "reused"), reuse="bench")
+        fresh = Bench(sandbox, base_of(base, "fresh"))
+        for _ in range(COUNT):
+            for one in (bench, fresh):
+                await one.one(inputs, "/bin/true")
+                await trio.sleep(0.01)
+        found: dict[str, list[float]] = {"": [], "bench": []}
+        for _ in range(ROUNDS):
+            for reuse, seen in found.items():
+                seen.append(await sustained(sandbox, inputs, base, reuse))
+    again, first = statistics.median(found["bench"]), statistics.median(found[""])
+    return {
+        "result_reused_ms_p50": median_ms(bench.result),
+        "setup_reused_ms_p50": median_ms(bench.setup),
+        "reused_share": bench.reused / COUNT,
+        "per_second_reused": again,
+        "reused_over_fresh_per_second": round(again / first, 3),
+    }
 
 
 def base_of(base: Path, name: str) -> Path:
@@ -143,12 +174,12 @@ def base_of(base: Path, name: str) -> Path:
     return base / name
 
 
-async def sustained(sandbox: Sandbox, inputs: Path, base: Path) -> float:
+async def sustained(sandbox: Sandbox, inputs: Path, base: Path, reuse: str = "") -> float:
     """Actions a second, several at once."""
     started = time.perf_counter()
     async with trio.open_nursery() as nursery:
-        for number in range(PARALLEL):
-            bench = Bench(sandbox, base_of(base, f"sustained{number}"))
+        for _ in range(PARALLEL):
+            bench = Bench(sandbox, Path(tempfile.mkdtemp(dir=base)), reuse)
             nursery.start_soon(repeat, bench, inputs)
     return round(PARALLEL * COUNT / (time.perf_counter() - started), 1)
 

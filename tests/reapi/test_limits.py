@@ -69,3 +69,12 @@ def test_processor_time_is_a_duration() -> None:
     for wrong in ("0s", "soon"):
         with pytest.raises(InvalidArgumentError, match="max-cpu-time"):
             action_limits([("max-cpu-time", wrong)])
+
+
+def test_a_trust_domain_is_a_name() -> None:
+    """What could be another's, or nobody's, is told."""
+    assert ActionLimits(reuse="ci/main").properties() == [("sandbox-reuse", "ci/main")]
+    assert action_limits([("sandbox-reuse", "ci/main")]).reuse == "ci/main"
+    for wrong in ("", "a b", "a:b", "a\n", "a" * 129):
+        with pytest.raises(InvalidArgumentError, match=r"sandbox-reuse is .*: name a trust domain"):
+            action_limits([("sandbox-reuse", wrong)])

@@ -80,7 +80,7 @@ def test_every_field_makes_a_difference(field: str) -> None:
     other = {
         "argv": ("y",), "environment": {"A": "1"}, "working_directory": "d", "image": "i",
         "output_parents": ("o",), "network": Network.FULL, "hosts": ("h",), "outputs": ("o",),
-        "programs": ("p",), "inputs_as_root": True,
+        "programs": ("p",), "inputs_as_root": True, "reuse": "ci",
         "limits": Limits(processes=7), "deterministic": True, "required": frozenset({"seccomp"}),
         "audit": AuditLevel.FULL, "dialogue": Dialogue("in", "out", canonical.unheard),
     }  # fmt: skip

@@ -302,7 +302,7 @@ class Drain(_message.Message):
     def __init__(self, grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExecutionProof(_message.Message):
-    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt", "image", "audit", "output_cut", "undeclared", "persistent_worker", "spec", "read_bytes", "written_bytes")
+    __slots__ = ("backend", "guarantees", "limits", "user_cpu", "system_cpu", "peak_memory_bytes", "processes", "setup", "cleanup", "outcome", "attempt", "image", "audit", "output_cut", "undeclared", "persistent_worker", "spec", "read_bytes", "written_bytes", "reused")
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     GUARANTEES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +322,7 @@ class ExecutionProof(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     READ_BYTES_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REUSED_FIELD_NUMBER: _ClassVar[int]
     backend: str
     guarantees: _containers.RepeatedScalarFieldContainer[str]
     limits: _containers.RepeatedScalarFieldContainer[str]
@@ -341,7 +342,8 @@ class ExecutionProof(_message.Message):
     spec: str
     read_bytes: int
     written_bytes: int
-    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ..., image: _Optional[str] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., output_cut: _Optional[bool] = ..., undeclared: _Optional[_Iterable[str]] = ..., persistent_worker: _Optional[_Union[PersistentWorker, _Mapping]] = ..., spec: _Optional[str] = ..., read_bytes: _Optional[int] = ..., written_bytes: _Optional[int] = ...) -> None: ...
+    reused: int
+    def __init__(self, backend: _Optional[str] = ..., guarantees: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ..., user_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., system_cpu: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., peak_memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., setup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cleanup: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[str] = ..., attempt: _Optional[int] = ..., image: _Optional[str] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., output_cut: _Optional[bool] = ..., undeclared: _Optional[_Iterable[str]] = ..., persistent_worker: _Optional[_Union[PersistentWorker, _Mapping]] = ..., spec: _Optional[str] = ..., read_bytes: _Optional[int] = ..., written_bytes: _Optional[int] = ..., reused: _Optional[int] = ...) -> None: ...
 
 class PersistentWorker(_message.Message):
     __slots__ = ("key", "request", "fell_back")

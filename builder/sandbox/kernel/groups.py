@@ -32,6 +32,8 @@ COUNTERS = (  # name, controller, the file in version 1 and 2
     ("processes", "pids", ("pids.peak", "pids.peak")),
     ("refused_processes", "pids", ("pids.events", "pids.events")),
 )
+RESETTABLE = frozenset({"peak_memory_bytes"})  # by a write: version 2 since Linux 6.12
+TROUBLES = frozenset({"oom_kills", "refused_processes"})  # after which nothing is as before
 
 
 def start_time(pid: int) -> str:
@@ -225,6 +227,16 @@ def pid_of(pidfd: int) -> int:
     return next(int(line[4:]) for line in lines if line.startswith("Pid:"))
 
 
+def counter(path: str, resettable: bool) -> int:
+    """Open, to be written to as well where that sets it back and is allowed."""
+    if resettable:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            pass
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 class Group:
     """The groups of one sandbox, one in each tree.
 
@@ -252,9 +264,9 @@ class Group:
                     self.entrances.append(self._entrance(tree))
             for path in groups.exits:
                 self.exits.append(os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-            for _, controller, file in groups.counted:
+            for name, controller, file in groups.counted:
                 path = f"{self._at[controller][1]}/{file}"
-                self.counters.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                self.counters.append(counter(path, name in RESETTABLE))
             if groups.limits_tcp:
                 write_file(f"{self._at['memory'][1]}/{TCP_FILE}", str(TCP_BYTES))
             if groups.usual is not None:
@@ -339,6 +351,13 @@ class Group:
         finally:
             os.close(control)
         return event
+
+    def charged_bytes(self) -> int:
+        """Memory that the kernel still counts for this group."""
+        if "memory" not in self._at:
+            return 0
+        version, path = self._at["memory"]
+        return self._number(path, "memory.current" if version == V2 else "memory.usage_in_bytes")
 
     def usage(self) -> "Mapping[str, int]":
         """`peak_memory_bytes`, `processes`, `user_us` and `system_us`, those that there are."""

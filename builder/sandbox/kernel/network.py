@@ -14,9 +14,10 @@ import os
 from builder.sandbox.kernel import identity
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-COUNTERS = ("/proc/self/net/snmp", "/proc/self/net/snmp6")
-SOCKETS, NO_SOCKET = "/proc/self/net/sockstat", b"sockets: used 0\n"
-READ_BYTES = 65536
+PROC = "/proc/"
+COUNTERS = ("self/net/snmp", "self/net/snmp6")  # below that
+SOCKETS, NO_SOCKET = "self/net/sockstat", b"sockets: used 0\n"
+READ, READ_BYTES = os.O_RDONLY | os.O_CLOEXEC, 65536
 
 
 def raise_loopback() -> None:
@@ -32,10 +33,11 @@ def raise_loopback() -> None:
         probe.close()
 
 
-def content(path: str) -> bytes:
-    """Of a file of /proc, in one piece; nothing where the kernel lacks it, as without IPv6."""
+def content(path: str, proc: "int | None" = None) -> bytes:
+    """Of a file of /proc, in one piece; nothing where the kernel lacks it, as without IPv6. `proc`
+    is the directory to look in where /proc is that of others."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path if proc is not None else PROC + path, READ, dir_fd=proc)
     except FileNotFoundError:
         return b""
     try:
@@ -44,11 +46,11 @@ def content(path: str) -> bytes:
         os.close(fd)
 
 
-def traces() -> bytes:
+def traces(proc: "int | None" = None) -> bytes:
     """What has happened in this process's network; empty when a socket is open in it."""
-    if not content(SOCKETS).startswith(NO_SOCKET):
+    if not content(SOCKETS, proc).startswith(NO_SOCKET):
         return b""
-    return b"".join(content(path) for path in COUNTERS)
+    return b"".join(content(path, proc) for path in COUNTERS)
 
 
 def make() -> bytes:
