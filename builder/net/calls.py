@@ -149,10 +149,9 @@ class ServerCall:
         if self._stopped is not None:
             raise self._stopped
 
-    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+    def post(self, message: Buffer) -> None:
         """Queue one response message."""
-        self._wire.send_headers(self.stream)
-        self._wire.send_message(self.stream, message)
+        self._wire.tell(self.stream, message)
         self._link.due = True
 
     def flush(self) -> None:
@@ -244,8 +243,7 @@ class FollowedCall:
         if stream.waiting:
             self._late = message
             return
-        self._wire.send_headers(stream)
-        self._wire.send_message(stream, message)
+        self._wire.tell(stream, message)
         self._link.due = True
 
     def end(self, message: Buffer) -> None:
@@ -254,9 +252,7 @@ class FollowedCall:
         if stream.owner is not self:
             return
         if not stream.closed:
-            self._wire.send_headers(stream)
-            self._wire.send_message(stream, message)
-            self._wire.finish(stream, 0)
+            self._wire.tell_last(stream, message)
             self._link.due = True
         self._over(self, None)
 

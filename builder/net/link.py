@@ -24,6 +24,7 @@ class Link:
         "_nursery",
         "_on_flushed",
         "_progress",
+        "_sender",
         "broken",
         "due",
         "transport",
@@ -39,6 +40,7 @@ class Link:
         on_flushed: Callable[[], None],
     ) -> None:
         self.wire = wire
+        self._sender = wire.sender
         self.transport = transport
         self.writing = False
         self.broken = False
@@ -52,7 +54,9 @@ class Link:
         self.due = False
         if self.writing or self.broken:
             return
-        if self._push():
+        sender = self._sender
+        idle = not (sender.out or sender.ready or sender.finished or sender.writable)
+        if idle or self._push():
             self._on_flushed()
         elif not self.broken:
             self.writing = True

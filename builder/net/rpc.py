@@ -86,7 +86,7 @@ class Call(Context, Protocol):
         """
         ...
 
-    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+    def post(self, message: Buffer) -> None:
         """As `send`, without waiting and from any task: for few and small messages. It leaves
         with the next `flush`."""
         ...

@@ -16,6 +16,7 @@ import trio
 
 from builder.base.errors import InvalidArgumentError, NotFoundError
 from builder.builds.lookups import Found, LookUps
+from builder.schedule.making import new
 from builder.schedule.operation import Ending, OperationView, Stage
 from builder.schedule.reasons import Reason, ReasonCode
 from builder.schedule.spec import ActionKey, ActionSpec, Entry
@@ -25,6 +26,8 @@ from builder.server.shelf import Hit, Moment, Record, Shelf
 MOST = 20_000  # operations, and as many that were looked up
 MOST_BYTES = 64 * 1024 * 1024  # of their payloads and results
 MOST_FOUND_BYTES = 32 * 1024 * 1024
+QUEUED = Stage.QUEUED  # a name of an Enum's costs ten times as much as one of ours
+ASKED = Reason(ReasonCode.ASKED, "was asked for")
 MOST_MOMENTS = 50  # of one operation; the first and the last are kept
 SHORTEST_ID = 4
 
@@ -56,8 +59,7 @@ class History:
 
     def asked(self, operation: str, spec: ActionSpec, now: float) -> None:
         """A client asks for an action; the scheduler has not looked at it yet."""
-        first = Moment(now, Stage.QUEUED, Reason(ReasonCode.ASKED, "was asked for"), "")
-        self._add(Record(operation, spec, [first]))
+        self._add(Record(operation, spec, [new(Moment, (now, QUEUED, ASKED, ""))]))
 
     def hit_name(self, instance: str, hash_: str) -> str:
         """For one that was asked for, and whose result the action cache had. The action is in it:
@@ -77,26 +79,27 @@ class History:
 
     def told(self, view: OperationView, now: float) -> None:
         """How an operation stands, as its clients hear it."""
-        record = self._get(view.name)
+        name, _, stage, reason, worker, progress, ending = view
+        record = self._get(name)
         if record is None or record.ending is not None:
             return
         self._changes += 1
-        record.progress = view.progress or record.progress
-        last = record.last
-        if (view.stage, view.reason, view.worker) != (last.stage, last.reason, last.worker):
-            if len(record.moments) >= MOST_MOMENTS:
-                del record.moments[MOST_MOMENTS // 2]
-            record.moments.append(
-                Moment(now, view.stage, view.reason, view.worker or _last_worker(record))
-            )
-        if view.ending is not None:
-            self._end(record, view.ending)
+        if progress:
+            record.progress = progress
+        moments = record.moments
+        _, was, why, last = moments[-1]
+        if stage is not was or reason != why or worker != last:
+            if len(moments) >= MOST_MOMENTS:
+                del moments[MOST_MOMENTS // 2]
+            moments.append(new(Moment, (now, stage, reason, worker or last)))
+        if ending is not None:
+            self._end(record, ending)
 
     def refused(self, operation: str, reason: Reason, ending: Ending, now: float) -> None:
         """The scheduler does not take it."""
         record = self._get(operation)
         if record is not None and record.ending is None:
-            record.moments.append(Moment(now, Stage.COMPLETED, reason, ""))
+            record.moments.append(Moment(now, Stage.COMPLETED, reason, record.last.worker))
             self._end(record, ending)
 
     def _end(self, record: Record, ending: Ending) -> None:
@@ -148,7 +151,7 @@ class History:
             "action": record.spec.key.hash,
             "invocation": client.invocation,
             "target": client.target,
-            "worker": _last_worker(record),
+            "worker": record.last.worker,
         }
         return {name: value for name, value in found.items() if value}
 
@@ -230,7 +233,3 @@ def _offset_s() -> float:
 
 def _last_part(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _last_worker(record: Record) -> str:
-    return next((moment.worker for moment in reversed(record.moments) if moment.worker), "")

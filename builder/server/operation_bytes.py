@@ -11,8 +11,9 @@ from builder.base.digest import Digest
 from builder.reapi.digests import NUMBERS
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.operation import OperationView, Stage
+from builder.schedule.spec import ActionKey
 from builder.server.messages import bytes_field, varint
-from builder.server.operation_messages import LOGS, METADATA, RESPONSE, has_logs, response_of
+from builder.server.operation_messages import LOGS, METADATA, RESPONSE, response_of
 
 
 def _field(number: int, data: bytes) -> bytes:
@@ -34,7 +35,10 @@ FUNCTIONS = {
 SIZE = b"\x10"  # tag of Digest.size_bytes
 DONE = b"\x18\x01"  # Operation.done
 METADATA_TYPE = _field(1, METADATA.encode())  # of an Any
+TYPE_OCTETS = len(METADATA_TYPE)
 RESPONSE_TYPE = _field(1, RESPONSE.encode())
+LOG_NAMES = ((3, f"{LOGS}/stdout".encode()), (4, f"{LOGS}/stderr".encode()))
+EXECUTING = Stage.EXECUTING  # a name of an Enum's costs ten times as much as one of ours
 
 
 def cached_response(result: bytes) -> bytes:
@@ -45,34 +49,50 @@ def cached_response(result: bytes) -> bytes:
 def cached_operation(name: str, action: Digest, result: bytes) -> bytes:
     """The serialized Operation, which has ended."""
     digest = _digest(action.hash, action.size_bytes)
-    return _ended(name, digest + FUNCTIONS[action.function], cached_response(result))
+    metadata = STAGES[Stage.COMPLETED] + digest + FUNCTIONS[action.function]
+    return _ended(_field(1, name.encode()), metadata, cached_response(result))
 
 
 def operation_bytes(view: OperationView) -> bytes:
     """The serialized `operation_messages.operation_message`."""
-    key = view.key
-    metadata = _digest(key.hash, key.size_bytes)
-    if has_logs(view):
-        logs = f"{view.name}/{LOGS}/"
-        metadata += _field(3, f"{logs}stdout".encode()) + _field(4, f"{logs}stderr".encode())
-    if view.progress:
-        metadata += _field(5, view.progress)
-    metadata += FUNCTIONS[key.function]
-    if view.ending is not None:
-        return _ended(view.name, metadata, response_of(view.ending))
-    metadata = STAGES[view.stage] + metadata
-    return _field(1, view.name.encode()) + _field(2, METADATA_TYPE + _field(2, metadata))
+    name, key, stage, _, _, progress, ending = view
+    named, digest, logs, function = _lasting(name, key)
+    if stage is not EXECUTING and (ending is None or not ending.response):
+        logs = b""
+    if progress:
+        logs += _field(5, progress)
+    metadata = b"".join((STAGES[stage], digest, logs, function))
+    if ending is None:
+        return _open(named, metadata)
+    return _ended(named, metadata, response_of(ending))
 
 
-def _ended(name: str, metadata: bytes, response: bytes) -> bytes:
-    return b"".join(
-        (
-            _field(1, name.encode()),
-            _field(2, METADATA_TYPE + _field(2, STAGES[Stage.COMPLETED] + metadata)),
-            DONE,
-            _field(5, RESPONSE_TYPE + _field(2, response)),
-        )
+@lru_cache(4096)
+def _lasting(name: str, key: ActionKey) -> tuple[bytes, bytes, bytes, bytes]:
+    """What all messages of an operation have: its name, and in the metadata its digest, where its
+    logs are once there are any, and its digest function."""
+    bare = name.encode()
+    out, error = (_field(number, b"%b/%b" % (bare, log)) for number, log in LOG_NAMES)
+    return (
+        _field(1, bare),
+        _digest(key.hash, key.size_bytes),
+        out + error,
+        FUNCTIONS[key.function],
     )
+
+
+def _open(named: bytes, metadata: bytes) -> bytes:
+    size = len(metadata)
+    before = bytes_field(2, size)
+    whole = bytes_field(2, TYPE_OCTETS + len(before) + size)
+    return b"".join((named, whole, METADATA_TYPE, before, metadata))
+
+
+def _ended(named: bytes, metadata: bytes, response: bytes) -> bytes:
+    size = len(response)
+    before = bytes_field(2, size)
+    whole = bytes_field(5, len(RESPONSE_TYPE) + len(before) + size)
+    return b"".join((_open(named, metadata), DONE, whole, RESPONSE_TYPE, before, response))
 
 
 @lru_cache(4096)

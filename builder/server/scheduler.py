@@ -9,9 +9,9 @@ take a result at once, a task of its own writes it and posts what has come of it
 
 import math
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from itertools import chain
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar
 
 import trio
 
@@ -22,7 +22,6 @@ from builder.schedule import effects, events
 from builder.schedule.demand import Demand
 from builder.schedule.machine import Machine
 from builder.schedule.operation import Ending, OperationView
-from builder.schedule.reasons import ReasonCode
 from builder.schedule.snapshot import Snapshot
 from builder.schedule.spec import ActionSpec
 from builder.server.history import History
@@ -61,23 +60,27 @@ class Scheduler:
         self._journal = journal or NoJournal()
         self._inbox: deque[events.Event] = deque()
         self._deleting: set[str] = set()  # operations that the inbox has yet to forget
-        self._news = trio.Event()
+        self._news: trio.Event | None = None  # while the task waits for it
+        self._now = 0.0  # the time of this turn
         self._ears: dict[str, list[Ear]] = {}
         self._lines: dict[str, Line] = {}  # by session
         self._names: dict[str, str] = {}  # session -> worker
         self._told: dict[Ear | Line, None] = {}  # in this turn
         self._taken: dict[str, list[str]] = {}  # session -> results to acknowledge
         self._taken_due = math.inf
+        self._nursery: trio.Nursery | None = None  # of `run`
+        self.performers = self._performers()  # of every type of `effects.Effect`, a test sees to it
         self._turned: Callable[[], None] = lambda: None
         self.history = History()
 
     # ---- for services
 
     def post(self, event: events.Event) -> None:
-        if isinstance(event, events.OperationsRestored):
+        if type(event) is events.OperationsRestored:
             self.history.restored(event.entries, trio.current_time())
         self._inbox.append(event)
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
 
     def submit(self, instance: str, spec: ActionSpec) -> Watcher:
         """Ask for an action to be executed. Every watcher has to `leave` in the end."""
@@ -104,7 +107,10 @@ class Scheduler:
         return watcher
 
     def leave(self, ear: Ear) -> None:
-        every = self._ears[ear.operation]
+        """It wants to hear no more. Nobody listens to what has ended, so that is no news then."""
+        every = self._ears.get(ear.operation)
+        if every is None or ear not in every:
+            return
         every.remove(ear)
         if not every:
             del self._ears[ear.operation]
@@ -168,22 +174,11 @@ class Scheduler:
         """Own the machine until cancelled."""
         async with trio.open_nursery() as nursery:
             task_status.started()
+            self._nursery = nursery
             while True:
-                self._news = trio.Event()
                 if not self._inbox:
-                    with trio.move_on_at(min(self._deadline(), self._taken_due)):
-                        await self._news.wait()
-                now = trio.current_time()
-                for _ in range(min(len(self._inbox), AT_ONCE)):
-                    self._handle(self._inbox.popleft(), now, nursery)
-                if self._deadline() <= now:
-                    self._handle(events.TimePassed(), now, nursery)
-                if self._taken_due <= now:
-                    self._acknowledge_all()
-                self._journal.flush()
-                for told in self._told:
-                    told.flush()
-                self._told.clear()
+                    await self._wait()
+                self._turn(trio.current_time())
                 self._turned()
                 if self._inbox:
                     await trio.lowlevel.checkpoint()
@@ -194,57 +189,90 @@ class Scheduler:
         at = self._machine.next_deadline()
         return math.inf if at is None else at
 
-    def _handle(self, event: events.Event, now: float, nursery: trio.Nursery) -> None:
-        for effect in self._machine.handle(event, now):
-            match effect:
-                case OperationView() as view:
-                    self._tell(view, now)
-                case effects.RefuseOperation():
-                    self._refuse(effect, now)
-                case effects.KeepResult() as kept:
-                    if self._keep_nowait(kept):
-                        self._inbox.append(events.ResultKept(kept.task))
-                    else:
-                        nursery.start_soon(self._keep, kept)
-                case effects.Remember(entry):
-                    self._journal.remember(entry)
-                case effects.Forget(operation):
-                    self._journal.forget(operation)
-                case effects.Explain(subject, reason):
-                    self._explain(subject, reason.code, reason.sentence)
-                case _:
-                    self._to_worker(effect)
+    async def _wait(self) -> None:
+        """For an event, or until something is due."""
+        self._news = news = trio.Event()
+        with trio.move_on_at(min(self._deadline(), self._taken_due)):
+            await news.wait()
+        self._news = None
+        if not self._inbox:
+            self._inbox.append(events.TimePassed())
 
-    def _to_worker(self, effect: ForWorker) -> None:
-        line = self._lines.get(effect.session)
+    def _turn(self, now: float) -> None:
+        """Take what has come, and let what comes of it leave."""
+        self._now = now
+        inbox, handle, perform = self._inbox, self._machine.handle, self.performers
+        for _ in range(min(len(inbox), AT_ONCE)):
+            for effect in handle(inbox.popleft(), now):
+                perform[type(effect)](effect)
+        if self._taken_due <= now:
+            self._acknowledge_all()
+        self._journal.flush()
+        for told in self._told:
+            told.flush()
+        self._told.clear()
+
+    def _performers(self) -> Mapping[type, Callable[[Any], object]]:
+        return {
+            OperationView: self._tell,
+            effects.RefuseOperation: self._refuse,
+            effects.KeepResult: self._keep,
+            effects.Remember: self._remember,
+            effects.Forget: self._forget,
+            effects.Explain: self._explain,
+            effects.GrantLease: self._grant,
+            effects.AcknowledgeLease: self._took,
+            effects.WelcomeWorker: self._welcome,
+            effects.RefuseWorker: self._turn_away,
+            effects.CloseSession: self._close,
+            effects.CancelLease: self._say,
+            effects.RecallLease: self._say,
+            effects.IntroducePeers: self._say,
+            effects.DrainWorker: self._say,
+        }
+
+    # ---- effects for workers; where the stream is gone, its WorkerDisconnected is in the inbox
+
+    def _say(self, effect: ForWorker) -> bool:
+        """Whether the worker is there to hear it, and what it has to hear before."""
+        session = effect.session
+        line = self._lines.get(session)
         if line is None:
-            return  # the stream is gone; its WorkerDisconnected is in the inbox
-        if type(effect) is effects.AcknowledgeLease:
-            self._taken.setdefault(effect.session, []).append(effect.lease)
-            self._taken_due = min(self._taken_due, trio.current_time() + ACKNOWLEDGE_S)
-            return
-        self._acknowledge(effect.session)
+            return False
+        taken = self._taken.pop(session, None)
+        if taken is not None:
+            line.say(Taken(tuple(taken)))
         line.say(effect)
         self._told[line] = None
-        if type(effect) is effects.GrantLease and not log.verbose:
-            return
-        match effect:
-            case effects.WelcomeWorker(session):
-                self._joined(self._names[session])
-            case effects.RefuseWorker(_, why):
-                log.warning("Worker refused", worker=self._names[effect.session], why=why)
-            case effects.CloseSession(_, why):
-                log.debug("Stream closed", worker=self._names[effect.session], why=why)
-            case effects.GrantLease(_, lease):
-                fields = self.history.fields(lease.rpartition("/")[0])
-                fields["worker"] = self._names[effect.session]
-                log.debug("Lease granted", lease=lease, **fields)
-            case effects.CancelLease() | effects.AcknowledgeLease() | effects.DrainWorker():
-                pass
-            case effects.RecallLease() | effects.IntroducePeers():
-                pass
-            case _:
-                assert_never(effect)
+        return True
+
+    def _grant(self, effect: effects.GrantLease) -> None:
+        if self._say(effect) and log.verbose:
+            fields = self.history.fields(effect.lease.rpartition("/")[0])
+            fields["worker"] = self._names[effect.session]
+            log.debug("Lease granted", lease=effect.lease, **fields)
+
+    def _took(self, effect: effects.AcknowledgeLease) -> None:
+        session, lease = effect
+        if session in self._lines:
+            waiting = self._taken.get(session)
+            if waiting is None:
+                self._taken[session] = [lease]
+                self._taken_due = min(self._taken_due, self._now + ACKNOWLEDGE_S)
+            else:
+                waiting.append(lease)
+
+    def _welcome(self, effect: effects.WelcomeWorker) -> None:
+        if self._say(effect):
+            self._joined(self._names[effect.session])
+
+    def _turn_away(self, effect: effects.RefuseWorker) -> None:
+        if self._say(effect):
+            log.warning("Worker refused", worker=self._names[effect.session], why=effect.why)
+
+    def _close(self, effect: effects.CloseSession) -> None:
+        if self._say(effect):
+            log.debug("Stream closed", worker=self._names[effect.session], why=effect.why)
 
     def _acknowledge(self, session: str) -> None:
         taken = self._taken.pop(session, None)
@@ -258,28 +286,47 @@ class Scheduler:
         for session in list(self._taken):
             self._acknowledge(session)
 
-    def _tell(self, view: OperationView, now: float) -> None:
-        self.history.told(view, now)
-        for ear in tuple(self._ears.get(view.name, ())):  # the end makes them leave
-            ear.tell(view)
-            self._told[ear] = None
+    # ---- effects for clients, for the cache, for people
+
+    def _remember(self, effect: effects.Remember) -> None:
+        self._journal.remember(effect.entry)
+
+    def _forget(self, effect: effects.Forget) -> None:
+        self._journal.forget(effect.operation)
+
+    def _tell(self, view: OperationView) -> None:
+        self.history.told(view, self._now)
+        name = view.name
+        ears = self._ears.get(name) if view.ending is None else self._ears.pop(name, None)
+        if ears is not None:
+            for ear in ears:
+                ear.tell(view)
+                self._told[ear] = None
         if log.verbose:
             fields = self.history.fields(view.name)
             log.debug(f"Operation {view.stage.name.lower()}", why=view.reason.sentence, **fields)
 
-    def _refuse(self, effect: effects.RefuseOperation, now: float) -> None:
+    def _refuse(self, effect: effects.RefuseOperation) -> None:
         operation, code, reason = effect
-        self.history.refused(operation, reason, Ending(reason, code), now)
-        for ear in tuple(self._ears.get(operation, ())):
+        self.history.refused(operation, reason, Ending(reason, code), self._now)
+        for ear in self._ears.pop(operation, ()):
             ear.refuse(from_status(code, reason.sentence))
             self._told[ear] = None
         if log.verbose:
             fields = self.history.fields(operation)
             log.debug("Operation refused", why=reason.sentence, **fields)
 
-    def _explain(self, subject: str, code: ReasonCode, sentence: str) -> None:
+    def _explain(self, effect: effects.Explain) -> None:
+        subject, reason = effect
         fields = self.history.fields(subject)
-        log.warning("Scheduling", reason=code.value, why=sentence, **fields)
+        log.warning("Scheduling", reason=reason.code.value, why=reason.sentence, **fields)
+
+    def _keep(self, kept: effects.KeepResult) -> None:
+        if self._keep_nowait(kept):
+            self._inbox.append(events.ResultKept(kept.task))
+        else:
+            assert self._nursery is not None
+            self._nursery.start_soon(self._keep_by_and_by, kept)
 
     def _keep_nowait(self, kept: effects.KeepResult) -> bool:
         """Whether the cache has it now, or will never have it."""
@@ -294,7 +341,7 @@ class Scheduler:
             self._not_kept(kept, error)
             return True
 
-    async def _keep(self, kept: effects.KeepResult) -> None:
+    async def _keep_by_and_by(self, kept: effects.KeepResult) -> None:
         """The clients get their result whatever becomes of the cache."""
         try:
             result, metadata = _kept(kept)

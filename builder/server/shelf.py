@@ -20,9 +20,9 @@ HIT = Reason(ReasonCode.FINISHED, "was in the action cache")
 RECORD_BYTES = 1024  # of memory, besides payload and result
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Something happened to an operation. Times are trio's seconds."""
+class Moment(NamedTuple):
+    """Something happened to an operation. Times are trio's seconds; the worker is the last one
+    that had it."""
 
     at: float
     stage: Stage

@@ -25,7 +25,6 @@ PHASES = {
 }
 Message = (
     effects.WelcomeWorker
-    | effects.GrantLease
     | effects.CancelLease
     | effects.RecallLease
     | effects.IntroducePeers
@@ -130,19 +129,19 @@ def acknowledgement(leases: Sequence[str]) -> bytes:
     return workers_pb2.ToWorker(acknowledged=acknowledged).SerializeToString()
 
 
-def message_of(effect: Message) -> list[bytes]:
-    """A ToWorker message, in pieces."""
+def granted(effect: effects.GrantLease) -> bytes:
+    """A ToWorker message. A message's bytes may be joined: the action was serialized when it was
+    admitted."""
+    _, lease, attempt, payload, memory_bytes, note, order_s = effect
+    tail = workers_pb2.LeaseGranted(
+        lease_id=lease, attempt=attempt, memory_bytes=memory_bytes, note=note, order=order_s
+    ).SerializeToString()
+    return b"".join((bytes_field(GRANTED, len(payload) + len(tail)), payload, tail))
+
+
+def message_of(effect: Message) -> bytes:
+    """A ToWorker message."""
     match effect:
-        case effects.GrantLease(_, lease, attempt, payload, memory_bytes, note, order_s):
-            # A message's bytes may be joined: the action was serialized when it was admitted.
-            tail = workers_pb2.LeaseGranted(
-                lease_id=lease,
-                attempt=attempt,
-                memory_bytes=memory_bytes,
-                note=note,
-                order=order_s,
-            ).SerializeToString()
-            return [bytes_field(GRANTED, len(payload) + len(tail)), payload, tail]
         case effects.CancelLease(_, lease, why):
             cancelled = workers_pb2.LeaseCancelled(lease_id=lease, reason=why)
             message = workers_pb2.ToWorker(cancelled=cancelled)
@@ -170,4 +169,4 @@ def message_of(effect: Message) -> list[bytes]:
             message = workers_pb2.ToWorker(output_wanted=wanted)
         case _:
             assert_never(effect)
-    return [message.SerializeToString()]
+    return message.SerializeToString()

@@ -24,7 +24,7 @@ from builder.schedule.fleet import WorkerInfo
 from builder.server.messages import only, parse
 from builder.server.scheduler import Scheduler
 from builder.server.watching import Mail, Taken
-from builder.server.worker_messages import acknowledgement, event_of, info_of, message_of
+from builder.server.worker_messages import acknowledgement, event_of, granted, info_of, message_of
 
 NAME = "builder.workers.Workers"
 WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -102,6 +102,9 @@ class _Line:
 
     def say(self, mail: Mail) -> None:
         match mail:
+            case effects.GrantLease():
+                taken, self._taken = self._taken, b""
+                self._call.post(taken + granted(mail))
             case Taken(leases):
                 self._taken += acknowledgement(leases)
             case effects.RefuseWorker(_, why):
@@ -111,16 +114,14 @@ class _Line:
             case effects.AcknowledgeLease():
                 raise AssertionError("the scheduler has collected them")
             case _:
-                self._call.post([*self._pieces(), *message_of(mail)])
+                taken, self._taken = self._taken, b""
+                self._call.post(taken + message_of(mail))
 
     def flush(self) -> None:
         if self._taken:
-            self._call.post(self._pieces())
+            taken, self._taken = self._taken, b""
+            self._call.post(taken)
         self._call.flush()
-
-    def _pieces(self) -> list[bytes]:
-        taken, self._taken = self._taken, b""
-        return [taken] if taken else []
 
 
 def _check(info: WorkerInfo) -> None:

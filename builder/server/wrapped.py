@@ -42,7 +42,7 @@ class Wrapped:
     async def take(self, taken: Callable[[Sequence[Buffer]], bool]) -> None:
         await self._call.take(taken)
 
-    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+    def post(self, message: Buffer) -> None:
         self._call.post(message)
 
     def flush(self) -> None:

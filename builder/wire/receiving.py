@@ -44,9 +44,10 @@ class Receiving(Control):
         self._grow_window()
 
     def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> int:
-        """Take a DATA frame of a large message, and those after it that have the same header:
-        clients cut messages into frames of one size. Then the message's last frame, if it is
-        there. Returns where the next frame begins; 0 if this one is something else."""
+        """Take a DATA frame that is a whole message. Or one of a large message, and those after it
+        that have the same header: clients cut messages into frames of one size; then the message's
+        last frame, if it is there. Returns where the next frame begins; 0 if this is something
+        else."""
         stream = self.streams.get(stream_id)
         size = stop - start
         if (
@@ -54,11 +55,15 @@ class Receiving(Control):
             or stream.ignored
             or stream.half_closed
             or self._block is not None
-            or not TINY_OCTETS <= size <= self.limits.max_frame
+            or not PREFIX_OCTETS < size <= self.limits.max_frame
         ):
             return 0
         begins = stream.need < 0
         need = stream.announced(data, start) if begins else stream.need
+        if begins and need == size - PREFIX_OCTETS and size <= stream.recv_credit:
+            return self._small(stream, data, start, stop)
+        if size < TINY_OCTETS:
+            return 0
         received = -PREFIX_OCTETS if begins else stream.received
         room = min(need - received - 1, stream.recv_credit)
         places = MANY_PIECES - 1 - len(stream.pieces)
@@ -81,6 +86,22 @@ class Receiving(Control):
         stream.pieces += pieces
         stream.received = received + taken
         return self._last(stream, view, after, taken)
+
+    def _small(self, stream: Stream, data: bytes, start: int, stop: int) -> int:
+        """A message that is a frame, the only one in it; returns where the next frame begins."""
+        size = stop - start
+        stream.body_octets += size
+        stream.recv_credit -= size
+        self._recv_credit -= size
+        self._recv_due += size
+        if stream.encoding:
+            stream.wire_sizes.append(size - PREFIX_OCTETS)
+        try:
+            self._message(stream, data[start + PREFIX_OCTETS : stop])
+        except MessageFaultError as fault:
+            stream.ignored = True
+            self._message_fault(stream, fault)
+        return stop
 
     def _last(self, stream: Stream, view: memoryview, start: int, taken: int) -> int:
         """Take the frame whose payload is at `start`, too, if it brings the rest of the message

@@ -30,6 +30,7 @@ from builder.wire.frames import (
 )
 from builder.wire.hpacked import HeaderMemo
 from builder.wire.limits import Limits
+from builder.wire.sending import FEW, SMALL_MESSAGE, pack_data
 from builder.wire.stream import (
     PREFIX_OCTETS,
     Buffer,
@@ -384,6 +385,48 @@ class ServerConnection(Connection):
         self.send_message(stream, message)
         stream.waiting = False
         sender.finish(stream, heads.OK_BLOCK)
+
+    def tell(self, stream: Stream, message: Buffer) -> None:
+        """One more message of an answer that goes on, after the response headers."""
+        sender = self.sender
+        size = len(message) + PREFIX_OCTETS
+        if (
+            size > SMALL_MESSAGE
+            or stream.queued
+            or size > sender.window
+            or size > stream.send_window
+            or len(sender.out) >= FEW
+            or stream.ending
+            or stream.closed
+        ):
+            self.send_headers(stream)
+            self.send_message(stream, message)
+            return
+        sender.window -= size
+        stream.send_window -= size
+        sender.moved += size
+        sender.frames += 1
+        if stream.headers_done:
+            sender.out += (pack_data(size << 8, 0, stream.id, 0, size - PREFIX_OCTETS), message)
+            return
+        stream.headers_done = True
+        sender.out += (
+            pack_answer(
+                _ANSWER_WORD, 4, stream.id, heads.RESPONSE_BLOCK,
+                size << 8, 0, stream.id, 0, size - PREFIX_OCTETS,
+            ),
+            message,
+        )  # fmt: skip
+
+    def tell_last(self, stream: Stream, message: Buffer) -> None:
+        """The last message of an answer, and OK."""
+        self.tell(stream, message)
+        if stream.queued or stream.ending or stream.closed or not stream.half_closed:
+            self.finish(stream, 0)
+            return
+        stream.ending = stream.ended = True
+        self.sender.out.append(pack_trailers(_TRAILERS_WORD, 5, stream.id, heads.OK_BLOCK))
+        self._close(stream)
 
     def send_message(self, stream: Stream, message: Buffer | Sequence[Buffer]) -> bool:
         """As `Connection.send_message`; a small one, whose end is headers, needs no queue."""

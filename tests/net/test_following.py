@@ -167,7 +167,7 @@ async def test_messages_are_taken_in_place() -> None:
                 raise InvalidArgumentError("bad")
             if message == b"stop":
                 call.stop(NotFoundError("stopped"))
-            call.post([message, b"!"])
+            call.post(message + b"!")
             call.flush()
 
         await call.each(heard)

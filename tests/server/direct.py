@@ -82,7 +82,7 @@ class DirectCall(DirectContext):
                 self.left = pieces
                 return
 
-    def post(self, message: Buffer | Sequence[Buffer]) -> None:
+    def post(self, message: Buffer) -> None:
         self.responses_in.send_nowait(joined(message))
 
     def flush(self) -> None:

@@ -3,7 +3,7 @@
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.schedule import effects
-from builder.server.worker_messages import info_of, message_of, outcome_of
+from builder.server.worker_messages import granted, info_of, outcome_of
 
 
 def finished(proof: workers_pb2.ExecutionProof | None) -> workers_pb2.LeaseFinished:
@@ -50,9 +50,9 @@ def test_a_larger_slot_and_the_note_travel_with_the_lease() -> None:
     """The pieces are one message, as the worker reads it."""
     payload = workers_pb2.LeaseGranted(instance_name="main").SerializeToString()
     grant = effects.GrantLease("s", "a/2", 2, payload, 4096, "was killed for memory")
-    granted = workers_pb2.ToWorker.FromString(b"".join(message_of(grant))).granted
-    assert (granted.instance_name, granted.attempt) == ("main", 2)
-    assert (granted.memory_bytes, granted.note) == (4096, "was killed for memory")
+    told = workers_pb2.ToWorker.FromString(granted(grant)).granted
+    assert (told.instance_name, told.attempt) == ("main", 2)
+    assert (told.memory_bytes, told.note) == (4096, "was killed for memory")
 
 
 def test_capacities_are_announced() -> None:

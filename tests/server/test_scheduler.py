@@ -1,6 +1,7 @@
 """The scheduler's task: what it does when others are slow, gone or broken."""
 
 import itertools
+from typing import get_args
 
 import pytest
 import trio
@@ -8,7 +9,7 @@ import trio
 from builder.base.digest import Digest
 from builder.base.errors import ResourceExhaustedError
 from builder.reapi.pb.remote_execution_pb2 import ActionResult
-from builder.schedule import events
+from builder.schedule import effects, events
 from builder.schedule.fleet import WorkerInfo
 from builder.schedule.machine import Machine
 from builder.schedule.operation import OperationView, Stage
@@ -51,6 +52,12 @@ def scheduler(cache: FullCache, policy: Policy | None = None) -> Scheduler:
 
 def spec(name: str) -> ActionSpec:
     return ActionSpec(ActionKey("", "sha256", name, 1))
+
+
+def test_each_effect_is_performed() -> None:
+    """None is missing, and none is there that is no effect."""
+    every = scheduler(FullCache(ResourceExhaustedError(""))).performers
+    assert every.keys() == set(get_args(effects.Effect))
 
 
 async def ended(watcher: Watcher) -> OperationView:
