@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Literal, Protocol
 
 from builder.assembly.steal_figures import steals
@@ -11,7 +12,6 @@ from builder.base.errors import Code
 from builder.net.upkeep import LIMITS
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
-from builder.reapi.pb.timestamp_pb2 import Timestamp
 from builder.reapi.pb.workers_pb2 import PersistentWorker
 from builder.reapi.proof import proof_of
 from builder.schedule.counters import Counters
@@ -213,7 +213,10 @@ class Stages:
         stage, sandbox = "builder_stage_seconds", "builder_sandbox_seconds"
         stages = metrics.seconds(stage, "Stages of actions.", ("stage",))
         phases = metrics.seconds(sandbox, "Around the actions' programs.", ("phase",))
-        self._stages = [(start, end, stages.observer(name)) for name, start, end in STAGES]
+        self._stages = [
+            (attrgetter(start), attrgetter(end), stages.observer(name))
+            for name, start, end in STAGES
+        ]
         self._setup, self._cleanup = phases.observer("setup"), phases.observer("cleanup")
         self._served: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self._audited: defaultdict[tuple[str, ...], float] = defaultdict(float)
@@ -225,7 +228,9 @@ class Stages:
         if not metadata.worker:
             return
         for start, end, observed in self._stages:
-            observed(_between(getattr(metadata, start), getattr(metadata, end)))
+            began, ended = start(metadata), end(metadata)
+            took_s = ended.seconds - began.seconds + (ended.nanos - began.nanos) / 1e9
+            observed(took_s if took_s > 0 else 0.0)
         proof = proof_of(metadata)
         if proof.HasField("setup"):
             self._setup(seconds(proof.setup))
@@ -247,10 +252,6 @@ def _way(worker: PersistentWorker) -> str:
     if worker.fell_back:
         return "by itself"
     return "warm" if worker.request > 1 else "started"
-
-
-def _between(start: Timestamp, end: Timestamp) -> float:
-    return max(end.seconds - start.seconds + (end.nanos - start.nanos) / 1e9, 0.0)
 
 
 def journal(kept: FileJournal) -> Iterator[Family]:

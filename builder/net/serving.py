@@ -350,13 +350,13 @@ class ServerLink:
         """The answer is not there yet: a task waits for it, or says it message by message."""
         assert self._nursery is not None
         assert self._link is not None
+        if type(answer) is Following:
+            self._follow(self.wire.adopt(stream_id, head), context, answer)
+            return
         if isinstance(answer, bytearray | memoryview):
             self.wire.reply(stream_id, bytes(answer))
             return
         stream = self.wire.adopt(stream_id, head)
-        if type(answer) is Following:
-            self._follow(stream, context, answer)
-            return
         if callable(answer):
             stream.owner = many = ServerCall(context, stream, self._link, self.wire)
             many.ended = True

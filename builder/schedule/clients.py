@@ -4,7 +4,7 @@ from builder.schedule import reasons
 from builder.schedule.attempts import end_operation, stop
 from builder.schedule.books import Books
 from builder.schedule.deadlines import Due
-from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue
+from builder.schedule.dispatch import dequeue, dispatch_dirty, enqueue, serve_at_once
 from builder.schedule.effects import RefuseOperation, Remember
 from builder.schedule.events import (
     ActionSubmitted,
@@ -14,6 +14,7 @@ from builder.schedule.events import (
     OperationDeleted,
 )
 from builder.schedule.lanes import Lane
+from builder.schedule.making import new
 from builder.schedule.operation import Ending, Operation
 from builder.schedule.platform import mismatch
 from builder.schedule.reasons import CODES, Reason, ReasonCode
@@ -44,10 +45,11 @@ def submit(books: Books, event: ActionSubmitted, now: float) -> None:
     if not spec.do_not_cache:
         books.in_flight[spec.key] = task  # perhaps in the place of one whose result came too early
     _add_operation(books, task, name, now)
-    enqueue(books, task, now)
-    dispatch_dirty(books, now)
-    if task.state is QUEUED:
-        tell(books, task)
+    if not serve_at_once(books, lane, task, now):
+        enqueue(books, task, now)
+        dispatch_dirty(books, now)
+        if task.state is QUEUED:
+            tell(books, task)
 
 
 def _joinable(running: Task, spec: ActionSpec) -> bool:
@@ -112,7 +114,8 @@ def _add_operation(books: Books, task: Task, name: str, now: float) -> Operation
     task.operations.append(operation)
     task.attended += 1
     if books.policy.remember:
-        books.effects.append(Remember(Entry(name, task.id, task.spec)))
+        entry = new(Entry, (name, task.id, task.spec))
+        books.effects.append(new(Remember, (entry,)))
     return operation
 
 

@@ -2,8 +2,9 @@
 
 Theory of operation. Nothing waits while a free worker could serve it, so only two questions are
 ever asked, and neither looks at the whole queue: a task came, is a worker free in its lane; and a
-worker's slot came free, whose turn is it among the first of its lanes. A task that a worker failed
-goes to another one, on another host, as long as there is another one that serves it, busy or not.
+worker's slot came free, whose turn is it among the first of its lanes. A task that comes while
+nothing waits and a worker is free goes there at once. A task that a worker failed goes to another
+one, on another host, as long as there is another one that serves it, busy or not.
 """
 
 from collections.abc import Iterator
@@ -48,6 +49,20 @@ def enqueue(books: Books, task: Task, now: float) -> None:
         watch_unserved(books, lane, now)
     elif books.policy.preempt_after_s:
         watch_share(books, lane, now)
+
+
+def serve_at_once(books: Books, lane: Lane, task: Task, now: float) -> bool:
+    """Whether a new task has got a worker that was free. It need not stand in a queue for that:
+    nothing waits in its lane, so nobody is before it, and its share is as if it had waited for no
+    time."""
+    if lane.queue.size or not lane.may_run:
+        return False
+    worker = _worker_for(books, lane, task)
+    if worker is None:
+        return False
+    task.share.pass_by()
+    _start(books, lane, task, worker, now)
+    return True
 
 
 def dequeue(books: Books, task: Task) -> None:
@@ -274,6 +289,10 @@ def _serve(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> 
         books.counters.wait_s += now - task.queued_at
     if lane.holder is not None:
         let_go(books, lane)
+    _start(books, lane, task, worker, now)
+
+
+def _start(books: Books, lane: Lane, task: Task, worker: Worker, now: float) -> None:
     task.state = TABLE[task.state, GRANT]
     task.lease = grant(books, lane, task, worker, now)
     task.phase = ""

@@ -68,6 +68,14 @@ class Share:
         if user.waiting == 1 and user.tag < user.parent.clock:
             user.tag = user.parent.clock
 
+    def pass_by(self) -> None:
+        """A task comes that need not wait: as `wait` and `leave` at once."""
+        user = self.parent
+        if not self.waiting and self.tag < user.clock:
+            self.tag = user.clock
+        if not user.waiting and user.tag < user.parent.clock:
+            user.tag = user.parent.clock
+
     def leave(self) -> None:
         """One task less waits."""
         self.waiting -= 1

@@ -32,6 +32,7 @@ MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # of an Action or a Command
 MOST_PLATFORMS = 1024
 BILLION = 1_000_000_000
 MOST_COMMANDS = 4096  # that are known to be right
+NO_METADATA = pb.RequestMetadata()  # never changed
 M = TypeVar("M", bound=Message)
 
 
@@ -164,7 +165,9 @@ class Admission:
 
 def request_metadata(headers: Metadata) -> pb.RequestMetadata:
     """Who asks, as far as the client tells. Without it, or when it is broken: nothing."""
-    raw = headers.get(METADATA_HEADER, b"")
+    raw = headers.get(METADATA_HEADER)
+    if raw is None:
+        return NO_METADATA
     message = pb.RequestMetadata()
     if isinstance(raw, bytes):
         try:
@@ -176,7 +179,9 @@ def request_metadata(headers: Metadata) -> pb.RequestMetadata:
 
 def avoided(headers: Metadata) -> list[str]:
     """Workers that the client wants this not to run on, as long as there are others."""
-    told = headers.get(AVOID_HEADER, "")
+    told = headers.get(AVOID_HEADER)
+    if told is None:
+        return []
     names = told.split(",", MOST_AVOIDED)[:MOST_AVOIDED] if isinstance(told, str) else []
     return [name for one in names if (name := one.strip())]
 

@@ -33,6 +33,7 @@ from builder.server.specs import spec_of
 from builder.telemetry.log import get_logger
 
 REMEMBERED = journal_pb2.Record.DESCRIPTOR.fields_by_name["remembered"].number
+FORGOTTEN = journal_pb2.Record.DESCRIPTOR.fields_by_name["forgotten"].number
 GRANTED = journal_pb2.Remembered.DESCRIPTOR.fields_by_name["granted"].number
 HEAD = struct.Struct("!II")  # length and CRC-32 of a record's bytes
 SMALL = 16 * 1024 * 1024  # bytes of a file that is not worth copying
@@ -130,8 +131,8 @@ class FileJournal:
     def forget(self, operation: str) -> None:
         if operation in self._live:
             self._drop(operation)
-            record = journal_pb2.Record(forgotten=operation)
-            self._unwritten += frame(record.SerializeToString())
+            name = operation.encode()
+            self._unwritten += frame(bytes_field(FORGOTTEN, len(name)) + name)
 
     def flush(self) -> None:
         if self._behind_until is not None:

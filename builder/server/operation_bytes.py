@@ -37,7 +37,7 @@ DONE = b"\x18\x01"  # Operation.done
 METADATA_TYPE = _field(1, METADATA.encode())  # of an Any
 TYPE_OCTETS = len(METADATA_TYPE)
 RESPONSE_TYPE = _field(1, RESPONSE.encode())
-LOG_NAMES = ((3, f"{LOGS}/stdout".encode()), (4, f"{LOGS}/stderr".encode()))
+STDOUT, STDERR = f"/{LOGS}/stdout".encode(), f"/{LOGS}/stderr".encode()
 EXECUTING = Stage.EXECUTING  # a name of an Enum's costs ten times as much as one of ours
 
 
@@ -72,13 +72,9 @@ def _lasting(name: str, key: ActionKey) -> tuple[bytes, bytes, bytes, bytes]:
     """What all messages of an operation have: its name, and in the metadata its digest, where its
     logs are once there are any, and its digest function."""
     bare = name.encode()
-    out, error = (_field(number, b"%b/%b" % (bare, log)) for number, log in LOG_NAMES)
-    return (
-        _field(1, bare),
-        _digest(key.hash, key.size_bytes),
-        out + error,
-        FUNCTIONS[key.function],
-    )
+    size = len(bare) + len(STDOUT)  # as long as the other one
+    logs = b"".join((bytes_field(3, size), bare, STDOUT, bytes_field(4, size), bare, STDERR))
+    return _field(1, bare), _digest(key.hash, key.size_bytes), logs, FUNCTIONS[key.function]
 
 
 def _open(named: bytes, metadata: bytes) -> bytes:

@@ -10,6 +10,7 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.persistent import known_as
 from builder.reapi.resources import resources_of
+from builder.schedule.making import new
 from builder.schedule.platform import Properties
 from builder.schedule.resources import Amounts, amounts
 from builder.schedule.spec import ActionKey, ActionSpec, Client
@@ -30,7 +31,7 @@ def spec_of(
     need, own_memory = _wants(properties)
     function = NAMES[granted.digest_function]
     return ActionSpec(
-        key=ActionKey(granted.instance_name, function, digest.hash, digest.size_bytes),
+        key=new(ActionKey, (granted.instance_name, function, digest.hash, digest.size_bytes)),
         properties=properties,
         priority=priority,
         do_not_cache=action.do_not_cache,

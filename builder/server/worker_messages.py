@@ -54,6 +54,9 @@ def info_of(hello: workers_pb2.Hello) -> WorkerInfo:
 def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | None:
     """The event, or None for a message of a newer worker, or a second Hello."""
     match message.WhichOneof("kind"):
+        case "finished":
+            finished = message.finished
+            return events.LeaseFinished(session, finished.lease_id, outcome_of(finished))
         case "heartbeat":
             beat = message.heartbeat
             running = tuple(beat.running_lease_ids)
@@ -72,9 +75,6 @@ def event_of(session: str, message: workers_pb2.FromWorker) -> events.Event | No
             metadata = progress.metadata.SerializeToString()
             phase = PHASES.get(progress.stage, RUNS)
             return events.LeaseProgressed(session, progress.lease_id, phase, metadata)
-        case "finished":
-            outcome = outcome_of(message.finished)
-            return events.LeaseFinished(session, message.finished.lease_id, outcome)
         case "returned":
             returned = message.returned
             return events.LeaseReturned(session, returned.lease_id, returned.reason)
