@@ -149,7 +149,9 @@ class Composer:
         self.watch(breaker, lambda: store.find_missing([PROBE]))
         tier = Tier(name, kind, breaker=breaker)
         guarded = GuardedBlobs(MeteredBlobs(store, self.announce(tier)), breaker)
-        return Node(VerifyingBlobs(guarded, _tell_damaged(name)), tier.is_well, keeps)
+        is_proven = isinstance(one, storage.RemoteTier)
+        verifying = VerifyingBlobs(guarded, _tell_damaged(name), is_proven=is_proven)
+        return Node(verifying, tier.is_well, keeps)
 
     async def _tiered(self, one: storage.Tiered, name: str) -> Blobs:
         near = await self.blobs(one.near, f"{name}.near")

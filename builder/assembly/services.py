@@ -33,7 +33,7 @@ from builder.server.workers import WorkersService
 from builder.telemetry.tracing import OFF, Tracer
 
 STORING = 4  # cas, bytestream, action cache, execution
-COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire; what is stored is stored plainly
+COMPRESSORS = ("zstd", "deflate")  # of blobs on the wire
 
 
 @dataclass(frozen=True, slots=True)

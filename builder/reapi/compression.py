@@ -13,8 +13,9 @@ import zstandard
 
 from builder.base.errors import InvalidArgumentError
 
-ZSTD_LEVEL = 1  # on the way out speed counts; what is stored is stored plainly
+ZSTD_LEVEL = 1  # on the way out speed counts, and what is kept of it gets no smaller by much
 WINDOW_BYTES = 8 * 1024 * 1024  # what level 19 uses; more would be memory for each upload
+SLACK = 128 * 1024  # bytes of frames, skippable ones among it, beyond those of the blob
 SLICE = 4096  # bytes of input to a step; a zstd block of 4 bytes may give 128 KiB
 
 
@@ -86,8 +87,12 @@ class _Zstd(_Bounded):
         self._factory = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
         self._frame = self._factory.decompressobj()
         self._inside = False
+        self._left = size_bytes + size_bytes // 8 + SLACK  # compressed bytes that may come
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidArgumentError("the zstd data is much longer than what it stands for")
         for start in range(0, len(data), SLICE):
             rest = data[start : start + SLICE]
             while rest:

@@ -8,6 +8,7 @@ task's, in steps.
 
 from binascii import unhexlify
 from collections.abc import Awaitable, Sequence
+from contextlib import aclosing
 
 import trio
 
@@ -18,7 +19,8 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_status
 from builder.server.compressed import plain
 from builder.server.messages import bytes_field
-from builder.stores.interface import BlobStore, BulkStore, InlineStore, PackedStore, Upload
+from builder.stores.frames import each, write_packed
+from builder.stores.interface import BlobStore, BulkStore, InlineStore, LocalPackedStore
 
 Request = pb.BatchUpdateBlobsRequest.Request
 
@@ -36,7 +38,7 @@ class BatchWriter:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
         self._bulk = blobs if isinstance(blobs, BulkStore) else None
-        self._packed = blobs if isinstance(blobs, PackedStore) else None
+        self._packed = blobs if isinstance(blobs, LocalPackedStore) else None
         self._compressors = compressors
 
     def write(self, requests: Sequence[Request], function: str) -> bytes | Awaitable[bytes]:
@@ -78,9 +80,8 @@ class BatchWriter:
         if self._inline is None:
             return None
         try:
-            if self._is_kept_packed(one):
+            if self._packed is not None and self._is_zstd(one):
                 digest = from_proto(one.digest, function)
-                assert self._packed is not None
                 if self._packed.put_packed_nowait(digest, one.data):
                     return _answer(one)
                 if digest.size_bytes >= LARGE_BYTES:
@@ -92,32 +93,22 @@ class BatchWriter:
             return _failed(one, error)
         return None
 
-    def _is_kept_packed(self, one: Request) -> bool:
-        """Whether the store may keep it as it came, compressed."""
-        is_zstd = one.compressor == pb.Compressor.ZSTD
-        return is_zstd and self._packed is not None and "zstd" in self._compressors
+    def _is_zstd(self, one: Request) -> bool:
+        """Whether it is handed on as it came, compressed."""
+        return one.compressor == pb.Compressor.ZSTD and "zstd" in self._compressors
 
     async def _waited(self, one: Request, function: str) -> bytes:
         try:
             digest = from_proto(one.digest, function)
-            if self._packed is not None and self._is_kept_packed(one):
-                upload = await self._packed.begin_packed(digest)
-                if upload is not None:
-                    await _whole(upload, one.data)
-                    return _answer(one)
+            if self._is_zstd(one):
+                async with aclosing(each((one.data,))) as frames:
+                    await write_packed(self._blobs, digest, frames)
+                return _answer(one)
             blob = plain(one.compressor, one.data, one.digest.size_bytes, self._compressors)
             await self._blobs.put(digest, blob)
         except StatusError as error:
             return _failed(one, error)
         return _answer(one)
-
-
-async def _whole(upload: Upload, data: bytes) -> None:
-    try:
-        await upload.append(data)
-        await upload.commit()
-    finally:
-        upload.abort()
 
 
 def _first(requests: Sequence[Request], most: int) -> Sequence[Request]:

@@ -22,7 +22,8 @@ from builder.server.instances import Instances
 from builder.server.logs import Logs
 from builder.server.messages import bytes_field, parse
 from builder.server.uploads import Uploads
-from builder.stores.interface import PIECE, BlobStore, InlineStore, PackedStore
+from builder.stores.frames import read_packed
+from builder.stores.interface import PIECE, BlobStore, InlineStore, LocalPackedStore
 
 NAME = "google.bytestream.ByteStream"
 DATA = 10  # the field of ReadResponse and WriteRequest
@@ -45,7 +46,7 @@ class ByteStreamService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
-        self._packed = blobs if isinstance(blobs, PackedStore) else None
+        self._packed = blobs if isinstance(blobs, LocalPackedStore) else None
         self._uploads = uploads
         self._instances = instances
         self._functions = functions
@@ -159,8 +160,8 @@ class ByteStreamService:
         await call.send(bs.WriteResponse(committed_size=committed).SerializeToString())
 
     async def _read_compressed(self, name: BlobName, offset: int, call: Call) -> None:
-        if self._packed is not None and _is_whole_zstd(name, offset):
-            await send_stored(call, self._packed.read_packed(name.digest))
+        if _is_whole_zstd(name, offset):
+            await send_stored(call, read_packed(self._blobs, name.digest))
             return
         pieces = self._blobs.read(name.digest, offset)
         await send(call, name.compressor, pieces, name.digest.size_bytes - offset)

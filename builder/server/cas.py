@@ -5,6 +5,7 @@ milliseconds of work becomes a task, so that it does not hold up the connection'
 """
 
 from collections.abc import Awaitable, Sequence
+from contextlib import aclosing
 
 import trio
 
@@ -23,7 +24,8 @@ from builder.server.instances import Instances
 from builder.server.messages import parse
 from builder.server.splitting import Splitter
 from builder.server.tree import TreeReader
-from builder.stores.interface import BlobStore, InlineStore, PackedStore
+from builder.stores.frames import is_packed, read_packed
+from builder.stores.interface import BlobStore, InlineStore, LocalPackedStore
 
 NAME = "build.bazel.remote.execution.v2.ContentAddressableStorage"
 MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
@@ -47,7 +49,7 @@ class CasService:
     ) -> None:
         self._blobs = blobs
         self._inline = blobs if isinstance(blobs, InlineStore) else None
-        self._packed = blobs if isinstance(blobs, PackedStore) else None
+        self._packed = blobs if isinstance(blobs, LocalPackedStore) else None
         self._requests = DigestRequests(instances, functions)
         self._finder = Finder(blobs, self._requests)
         self._writer = BatchWriter(blobs, frozenset(compressors))
@@ -148,8 +150,9 @@ class CasService:
     ) -> bytes:
         for answer, digest in waiting:
             try:
-                data = await self._blobs.get(from_proto(digest, function))
-                pack(answer, data, compressor)
+                wanted = from_proto(digest, function)
+                if compressor != "zstd" or not await self._put_packed(answer, wanted):
+                    pack(answer, await self._blobs.get(wanted), compressor)
             except StatusError as error:
                 answer.status.CopyFrom(to_status(error))
         await trio.lowlevel.checkpoint()
@@ -159,6 +162,14 @@ class CasService:
         """Whether the blob lies here compressed and is in the answer so."""
         frames = None if self._packed is None else self._packed.get_packed_nowait(digest)
         return frames is not None and put_stored(answer, frames, digest.size_bytes)
+
+    async def _put_packed(self, answer: pb.BatchReadBlobsResponse.Response, digest: Digest) -> bool:
+        """The same of a store that has to be waited for."""
+        if not await is_packed(self._blobs, digest):
+            return False
+        async with aclosing(read_packed(self._blobs, digest)) as pieces:
+            frames = b"".join([piece async for piece in pieces])
+        return put_stored(answer, frames, digest.size_bytes)
 
     def _get_now(self, digest: pb.Digest, function: str) -> bytes | None:
         checked = from_proto(digest, function)

@@ -5,18 +5,16 @@ decompressed on the way in.
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-import trio
-
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call
 from builder.reapi import compression
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.server.messages import bytes_field
+from builder.stores.frames import compressing
 
 NUMBERS = {"zstd": pb.Compressor.ZSTD, "deflate": pb.Compressor.DEFLATE}
 NAMES = {int(number): name for name, number in NUMBERS.items()}
 WORTH_BYTES = 512  # smaller blobs are not worth a frame
-IN_PLACE_BYTES = 32 * 1024  # about 0.1 ms of compression
 DATA = 10  # the field of ReadResponse
 
 
@@ -24,17 +22,7 @@ async def send(
     call: Call, compressor: str, pieces: AsyncGenerator[bytes, None], size_bytes: int
 ) -> None:
     """Answer a read with `pieces`, which are `size_bytes` together, compressed."""
-    state = compression.compressor(compressor, size_bytes)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            if len(piece) <= IN_PLACE_BYTES:
-                data = state.compress(piece)
-            else:
-                data = await trio.to_thread.run_sync(state.compress, piece)
-            if data:
-                await call.send([bytes_field(DATA, len(data)), data])
-    if data := state.flush():
-        await call.send([bytes_field(DATA, len(data)), data])
+    await send_stored(call, compressing(compressor, pieces, size_bytes))
 
 
 async def send_stored(call: Call, frames: AsyncGenerator[bytes, None]) -> None:

@@ -21,9 +21,10 @@ from builder.base.errors import AbortedError, InvalidArgumentError, StatusError
 from builder.net.rpc import Buffer, Call
 from builder.server.chunks import WriteChunk, chunk_of, following, next_chunk
 from builder.server.intake import Intake, Unpacking
+from builder.stores.frames import write_packed, write_plain
 from builder.stores.interface import (
     BlobStore,
-    PackedStore,
+    LocalPackedStore,
     PackedUpload,
     ResumableStore,
     Upload,
@@ -52,7 +53,7 @@ class Uploads:
     def __init__(self, blobs: BlobStore, now: Callable[[], float] = trio.current_time) -> None:
         self._blobs = blobs
         self._resumable = blobs if isinstance(blobs, ResumableStore) else None
-        self._packing = blobs if isinstance(blobs, PackedStore) else None
+        self._packing = blobs if isinstance(blobs, LocalPackedStore) else None
         self._now = now
         self._partials: dict[str, _Partial] = {}  # in the order of last use
 
@@ -71,10 +72,11 @@ class Uploads:
         if self._resumable is None:
             if first.write_offset:
                 raise InvalidArgumentError("this storage cannot resume; start at offset 0")
-            intake = _intake(compressor, 0, digest.size_bytes)
-            chunks = _chunks(first, call, intake)
-            async with aclosing(chunks):
-                await self._blobs.write(digest, chunks)
+            is_zstd = compressor == "zstd"
+            intake = Intake(0) if is_zstd else _intake(compressor, 0, digest.size_bytes)
+            write = write_packed if is_zstd else write_plain
+            async with aclosing(_chunks(first, call, intake)) as chunks:
+                await write(self._blobs, digest, chunks)
             return intake.expected
         partial = await self._open(self._resumable, first, digest, call, compressor)
         try:

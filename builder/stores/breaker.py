@@ -17,6 +17,7 @@ from builder.base.digest import Digest
 from builder.base.errors import NotFoundError, StatusError, UnavailableError
 from builder.stores.copying import Chunks
 from builder.stores.failure import FAILED, size_in
+from builder.stores.frames import Writing, is_packed, read_packed, write_packed, write_plain
 from builder.stores.interface import BlobStore
 from builder.stores.records import Records
 
@@ -102,19 +103,23 @@ class GuardedBlobs:
         with self._breaker.timed():
             return await self._store.find_missing(digests)
 
-    async def read(
+    def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        pieces = self._store.read(digest, offset, limit)
-        async with aclosing(pieces):
-            with self._breaker.call():  # no timeout: a scope may not be open where a piece is given
-                async for piece in pieces:
-                    yield piece
+        return self._read(self._store.read(digest, offset, limit))
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
-        source = Chunks(chunks)
-        with self._breaker.call(lambda: source.failed):
-            await self._store.write(digest, source)
+        await self._write(digest, chunks, write_plain)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        with self._breaker.timed():
+            return await is_packed(self._store, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return self._read(read_packed(self._store, digest))
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await self._write(digest, frames, write_packed)
 
     async def get(self, digest: Digest) -> bytes:
         with self._breaker.timed():
@@ -127,6 +132,17 @@ class GuardedBlobs:
     async def size_of(self, function: str, hash_: str) -> int | None:
         with self._breaker.timed():
             return await size_in(self._store, function, hash_)
+
+    async def _read(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            with self._breaker.call():  # no timeout: a scope may not be open where a piece is given
+                async for piece in pieces:
+                    yield piece
+
+    async def _write(self, digest: Digest, chunks: AsyncIterable[bytes], write: Writing) -> None:
+        source = Chunks(chunks)
+        with self._breaker.call(lambda: source.failed):
+            await write(self._store, digest, source)
 
 
 class GuardedRecords:

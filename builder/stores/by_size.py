@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
 from builder.base.digest import Digest
 from builder.stores.failure import size_in
+from builder.stores.frames import is_packed, read_packed, write_packed
 from builder.stores.interface import BlobStore
 
 
@@ -30,6 +31,15 @@ class BySizeBlobs:
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         await self._store(digest).write(digest, chunks)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self._store(digest), digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return read_packed(self._store(digest), digest)
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await write_packed(self._store(digest), digest, frames)
 
     async def get(self, digest: Digest) -> bytes:
         return await self._store(digest).get(digest)

@@ -19,10 +19,11 @@ from pathlib import Path
 import trio
 
 from builder.base.digest import EMPTY, HASHERS, HEX_LENGTHS, Digest, is_empty
-from builder.base.errors import ResourceExhaustedError
+from builder.base.errors import NotFoundError, ResourceExhaustedError
 from builder.reapi.compression import compressed, decompressed
 from builder.stores.files import FileBlobStore
 from builder.stores.folder import Folder, Fsync
+from builder.stores.frames import UnpackingUpload
 from builder.stores.gathered import GatheredFrames, GatheredUpload
 from builder.stores.index import Occupancy
 from builder.stores.interface import NamedT, PackedUpload, Upload
@@ -185,12 +186,34 @@ class DiskBlobStore:
                     yield piece
             return
         frames = self.get_packed_nowait(digest)
-        yield compressed("zstd", await self.get(digest)) if frames is None else frames
+        if frames is None:
+            data = await self.get(digest)  # which the disk may have to be waited for, once
+            frames = self.get_packed_nowait(digest)
+            frames = compressed("zstd", data) if frames is None else frames
+        yield frames
 
-    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        upload = await self.begin_packed(digest)
+        try:
+            async for piece in frames:
+                await upload.append(piece)
+            await upload.commit()
+        finally:
+            upload.abort()
+
+    async def is_packed(self, digest: Digest) -> bool:
+        await trio.lowlevel.checkpoint()
+        if digest.size_bytes < self._limit:
+            await self.small.load()
+            return self.small.is_packed(digest)
+        try:
+            return not self.files.is_plain(digest)
+        except NotFoundError:
+            return False
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload:
         if not self.files.forms.keep:
-            await trio.lowlevel.checkpoint()
-            return None
+            return UnpackingUpload(digest, await self.begin(digest))
         if digest.size_bytes < self._limit:
             await trio.lowlevel.checkpoint()
             return GatheredFrames(digest, self._put_frames, self.put)

@@ -14,6 +14,7 @@ import trio
 
 from builder.base.digest import Digest, is_empty
 from builder.stores.failure import NOT_HERE, size_in
+from builder.stores.frames import is_packed, read_packed, write_packed
 from builder.stores.interface import BlobStore
 
 
@@ -49,19 +50,23 @@ class ExistenceCachedBlobs:
                 self._saw(one)
         return missing
 
-    async def read(
+    def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        try:
-            async with aclosing(self._store.read(digest, offset, limit)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except NOT_HERE:
-            self._seen.pop(digest, None)
-            raise
+        return self._read(digest, self._store.read(digest, offset, limit))
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         await self._store.write(digest, chunks)
+        self._saw(digest)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self._store, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return self._read(digest, read_packed(self._store, digest))
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await write_packed(self._store, digest, frames)
         self._saw(digest)
 
     async def get(self, digest: Digest) -> bytes:
@@ -77,6 +82,17 @@ class ExistenceCachedBlobs:
 
     async def size_of(self, function: str, hash_: str) -> int | None:
         return await size_in(self._store, function, hash_)
+
+    async def _read(
+        self, digest: Digest, pieces: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        except NOT_HERE:
+            self._seen.pop(digest, None)
+            raise
 
     def _saw(self, digest: Digest) -> None:
         self._seen.pop(digest, None)

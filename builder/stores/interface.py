@@ -2,8 +2,9 @@
 
 Both speak of things that are there or not there; policy (who may write, which instance) is the
 services' business. `BlobStore` is the whole contract. `InlineStore`, `ResumableStore`,
-`PackedStore` and `SizedStore` are what a store on this machine can do besides; who uses them asks
-by isinstance and does without.
+`LocalPackedStore` and `SizedStore` are what a store on this machine can do besides; who uses them
+asks by isinstance and does without. `PackedStore` is asked by `frames`, which does it for the
+others.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
@@ -159,23 +160,36 @@ class PackedUpload(Upload, Protocol):
 
 @runtime_checkable
 class PackedStore(Protocol):
-    """A store that keeps blobs compressed where that pays, and takes and gives them so: as
-    Zstandard frames (RFC 8878), most often one."""
+    """A store that gives and takes blobs compressed, as Zstandard frames (RFC 8878), most often
+    one, because it keeps them so or because a store below it does."""
 
-    def get_packed_nowait(self, digest: Digest) -> bytes | None:
-        """The blob's frames as they are stored; None: it lies here otherwise, if it does."""
-        ...
-
-    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
-        """Whether the blob is stored now, verified; False: `put` has to be asked, with it."""
+    async def is_packed(self, digest: Digest) -> bool:
+        """Whether `read_packed` would give the blob as it is kept, so that nobody compresses."""
         ...
 
     def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
         """The whole blob as frames. As `BlobStore.read`."""
         ...
 
-    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
-        """As `ResumableStore.begin`; None: this blob is not kept so, `begin` has to be asked."""
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        """As `BlobStore.write`, of frames of the blob, which are kept as they are if that pays."""
+        ...
+
+
+@runtime_checkable
+class LocalPackedStore(PackedStore, Protocol):
+    """What such a store on this machine can do besides."""
+
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        """The blob's frames as they are stored; None: it lies here otherwise, if it does."""
+        ...
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        """Whether the blob is stored now, verified; False: `write_packed` has to be asked."""
+        ...
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload:
+        """As `ResumableStore.begin`."""
         ...
 
 
@@ -192,12 +206,12 @@ class SizedBlobStore(BlobStore, SizedStore, Protocol):
     """What the services are given."""
 
 
-class LocalStore(BlobStore, InlineStore, ResumableStore, SizedStore, Protocol):
+class LocalStore(BlobStore, InlineStore, ResumableStore, LocalPackedStore, SizedStore, Protocol):
     """All that a store on this machine can do."""
 
 
-class LocalBulkStore(LocalStore, BulkStore, PackedStore, Protocol):
-    """The same of thousands of blobs at once, and compressed."""
+class LocalBulkStore(LocalStore, BulkStore, Protocol):
+    """The same of thousands of blobs at once."""
 
 
 BlobsOf = Callable[[str], BlobStore]  # what an instance sees, by its name

@@ -9,6 +9,7 @@ from itertools import compress
 from builder.base.digest import Digest
 from builder.base.errors import DataLossError, NotFoundError, ResourceExhaustedError
 from builder.stores.failure import FAILED, size_in
+from builder.stores.frames import is_packed, read_packed, write_packed
 from builder.stores.interface import (
     BlobStore,
     LocalBulkStore,
@@ -69,19 +70,25 @@ class MeteredBlobs:
         self._meter.hits += len(every) - len(missing)
         return missing
 
-    async def read(
+    def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        with self._meter.call("read"):
-            async with aclosing(self._store.read(digest, offset, limit)) as pieces:
-                async for piece in pieces:
-                    self._meter.read_bytes += len(piece)
-                    yield piece
-        self._meter.hits += 1
+        return self._read(self._store.read(digest, offset, limit))
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         with self._meter.call("write"):
             await self._store.write(digest, chunks)
+        self._meter.written_bytes += digest.size_bytes
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self._store, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return self._read(read_packed(self._store, digest))
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        with self._meter.call("write"):
+            await write_packed(self._store, digest, frames)
         self._meter.written_bytes += digest.size_bytes
 
     async def get(self, digest: Digest) -> bytes:
@@ -98,6 +105,14 @@ class MeteredBlobs:
 
     async def size_of(self, function: str, hash_: str) -> int | None:
         return await size_in(self._store, function, hash_)
+
+    async def _read(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        with self._meter.call("read"):
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    self._meter.read_bytes += len(piece)
+                    yield piece
+        self._meter.hits += 1
 
 
 class MeteredLocalBlobs(MeteredBlobs):
@@ -133,9 +148,27 @@ class MeteredLocalBlobs(MeteredBlobs):
         self._meter.written_bytes += digest.size_bytes
         return upload
 
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        frames = self._local.get_packed_nowait(digest)
+        if frames is not None:
+            self._meter.hits += 1
+            self._meter.read_bytes += len(frames)
+        return frames
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        if not self._local.put_packed_nowait(digest, frames):
+            return False
+        self._meter.written_bytes += digest.size_bytes
+        return True
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload:
+        upload = await self._local.begin_packed(digest)
+        self._meter.written_bytes += digest.size_bytes
+        return upload
+
 
 class MeteredBulkBlobs(MeteredLocalBlobs):
-    """The same of a store that can be asked for thousands of blobs at once, and compressed."""
+    """The same of a store that can be asked for thousands of blobs at once."""
 
     def __init__(self, store: LocalBulkStore, meter: Meter) -> None:
         super().__init__(store, meter)
@@ -166,33 +199,6 @@ class MeteredBulkBlobs(MeteredLocalBlobs):
         stored = self._bulk.put_many_nowait(function, keys, blobs)
         self._meter.written_bytes += sum(map(len, compress(blobs, stored)))
         return stored
-
-    def get_packed_nowait(self, digest: Digest) -> bytes | None:
-        frames = self._bulk.get_packed_nowait(digest)
-        if frames is not None:
-            self._meter.hits += 1
-            self._meter.read_bytes += len(frames)
-        return frames
-
-    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
-        if not self._bulk.put_packed_nowait(digest, frames):
-            return False
-        self._meter.written_bytes += digest.size_bytes
-        return True
-
-    async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
-        with self._meter.call("read"):
-            async with aclosing(self._bulk.read_packed(digest)) as pieces:
-                async for piece in pieces:
-                    self._meter.read_bytes += len(piece)
-                    yield piece
-        self._meter.hits += 1
-
-    async def begin_packed(self, digest: Digest) -> PackedUpload | None:
-        upload = await self._bulk.begin_packed(digest)
-        if upload is not None:
-            self._meter.written_bytes += digest.size_bytes
-        return upload
 
 
 class MeteredRecords:

@@ -7,6 +7,7 @@ repaired when it is back: by reading, and by being asked what is missing.
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from contextlib import aclosing, suppress
+from functools import partial
 
 import trio
 
@@ -14,6 +15,15 @@ from builder.base.digest import Digest
 from builder.base.errors import NotFoundError, StatusError
 from builder.stores.copying import Chunks, copy, cut, read_either
 from builder.stores.failure import FAILED, NOT_HERE, NOT_TAKEN, size_in
+from builder.stores.frames import (
+    Writing,
+    is_packed,
+    packed_first,
+    read_frames_of_either,
+    read_packed,
+    write_packed,
+    write_plain,
+)
 from builder.stores.interface import PIECE, BlobStore
 from builder.stores.memory import absent, check_range
 from builder.stores.records import Records
@@ -67,16 +77,24 @@ class MirroredBlobs:
                 raise absent(digest) from error
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
-        source = Chunks(chunks)
-        try:
-            await self._a.write(digest, source)
-        except NOT_TAKEN:
-            if source.begun or source.failed:
-                raise
-            self.unpaired += 1
-            await self._b.write(digest, source)
-            return
-        await self._second(copy(self._a, self._b, digest))
+        await self._write(digest, chunks, write_plain)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self._a, digest) or await is_packed(self._b, digest)
+
+    async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        await self.find_missing([digest])  # which repairs
+        stores = await packed_first(self._order(digest), digest)
+        sources = [partial(read_packed, store, digest) for store in stores]
+        async with aclosing(read_frames_of_either(sources)) as pieces:
+            try:
+                async for piece in pieces:
+                    yield piece
+            except FAILED as error:
+                raise absent(digest) from error
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await self._write(digest, frames, write_packed)
 
     async def get(self, digest: Digest) -> bytes:
         first, second = self._order(digest)
@@ -103,6 +121,18 @@ class MirroredBlobs:
     async def size_of(self, function: str, hash_: str) -> int | None:
         size = await size_in(self._a, function, hash_)
         return await size_in(self._b, function, hash_) if size is None else size
+
+    async def _write(self, digest: Digest, chunks: AsyncIterable[bytes], write: Writing) -> None:
+        source = Chunks(chunks)
+        try:
+            await write(self._a, digest, source)
+        except NOT_TAKEN:
+            if source.begun or source.failed:
+                raise
+            self.unpaired += 1
+            await write(self._b, digest, source)
+            return
+        await self._second(copy(self._a, self._b, digest))
 
     def _order(self, digest: Digest) -> tuple[BlobStore, BlobStore]:
         return (self._a, self._b) if int(digest.hash[:2], 16) & 1 else (self._b, self._a)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from builder.base.digest import Digest
 from builder.base.errors import PermissionDeniedError
 from builder.stores.failure import size_in
+from builder.stores.frames import is_packed, read_packed
 from builder.stores.interface import BlobStore
 from builder.stores.memory import check_bytes
 from builder.stores.records import Records
@@ -26,6 +27,15 @@ class ReadOnlyBlobs:
         return self._store.read(digest, offset, limit)
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:  # noqa: ARG002
+        await self._refuse(digest)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self._store, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        return read_packed(self._store, digest)
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:  # noqa: ARG002
         await self._refuse(digest)
 
     async def get(self, digest: Digest) -> bytes:

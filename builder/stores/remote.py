@@ -1,7 +1,10 @@
 """Blobs and results in another REAPI server: how workers and clients reach the storage.
 
 Small blobs go in batches that concurrent calls share, large ones by ByteStream. What comes is
-verified: a server that sends other bytes than those named is reported as DATA_LOSS.
+verified, what comes compressed by unpacking it: a server that sends other bytes than those named is
+reported as DATA_LOSS before it has sent all of them.
+
+Frames are asked of, and sent to, a server that announces zstd; others are given plain bytes.
 """
 
 import uuid
@@ -13,16 +16,19 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from functools import partial
 
-from builder.base.digest import Digest, hasher, is_empty
+from builder.base.digest import Digest, is_empty
 from builder.base.errors import (
     DataLossError,
     InternalError,
     InvalidArgumentError,
     NotFoundError,
     StatusError,
+    UnimplementedError,
 )
-from builder.net.rpc import Channel, ClientCall
+from builder.net.rpc import Channel
+from builder.reapi.compression import compressed, decompressed
 from builder.reapi.digests import NUMBERS, to_proto
 from builder.reapi.names import read_name, write_name
 from builder.reapi.pb import bytestream_pb2 as bs
@@ -30,17 +36,23 @@ from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
 from builder.stores.coalesce import Coalescer
 from builder.stores.copying import joined
+from builder.stores.frames import compressing, each, unpacking
 from builder.stores.kept_result import unpacked
 from builder.stores.memory import check_bytes, check_range
+from builder.stores.proven import FramesProof, PlainProof, proven
 from builder.stores.records import RESULTS
+from builder.stores.remote_upload import Pieces, frame_pieces, plain_pieces, upload
 
+CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 BYTESTREAM = "/google.bytestream.ByteStream/"
 METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 ACTION_CACHE = "/build.bazel.remote.execution.v2.ActionCache/"
 DIGESTS_PER_CALL = 4000  # about 300 KB
 OVERHEAD = 160  # bytes of a batch that a blob costs besides its data
-PIECE = 256 * 1024  # bytes of one WriteRequest
+SLACK = 64 * 1024  # bytes that frames of a small blob may have beyond its own
+IDENTITY, ZSTD = pb.Compressor.IDENTITY, pb.Compressor.ZSTD
+Form = pb.Compressor.Value  # how a blob is on the wire
 
 
 class RemoteBlobStore:
@@ -57,11 +69,22 @@ class RemoteBlobStore:
         self._instance = instance
         self._small = min(max_batch_bytes - OVERHEAD, 1024 * 1024)
         self._new_upload = new_upload
-        self._gets: Coalescer[Digest, bytes] = Coalescer(
-            self._batch_read, lambda digest: digest.size_bytes + OVERHEAD, max_batch_bytes
+        self._packs: bool | None = None  # whether the server announces zstd; None: not asked yet
+        self._gets, self._packed_gets = (
+            Coalescer[Digest, bytes](
+                partial(self._batch_read, form),
+                lambda digest: digest.size_bytes + OVERHEAD,
+                max_batch_bytes,
+            )
+            for form in (IDENTITY, ZSTD)
         )
-        self._puts: Coalescer[tuple[Digest, bytes], None] = Coalescer(
-            self._batch_update, lambda item: len(item[1]) + OVERHEAD, max_batch_bytes
+        self._puts, self._packed_puts = (
+            Coalescer[tuple[Digest, bytes], None](
+                partial(self._batch_update, form),
+                lambda item: max(item[0].size_bytes, len(item[1])) + OVERHEAD,
+                max_batch_bytes,
+            )
+            for form in (IDENTITY, ZSTD)
         )
 
     async def find_missing(self, digests: Iterable[Digest]) -> list[Digest]:
@@ -84,32 +107,53 @@ class RemoteBlobStore:
             if data:
                 yield data
             return
-        whole = offset == 0 and (limit is None or limit >= digest.size_bytes)
-        seen = hasher(digest.function, digest.size_bytes)
+        if limit == 0:
+            return
         request = bs.ReadRequest(
             resource_name=read_name(self._instance, digest),
             read_offset=offset,
             read_limit=limit or 0,
         )
-        if limit == 0:
+        pieces = self._stream_read(request)
+        if offset == 0 and (limit is None or limit >= digest.size_bytes):
+            pieces = proven(digest, pieces, PlainProof(digest))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def is_packed(self, digest: Digest) -> bool:
+        """Whether the server is asked for it compressed; how it keeps it, nobody tells."""
+        return not is_empty(digest) and await self._server_packs()
+
+    async def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        if not await self.is_packed(digest):
+            frames = compressing("zstd", self.read(digest), digest.size_bytes)
+        elif digest.size_bytes <= self._small:
+            yield await self._packed_gets.ask(digest)
             return
-        async with self._channel.stream(BYTESTREAM + "Read") as call:
-            await call.send(request.SerializeToString())
-            await call.done_sending()
-            while (message := await call.receive()) is not None:
-                data = bs.ReadResponse.FromString(message).data
-                if whole:
-                    seen.update(data)
-                if data:
-                    yield data
-        if whole and seen.hexdigest() != digest.hash:
-            raise DataLossError(f"the server sent other bytes than those of {digest}")
+        else:
+            name = read_name(self._instance, digest, "zstd")
+            frames = self._stream_read(bs.ReadRequest(resource_name=name))
+            frames = proven(digest, frames, FramesProof(digest))
+        async with aclosing(frames):
+            async for piece in frames:
+                yield piece
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        if not await self.is_packed(digest):
+            async with aclosing(unpacking(digest, frames)) as pieces:
+                await self.write(digest, pieces)
+        elif digest.size_bytes <= self._small:
+            data = await joined(frames, digest, digest.size_bytes + SLACK)
+            await self._packed_puts.ask((digest, data))
+        else:
+            await self._stream_write(digest, "zstd", frame_pieces(frames))
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         if digest.size_bytes <= self._small:
             await self.put(digest, await joined(chunks, digest))
             return
-        await self._stream_write(digest, chunks)
+        await self._stream_write(digest, "identity", plain_pieces(digest, chunks))
 
     async def get(self, digest: Digest) -> bytes:
         if is_empty(digest):
@@ -125,8 +169,8 @@ class RemoteBlobStore:
         if len(data) <= self._small:
             await self._puts.ask((digest, data))
             return
-        async with aclosing(_pieces(data)) as pieces:
-            await self._stream_write(digest, pieces)
+        async with aclosing(each((data,))) as pieces:
+            await self.write(digest, pieces)
 
     async def _find_missing(self, function: str, digests: Sequence[Digest]) -> set[Digest]:
         request = pb.FindMissingBlobsRequest(
@@ -138,24 +182,49 @@ class RemoteBlobStore:
         missing = pb.FindMissingBlobsResponse.FromString(answer).missing_blob_digests
         return {Digest(found.hash, found.size_bytes, function) for found in missing}
 
-    async def _batch_read(self, digests: Sequence[Digest]) -> list[bytes | StatusError]:
+    async def _server_packs(self) -> bool:
+        """Whether it announces zstd. One that does not answer is asked again the next time; what
+        is wrong with it, the call says that does without."""
+        if self._packs is None:
+            request = pb.GetCapabilitiesRequest(instance_name=self._instance)
+            try:
+                answer = await self._channel.unary(CAPABILITIES, request.SerializeToString())
+            except StatusError as error:
+                self._packs = False if isinstance(error, UnimplementedError) else None
+                return False
+            cache = pb.ServerCapabilities.FromString(answer).cache_capabilities
+            batch = cache.supported_batch_update_compressors
+            self._packs = ZSTD in cache.supported_compressors and ZSTD in batch
+        return self._packs
+
+    async def _stream_read(self, request: bs.ReadRequest) -> AsyncGenerator[bytes, None]:
+        async with self._channel.stream(BYTESTREAM + "Read") as call:
+            await call.send(request.SerializeToString())
+            await call.done_sending()
+            while (message := await call.receive()) is not None:
+                if data := bs.ReadResponse.FromString(message).data:
+                    yield data
+
+    async def _batch_read(self, form: Form, digests: Sequence[Digest]) -> list[bytes | StatusError]:
+        """Verified blobs, or with ZSTD frames of them."""
         found: dict[Digest, bytes | StatusError] = {}
         for function, group in _by_function(dict.fromkeys(digests)).items():
             request = pb.BatchReadBlobsRequest(
                 instance_name=self._instance,
                 digests=[to_proto(digest) for digest in group],
                 digest_function=NUMBERS[function],
+                acceptable_compressors=[form] if form else [],
             )
             answer = await self._channel.unary(CAS + "BatchReadBlobs", request.SerializeToString())
             for one in pb.BatchReadBlobsResponse.FromString(answer).responses:
                 digest = Digest(one.digest.hash, one.digest.size_bytes, function)
                 found[digest] = (
-                    to_error(one.status) if one.status.code else _verified(digest, one.data)
+                    to_error(one.status) if one.status.code else _verified(digest, one, form)
                 )
         return [found.get(d) or NotFoundError(f"the server left {d} out") for d in digests]
 
     async def _batch_update(
-        self, blobs: Sequence[tuple[Digest, bytes]]
+        self, form: Form, blobs: Sequence[tuple[Digest, bytes]]
     ) -> list[StatusError | None]:
         statuses: dict[Digest, StatusError | None] = {}
         data = dict(blobs)
@@ -163,7 +232,9 @@ class RemoteBlobStore:
             request = pb.BatchUpdateBlobsRequest(
                 instance_name=self._instance,
                 requests=[
-                    pb.BatchUpdateBlobsRequest.Request(digest=to_proto(d), data=data[d])
+                    pb.BatchUpdateBlobsRequest.Request(
+                        digest=to_proto(d), data=data[d], compressor=form
+                    )
                     for d in group
                 ],
                 digest_function=NUMBERS[function],
@@ -177,13 +248,11 @@ class RemoteBlobStore:
         left_out = InternalError("the server did not say whether the blob was stored")
         return [statuses.get(digest, left_out) for digest, _ in blobs]
 
-    async def _stream_write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
-        name = write_name(self._instance, digest, str(self._new_upload()))
-        async with self._channel.stream(BYTESTREAM + "Write") as call:
-            sent = await _send(call, name, digest, chunks)
-            answer = await call.receive()  # raises if the server refused
-        committed = bs.WriteResponse.FromString(answer or b"").committed_size
-        if committed != digest.size_bytes:
+    async def _stream_write(self, digest: Digest, compressor: str, pieces: Pieces) -> None:
+        name = write_name(self._instance, digest, str(self._new_upload()), compressor)
+        sent, committed = await upload(self._channel, name, pieces)
+        is_plain = compressor == "identity"  # else -1 says that it was here already
+        if committed != digest.size_bytes if is_plain else committed not in (sent, -1):
             raise InvalidArgumentError(
                 f"upload of {digest}: {sent} bytes were sent and the server took {committed}"
             )
@@ -263,52 +332,17 @@ def _by_function(digests: Iterable[Digest]) -> dict[str, list[Digest]]:
     return groups
 
 
-def _verified(digest: Digest, data: bytes) -> bytes | StatusError:
+def _verified(
+    digest: Digest, answer: pb.BatchReadBlobsResponse.Response, form: Form
+) -> bytes | StatusError:
+    """The blob in the form that was asked for, however it came."""
+    data = plain = answer.data
     try:
-        check_bytes(digest, data)
+        if answer.compressor == ZSTD:
+            plain = decompressed("zstd", data, digest.size_bytes)
+        check_bytes(digest, plain)
     except InvalidArgumentError as error:
         return DataLossError(f"the server sent damaged bytes: {error.message}")
-    return data
-
-
-async def _pieces(data: bytes) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(data), PIECE):
-        yield data[start : start + PIECE]
-
-
-async def _send(call: ClientCall, name: str, digest: Digest, chunks: AsyncIterable[bytes]) -> int:
-    """Send the whole upload, or what the server wants of it; the number of bytes sent.
-
-    A server may end the call early, because it has the blob or because it refuses it; then a
-    send fails, and what it said is waiting to be received.
-    """
-    sent = 0
-    async for chunk in chunks:
-        view = memoryview(chunk)
-        if sent + len(view) > digest.size_bytes:
-            raise InvalidArgumentError(f"more bytes came than {digest} has")
-        for start in range(0, len(view), PIECE):
-            piece = view[start : start + PIECE]
-            last = sent + len(piece) == digest.size_bytes
-            head = bs.WriteRequest(resource_name=name, write_offset=sent, finish_write=last)
-            prefix = head.SerializeToString() + b"\x52" + varint(len(piece))  # field 10, bytes
-            try:
-                await call.send([prefix, piece])
-            except StatusError:
-                return sent
-            sent += len(piece)
-            name = ""
-    if sent != digest.size_bytes:
-        raise InvalidArgumentError(f"{sent} bytes came for {digest}")
-    await call.done_sending()
-    return sent
-
-
-def varint(value: int) -> bytes:
-    """A protobuf base-128 varint."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    if answer.compressor == form:
+        return data
+    return plain if form == IDENTITY else compressed("zstd", plain)

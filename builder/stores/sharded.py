@@ -10,6 +10,7 @@ lives.
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -17,6 +18,14 @@ from builder.base.digest import Digest
 from builder.base.errors import StatusError
 from builder.stores.copying import Chunks, read_either
 from builder.stores.failure import FAILED, NOT_HERE, size_in
+from builder.stores.frames import (
+    Writing,
+    is_packed,
+    read_frames_of_either,
+    read_packed,
+    write_packed,
+    write_plain,
+)
 from builder.stores.interface import BlobStore
 from builder.stores.memory import absent
 from builder.stores.records import Records
@@ -47,31 +56,23 @@ class ShardedBlobs:
             missing = (missing - again.keys()) | await self._missing(again)
         return [one for one in every if one in missing]
 
-    async def read(
+    def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        places = self._ranked(digest)[:2]
-        stores = [self._stores[place] for place in places]
-        async with aclosing(read_either(stores, digest, offset, limit)) as pieces:
-            try:
-                async for piece in pieces:
-                    yield piece
-            except FAILED as error:
-                self._failed.update(places)
-                raise absent(digest) from error
+        return self._read(digest, read_either(self._two(digest), digest, offset, limit))
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
-        first, *others = self._ranked(digest)
-        source = Chunks(chunks)
-        try:
-            await self._stores[first].write(digest, source)
-        except FAILED:
-            if source.failed:
-                raise
-            self._failed.add(first)
-            if source.begun or not others:
-                raise
-            await self._stores[others[0]].write(digest, source)
+        await self._write(digest, chunks, write_plain)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return any([await is_packed(store, digest) for store in self._two(digest)])
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        sources = [partial(read_packed, store, digest) for store in self._two(digest)]
+        return self._read(digest, read_frames_of_either(sources))
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await self._write(digest, frames, write_packed)
 
     async def get(self, digest: Digest) -> bytes:
         error: StatusError = absent(digest)
@@ -102,8 +103,36 @@ class ShardedBlobs:
                 return size
         return None
 
+    async def _read(
+        self, digest: Digest, pieces: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            try:
+                async for piece in pieces:
+                    yield piece
+            except FAILED as error:
+                self._failed.update(self._ranked(digest)[:2])
+                raise absent(digest) from error
+
+    async def _write(self, digest: Digest, chunks: AsyncIterable[bytes], write: Writing) -> None:
+        first, *others = self._ranked(digest)
+        source = Chunks(chunks)
+        try:
+            await write(self._stores[first], digest, source)
+        except FAILED:
+            if source.failed:
+                raise
+            self._failed.add(first)
+            if source.begun or not others:
+                raise
+            await write(self._stores[others[0]], digest, source)
+
     def _ranked(self, digest: Digest) -> list[str]:
         return ranked(digest.hash, self._weights)
+
+    def _two(self, digest: Digest) -> list[BlobStore]:
+        """Its shard, and the next one."""
+        return [self._stores[place] for place in self._ranked(digest)[:2]]
 
     def _second(self, digest: Digest) -> list[str]:
         """Where else a blob may be that its shard does not have: nowhere, or in one place."""

@@ -87,6 +87,11 @@ class SmallBlobs:
             stored = self.log.read_cached(entry, digest, now)
         return stored if stored is not None and check_of(stored) == entry.check else None
 
+    def is_packed(self, digest: Digest) -> bool:
+        """Whether the blob is here, and lies in a frame."""
+        entry = self.log.find(digest, self._now())
+        return entry is not None and self.log.where(entry, digest)[2] != entry.size
+
     def put_packed_nowait(self, digest: Digest, frame: bytes) -> bool:
         """As `put_nowait`, of a frame of the blob that is kept as it is; False also for others."""
         log, size = self.log, digest.size_bytes

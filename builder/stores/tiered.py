@@ -14,6 +14,7 @@ far one does, the near one is never asked.
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -21,7 +22,22 @@ from builder.base.digest import Digest
 from builder.base.errors import NotFoundError, StatusError
 from builder.stores.copying import Chunks, copy, cut, read_either
 from builder.stores.failure import FAILED, NOT_HERE, NOT_TAKEN, missing_or_all, size_in
-from builder.stores.interface import PIECE, BlobStore, ResumableStore
+from builder.stores.frames import (
+    Writing,
+    each,
+    is_packed,
+    read_frames_of_either,
+    read_packed,
+    write_packed,
+    write_plain,
+)
+from builder.stores.interface import (
+    PIECE,
+    BlobStore,
+    LocalPackedStore,
+    ResumableStore,
+    Upload,
+)
 from builder.stores.memory import absent, check_range
 
 BROUGHT_AT_ONCE = 16  # blobs
@@ -79,26 +95,25 @@ class TieredBlobs:
             return
         whole = offset == 0 and (limit is None or limit >= digest.size_bytes)
         if whole and isinstance(self.near, ResumableStore) and await self._is_only_far(digest):
-            pieces = self._read_filling(self.near, digest)
+            pieces = _filling(self.near.begin, digest, self.far.read(digest))
         else:
             pieces = read_either((self.near, self.far), digest, offset, limit)
-        async with aclosing(pieces):
-            try:
-                async for piece in pieces:
-                    yield piece
-            except FAILED as error:
-                raise self._far_failed(digest, error) from error
+        async with aclosing(self._told(digest, pieces)) as told:
+            async for piece in told:
+                yield piece
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
-        source = Chunks(chunks)
-        try:
-            await self.near.write(digest, source)
-        except NOT_TAKEN:
-            if source.begun or source.failed or not self._keeping.far:
-                raise
-            await self.far.write(digest, source)
-            return
-        await self.onward(digest)
+        await self._write(digest, chunks, write_plain)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return await is_packed(self.near, digest) or await is_packed(self.far, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        sources = partial(read_packed, self.near, digest), partial(self._far_frames, digest)
+        return self._told(digest, read_frames_of_either(sources))
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await self._write(digest, frames, write_packed)
 
     async def get(self, digest: Digest) -> bytes:
         with suppress(*NOT_HERE):
@@ -131,32 +146,40 @@ class TieredBlobs:
         self.far_failures += 1
         return error if self._keeping.far_required else absent(digest)
 
+    async def _told(
+        self, digest: Digest, pieces: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            try:
+                async for piece in pieces:
+                    yield piece
+            except FAILED as error:
+                raise self._far_failed(digest, error) from error
+
+    async def _write(self, digest: Digest, chunks: AsyncIterable[bytes], write: Writing) -> None:
+        source = Chunks(chunks)
+        try:
+            await write(self.near, digest, source)
+        except NOT_TAKEN:
+            if source.begun or source.failed or not self._keeping.far:
+                raise
+            await write(self.far, digest, source)
+            return
+        await self.onward(digest)
+
     async def _is_only_far(self, digest: Digest) -> bool:
         return bool(await missing_or_all(self.near, [digest]))
 
-    async def _read_filling(
-        self, near: ResumableStore, digest: Digest
-    ) -> AsyncGenerator[bytes, None]:
-        """The far blob, kept near as it passes; a reader that leaves early leaves nothing near."""
-        upload = None
-        with suppress(StatusError):
-            upload = await near.begin(digest)
-        try:
-            async with aclosing(self.far.read(digest)) as pieces:
-                async for piece in pieces:
-                    if upload is not None:
-                        try:
-                            await upload.append(piece)
-                        except StatusError:
-                            upload.abort()
-                            upload = None
-                    yield piece
-            if upload is not None:
-                with suppress(StatusError):
-                    await upload.commit()
-        finally:
-            if upload is not None:
-                upload.abort()
+    async def _far_frames(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        """Those of the far blob, which is kept near as they pass."""
+        frames = read_packed(self.far, digest)
+        if isinstance(self.near, LocalPackedStore):
+            frames = _filling(self.near.begin_packed, digest, frames)
+        elif digest.size_bytes <= PIECE:
+            frames = _filling_at_once(self.near, digest, frames)
+        async with aclosing(frames):
+            async for piece in frames:
+                yield piece
 
     async def _bring(self, digests: Iterable[Digest]) -> set[Digest]:
         """Copy these near; those that could not be."""
@@ -174,6 +197,47 @@ class TieredBlobs:
             for digest in digests:
                 nursery.start_soon(bring, digest)
         return failed
+
+
+async def _filling(
+    begin: Callable[[Digest], Awaitable[Upload]],
+    digest: Digest,
+    pieces: AsyncGenerator[bytes, None],
+) -> AsyncGenerator[bytes, None]:
+    """These pieces, which become a blob as they pass; a reader that leaves early leaves nothing."""
+    upload = None
+    with suppress(StatusError):  # a near tier that is full or down has a bad day, not we
+        upload = await begin(digest)
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if upload is not None:
+                    try:
+                        await upload.append(piece)
+                    except StatusError:
+                        upload.abort()
+                        upload = None
+                yield piece
+        if upload is not None:
+            with suppress(StatusError):
+                await upload.commit()
+    finally:
+        if upload is not None:
+            upload.abort()
+
+
+async def _filling_at_once(
+    near: BlobStore, digest: Digest, frames: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """The same of a small blob, into a store whose writes cannot be fed."""
+    gathered = []
+    async with aclosing(frames):
+        async for piece in frames:
+            gathered.append(piece)
+            yield piece
+    async with aclosing(each(gathered)) as pieces:
+        with suppress(StatusError):
+            await write_packed(near, digest, pieces)
 
 
 class Through:

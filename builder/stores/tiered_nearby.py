@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from builder.base.digest import Digest
 from builder.base.errors import NotFoundError
-from builder.stores.interface import LocalStore, NamedT, Upload
+from builder.stores.interface import LocalStore, NamedT, PackedUpload, Upload
 from builder.stores.tiered import TieredBlobs
 
 
@@ -24,6 +24,9 @@ class NearbyTieredBlobs:
         self.get = tiered.get
         self.put = tiered.put
         self.size_of = tiered.size_of
+        self.is_packed = tiered.is_packed
+        self.read_packed = tiered.read_packed
+        self.write_packed = tiered.write_packed
 
     def absent_nowait(self, function: str, digests: Sequence[NamedT]) -> list[NamedT] | None:
         return [] if self._near.absent_nowait(function, digests) == [] else None
@@ -44,6 +47,15 @@ class NearbyTieredBlobs:
     async def begin(self, digest: Digest) -> Upload:
         return OnwardUpload(self._tiered, digest, await self._near.begin(digest))
 
+    def get_packed_nowait(self, digest: Digest) -> bytes | None:
+        return self._near.get_packed_nowait(digest)
+
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:  # noqa: ARG002
+        return False
+
+    async def begin_packed(self, digest: Digest) -> PackedUpload:
+        return OnwardPackedUpload(self._tiered, digest, await self._near.begin_packed(digest))
+
 
 class OnwardUpload:
     """An upload into the near tier; its end sends it onward."""
@@ -63,3 +75,14 @@ class OnwardUpload:
     async def commit(self) -> None:
         await self._upload.commit()
         await self._tiered.onward(self._digest)
+
+
+class OnwardPackedUpload(OnwardUpload):
+    """The same of frames."""
+
+    def __init__(self, tiered: TieredBlobs, digest: Digest, upload: PackedUpload) -> None:
+        super().__init__(tiered, digest, upload)
+        self._packed = upload
+
+    async def unpacked(self) -> Upload:
+        return OnwardUpload(self._tiered, self._digest, await self._packed.unpacked())

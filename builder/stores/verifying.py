@@ -2,18 +2,20 @@
 
 For stores that others write to, or that cannot check themselves (Redis, object stores, other
 servers). A damaged blob is missing from then on, until it is written again; `damaged` counts
-them. A large one is hashed as it passes: its last piece is held back until the hash is known, so
-no reader ever has all of it.
+them. A large one is hashed as it passes (`proven`), and what comes as frames is unpacked for that.
+A store that raises DataLossError by itself (`is_proven`) is not hashed a second time.
 """
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 
-from builder.base.digest import Digest, digest_of, hasher
+from builder.base.digest import Digest, digest_of
 from builder.base.errors import DataLossError, NotFoundError
 from builder.stores.failure import size_in
+from builder.stores.frames import is_packed, read_packed, write_packed
 from builder.stores.interface import BlobStore
+from builder.stores.proven import FramesProof, PlainProof, proven
 
 REMEMBERED = 10_000  # damaged blobs
 
@@ -21,8 +23,15 @@ REMEMBERED = 10_000  # damaged blobs
 class VerifyingBlobs:
     """`store`, checked; `tell(digest)` is called for each damaged blob that is met."""
 
-    def __init__(self, store: BlobStore, tell: Callable[[Digest], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        tell: Callable[[Digest], object] = lambda _: None,
+        *,
+        is_proven: bool = False,
+    ) -> None:
         self._store = store
+        self._is_proven = is_proven
         self._tell = tell
         self._bad: OrderedDict[Digest, None] = OrderedDict()
         self.damaged = 0
@@ -34,30 +43,30 @@ class VerifyingBlobs:
         missing = set(await self._store.find_missing([d for d in every if d not in self._bad]))
         return [d for d in every if d in missing or d in self._bad]
 
-    async def read(
+    def read(
         self, digest: Digest, offset: int = 0, limit: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        self._check(digest)
+        pieces = self._store.read(digest, offset, limit)
         whole = offset == 0 and (limit is None or limit >= digest.size_bytes)
-        state = hasher(digest.function, digest.size_bytes) if whole else None
-        held = b""
-        try:
-            async with aclosing(self._store.read(digest, offset, limit)) as pieces:
-                async for piece in pieces:
-                    if state is not None:
-                        state.update(piece)
-                    if held:
-                        yield held
-                    held = piece
-        except DataLossError:
-            raise self._damaged(digest) from None
-        if state is not None and state.hexdigest() != digest.hash:
-            raise self._damaged(digest)
-        if held:
-            yield held
+        if whole and not self._is_proven:
+            pieces = proven(digest, pieces, PlainProof(digest))
+        return self._told(digest, pieces)
 
     async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
         await self._store.write(digest, chunks)
+        self._bad.pop(digest, None)
+
+    async def is_packed(self, digest: Digest) -> bool:
+        return digest not in self._bad and await is_packed(self._store, digest)
+
+    def read_packed(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        frames = read_packed(self._store, digest)
+        if not self._is_proven:
+            frames = proven(digest, frames, FramesProof(digest))
+        return self._told(digest, frames)
+
+    async def write_packed(self, digest: Digest, frames: AsyncIterable[bytes]) -> None:
+        await write_packed(self._store, digest, frames)
         self._bad.pop(digest, None)
 
     async def get(self, digest: Digest) -> bytes:
@@ -66,7 +75,7 @@ class VerifyingBlobs:
             data = await self._store.get(digest)
         except DataLossError:
             raise self._damaged(digest) from None
-        if digest_of(data, digest.function) != digest:
+        if not self._is_proven and digest_of(data, digest.function) != digest:
             raise self._damaged(digest)
         return data
 
@@ -77,6 +86,18 @@ class VerifyingBlobs:
     async def size_of(self, function: str, hash_: str) -> int | None:
         size = await size_in(self._store, function, hash_)
         return None if size is None or Digest(hash_, size, function) in self._bad else size
+
+    async def _told(
+        self, digest: Digest, pieces: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """These pieces; DATA_LOSS means that the blob is damaged."""
+        self._check(digest)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        except DataLossError:
+            raise self._damaged(digest) from None
 
     def _check(self, digest: Digest) -> None:
         if digest in self._bad:

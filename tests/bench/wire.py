@@ -47,6 +47,7 @@ SECONDS = 1.0
 OURS, CASD, PEERS = "ours", "casd", ("bare", "h2", "grpcio")
 
 PRODUCT = "tests.bench.wire_product_parts"
+COMPOSED = "tests.bench.wire_composed_parts"
 FLOOR = "tests.bench.wire_floor_parts"
 
 Running = tuple[int, psutil.Process]
@@ -160,6 +161,21 @@ def packed(running: Running, rates: Rates) -> Figures:
     return {"zstd_ratio": ratio}
 
 
+def packed_composed(kind: str) -> Figures:
+    """The same reads and writes of frames, of storage that is composed."""
+    with tempfile.TemporaryDirectory() as folder, started(COMPOSED, kind, folder) as (running,):
+        port, process = running
+        rates = Rates(process)
+        for number in range(api.ROUNDS):
+            data = packable_blob(number)
+            upload = streams.Upload(data, "sha256", zstd=zstandard.ZstdCompressor(1).compress(data))
+            name = f"{upload.digest.hash}/{len(data)}"
+            rates.once(f"write_zstd_{kind}_gb", LARGE / 1e9, lambda: upload.run(port), 2)  # noqa: B023 - called at once
+            for _ in range(2):
+                rates.once(f"read_zstd_{kind}_gb", LARGE / 1e9, lambda: _frames(port, name), 2)  # noqa: B023
+    return rates.figures
+
+
 def _frames(port: int, name: str) -> None:
     assert 0 < streams.download_all(port, f"compressed-blobs/zstd/{name}") < LARGE * 3 // 4
 
@@ -243,7 +259,7 @@ def run() -> tuple[Figures, Figures]:
         ratios["gar_hooks_overhead_metadata"] = overhead(*ports, metadata=True)
         with tempfile.TemporaryDirectory() as folder, started(FLOOR, folder) as (bare,):
             own, against = ours(hooked, bare)
-        figures |= own | idling
+        figures |= own | idling | packed_composed("tiered") | packed_composed("mirrored")
         ratios |= against
         figures["sha256_gb_per_cpu_s"] = floor = streams.sha256_gb_per_cpu_s()
         ratios["write_vs_sha256"] = round(figures["write_gb_per_cpu_s"] / floor, 2)

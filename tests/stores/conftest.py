@@ -11,7 +11,8 @@ from builder.net.listeners import open_listeners
 from builder.net.rpc import Service
 from builder.net.server import serve
 from builder.server.bytestream import ByteStreamService
-from builder.server.cas import CasService
+from builder.server.capabilities import CapabilitiesService, Served
+from builder.server.cas import MAX_BATCH_BYTES, CasService
 from builder.server.instances import Instances
 from builder.server.uploads import Uploads
 from builder.stores import object as object_
@@ -53,10 +54,11 @@ def clock() -> Time:
 
 
 def services_of(blobs: BlobStore) -> tuple[Service, ...]:
-    instances = Instances()
+    instances, zstd = Instances(), ("zstd",)
     return (
-        CasService(blobs, instances).service(),
-        ByteStreamService(blobs, Uploads(blobs), instances).service(),
+        CapabilitiesService(Served(MAX_BATCH_BYTES, False, compressors=zstd), instances).service(),
+        CasService(blobs, instances, compressors=zstd).service(),
+        ByteStreamService(blobs, Uploads(blobs), instances, compressors=zstd).service(),
     )
 
 

@@ -46,7 +46,20 @@ HUFFMAN = (
     "828684be5886a8eb10649cbf",
     "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
 )
-OF_256 = (  # the table has 256 octets there: a size update comes first here
+PLAIN_OF_256 = (  # the table has 256 octets there: a size update comes first here
+    (
+        "3fe101"
+        "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d546e"
+        "1768747470733a2f2f7777772e6578616d706c652e636f6d"
+    ),
+    "4803333037c1c0bf",
+    (
+        "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738666f6f3d"
+        "4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d333630303b20766572"
+        "73696f6e3d31"
+    ),
+)
+HUFFMAN_OF_256 = (
     (
         "3fe101"
         "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c78f0b97"
@@ -65,13 +78,14 @@ OF_256 = (  # the table has 256 octets there: a size update comes first here
     [
         (PLAIN, REQUESTS, (57, 110, 164)),
         (HUFFMAN, REQUESTS, (57, 110, 164)),
-        (OF_256, RESPONSES, (222, 222, 215)),
+        (PLAIN_OF_256, RESPONSES, (222, 222, 215)),
+        (HUFFMAN_OF_256, RESPONSES, (222, 222, 215)),
     ],
 )
 def test_examples_of_the_rfc(
     blocks: tuple[str, ...], lists: list[list[tuple[bytes, bytes]]], sizes: tuple[int, ...]
 ) -> None:
-    """C.3, C.4 and C.6: one connection each, and the sizes of its table."""
+    """C.3 to C.6: one connection each, and the sizes of its table, from which two evict."""
     decoder = Decoder(10_000)
     for block, fields, size in zip(blocks, lists, sizes, strict=True):
         assert decoder.decode(bytes.fromhex(block)) == fields
