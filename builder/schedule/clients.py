@@ -45,7 +45,7 @@ def submit(books: Books, event: ActionSubmitted, now: float) -> None:
     if not spec.do_not_cache:
         books.in_flight[spec.key] = task  # perhaps in the place of one whose result came too early
     _add_operation(books, task, name, now)
-    if not serve_at_once(books, lane, task, now):
+    if lane.queue.size or not serve_at_once(books, lane, task, now):
         enqueue(books, task, now)
         dispatch_dirty(books, now)
         if task.state is QUEUED:

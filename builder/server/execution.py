@@ -24,7 +24,7 @@ from builder.server.admission import METADATA_HEADER, Admission, Asked, avoided,
 from builder.server.inlining import Hints, inlined
 from builder.server.instances import Instances
 from builder.server.messages import only, parse
-from builder.server.operation_bytes import cached_operation, operation_bytes
+from builder.server.operation_bytes import Lasting, cached_operation, lasting_of, operation_bytes
 from builder.server.operation_messages import operation_message
 from builder.server.scheduler import Scheduler
 from builder.server.shelf import Hit
@@ -241,19 +241,23 @@ class ExecutionService:
 class _Client:
     """One that hears of its operation without a task of its own."""
 
-    __slots__ = ("_last", "_told", "operation")
+    __slots__ = ("_last", "_lasting", "_told", "operation")
 
     def __init__(self, told: Told, operation: str) -> None:
         self.operation = operation
         self._told = told
         self._last: OperationView | None = None
+        self._lasting: Lasting | None = None
 
     def tell(self, view: OperationView) -> None:
+        lasting = self._lasting
+        if lasting is None:
+            lasting = self._lasting = lasting_of(view.name, view.key)
         if view.ending is not None:
-            self._told.end(operation_bytes(view))
+            self._told.end(operation_bytes(view, lasting))
         elif view != self._last:
             self._last = view
-            self._told.tell(operation_bytes(view))
+            self._told.tell(operation_bytes(view, lasting))
 
     def refuse(self, error: StatusError) -> None:
         self._told.fail(error)

@@ -38,6 +38,9 @@ METADATA_TYPE = _field(1, METADATA.encode())  # of an Any
 TYPE_OCTETS = len(METADATA_TYPE)
 RESPONSE_TYPE = _field(1, RESPONSE.encode())
 STDOUT, STDERR = f"/{LOGS}/stdout".encode(), f"/{LOGS}/stderr".encode()
+# The operation's name, and in the metadata its digest, where its logs are once there are any, and
+# its digest function: each a field.
+Lasting = tuple[bytes, bytes, bytes, bytes]
 EXECUTING = Stage.EXECUTING  # a name of an Enum's costs ten times as much as one of ours
 
 
@@ -48,15 +51,15 @@ def cached_response(result: bytes) -> bytes:
 
 def cached_operation(name: str, action: Digest, result: bytes) -> bytes:
     """The serialized Operation, which has ended."""
-    digest = _digest(action.hash, action.size_bytes)
+    digest = _known_digest(action.hash, action.size_bytes)
     metadata = STAGES[Stage.COMPLETED] + digest + FUNCTIONS[action.function]
     return _ended(_field(1, name.encode()), metadata, cached_response(result))
 
 
-def operation_bytes(view: OperationView) -> bytes:
-    """The serialized `operation_messages.operation_message`."""
-    name, key, stage, _, _, progress, ending = view
-    named, digest, logs, function = _lasting(name, key)
+def operation_bytes(view: OperationView, lasting: Lasting) -> bytes:
+    """The serialized `operation_messages.operation_message`, around what lasts."""
+    _, _, stage, _, _, progress, ending = view
+    named, digest, logs, function = lasting
     if stage is not EXECUTING and (ending is None or not ending.response):
         logs = b""
     if progress:
@@ -67,10 +70,8 @@ def operation_bytes(view: OperationView) -> bytes:
     return _ended(named, metadata, response_of(ending))
 
 
-@lru_cache(4096)
-def _lasting(name: str, key: ActionKey) -> tuple[bytes, bytes, bytes, bytes]:
-    """What all messages of an operation have: its name, and in the metadata its digest, where its
-    logs are once there are any, and its digest function."""
+def lasting_of(name: str, key: ActionKey) -> Lasting:
+    """What all messages of an operation have."""
     bare = name.encode()
     size = len(bare) + len(STDOUT)  # as long as the other one
     logs = b"".join((bytes_field(3, size), bare, STDOUT, bytes_field(4, size), bare, STDERR))
@@ -91,10 +92,12 @@ def _ended(named: bytes, metadata: bytes, response: bytes) -> bytes:
     return b"".join((_open(named, metadata), DONE, whole, RESPONSE_TYPE, before, response))
 
 
-@lru_cache(4096)
 def _digest(hash_: str, size_bytes: int) -> bytes:
-    """An action's, for each of the messages that tell of it."""
+    """An action's, in the metadata."""
     digest = _field(1, hash_.encode())
     if size_bytes:
         digest += SIZE + varint(size_bytes)
     return _field(2, digest)
+
+
+_known_digest = lru_cache(4096)(_digest)  # those that are cached are asked for again

@@ -240,3 +240,19 @@ def test_a_merged_action_is_pulled_forward_within_its_flow() -> None:
         story.submit(name)
     story.submit("urgent", "c", priority=-1, user="somebody")
     assert story.finish("w", "running/1", FAILED)[2] == "w gets c/1"
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.floats(0.1, 9.0)), max_size=40))
+def test_passing_by_is_to_wait_for_no_time(steps: list[tuple[int, int, float]]) -> None:
+    """Whoever is served at once pays as those do who were in the queue before."""
+    queued, passing = Shares({"u1": 3.0}), Shares({"u1": 3.0})
+    for number, (user, build, cost) in enumerate(steps):
+        client = Client(user=f"u{user}", invocation=f"b{build}")
+        one, other = queued.of(client), passing.of(client)
+        one.wait()
+        one.leave()
+        other.pass_by()
+        for share in (one, other):
+            share.start(f"{number}", cost)
+        pairs = ((one, other), (one.parent, other.parent))
+        assert all((a.tag, a.clock, a.waiting) == (b.tag, b.clock, b.waiting) for a, b in pairs)

@@ -390,3 +390,14 @@ def test_workers_that_the_client_wants_to_be_without() -> None:
     assert story.submit("c", avoid=("w", "v"))[0] == "w gets c/1"
     story.finish("w", "c/1", BROKEN)
     assert states(story) == {"w": "degraded", "v": "healthy"}
+
+
+def test_what_is_served_at_once_was_in_no_queue() -> None:
+    """It has waited for no time; a worker that its client avoids is taken at need."""
+    story = Story()
+    story.connect("w", slots=2)
+    assert story.submit("a") == ["w gets a/1", "a EXECUTING on w: running"]
+    snapshot = story.machine.snapshot()
+    assert (snapshot.queued, snapshot.counters.wait_s) == (0, 0.0)
+    assert story.submit("b", avoid=("w",)) == ["w gets b/1", "b EXECUTING on w: running"]
+    assert story.submit("c") == ["c QUEUED: all-busy"]

@@ -21,7 +21,12 @@ from builder.server.admission import METADATA_HEADER, Admission, Timeouts
 from builder.server.execution import ExecutionService, ExecutionStores
 from builder.server.history import History
 from builder.server.instances import Instances
-from builder.server.operation_bytes import cached_operation, cached_response, operation_bytes
+from builder.server.operation_bytes import (
+    cached_operation,
+    cached_response,
+    lasting_of,
+    operation_bytes,
+)
 from builder.server.operation_messages import finished_message, operation_message
 from builder.server.scheduler import Scheduler
 from builder.server.shelf import Hit
@@ -188,4 +193,7 @@ SAID = Reason(ReasonCode.RUNNING, "runs")
     ids=lambda view: view.stage.name,
 )
 def test_a_view_is_spliced_as_protobuf_writes_it(view: OperationView) -> None:
-    assert operation_bytes(view) == operation_message(view).SerializeToString(deterministic=True)
+    lasting = lasting_of(view.name, view.key)
+    assert operation_bytes(view, lasting) == operation_message(view).SerializeToString(
+        deterministic=True
+    )
