@@ -19,6 +19,7 @@ from builder.sandbox.kernel.programs import Programs
 from builder.sandbox.kernel.seccomp import Filter, where_it_is
 from builder.sandbox.kernel.syscalls import MACHINE, call
 from builder.sandbox.report import EXITED, NOT_STARTED, SIGNALLED, Report
+from builder.sandbox.stream import Stream
 from builder.sandbox.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -44,9 +45,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
 REPORT, LISTENS, STARTED = b"E", b"L", b"S"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
-SPLICE_NONBLOCK = 2
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
-CHUNK = 65536
 COUNTER_BYTES = 4096
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
@@ -67,55 +66,6 @@ def tell(sock: "_socket.socket", packet: bytes, fds: "tuple[int, ...]" = ()) -> 
         link.send_packet(sock, packet, fds)
     except OSError:
         os._exit(1)  # the other end is gone; so is the reason to live
-
-
-class Stream:
-    """One output of the action: a pipe drained into a file, up to a number of bytes."""
-
-    def __init__(self, discard: int) -> None:
-        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.read_end, False)
-        self._file, self._left, self._discard = discard, 0, discard
-        self.total = 0
-        self.failed = 0
-        self.ended = False
-
-    def close_write_end(self) -> None:
-        """At most once is it closed."""
-        if self.write_end >= 0:
-            os.close(self.write_end)
-            self.write_end = -1
-
-    def keep_in(self, file: int, limit: int) -> None:
-        """Where the first bytes go, and how many of them."""
-        self._file, self._left = file, limit
-
-    def drain(self) -> None:
-        """Carry all that is there."""
-        while not self.ended and self.move():
-            pass
-
-    def heard(self, events: int) -> None:
-        """What poll(2) says of its read end: that there is something, or that nobody writes."""
-        moved = self.move() if events & select.POLLIN else 0
-        self.ended = not moved and bool(events & select.POLLHUP)
-
-    def move(self) -> int:
-        """Carry one chunk. 0 when nothing is there, or at the end."""
-        keep = self._left > 0 and not self.failed
-        target, size = (self._file, min(CHUNK, self._left)) if keep else (self._discard, CHUNK)
-        try:
-            moved = call("splice", self.read_end, None, target, None, size, SPLICE_NONBLOCK)
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return 0
-            if not keep:
-                raise
-            self.failed = error.errno or errno.EIO  # such as a full disk: drop the rest, say so
-            return 1
-        self.total += moved
-        self._left -= moved if keep else 0
-        return moved
 
 
 def find_program(name: bytes, environment: "Mapping[bytes, bytes]") -> bytes:

@@ -1,5 +1,6 @@
 """Actions that are cancelled, time out, leave daemons, and lose their init, zygote or broker by
-SIGKILL at random moments: what they leave behind, which must be nothing.
+SIGKILL at random moments, every other one of a trust domain whose actions have the sandboxes of
+each other: what they leave behind, which must be nothing.
 
 `python -m tests.bench hygiene --actions 10000` is the whole of it; every figure that begins with
 `left_` must be 0. The random choices are those of one seed.
@@ -67,12 +68,16 @@ class Hygiene:
         wall_s = self._random.uniform(0.001, 0.05) if script >= ENDLESS else 20.0
         limits = Limits(wall_s=wall_s, grace_s=0.01, memory_bytes=128 << 20)
         argv = ("/bin/sh", "-c", SCRIPTS[script])
-        spec = SandboxSpec(argv, str(inputs), str(scratch), ENVIRONMENT, limits=limits)
+        domain = self._random.choice(("", "ci"))
+        spec = SandboxSpec(
+            argv, str(inputs), str(scratch), ENVIRONMENT, limits=limits, reuse=domain
+        )
         with trio.move_on_after(self._patience_s()):
             for victim, odds in KILLS.items():
                 if self._random.randrange(odds) == 0:
                     self._nursery.start_soon(self._kill, victim, self._random.uniform(0, 0.005))
             async with await self._sandbox.run(spec) as finished:
+                self.ends["reused"] += finished.exit.usage.reused > 0
                 return finished.exit.outcome.value
         return "cancelled"
 
@@ -117,7 +122,7 @@ async def measure(base: Path, actions: int) -> dict[str, float]:
     scratch.mkdir()
     await trio.to_thread.run_sync(scratch.exists)  # the pool's first thread
     before, started = Census.of(scratch), time.perf_counter()
-    async with open_sandbox(ready=PARALLEL) as sandbox:
+    async with open_sandbox(ready=PARALLEL, reuse=True) as sandbox:
         async with trio.open_nursery() as nursery:
             hygiene = Hygiene(sandbox, scratch, actions, nursery)
             for _ in range(PARALLEL):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.sandbox.brokerage import Run
 from builder.sandbox.interface import Exit, Limits, Sandbox, SandboxSpec
+from builder.sandbox.native import NativeSandbox
 
 PYTHON = os.path.realpath(sys.executable)
 READ_ONLY = () if PYTHON.startswith("/usr/") else (os.path.realpath(sys.base_prefix),)
@@ -71,6 +73,15 @@ async def act(sandbox: Sandbox, base: Path, *argv: str, **more: Any) -> Result:
             Path(done.stderr).read_text(errors="replace"),
             files_below(finished.root_fd),
         )
+
+
+async def settled(sandbox: NativeSandbox) -> None:
+    """Until the broker has done with the last action: its sandbox is ready again, or gone."""
+    run = Run(await sandbox.start(), sandbox._number)
+    await run.over()
+    run.close()
+    if run.root_fd >= 0:
+        os.close(run.root_fd)
 
 
 async def shell(sandbox: Sandbox, base: Path, script: str, **more: Any) -> Result:

@@ -1,5 +1,5 @@
 """What an action cannot do, tried against the real kernel: one sandbox, all of `escapes.py`; and
-again in an image, whose root is another one.
+again in an image, whose root is another one, and in a sandbox that another action has had.
 """
 
 import functools
@@ -20,7 +20,7 @@ from builder.sandbox.options import Options
 from builder.sandbox.plan import SYSTEM
 from tests.sandbox.attacks import ATTACKS
 from tests.sandbox.escapes import ESCAPES, HOST_SECRET
-from tests.sandbox.support import PYTHON, READ_ONLY, act
+from tests.sandbox.support import PYTHON, READ_ONLY, act, settled
 
 ATTEMPTS = Path(__file__).with_name("attempts.py").read_text()
 TRIED = [*ESCAPES, *ATTACKS]
@@ -28,11 +28,11 @@ ABSTRACT = f"builder-test-{os.getpid()}"
 
 
 @asynccontextmanager
-async def opened(layers: tuple[str, ...]) -> AsyncIterator[NativeSandbox]:
+async def opened(layers: tuple[str, ...], reuse: str) -> AsyncIterator[NativeSandbox]:
     """The host's root; or that of an image which holds nothing, with the host's programs shown in
     it."""
     if not layers:
-        async with open_sandbox(read_only=READ_ONLY) as sandbox:
+        async with open_sandbox(read_only=READ_ONLY, reuse=bool(reuse)) as sandbox:
             assert isinstance(sandbox, NativeSandbox)
             yield sandbox
         return
@@ -48,9 +48,10 @@ async def opened(layers: tuple[str, ...]) -> AsyncIterator[NativeSandbox]:
             nursery.cancel_scope.cancel()
 
 
-async def answers(base: Path, *, in_image: bool) -> dict[str, str]:
+async def answers(base: Path, *, way: str) -> dict[str, str]:
     (base / "layers/empty").mkdir(parents=True)
-    layers = (str(base / "layers/empty"),) if in_image else ()
+    layers = (str(base / "layers/empty"),) if way == "image" else ()
+    reuse = "ci" if way == "reused" else ""
     secret = base / "secret"
     secret.write_text(HOST_SECRET)
     secret.chmod(0o644)
@@ -63,7 +64,7 @@ async def answers(base: Path, *, in_image: bool) -> dict[str, str]:
         abstract.listen()
         named.bind(str(base / "socket"))
         named.listen()
-        async with opened(layers) as sandbox:
+        async with opened(layers, reuse) as sandbox:
             places = {
                 "@SECRET@": str(secret),
                 "@SCRATCH@": str(base),
@@ -76,16 +77,20 @@ async def answers(base: Path, *, in_image: bool) -> dict[str, str]:
             text = functools.reduce(lambda out, key: out.replace(key, places[key]), places, text)
             files = {"attempts.py": ATTEMPTS, "table.json": text}
             argv = (PYTHON, "-I", "-S", "attempts.py", "table.json")
-            done = await act(sandbox, base, *argv, files=files, layers=layers)
+            if reuse:
+                await act(sandbox, base, "/bin/true", files=files, reuse=reuse)
+                await settled(sandbox)
+            done = await act(sandbox, base, *argv, files=files, layers=layers, reuse=reuse)
     assert done.exit.exit_code == 0, (done.exit, done.err)
+    assert done.exit.usage.reused == bool(reuse)
     found: dict[str, str] = json.loads(done.out)
     return found
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["host", "image"])
+@pytest.fixture(scope="module", params=["host", "image"])
 def told(request: pytest.FixtureRequest) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="builder-cannot-") as base:
-        return trio.run(functools.partial(answers, Path(base), in_image=request.param))
+        return trio.run(functools.partial(answers, Path(base), way=request.param))
 
 
 def test_escapes_are_many_and_different() -> None:
@@ -99,6 +104,14 @@ def test_escapes_are_many_and_different() -> None:
 def test_an_action_cannot(told: dict[str, str], name: str, accepted: tuple[str, ...]) -> None:
     """The attempt fails, and in the way that says which wall it met."""
     assert told[name] in accepted
+
+
+@pytest.mark.slow
+def test_nor_can_who_has_the_sandbox_of_another() -> None:
+    """All of it again, where an action of the same trust domain has been before."""
+    with tempfile.TemporaryDirectory(prefix="builder-cannot-") as base:
+        told = trio.run(functools.partial(answers, Path(base), way="reused"))
+    assert {name: told[name] for name, _, ok in TRIED if told[name] not in ok} == {}
 
 
 def state(file: Path) -> tuple[object, ...]:
