@@ -65,7 +65,7 @@ class Descendants:
                 continue
         return bool(found)
 
-    def alone(self) -> bool:
+    def alone(self, _program: int) -> bool:
         return True  # who has nobody to wait for, because orphans are adopted
 
     def ending(self) -> bool:

@@ -17,6 +17,7 @@ EXITING = 0x4  # PF_EXITING
 FLAGS, FAULTS_OF_REAPED, WAITED_FOR, WAITED_END = 6, 8, 13, 15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 READ_BYTES = 4096
+LAST_BORN = "sys/kernel/ns_last_pid"  # of /proc, in the PID namespace of who reads it
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -71,9 +72,13 @@ class Namespace:
         except OSError:
             pass  # there is nobody
 
-    def alone(self) -> bool:
-        """Whether the init has no child and has never waited for any: nobody is left then but our
-        own, and nothing has been used that we are not told of."""
+    def alone(self, program: int) -> bool:
+        """Whether nobody is left but our own, and nothing has been used that we are not told of:
+        this program, which we have begun last, has had no child or thread; or the init has no
+        child and has never waited for any. The former is one short look, by the numbers that all
+        of them have in our own namespace too."""
+        if self._latest() == program:
+            return True
         if self._has_orphans():
             return False
         fields = self._read(f"{self.init}/stat").rpartition(b")")[2].split()
@@ -101,6 +106,13 @@ class Namespace:
             pass
         os.close(self.pidfd)
         return left_s
+
+    def _latest(self) -> int:
+        """The process that was born last; 0 where the kernel does not tell."""
+        try:
+            return int(self._read(LAST_BORN))
+        except FileNotFoundError:  # it is without CONFIG_CHECKPOINT_RESTORE
+            return 0
 
     def _has_orphans(self) -> bool:
         """Kernels without lists of children do not tell."""

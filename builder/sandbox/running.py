@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
         def signal(self, number: int) -> object: ...
 
-        def alone(self) -> bool: ...
+        def alone(self, program: int) -> bool: ...
 
         def ending(self) -> bool: ...
 
@@ -197,7 +197,7 @@ class Action:
         if self._report.processes == 1:
             return True  # it has never had a child
         ours = os.WNOHANG | OF_THIS_THREAD  # else the init is one of them
-        return self._reap(ours) == NOBODY and self._reach.alone()
+        return self._reap(ours) == NOBODY and self._reach.alone(self._pid)
 
     def conclude(self) -> bool:
         """End everything that is left, and report; whether the work tree was sent with that."""
