@@ -4,7 +4,8 @@ Figures are medians in milliseconds of single actions, from the spec to its resu
 say otherwise. `_user` is the same by an ordinary user, in a process of its own; `_disk` has the
 scratch on the disk of temporary files instead of in memory. `audit_gcc_overhead` is the time with
 the cheap audit over that without (1.1 is 10 %). The peers run by posix_spawn from the same process,
-one turn for each of ours. `floor` is a C program that does the same for each action from nothing
+one turn for each of ours, before it and after it by turns: who comes first after a pause meets cold
+caches. `floor` is a C program that does the same for each action from nothing
 (`sandbox_floor_parts`).
 """
 
@@ -104,8 +105,11 @@ async def measure(base: Path, ready: int) -> dict[str, float]:
         bench, gcc = Bench(sandbox, base_of(base, "one")), Bench(sandbox, base_of(base, "gcc"))
         peers, floor = Peers(source), Floor(base / "floor")
         for number in range(COUNT):  # in turn with the peers, so that all meet the same machine
-            await bench.one(empty, "/bin/true")
+            if number % 2 == 0:  # nor is one of them always the first after the pause
+                await bench.one(empty, "/bin/true")
             peers.one("", "/bin/true")
+            if number % 2 == 1:
+                await bench.one(empty, "/bin/true")
             if number % (COUNT // PEER_COUNT) == 0:
                 peers.containers(number)
             if number % FLOOR_EVERY == 0:
