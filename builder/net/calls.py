@@ -1,6 +1,7 @@
 """A call on the server's side, as its handler sees it."""
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -215,10 +216,10 @@ class ServerCall:
 class FollowedCall:
     """A call whose answers somebody else has to tell (`rpc.Told`); no task is its own.
 
-    `over` is called once, with the error if there was one, and cleans up.
+    `over` is called once, with the error if there was one, and cleans up; it calls `left`.
     """
 
-    __slots__ = ("_late", "_link", "_over", "_wire", "path", "scope", "stream")
+    __slots__ = ("_late", "_link", "_over", "_wire", "left", "path", "scope", "started", "stream")
 
     def __init__(
         self,
@@ -230,6 +231,8 @@ class FollowedCall:
     ) -> None:
         self.path = path
         self.stream = stream
+        self.started = time.perf_counter()
+        self.left: Callable[[], None] | None = None
         self.scope: trio.CancelScope | None = None  # of the task that waits for its deadline
         self._link = link
         self._wire = wire

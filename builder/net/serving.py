@@ -371,23 +371,8 @@ class ServerLink:
         """A call without a task, but for its deadline if it has one."""
         assert self._nursery is not None
         assert self._link is not None
-        started = time.perf_counter()
-        left: Callable[[], None] | None = None
-
-        def over(call: FollowedCall, error: Exception | None) -> None:
-            if call.scope is not None:
-                call.scope.cancel()
-            code = Code.OK if stream.ending or stream.ended else Code.CANCELLED
-            if error is not None:
-                code = self._fail_stream(stream, call.path, error)
-            stream.owner = None
-            stream.ignored = True
-            if left is not None:
-                left()
-            if self._observe is not None:
-                self._observe(call.path, code, time.perf_counter() - started, 1)
-
-        stream.owner = call = FollowedCall(context.path, stream, self._link, self.wire, over)
+        call = FollowedCall(context.path, stream, self._link, self.wire, self._over)
+        stream.owner = call
         if context.deadline is not None:
             call.scope = trio.CancelScope(deadline=context.deadline)
             self._nursery.start_soon(self._expire, call, call.scope)
@@ -395,9 +380,24 @@ class ServerLink:
             left = answer.begin(call)
         except Exception as error:
             call.fail(error)
-            return
-        if stream.owner is not call:  # it has ended already
+        else:
+            call.left = left
+            if stream.owner is not call:  # it has ended already
+                left()
+
+    def _over(self, call: FollowedCall, error: Exception | None) -> None:
+        stream, left = call.stream, call.left
+        call.left = None  # which knows the call: a thousand a second are not for the collector
+        if call.scope is not None:
+            call.scope.cancel()
+        code = Code.OK if stream.ending or stream.ended else Code.CANCELLED
+        if error is not None:
+            code = self._fail_stream(stream, call.path, error)
+        stream.owner, stream.ignored = None, True
+        if left is not None:
             left()
+        if self._observe is not None:
+            self._observe(call.path, code, time.perf_counter() - call.started, 1)
 
     async def _expire(self, call: FollowedCall, scope: trio.CancelScope) -> None:
         with scope:

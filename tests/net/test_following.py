@@ -1,5 +1,6 @@
 """Calls without a task: answers told by whoever has the news, and messages taken in place."""
 
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -191,3 +192,39 @@ async def test_messages_are_taken_in_place() -> None:
                 await ask(channel, b"a", b"bad", b"b")
             with pytest.raises(NotFoundError, match="stopped"):
                 await ask(channel, b"stop", b"b")
+
+
+class Ear:
+    """What a call calls at its end; it knows the call."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def __call__(self) -> None:
+        """Nothing is left to be done."""
+
+
+async def test_a_call_that_is_over_is_no_work_for_the_garbage_collector() -> None:
+    """A thousand a second would be: call and ear know each other, and part at the end."""
+    ears: list[weakref.ref[Ear]] = []
+    open_calls: list[Told] = []
+
+    def begin(told: Told) -> Callable[[], None]:
+        open_calls.append(told)
+        ear = Ear(told)
+        ears.append(weakref.ref(ear))
+        return ear
+
+    service = Service("t", (Method("/t/F", single=lambda _request, _context: Following(begin)),))
+    with trio.fail_after(60):
+        async with serving(service) as server, Channel(server.addresses[0]) as channel:
+            async with channel.stream("/t/F") as call:
+                await call.send(b"")
+                await call.done_sending()
+                while not open_calls:
+                    await trio.lowlevel.checkpoint()
+                assert ears[0]() is not None
+                open_calls[0].end(b"1")
+                open_calls.pop().flush()
+                assert ears[0]() is None
+                assert await call.receive() == b"1"
