@@ -158,6 +158,7 @@ class HereExecutor(Executor):
             open_sandbox(
                 read_only=settings.sandbox.read_only_paths,
                 root=settings.sandbox.root or "",
+                runtime=settings.sandbox.runtime,
                 best_effort=is_best_effort(settings),
                 reuse=is_reusing(settings),
             ) as sandbox,

@@ -43,6 +43,7 @@ async def local_service(settings: Settings) -> AsyncIterator[str]:
             open_sandbox(
                 read_only=settings.sandbox.read_only_paths,
                 root=settings.sandbox.root or "",
+                runtime=settings.sandbox.runtime,
                 best_effort=is_best_effort(settings),
                 reuse=is_reusing(settings),
             ) as sandbox,

@@ -33,7 +33,7 @@ from builder.net.channel import Channel
 from builder.providers.notices import wait_for_notice
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.sandbox.interface import AuditLevel, Limits, Network, Sandbox
-from builder.sandbox.opening import open_sandbox
+from builder.sandbox.opening import NATIVE, open_sandbox
 from builder.schedule.resources import CPU, DISK, MEMORY, MILLI, amounts
 from builder.stores.remote import RemoteBlobStore
 from builder.telemetry.clock import SystemClock
@@ -70,6 +70,7 @@ class WorkerSetup:
     access: Access = field(default_factory=Access)
     read_only: tuple[str, ...] = ()
     root: str = ""
+    runtime: str = NATIVE
     notices: str = "none"  # of which cloud to ask whether it wants this machine back
     metadata_endpoint: str | None = None
     best_effort: bool = False
@@ -189,6 +190,7 @@ def worker_setup(settings: Settings) -> WorkerSetup:
         access=access,
         read_only=settings.sandbox.read_only_paths,
         root=settings.sandbox.root or "",
+        runtime=settings.sandbox.runtime,
         notices=worker.notices,
         metadata_endpoint=worker.metadata_endpoint,
         best_effort=is_best_effort(settings),
@@ -346,6 +348,7 @@ async def run_worker(setup: WorkerSetup, *, exit_with_stdin: bool = False) -> No
                 read_only=setup.read_only,
                 ready=min(setup.slots + 1, MOST_READY),
                 root=setup.root,
+                runtime=setup.runtime,
                 best_effort=setup.best_effort,
                 reuse=setup.reuse,
             ) as sandbox,

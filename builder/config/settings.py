@@ -245,6 +245,7 @@ class Sandbox:
     root: FilePath | None = None
     inputs_as_root: bool = False
     reuse: Literal["off", "trusted"] = "off"
+    runtime: Literal["native", "crun", "runc", "podman"] = "native"
     images: Images = field(default_factory=Images)
     audit: Audit = field(default_factory=Audit)
     limits: SandboxLimits = field(default_factory=SandboxLimits)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import IO
 
 import trio
@@ -21,6 +21,7 @@ import trio
 from builder.sandbox.interface import SandboxSpec
 from builder.sandbox.report import EXITED, SIGNALLED, Report
 
+Kill = Callable[[int, int], Awaitable[None]]
 CHUNK = 65536
 KIB = 1024
 # getrusage(2): kibibytes on Linux and the BSDs, bytes on macOS
@@ -28,11 +29,20 @@ RSS_UNIT = 1 if sys.platform == "darwin" else KIB
 GROUP_END_S = 10.0
 
 
+async def kill_it(pid: int, number: int) -> None:
+    kill_group(pid, number)
+
+
 async def run_child(
-    argv: Sequence[str], environment: Mapping[str, str], directory: str, spec: SandboxSpec
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    spec: SandboxSpec,
+    kill: Kill = kill_it,
 ) -> Report:
     """How it ended. stdout and stderr go to files of the spec's scratch directory, cut after as
-    many bytes as its limits say. Raises OSError when it cannot be started.
+    many bytes as its limits say. `kill` sends a signal to a child, and to what it stands for.
+    Raises OSError when it cannot be started.
 
     Cancelled, it kills the group and waits for the child.
     """
@@ -52,8 +62,8 @@ async def run_child(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep, process.stdout, spec, "stdout", report)
             nursery.start_soon(_keep, process.stderr, spec, "stderr", report)
-            nursery.start_soon(_watch_time, process.pid, spec, report, ended)
-            nursery.start_soon(_end_with_us, process.pid, ended)
+            nursery.start_soon(_watch_time, process.pid, spec, report, ended, kill)
+            nursery.start_soon(_end_with_us, process.pid, ended, kill)
             await _reap(process, report)
             ended.set()
             report.wall_us = int((time.monotonic() - started) * 1e6)
@@ -81,16 +91,19 @@ def _wait(pid: int) -> tuple[int, resource.struct_rusage]:
     return status, usage
 
 
-async def _end_with_us(pid: int, ended: trio.Event) -> None:
+async def _end_with_us(pid: int, ended: trio.Event, kill: Kill) -> None:
     """Nobody can leave the thread that waits, so a cancelled child is killed."""
     try:
         await ended.wait()
     except trio.Cancelled:
-        kill_group(pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
+            await kill(pid, signal.SIGKILL)
         raise
 
 
-async def _watch_time(pid: int, spec: SandboxSpec, report: Report, ended: trio.Event) -> None:
+async def _watch_time(
+    pid: int, spec: SandboxSpec, report: Report, ended: trio.Event, kill: Kill
+) -> None:
     limits = spec.limits
     if limits.wall_s is None:
         return
@@ -99,11 +112,11 @@ async def _watch_time(pid: int, spec: SandboxSpec, report: Report, ended: trio.E
         return
     report.timed_out = 1
     for number in (signal.SIGTERM, signal.SIGCONT):
-        kill_group(pid, number)
+        await kill(pid, number)
     with trio.move_on_after(limits.grace_s):
         await ended.wait()
         return
-    kill_group(pid, signal.SIGKILL)
+    await kill(pid, signal.SIGKILL)
 
 
 async def _keep(stream: IO[bytes] | None, spec: SandboxSpec, name: str, report: Report) -> None:

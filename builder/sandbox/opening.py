@@ -10,6 +10,7 @@ from builder.base.errors import UsageError
 from builder.sandbox.interface import Sandbox, SandboxError
 from builder.sandbox.options import Options
 
+NATIVE = "native"
 MACOS, WINDOWS = "darwin", "win32"
 
 
@@ -21,9 +22,13 @@ async def open_sandbox(
     root: str = "",
     best_effort: bool = False,
     reuse: bool = False,
+    runtime: str = NATIVE,
     system: str = sys.platform,
 ) -> AsyncIterator[Sandbox]:
-    """See `native.open_sandbox`, which is Linux's. Raises SandboxError, UsageError."""
+    """See `native.open_sandbox`, which is Linux's; `runtime` is another program to make containers
+    by there. Raises SandboxError, UsageError."""
+    if system in (MACOS, WINDOWS) and runtime != NATIVE:
+        raise UsageError(f"sandbox.runtime: {runtime} is for Linux")
     if system in (MACOS, WINDOWS) and root:
         raise UsageError("sandbox.root is for Linux: only there can actions have another root")
     if system == MACOS:
@@ -32,13 +37,18 @@ async def open_sandbox(
         yield SeatbeltSandbox(Options(tuple(read_only)))
     elif system == WINDOWS:
         yield windows(best_effort)
+    elif runtime != NATIVE:
+        from builder.sandbox.container import open_containers
+
+        async with open_containers(Options(tuple(read_only), root=root), runtime) as opened:
+            yield opened
     else:
         from builder.sandbox import native
 
         async with native.open_sandbox(
             read_only=read_only, ready=ready, root=root, best_effort=best_effort, reuse=reuse
-        ) as opened:
-            yield opened
+        ) as isolated:
+            yield isolated
 
 
 def windows(best_effort: bool) -> Sandbox:
