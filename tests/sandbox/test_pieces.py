@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import select
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builder.sandbox import link, outcome, plan, report
+from builder.sandbox import link, namespace, outcome, plan, report, stream
 from builder.sandbox.interface import WORK_TREE, Limits, Network, Outcome, SandboxSpec
 from builder.sandbox.kernel import seccomp
 from builder.sandbox.kernel.groups import (
@@ -308,3 +310,54 @@ def test_only_our_own_processes_are_moved(members: list[int], ours: bool) -> Non
     """A group is ours when one ancestor of the broker has begotten all that is in it."""
     parents = {5: 4, 4: 3, 3: 1, 6: 3, 9: 1}
     assert one_family(members, 5, lambda pid: parents.get(pid, 0)) == ours
+
+
+def test_an_output_is_at_its_end_when_all_is_carried_and_nobody_writes(tmp_path: Path) -> None:
+    """What poll(2) says of a pipe is enough to know that it need not be read again."""
+    file = os.open(tmp_path / "kept", os.O_WRONLY | os.O_CREAT)
+    discard = os.open("/dev/null", os.O_WRONLY)
+    one = stream.Stream(discard)
+    try:
+        one.keep_in(file, 5)
+        os.write(one.write_end, b"hello, all")
+        one.heard(select.POLLIN)
+        assert (one.total, one.ended) == (5, False)  # the rest is for the next look
+        one.close_write_end()
+        one.heard(select.POLLIN | select.POLLHUP)
+        assert (one.total, one.ended) == (10, False)
+        one.heard(select.POLLHUP)
+        assert one.ended
+        one.drain()  # reads no more
+        assert (tmp_path / "kept").read_bytes() == b"hello"
+    finally:
+        for fd in (file, discard, one.read_end):
+            os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("last", "children", "reaped", "alone"),
+    [
+        ("12", "14", "3", True),  # it has had no child, so these are not its own
+        ("13", "", "0", True),  # its child has gone, and it has waited for that itself
+        ("13", "", "3", False),  # the init had to
+        ("13", "13", "0", False),  # it lives
+        (None, "", "0", True),  # as on kernels that do not tell
+        (None, "13", "0", False),
+    ],
+)
+def test_who_is_left_is_known_by_the_last_born_or_by_the_init(
+    tmp_path: Path, last: str | None, children: str, reaped: str, alone: bool
+) -> None:
+    """A program that nobody was born after has left nobody; else its init's files tell."""
+    files = {"2/task/2/children": children, "2/stat": f"2 (init) S 1 1 1 0 -1 0 7 {reaped} 0"}
+    if last is not None:
+        files[namespace.LAST_BORN] = last
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    one = namespace.Namespace.__new__(namespace.Namespace)
+    one.init, one._seen = 2, os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert one.alone(12) is alone
+    finally:
+        os.close(one._seen)
