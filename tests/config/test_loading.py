@@ -66,7 +66,7 @@ reapi: {instances: ["", a/b], digest_functions: [blake3], limits: {max_message_s
 store: {path: data, max_size: 4G, lease: 90}
 worker: {platform: {gpu: "1"}, coordinator: "grpc://h:1", scratch: /s}
 pool: {alpha: 1, target: 3}
-sandbox: {read_only_paths: [opt, /usr/local], limits: {cpu_cores: 2, memory: 512M}}
+sandbox: {reuse: trusted, read_only_paths: [opt, /usr/local], limits: {cpu_cores: 2, memory: 512M}}
 auth: {mode: token, tokens: [{name: ci, token: "file:t"}]}
 providers: {k8s: {image: i, requests: {cpu: "2"}}}
 client: {remote: local, targets: [a, b]}
@@ -88,6 +88,7 @@ client: {remote: local, targets: [a, b]}
     assert (made.pool.alpha, made.pool.target) == (1.0, 3)
     assert isinstance(made.pool.alpha, float)
     assert made.sandbox.read_only_paths == ("/conf/opt", "/usr/local")
+    assert made.sandbox.reuse == "trusted"
     assert (made.sandbox.limits.cpu_cores, made.sandbox.limits.memory) == (2.0, 512 * 1024**2)
     assert made.auth.tokens == (Token("ci", Secret("beside"), "reader"),)
     assert made.providers.k8s is not None

@@ -15,13 +15,14 @@ from builder.reapi.pb import workers_pb2
 from builder.reapi.proof import is_whole, proof_of
 from builder.sandbox.interface import AuditLevel, Limits
 from builder.sandbox.kernel import landlock
-from builder.sandbox.native import open_sandbox
+from builder.sandbox.native import NativeSandbox, open_sandbox
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
 from builder.worker.auditing import Auditing
 from builder.worker.job import Job, say_nothing
 from builder.worker.runner import Policy
 from tests.sandbox import modules
+from tests.sandbox.support import settled
 from tests.sandbox.test_image import system_layer
 from tests.worker.kit import Bench, put_action, shell
 
@@ -90,6 +91,23 @@ async def test_a_worker_audits_a_share_of_what_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(landlock.version() < landlock.OLDEST, reason="this kernel has no Landlock")
+async def test_the_proof_says_whose_sandbox_it_was(tmp_path: Path) -> None:
+    """Where the worker allows it, and of the same domain."""
+    async with open_sandbox(ready=1, reuse=True) as sandbox:
+        assert isinstance(sandbox, NativeSandbox)
+        bench = Bench(tmp_path, sandbox=sandbox)
+        found = []
+        for domain in ("ci", "ci", "other", ""):
+            platform = {"sandbox-reuse": domain} if domain else {}
+            response = await bench.run(shell(f"echo {domain}"), platform=platform)
+            assert response.result.stdout_raw.decode().strip() == domain
+            proof = workers_pb2.ExecutionProof()
+            assert response.result.execution_metadata.auxiliary_metadata[0].Unpack(proof)
+            found.append((proof.reused, "fresh-sandbox" in proof.guarantees))
+            await settled(sandbox)
+    assert found == [(0, True), (1, False), (0, True), (0, True)]
+
+
 async def test_a_program_that_is_not_listed_is_named(bench: Bench) -> None:
     """The kernel refuses it, and the answer says which it was."""
     response = await bench.run(shell("id"), platform={"programs": "sh"})
