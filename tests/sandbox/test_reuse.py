@@ -4,7 +4,7 @@ not of the same kind, shares with nobody."""
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +371,39 @@ def test_how_much_memory_may_be_counted_still() -> None:
     assert not kept.bearable(kept.LEFT_BYTES + 1, None)
     assert kept.bearable(8 * MIB, 64 * MIB)
     assert not kept.bearable(8 * MIB + 1, 64 * MIB)
+
+
+def test_counters_begin_again_where_they_can(tmp_path: Path) -> None:
+    """By a write; what takes none, or none from here, is known not to be the next one's."""
+    counted = {"peak_memory_bytes": "4096\n", "processes": "5\n", "oom_kills": "oom_kill 0\n"}
+    for name, text in counted.items():
+        (tmp_path / name).write_text(text)
+
+    def begun(flags: int) -> dict[str, int]:
+        fds = [os.open(tmp_path / name, flags) for name in counted]
+        try:
+            own = [0, 1, 0]
+            return reset.begin_again(list(zip(counted, own, fds, strict=True)))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    assert begun(os.O_RDONLY) == {"peak_memory_bytes": 4096, "processes": 5}
+    assert begun(os.O_RDWR) == {"processes": 5}
+    assert (tmp_path / "peak_memory_bytes").read_text().startswith("0")
+    (tmp_path / "processes").write_text("2\n")
+    assert begun(os.O_RDWR) == {}
+
+
+def test_the_oldest_of_too_many_go() -> None:
+    """Only those that have served somebody, and only beyond so many."""
+    many = [Waits(("ci",), float(number)) for number in range(5)]
+    fresh = Waits(None, -1.0)
+    assert kept.surplus([*reversed(many), fresh], 2) == [many[0]]
+    assert kept.surplus(many, 3) == []
+
+
+@dataclass
+class Waits:
+    kind: kept.Kind | None
+    since: float
