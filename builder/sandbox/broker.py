@@ -183,8 +183,10 @@ class Broker:
     def _ready(self, wanted: Wanted) -> Box | None:
         """The latest one, whose runner is the warmest; rather one that has served its kind."""
         boxes = reversed(self._boxes.values())
-        fit = [b for b in boxes if b.state == READY and wanted.can_have(b)]
-        return next((b for b in fit if b.kind is not None), fit[0] if fit else None)
+        fit = (b for b in boxes if b.state == READY and wanted.can_have(b))
+        if wanted.kind is None:
+            return next(fit, None)
+        return max(fit, key=lambda box: box.kind is not None, default=None)
 
     def _refill(self) -> None:
         """One for each that waits and that none suits which is ready or being made, and some to
