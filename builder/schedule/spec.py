@@ -68,6 +68,7 @@ class Outcome:
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
     out_of_memory: bool = False  # it was killed because it wanted more than its limit
+    store_full: bool = False  # an infrastructure failure that is not the worker's
     cut: bool = False  # some of what it wrote is lost: not fit for the action cache
 
 

@@ -327,10 +327,18 @@ def _finished(books: Books, worker: Worker, lease: Lease, outcome: Outcome, now:
         if late or not (outcome.out_of_memory and _enlarged(books, task, lease, outcome, now)):
             result(books, task, outcome, now)
     elif not late:
-        had_fault(books, worker, task, outcome.message or "no reason given", now)
-        books.counters.infrastructure_failures += 1
-        reason = Reason(ReasonCode.INFRASTRUCTURE_FAILURE, outcome.message or "no reason given")
-        retry(books, task, lease, reason, now)
+        _failed(books, worker, task, lease, outcome, now)
+
+
+def _failed(
+    books: Books, worker: Worker, task: Task, lease: Lease, outcome: Outcome, now: float
+) -> None:
+    """Not by its action. A store that is full has no room for what others bring either."""
+    why = outcome.message or "no reason given"
+    if not outcome.store_full:
+        had_fault(books, worker, task, why, now)
+    books.counters.infrastructure_failures += 1
+    retry(books, task, lease, Reason(ReasonCode.INFRASTRUCTURE_FAILURE, why), now)
 
 
 def _enlarged(books: Books, task: Task, lease: Lease, outcome: Outcome, now: float) -> bool:

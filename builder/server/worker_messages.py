@@ -101,6 +101,7 @@ def outcome_of(finished: workers_pb2.LeaseFinished) -> Outcome:
         response=response.SerializeToString(),
         succeeded=succeeded(response),
         infrastructure_failure=finished.infrastructure_failure,
+        store_full=finished.store_full,
         message=response.status.message or response.message,
         execution_s=_execution_s(metadata),
         cpu_s=_seconds(proof.user_cpu) + _seconds(proof.system_cpu),

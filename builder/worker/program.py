@@ -31,6 +31,7 @@ from builder.worker.job import Job, Report, Stage
 from builder.worker.leases import Held, Leases
 from builder.worker.stealing import Stealing
 from builder.worker.tail import tail
+from builder.worker.upload import StoreFullError
 
 CONNECT = "/builder.workers.Workers/Connect"
 GOODBYE_S = 5.0  # to hand back, to have results taken and to end the stream, after the grace
@@ -341,6 +342,7 @@ class WorkerProgram:
         except StatusError as error:
             log.warning("Lease failed on this side", why=str(error))
             result.infrastructure_failure = True
+            result.store_full = isinstance(error, StoreFullError)
             result.response.status.CopyFrom(to_status(error))
         except Exception as error:
             log.exception("Lease failed by a bug of ours")

@@ -1,6 +1,7 @@
 """Which worker gets an action: room for its needs, its inputs, its health; and learned needs."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,19 @@ def break_three(story: Story) -> None:
         story.submit(name)
         story.finish("w", f"{name}/1", BROKEN)
         story.send(events.CancelRequested(name))
+
+
+def test_a_full_store_says_nothing_of_the_worker_that_uploads() -> None:
+    """The action is run again as after any failure that is not its own; who ran it stays well."""
+    story = Story(CALM)
+    story.connect("w")
+    full = replace(BROKEN, store_full=True)
+    for name in "abcd":
+        assert story.submit(name)[0] == f"w gets {name}/1"
+        assert "infrastructure-failure" in story.finish("w", f"{name}/1", full)[1]
+        story.send(events.CancelRequested(name))
+    assert states(story) == {"w": "healthy"}
+    assert story.machine.snapshot().counters.infrastructure_failures == 4
 
 
 def test_a_failed_worker_rests_and_has_to_prove_itself() -> None:

@@ -29,6 +29,18 @@ def test_memory_and_cpu_are_taken_from_the_proof() -> None:
     assert not outcome.succeeded
 
 
+def test_whose_fault_it_was_is_told() -> None:
+    """The worker's, or that of a store that is full."""
+    message = finished(None)
+    message.infrastructure_failure = True
+    assert (outcome_of(message).infrastructure_failure, outcome_of(message).store_full) == (
+        True,
+        False,
+    )
+    message.store_full = True
+    assert outcome_of(message).store_full
+
+
 def test_a_wall_clock_that_jumped_teaches_nothing() -> None:
     """What the worker measured by another clock is believed."""
     message = finished(None)

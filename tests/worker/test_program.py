@@ -8,12 +8,13 @@ import trio
 from trio.testing import MockClock
 
 from builder.base.digest import digest_of
-from builder.base.errors import Code, UnavailableError
+from builder.base.errors import Code, ResourceExhaustedError, UnavailableError
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.worker.job import Job, Report, Stage
 from builder.worker.program import Identity, WorkerProgram
+from builder.worker.upload import StoreFullError
 from tests.worker.coordinator import Coordinator, Stream
 
 ACTION = digest_of(b"action")
@@ -164,6 +165,23 @@ async def test_faults_of_the_worker_are_marked(story: Story, autojump_clock: Moc
     assert message is not None
     assert message.finished.infrastructure_failure
     assert message.finished.response.status.code == Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("error", [StoreFullError("no room"), ResourceExhaustedError("no memory")])
+async def test_a_full_store_is_told_from_a_fault_of_the_worker(
+    story: Story, autojump_clock: MockClock, error: Exception
+) -> None:
+    """Whatever else it may have run out of is its own."""
+    stream = await story.connected()
+    story.jobs.error = error
+    story.jobs.go.set()
+    await stream.say(granted=lease("l1"))
+    assert await kinds(stream, 1) == ["progress"]
+    message = await stream.heard()
+    assert message is not None
+    assert message.finished.infrastructure_failure
+    assert message.finished.store_full is isinstance(error, StoreFullError)
+    assert message.finished.response.status.code == Code.RESOURCE_EXHAUSTED
 
 
 async def test_a_bug_of_ours_is_internal_and_no_crash(

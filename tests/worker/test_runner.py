@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from builder.base.digest import Digest, digest_of
-from builder.base.errors import Code, UnavailableError
+from builder.base.errors import Code, ResourceExhaustedError, StatusError, UnavailableError
 from builder.base.units import format_duration
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import error_details_pb2, workers_pb2
@@ -21,6 +21,7 @@ from builder.worker.closing import closer
 from builder.worker.job import Job, Stage, say_nothing
 from builder.worker.metadata import STAMPS
 from builder.worker.runner import Policy
+from builder.worker.upload import StoreFullError
 from tests.worker.kit import MIB, Bench, put_action, shell
 from tests.worker.plain_sandbox import PlainSandbox
 
@@ -235,15 +236,26 @@ async def test_faults_of_the_host_are_raised(tmp_path: Path) -> None:
     assert list(bench.scratch.iterdir()) == []
 
 
-async def test_faults_of_the_storage_are_raised(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (UnavailableError("storage is down"), UnavailableError),
+        (ResourceExhaustedError("storage is full"), StoreFullError),
+    ],
+)
+async def test_faults_of_the_storage_are_raised(
+    tmp_path: Path, error: StatusError, raised: type[Exception]
+) -> None:
+    """That it is full is said apart: it says nothing of this worker."""
+
     class Down(MemoryBlobStore):
         async def put(self, digest: Digest, data: bytes) -> None:
             if data == b"output":
-                raise UnavailableError("storage is down")
+                raise error
             await super().put(digest, data)
 
     bench = Bench(tmp_path, blobs=Down(64 * MIB))
-    with pytest.raises(UnavailableError, match="storage is down"):
+    with pytest.raises(raised, match=error.message):
         await bench.run(shell("printf output > out", "out"))
     assert list(bench.scratch.iterdir()) == []
 

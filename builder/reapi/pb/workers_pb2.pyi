@@ -201,14 +201,16 @@ class LeaseProgress(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ..., stage: _Optional[_Union[LeaseProgress.Stage, str]] = ..., metadata: _Optional[_Union[_remote_execution_pb2.ExecutedActionMetadata, _Mapping]] = ...) -> None: ...
 
 class LeaseFinished(_message.Message):
-    __slots__ = ("lease_id", "response", "infrastructure_failure")
+    __slots__ = ("lease_id", "response", "infrastructure_failure", "store_full")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     INFRASTRUCTURE_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    STORE_FULL_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     response: _remote_execution_pb2.ExecuteResponse
     infrastructure_failure: bool
-    def __init__(self, lease_id: _Optional[str] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., infrastructure_failure: _Optional[bool] = ...) -> None: ...
+    store_full: bool
+    def __init__(self, lease_id: _Optional[str] = ..., response: _Optional[_Union[_remote_execution_pb2.ExecuteResponse, _Mapping]] = ..., infrastructure_failure: _Optional[bool] = ..., store_full: _Optional[bool] = ...) -> None: ...
 
 class LeaseReturned(_message.Message):
     __slots__ = ("lease_id", "reason")
