@@ -18,6 +18,8 @@ from builder.stores.index import Index, Occupancy
 from builder.stores.interface import PIECE, Buffer, NamedT
 from builder.stores.packing import pays
 
+AT_ONCE = 64 * 1024  # bytes of a blob that is unpacked in the receive loop
+
 
 def check_bytes(digest: Digest, data: bytes) -> None:
     """Raises InvalidArgumentError unless these bytes are the ones that the digest names."""
@@ -168,8 +170,18 @@ class MemoryBlobStore:
         self._index.renewed.clear()
         return self._blobs[key]
 
-    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:  # noqa: ARG002
-        return False
+    def put_packed_nowait(self, digest: Digest, frames: bytes) -> bool:
+        if digest.size_bytes > AT_ONCE:
+            return False
+        data = decompressed("zstd", frames, digest.size_bytes)
+        if not pays(len(data), len(frames)):
+            return self.put_nowait(digest, data)
+        check_bytes(digest, data)
+        if not self._index.touch(digest, self._now()):
+            self._make_room(digest.size_bytes)
+            self.keep(digest, frames, is_packed=True)
+        self._index.renewed.clear()
+        return True
 
     def stamp(self) -> int:
         return self._index.stamp(self._now())

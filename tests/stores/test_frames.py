@@ -206,7 +206,7 @@ async def check(made: Made, data: bytes, packed_first: bool, offset: int, limit:
     assert plain_of(await joined(read_packed(store, digest))) == data
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(
     TREES,
     st.sampled_from(BLOBS),
@@ -274,6 +274,7 @@ def compressions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 COMPOSED = [
+    "remote-memory",
     ("tiered", "disk", "remote"),
     ("mirrored", "disk", ("metered", "remote")),
     ("tiered", ("existence", "memory"), ("mirrored", "disk", "disk")),
