@@ -44,7 +44,6 @@ def verify(
     kept: dict[Digest, Path] = {}
     with tempfile.TemporaryDirectory(dir=StateDirectory(opened.root).path / "tmp") as folder:
         while len(runs) < count:
-            began = time.time()
             variables = seeds(len(runs) + 1) if seeded else {}
             started = time.monotonic()
             request = replace(request, started=started, variables=variables, avoid=workers(runs))
@@ -54,7 +53,7 @@ def verify(
             runs.append({name: finished.summary.built[name] for name in names})
             keep(opened.root, runs[-1].values(), Path(folder), kept)
             if len(runs) < count:
-                await_another_second(began)
+                await_another_second(time.time())
         found = tuple(
             f"{name}: {described(one, lambda digest: kept[digest].read_bytes())}"
             for name in names

@@ -51,9 +51,10 @@ def seeds(run: int) -> dict[str, str]:
     return dict.fromkeys(SEEDS, str(run))
 
 
-def await_another_second(began: float) -> None:
-    """Until the clock shows another one than at `began`, in seconds since 1970."""
-    while int(time.time()) == int(began):
+def await_another_second(ended: float) -> None:
+    """Until the clock shows another one than when a run `ended`, in seconds since 1970: its last
+    action may have read that."""
+    while int(time.time()) == int(ended):
         time.sleep(1 - time.time() % 1)
 
 
