@@ -29,6 +29,7 @@ from typing import Any
 from builder.assembly.private_folder import private_folder
 from builder.base.errors import BuilderError, InvalidArgumentError, UsageError
 from builder.base.hosts import checked
+from builder.base.moments import parse_moment
 from builder.base.units import parse_duration, parse_size
 
 READY_S = 60.0
@@ -58,6 +59,7 @@ class SandboxSpec:
     max_processes: int | None = None
     deterministic: bool = False
     programs: tuple[str, ...] = ()
+    clock: int | None = None
 
     @staticmethod
     def builder(preset: str = "hermetic") -> "SandboxSpecBuilder":
@@ -159,8 +161,14 @@ class SandboxSpecBuilder:
     def deterministic(self) -> "SandboxSpecBuilder":
         """Make the same what differs between two runs, where it can be: the time that programs
         ask SOURCE_DATE_EPOCH for, zone, locale, addresses, the order of directories and the number
-        of processors."""
+        of processors. `clock` is apart."""
         return self._with(deterministic=True)
+
+    def clock(self, moment: str | int = "fixed") -> "SandboxSpecBuilder":
+        """Have the wall clock stand still for programs that ask the C library, as nearly all do:
+        at a moment such as '2024-05-01T12:00:00Z', at seconds since 1970, or, 'fixed', at the first
+        one of 1980. SOURCE_DATE_EPOCH is the same. Raises UsageError."""
+        return self._with(clock=parse_moment(moment))
 
     def programs(self, *programs: str) -> "SandboxSpecBuilder":
         """Which alone the command may execute: names on its PATH, paths, and directories whose

@@ -54,6 +54,8 @@ class Spec(Protocol):
     def deterministic(self) -> bool: ...
     @property
     def programs(self) -> tuple[str, ...]: ...
+    @property
+    def clock(self) -> int | None: ...
 
 
 Outcome = tuple[int | None, bytes, bytes, tuple[str, ...], str, bool, str, tuple[str, ...]]
@@ -105,6 +107,7 @@ def _target(command: tuple[str, ...], spec: Spec) -> Target:
             spec.max_processes,
             spec.deterministic,
             spec.programs,
+            spec.clock,
         ),
         cache=spec.cache,
     )

@@ -3,18 +3,23 @@
 import json
 import os
 import tempfile
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 import trio
 
 from builder.assembly.settings import load_settings
 from builder.base.errors import BuilderError
+from builder.base.moments import FIRST
 from builder.base.units import format_size
 from builder.cli.options import config_option
 from builder.config.settings import Images
 from builder.host.facts import Facts, facts
 from builder.host.obstacles import obstacles
+
+if TYPE_CHECKING:
+    from builder.sandbox.interface import Sandbox, SandboxSpec
 
 LIMITS = (
     ("memory", "memory-cgroup", "rlimit, for each process"),
@@ -24,6 +29,7 @@ LIMITS = (
 
 
 KERNELS = {"linux": "Linux", "macos": "Darwin", "windows": "NT"}
+STILL = "can stand still (hermetic: {clock: fixed}), by a preloaded library"
 NO_ENGINE = "no engine, which only .wasm actions need: pip install wasmtime"
 WITHOUT_LANDLOCK = {
     "what": "Landlock, a second layer behind the mounts, is not in this kernel or switched off",
@@ -51,6 +57,7 @@ async def examine(images: Images) -> dict[str, Any]:
             done = finished.exit
             return {
                 "images": await image_problem(sandbox, images, base),
+                "clock": await clock_problem(sandbox, spec),
                 "backend": done.backend,
                 "guarantees": list(done.guarantees),
                 "limits": list(done.limits),
@@ -58,6 +65,19 @@ async def examine(images: Images) -> dict[str, Any]:
                 "result_ms": round((done.usage.setup_s + done.usage.wall_s) * 1000, 1),
                 "problem": done.message,
             }
+
+
+async def clock_problem(sandbox: "Sandbox", spec: "SandboxSpec") -> str:
+    """Why an action's wall clock cannot stand still here; empty when it does."""
+    scratch = f"{spec.scratch}-clock"
+    os.mkdir(scratch)
+    spec = replace(spec, argv=("/bin/sh", "-c", "date +%s"), scratch=scratch, clock=FIRST)
+    try:
+        async with await sandbox.run(spec) as finished:
+            said = (await trio.Path(finished.exit.stdout).read_text()).strip()
+    except BuilderError as error:
+        return str(error)
+    return "" if said == str(FIRST) else f"in spite of it date says {said!r}"
 
 
 def report(images: Images) -> dict[str, Any]:
@@ -77,6 +97,7 @@ def report(images: Images) -> dict[str, Any]:
         "user": os.getuid(),
         "sandbox": sandbox,
         "webassembly": engine_version(),
+        "clock": {"problem": sandbox.pop("clock", sandbox["problem"])},
         "images": {
             "problem": sandbox.pop("images", sandbox["problem"]),
             "registries": [one.host for one in images.registries],
@@ -111,6 +132,8 @@ def sentences(told: dict[str, Any]) -> list[str]:
         lines += wrapped("isolates", [g for g in sandbox["guarantees"] if "-cgroup" not in g])
         lines += limits_held(host.os_family, sandbox)
         lines += wrapped("images", image_sentences(told["images"]))
+        problem = told["clock"]["problem"]
+        lines.append(f"clock      {f'CANNOT STAND STILL: {problem}' if problem else STILL}")
     else:
         lines.append(f"sandbox    DOES NOT WORK: {sandbox['problem']}")
     engine = told["webassembly"]

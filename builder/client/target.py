@@ -127,6 +127,7 @@ def step_of(
         processes=hermetic.processes,
         deterministic=hermetic.deterministic,
         programs=hermetic.programs,
+        clock=hermetic.clock,
     )
     return Step(
         arguments=target.arguments,

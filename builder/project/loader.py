@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from builder.base.errors import InvalidArgumentError
+from builder.base.errors import InvalidArgumentError, UsageError
 from builder.base.hosts import checked
+from builder.base.moments import parse_moment
 from builder.base.units import parse_duration, parse_size
 from builder.project.expand import Find, members
 from builder.project.labels import ROOT, full_name, resolved, unknown
@@ -289,6 +290,14 @@ def _network(source: Source, where: "Path", given: bool | list[str]) -> bool | t
         raise source.error(where, str(error)) from None
 
 
+def _clock(source: Source, where: "Path", given: str | int | None) -> int | None:
+    """Seconds since 1970."""
+    try:
+        return None if given is None else parse_moment(given)
+    except UsageError as error:
+        raise source.error(where, str(error)) from None
+
+
 def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
     memory = parse_size(block["max_memory"]) if "max_memory" in block else None
     timeout = parse_duration(block["timeout"]) if "timeout" in block else None
@@ -305,6 +314,7 @@ def _hermetic(source: Source, where: "Path", block: dict[str, Any]) -> Hermetic:
         processes=block.get("processes"),
         deterministic=block.get("deterministic", False),
         programs=tuple(block.get("programs", ())),
+        clock=_clock(source, (*where, "clock"), block.get("clock")),
     )
 
 

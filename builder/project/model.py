@@ -134,6 +134,7 @@ class Hermetic:
     processes: int | None = None
     deterministic: bool = False
     programs: tuple[str, ...] = ()  # which alone may be executed
+    clock: int | None = None  # seconds since 1970, where the wall clock stands
 
 
 @dataclass(frozen=True, slots=True)

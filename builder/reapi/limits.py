@@ -5,11 +5,13 @@ declare: `max-memory` (`2GiB`), `max-disk` (`10GiB`, of all that is written in t
 `max-cpu` (cores, `1.5`), `max-cpu-time` (`30s`, of all processes together), `max-processes` (with
 threads, at a time), `network` (`none`, `full`, or
 the hosts that may be reached: `pypi.org,*.debian.org`), `deterministic` (`true`: what differs
-between two runs is made the same where it can be), `programs` (`sh,/usr/bin/gcc,tools/`: which
-alone it may execute), `inputs-as-root` (`true`: it sees its inputs and nothing of the worker's
-system), `audit` (`cheap` or `full`: the result then tells what the action used beyond what it
-declared) and `sandbox-reuse` (a trust domain, `ci`: where the worker allows it, the action may have
-the sandbox of another one of the same domain). BuildStream writes a network `on`.
+between two runs is made the same where it can be), `wall-clock` (`fixed`, a moment of RFC 3339, or
+seconds since 1970: where programs see the wall clock stand still), `programs`
+(`sh,/usr/bin/gcc,tools/`: which alone it may execute), `inputs-as-root` (`true`: it sees its inputs
+and nothing of the worker's system), `audit` (`cheap` or `full`: the result then tells what the
+action used beyond what it declared) and `sandbox-reuse` (a trust domain, `ci`: where the worker
+allows it, the action may have the sandbox of another one of the same domain). BuildStream writes a
+network `on`.
 """
 
 import re
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 
 from builder.base.errors import InvalidArgumentError, UsageError
 from builder.base.hosts import checked
+from builder.base.moments import format_moment, parse_moment
 from builder.base.units import parse_duration, parse_size
 
 MAX_MEMORY = "max-memory"
@@ -33,11 +36,12 @@ DETERMINISTIC = "deterministic"
 PROGRAMS = "programs"
 INPUTS_AS_ROOT = "inputs-as-root"
 REUSE = "sandbox-reuse"
+WALL_CLOCK = "wall-clock"
 DOMAIN = re.compile(r"[A-Za-z0-9._/@+-]{1,128}")
 AUDIT_LEVELS = ("cheap", "full")
 LIMIT_PROPERTIES = frozenset(
     {MAX_MEMORY, MAX_CPU, MAX_CPU_TIME, MAX_DISK, MAX_PROCESSES, NETWORK, AUDIT, DETERMINISTIC}
-    | {PROGRAMS, INPUTS_AS_ROOT, REUSE}
+    | {PROGRAMS, INPUTS_AS_ROOT, REUSE, WALL_CLOCK}
 )  # never used to choose a pool
 
 
@@ -57,6 +61,7 @@ class ActionLimits:
     programs: tuple[str, ...] = ()
     inputs_as_root: bool = False
     reuse: str = ""  # a trust domain
+    clock: int | None = None  # seconds since 1970
 
     def properties(self) -> list[tuple[str, str]]:
         """The same limits give the same text, however they were written down."""
@@ -72,6 +77,7 @@ class ActionLimits:
             PROGRAMS: ",".join(sorted(self.programs)) or None,
             INPUTS_AS_ROOT: "true" if self.inputs_as_root else None,
             REUSE: self.reuse or None,
+            WALL_CLOCK: None if self.clock is None else format_moment(self.clock),
         }
         return [(name, str(text)) for name, text in said.items() if text is not None]
 
@@ -94,6 +100,7 @@ def action_limits(properties: Iterable[tuple[str, str]]) -> ActionLimits:
         _programs(given[PROGRAMS]) if PROGRAMS in given else (),
         _flag(given, INPUTS_AS_ROOT),
         _domain(given[REUSE]) if REUSE in given else "",
+        _moment(given[WALL_CLOCK]) if WALL_CLOCK in given else None,
     )
 
 
@@ -113,6 +120,13 @@ def _domain(text: str) -> str:
             "digits and ._/@+-"
         )
     return text
+
+
+def _moment(text: str) -> int:
+    try:
+        return parse_moment(text)
+    except UsageError as error:
+        raise InvalidArgumentError(f"property {WALL_CLOCK}: {error}") from None
 
 
 def _duration(given: Mapping[str, str], name: str) -> float | None:

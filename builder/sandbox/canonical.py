@@ -26,7 +26,7 @@ NAMES = tuple(one.name for one in dataclasses.fields(SandboxSpec) if one.name no
 def plain(value: Any) -> Any:
     """As JSON can say it."""
     match value:
-        case str() | tuple() | bool() | None:  # as nearly all are
+        case str() | tuple() | bool() | int() | None:  # as nearly all are
             return value
         case Enum():
             return value.value

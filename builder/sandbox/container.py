@@ -277,6 +277,7 @@ def refuse(spec: SandboxSpec) -> None:
         "be kept to some programs": spec.programs != (),
         "be kept to some hosts": spec.network is Network.HOSTS,
         "be made deterministic": spec.deterministic,
+        "have a fixed wall clock": spec.clock is not None,
         "stay and be spoken to": spec.dialogue is not None,
         "be kept from filling the disk": disk != (None, None),
         "be kept from using the processors": spec.limits.cpu_s is not None,

@@ -150,6 +150,7 @@ class SandboxSpec:
     audit: AuditLevel | None = None
     outputs: tuple[str, ...] = ()  # relative to the work tree; only an audit asks for them
     dialogue: Dialogue | None = None
+    clock: int | None = None  # seconds since 1970, where its wall clock stands; see `wallclock.py`
     reuse: str = ""  # a trust domain: it may have a sandbox that another of the same has left clean
 
 

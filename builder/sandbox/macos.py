@@ -113,6 +113,7 @@ def refuse(spec: SandboxSpec) -> None:
         "be audited": spec.audit is not None,
         "see an image": spec.layers != (),
         "see its inputs as its root": spec.inputs_as_root,
+        "have a fixed wall clock": spec.clock is not None,
         "be kept to some programs": spec.programs != (),
         "stay and be spoken to": spec.dialogue is not None,
         "be kept from filling the disk": (spec.limits.disk_bytes, spec.limits.disk_files)

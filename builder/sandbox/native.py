@@ -13,7 +13,8 @@ from typing import Any
 import trio
 
 from builder.base.errors import UsageError
-from builder.sandbox import audit, canonical, outcome
+from builder.base.moments import format_moment
+from builder.sandbox import audit, canonical, outcome, wallclock
 from builder.sandbox.brokerage import Broker, Run
 from builder.sandbox.finished import OpenTree
 from builder.sandbox.interface import (
@@ -28,6 +29,7 @@ from builder.sandbox.interface import (
     SandboxSpec,
 )
 from builder.sandbox.kernel.quota import exceeds
+from builder.sandbox.kernel.syscalls import MACHINE
 from builder.sandbox.kernel.worktree import LAYER
 from builder.sandbox.limits import AFFINITY, Cpus, borne
 from builder.sandbox.options import Options, programs_kept, refuse_in_inputs, refuse_missing
@@ -122,6 +124,10 @@ class NativeSandbox:
         held = outcome.guarantees(broker.features, spec.network)
         refuse_missing(spec, held, broker.problems)
         kept = programs_kept(spec, held)
+        preload = None
+        if spec.clock is not None:
+            preload = wallclock.PLACE, wallclock.library(MACHINE, spec.clock)
+            kept["wall-clock"] = format_moment(spec.clock)
         if spec.audit is AuditLevel.CHEAP and os.getuid() != 0:
             raise SandboxRefusedError(
                 "the cheap audit needs root (fanotify on mounts); ask for audit=full, "
@@ -134,6 +140,7 @@ class NativeSandbox:
             await run.begin(wish)
             job = outcome.job(spec)  # while the broker makes the work tree
             job |= {"rlimits": wish["rlimits"], "cpus": cpus, "reuse": bool(wish["reuse"])}
+            job["preload"] = preload
             enforced |= kept
             job["stays"] = enforced.get("cpu") == AFFINITY
             run.tell(job, spec.scratch)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from builder.base.errors import InvalidArgumentError
-from builder.sandbox import canonical, proxy, report
+from builder.base.moments import FIRST
+from builder.sandbox import canonical, proxy, report, wallclock
 from builder.sandbox.interface import (
     Audit,
     AuditLevel,
@@ -23,7 +24,7 @@ from builder.sandbox.interface import (
 ALIKE = {
     "LC_ALL": "C.UTF-8",
     "PYTHONHASHSEED": "0",
-    "SOURCE_DATE_EPOCH": "315532800",  # 1980-01-01, the first day that a zip file can hold
+    "SOURCE_DATE_EPOCH": str(FIRST),
     "TZ": "UTC",
 }
 SIGNAL_BASE = 128
@@ -136,7 +137,8 @@ def domain(spec: SandboxSpec) -> str:
     special = (
         spec.network is not Network.NONE or spec.audit is not None or spec.dialogue is not None
     )
-    alone = special or spec.inputs_as_root or supervised(spec) or FRESH_SANDBOX in spec.required
+    special = special or spec.inputs_as_root or spec.clock is not None
+    alone = special or supervised(spec) or FRESH_SANDBOX in spec.required
     return "" if alone else spec.reuse
 
 
@@ -148,6 +150,9 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
     through = proxy.environment() if spec.network is Network.HOSTS else {}
     alike = ALIKE if spec.deterministic else {}
     environment = {**alike, **through, **spec.environment}
+    if spec.clock is not None:
+        environment.setdefault(wallclock.EPOCH, str(spec.clock))
+        environment[wallclock.PRELOAD] = wallclock.preloaded(spec.environment)
     pairs = [(os.fsencode(k), os.fsencode(v)) for k, v in sorted(environment.items())]
     if any(b"\0" in part for part in argv) or any(b"\0" in k + v for k, v in pairs):
         raise InvalidArgumentError("the command or its environment holds a NUL byte")
@@ -167,6 +172,7 @@ def job(spec: SandboxSpec) -> dict[str, Any]:
         "same_layout": spec.deterministic,
         "sorted": spec.deterministic,
         "programs": [os.fsencode(path) for path in spec.programs],
+        "preload": None,
         "proxy": proxy.PORT if spec.network is Network.HOSTS else 0,
         "dialogue": None if spec.dialogue is None else pipes(spec.dialogue),
     }
@@ -226,6 +232,7 @@ def limit_sentences(limits: Limits, enforced: frozenset[tuple[str, str]]) -> tup
         ("processors", told.get("processors"), str, "affinity"),
         ("programs", told.get("programs"), str, "landlock"),
         ("directories", told.get("directories"), str, "supervisor"),
+        ("wall-clock", told.get("wall-clock"), str, "preload"),
         ("sandbox", told.get("sandbox"), str, "trusted"),
         ("output", limits.output_bytes, size, "pipe"),
     )

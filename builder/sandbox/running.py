@@ -262,6 +262,8 @@ class Action:
             os.sched_setaffinity(0, self._job["cpus"])
         if self._job["stays"]:
             Filter(where_it_is(MACHINE)).install()
+        if self._job["preload"] is not None:
+            write_anew(*self._job["preload"])
         if self._programs is not None:
             self._programs.put_on()
 
@@ -418,6 +420,13 @@ class Action:
             if counted == self._before.get(name):
                 continue  # whatever its own was, it was not more than an earlier action's
             setattr(report, name, max(0, counted - not_its_own))
+
+
+def write_anew(path: str, data: bytes) -> None:
+    """A file of the action's, for it to read."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    os.write(fd, data)
+    os.close(fd)
 
 
 def listen(link_out: "_socket.socket", port: int) -> None:

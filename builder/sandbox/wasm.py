@@ -148,6 +148,7 @@ def refuse(spec: SandboxSpec) -> None:
         "cannot be audited": spec.audit is not None,
         "has no network to be given": spec.network is not Network.NONE,
         "sees no image": spec.layers != (),
+        "has no fixed wall clock": spec.clock is not None,
         "executes no programs that could be listed": spec.programs != (),
         "cannot stay and be spoken to": spec.dialogue is not None,
     }

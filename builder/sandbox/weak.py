@@ -82,6 +82,11 @@ class WeakSandbox:
                 "an action can only have an image or its inputs as its root in a sandbox, which "
                 f"this host does not have ({self.reason}); `builder doctor` says how to enable it"
             )
+        if spec.clock is not None:
+            raise SandboxRefusedError(
+                "an action's wall clock can only stand still in a sandbox, which this host does "
+                f"not have ({self.reason}); `builder doctor` says how to enable it"
+            )
         if spec.audit is not None:
             raise SandboxRefusedError(
                 "an action can only be audited in a sandbox, which this host does not have "

@@ -294,6 +294,7 @@ class ActionRunner:
             network=network,
             hosts=asked.network if isinstance(asked.network, tuple) else (),
             deterministic=asked.deterministic,
+            clock=asked.clock,
             programs=asked.programs,
             inputs_as_root=asked.inputs_as_root or self._policy.inputs_as_root,
             reuse=f"{self._instance}:{asked.reuse}" if asked.reuse else "",

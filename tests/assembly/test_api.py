@@ -56,7 +56,11 @@ def test_a_spec_is_text_and_back() -> None:
     assert listed.programs == ("sh", "tools/", "cc")
     with pytest.raises(UsageError, match="names and paths, without commas"):
         SandboxSpec.builder().programs("a,b")
-    for known in (SandboxSpec(), one, spec, listed):
+    still = SandboxSpec.builder().clock("1970-01-02T00:00:00Z").build()
+    assert (still.clock, SandboxSpec.builder().clock().build().clock) == (86400, 315532800)
+    with pytest.raises(UsageError, match="'noon' is no moment"):
+        SandboxSpec.builder().clock("noon")
+    for known in (SandboxSpec(), one, spec, listed, still):
         assert SandboxSpec.from_json(known.to_json()) == known
     for wrong in ("", "[]", "3", '{"colour": 1}', "{"):
         with pytest.raises(UsageError, match="no SandboxSpec"):
@@ -116,10 +120,10 @@ def test_execute(service: Service, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_the_spec_says_holds_on_the_worker(service: Service, tmp_path: Path) -> None:
     """Hosts and determinism reach the sandbox, and the result says with which network it was."""
-    spec = SandboxSpec.builder().hosts("a.invalid").deterministic().cache(False).build()
-    script = "nproc; echo $TZ $https_proxy"
+    spec = SandboxSpec.builder().hosts("a.invalid").deterministic().clock(5).cache(False).build()
+    script = "nproc; echo $TZ $https_proxy; date +%s"
     result = service.execute(["/bin/sh", "-c", script], spec, tmp_path)
-    assert result.stdout == b"1\nUTC http://127.0.0.1:3128\n"
+    assert result.stdout == b"1\nUTC http://127.0.0.1:3128\n5\n"
     assert "with the network of a.invalid" in result.worker
 
 

@@ -17,6 +17,10 @@ def test_doctor_tells_what_holds() -> None:
     assert f"wasm       wasmtime {told['webassembly']}" in sentences(told)
     assert "user-namespace, mount-namespace" in "\n".join(sentences(told))
     assert "images     would work; sandbox.images lets none in" in sentences(told)
+    assert (
+        "clock      can stand still (hermetic: {clock: fixed}), by a preloaded library"
+        in sentences(told)
+    )
 
 
 def test_doctor_tries_an_image(tmp_path: Path) -> None:
@@ -70,11 +74,14 @@ def test_doctor_tells_what_a_mac_has() -> None:
         },
         "webassembly": "",
         "images": {"problem": "on macOS an action cannot see an image"},
+        "clock": {"problem": "on macOS an action cannot have a fixed wall clock"},
         "missing": [],
     }  # fmt: skip
     lines = sentences(told)
     assert lines[0] == "host       m: macos, arm-a64, Darwin 24.1, 8 cores, 16.0 GB"
     assert "sandbox    works: sandbox-exec" in lines
     assert "images     DO NOT WORK: on macOS an action cannot see an image" in lines
+    refused = "clock      CANNOT STAND STILL: on macOS an action cannot have a fixed wall clock"
+    assert refused in lines
     assert "isolates   seatbelt, no-network" in lines
     assert "limits     wall=10s (timer), open-files=100 (rlimit)" in lines

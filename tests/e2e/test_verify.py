@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 PROJECT = """
 target same: {outputs: [same], command: hostname > same}
 target stamped: {outputs: [when], command: date +%s > when}
+target standing: {outputs: [then], command: date +%s.%N > then, hermetic: {clock: fixed}}
 target sown: {outputs: [seed], command: 'echo "$PYTHONHASHSEED" > seed'}
 """
 
@@ -44,6 +45,13 @@ def test_a_time_of_day_is_found(where: Path, service: Service) -> None:
     assert code == 1, said
     assert re.search(r"stamped: when: run 1 and run 2 differ from byte \d+ on \(", said)
     assert re.search(r"run 1 was on worker-\d+; run 2 was on worker-\d+", said)
+
+
+def test_a_time_of_day_can_stand_still(where: Path, service: Service) -> None:
+    """By the Builderfile: runs in different seconds write the same date."""
+    code, said = verify(where, service, "standing")
+    assert code == 0, said
+    assert (where / "then").read_text() == "315532800.000000000\n"
 
 
 def test_seeds_vary(where: Path, service: Service) -> None:

@@ -20,7 +20,8 @@ def test_every_key_arrives() -> None:
           env: {MODE: fast, N: 3}
           hermetic:
             {max_memory: 2GiB, max_cpu: 1.5, timeout: 1m30s, network: true, processes: 9,
-             deterministic: true, programs: [cc, /usr/lib/gcc]}
+             deterministic: true, programs: [cc, /usr/lib/gcc],
+             clock: 2024-05-01T12:00:00Z}
           remote: local
           cache: false
           parallelism: 4
@@ -41,7 +42,7 @@ def test_every_key_arrives() -> None:
     assert [d.target for d in app.depends] == ["gen", "other"]
     assert app.environment == {"MODE": "fast", "N": "3"}
     assert app.hermetic == Hermetic(
-        2 * 1024**3, 1.5, 90.0, True, None, 9, True, ("cc", "/usr/lib/gcc")
+        2 * 1024**3, 1.5, 90.0, True, None, 9, True, ("cc", "/usr/lib/gcc"), 1714564800
     )
     assert (app.remote, app.cache, app.parallelism) == (False, False, 4)
     assert app.priority is Priority.CRITICAL
@@ -249,6 +250,13 @@ Builderfile:1:49: 'max_memory' must be more than 0
     1 | target a: {command: [x], hermetic: {max_memory: 0K}}
       |                                                 ^""",
     ),
+    "no moment": (
+        "target a: {command: [x], hermetic: {clock: noon}}\n",
+        """\
+Builderfile:1:44: 'noon' is no moment: use fixed, 2024-05-01T12:00:00Z, or seconds since 1970
+    1 | target a: {command: [x], hermetic: {clock: noon}}
+      |                                            ^""",
+    ),
 }
 
 
@@ -272,6 +280,7 @@ def test_errors_show_the_place(case: str) -> None:
         ("command: [x]\n  parallelism: 0", "at least 1"),
         ("command: [x]\n  hermetic: {timeout: soon}", "a duration"),
         ("command: [x]\n  hermetic: {max_memory: lots}", "a size"),
+        ("command: [x]\n  hermetic: {clock: true}", "fixed, a moment, or a number of seconds"),
         ("command: [x]\n  env: {A-B: x}", "a name of letters"),
         ("command: [x]\n  inputs: src", "[src]"),
         ("command: [true]", "quote it"),

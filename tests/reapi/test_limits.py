@@ -56,6 +56,15 @@ def test_programs_are_a_list() -> None:
             action_limits([("programs", wrong)])
 
 
+def test_a_wall_clock_is_a_moment() -> None:
+    """In one form however it is written; what is none is told."""
+    assert ActionLimits(clock=0).properties() == [("wall-clock", "1970-01-01T00:00:00Z")]
+    for text in ("fixed", "315532800", "1980-01-01T01:00:00+01:00"):
+        assert action_limits([("wall-clock", text)]).clock == 315532800
+    with pytest.raises(InvalidArgumentError, match="property wall-clock: 'noon' is no moment"):
+        action_limits([("wall-clock", "noon")])
+
+
 def test_nothing_said_is_left_to_the_worker() -> None:
     """No property, no limit."""
     assert action_limits([]) == ActionLimits()

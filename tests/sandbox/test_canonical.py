@@ -43,6 +43,7 @@ SPECS = st.builds(
     audit=st.none() | st.sampled_from(AuditLevel),
     outputs=TEXTS,
     programs=TEXTS,
+    clock=st.none() | st.integers(0, 253402300799),
     dialogue=st.none() | st.builds(Dialogue, TEXT, TEXT, st.just(canonical.unheard)),
 )
 
@@ -80,7 +81,7 @@ def test_every_field_makes_a_difference(field: str) -> None:
     other = {
         "argv": ("y",), "environment": {"A": "1"}, "working_directory": "d", "image": "i",
         "output_parents": ("o",), "network": Network.FULL, "hosts": ("h",), "outputs": ("o",),
-        "programs": ("p",), "inputs_as_root": True, "reuse": "ci",
+        "programs": ("p",), "inputs_as_root": True, "reuse": "ci", "clock": 7,
         "limits": Limits(processes=7), "deterministic": True, "required": frozenset({"seccomp"}),
         "audit": AuditLevel.FULL, "dialogue": Dialogue("in", "out", canonical.unheard),
     }  # fmt: skip

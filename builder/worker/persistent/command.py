@@ -78,6 +78,7 @@ def check(spec: SandboxSpec) -> None:
         "it is audited": spec.audit is not None,
         "it has a network": spec.network is not Network.NONE,
         "it is to be deterministic": spec.deterministic,
+        "its wall clock is to stand still": spec.clock is not None,
         "it may execute some programs only": spec.programs != (),
         "its disk is limited": (limits.disk_bytes, limits.disk_files) != (None, None),
         "it must have a fresh process": "fresh-process" in spec.required,

@@ -157,6 +157,7 @@ def test_a_request_is_not_in_the_key(spec: SandboxSpec, files: dict[str, pb.File
         (replace(SPEC, network=Network.FULL), FILES, "has a network"),
         (replace(SPEC, deterministic=True), FILES, "deterministic"),
         (replace(SPEC, programs=("sh",)), FILES, "some programs only"),
+        (replace(SPEC, clock=0), FILES, "wall clock"),
         (replace(SPEC, limits=Limits(disk_files=1)), FILES, "disk is limited"),
         (replace(SPEC, required=frozenset({"fresh-process"})), FILES, "fresh process"),
         (replace(SPEC, layers=("/image",)), FILES, "has an image"),
