@@ -21,6 +21,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from builder.wire.runs import RunForm
+
 Buffer = bytes | bytearray | memoryview
 Metadata = Mapping[str, str | bytes]  # keys in lower case; values of `-bin` keys are decoded bytes
 
@@ -145,6 +147,9 @@ class Method:
     short: ShortHandler | None = None
     max_request_bytes: int = 4 * 1024 * 1024 + 64 * 1024
     pieces: bool = False  # large requests of a stream are not joined: see `Call.receive_pieces`
+    runs: RunForm | None = (
+        None  # requests of this form are told together, and before they are whole
+    )
 
 
 class ClientCall(Protocol):

@@ -53,7 +53,7 @@ def _route(method: Method) -> Route:
     if len(given) != 1:
         raise ValueError(f"{method.path} needs one handler: unary, single or stream")
     if method.stream is not None:
-        return Route(False, method.max_request_bytes, method, method.pieces)
+        return Route(False, method.max_request_bytes, method, method.pieces, method.runs)
     if method.short is not None:
         raise ValueError(f"{method.path} has a short handler and is no streaming method")
     return Route(True, method.max_request_bytes, given[0])

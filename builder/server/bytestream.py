@@ -16,7 +16,7 @@ from builder.reapi import compression
 from builder.reapi.digests import DEFAULT_FUNCTIONS
 from builder.reapi.names import BlobName, parse_read, parse_write
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.chunks import first_chunk, parse_chunk
+from builder.server.chunks import ChunkRuns, first_chunk, parse_chunk
 from builder.server.compressed import send, send_stored
 from builder.server.instances import Instances
 from builder.server.logs import Logs
@@ -64,6 +64,7 @@ class ByteStreamService:
                     short=self.write_short,
                     max_request_bytes=MAX_CHUNK_BYTES,
                     pieces=True,
+                    runs=ChunkRuns(),
                 ),
                 Method(f"/{NAME}/QueryWriteStatus", unary=self.query_write_status),
             ),

@@ -13,10 +13,9 @@ from typing import NamedTuple
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Buffer, Call
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.messages import parse
+from builder.server.messages import parse, varint
 
 WORTH_BYTES = 32 * 1024
-LONGEST_START = 24  # bytes of two tags with their numbers
 RESOURCE_NAME, WRITE_OFFSET, FINISH_WRITE, DATA = 0x0A, 0x10, 0x18, 0x52  # tags
 
 
@@ -79,18 +78,42 @@ def following(pieces: Sequence[Buffer], offset: int) -> Sequence[Buffer] | None:
     """The data of a message that is nothing but data for this offset, as all of a write are but
     the first and the last; None for another message."""
     first = pieces[0]
-    if len(pieces) == 1 or len(first) < LONGEST_START or first[0] != WRITE_OFFSET:
+    if len(pieces) == 1 or (found := _data_at(first, 0)) is None:
         return None
-    try:
-        found, at = _varint(first, 1)
-        if found != offset or first[at] != DATA:
+    begins, size, at = found
+    if begins != offset or sum(map(len, pieces)) - at != size:
+        return None
+    return pieces[1:] if at == len(first) else [memoryview(first)[at:], *pieces[1:]]
+
+
+class ChunkRuns:
+    """The form (`wire.runs.RunForm`) of WriteRequests that are nothing but data for an offset:
+    data go on from one to the next, and it says nothing where a request ends."""
+
+    def read(self, data: Buffer, at: int, size: int) -> tuple[int, int] | None:
+        found = _data_at(data, at)
+        if found is None:
             return None
-        size, at = _varint(first, at + 1)
-    except ValueError:
+        offset, length, begin = found
+        return (offset, begin) if length and begin + length == at + size else None
+
+    def write(self, position: int, size: int) -> bytes:
+        return bytes((WRITE_OFFSET,)) + varint(position) + bytes((DATA,)) + varint(size)
+
+
+def _data_at(message: Buffer, at: int) -> tuple[int, int, int] | None:
+    """Of a message that begins there, as most do, with offset and data: these, the size of the
+    data, and where they begin."""
+    try:
+        if message[at] != WRITE_OFFSET:
+            return None
+        offset, at = _varint(message, at + 1)
+        if message[at] != DATA:
+            return None
+        size, at = _varint(message, at + 1)
+    except (ValueError, IndexError):
         return None
-    if sum(map(len, pieces)) - at != size:
-        return None
-    return [memoryview(first)[at:], *pieces[1:]]
+    return offset, size, at
 
 
 def plain_chunk(message: bytes) -> WriteChunk:

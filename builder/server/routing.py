@@ -67,6 +67,7 @@ def _routed(method: Method, routes: Mapping[str, Method]) -> Method:
         short=None if method.short is None else short,
         max_request_bytes=method.max_request_bytes,
         pieces=method.pieces,
+        runs=method.runs,
     )
 
 

@@ -42,8 +42,9 @@ from builder.wire.frames import (
     StreamFaultError,
 )
 from builder.wire.limits import Limits
+from builder.wire.pieces import Buffer
 from builder.wire.receiving import TINY_OCTETS, Receiving
-from builder.wire.stream import Buffer, Stream
+from builder.wire.stream import Stream
 
 MANY_PARTS = 64
 REMEMBERED_RESETS = 512
@@ -104,7 +105,12 @@ class Connection(Receiving):
         size, due = len(data), self._recv_due
         try:
             data, at = self._joined(data)
+            if self._cut is not None:
+                at = self._go_on(self._cut, data)  # of which nothing was kept
             at = self._frames(data, at)
+            self._tell_runs()
+            if self._cut is not None:
+                self._need = 1
             self.bulky = (self._recv_due - due) * 4 >= size * 3
             self._give_back()
         except ConnectionFaultError as fault:
@@ -145,6 +151,8 @@ class Connection(Receiving):
             stop = at + 9 + (word >> 8)
             if stop > end:
                 self._check_size(word >> 8)
+                if not (word & 0xFF or flags) and self._takes_cut(stream_id, data, at + 9, stop):
+                    return end
                 self._need = stop - at
                 return at
             taken = 0 if word & 0xFF or flags else self._bulk(stream_id, data, at + 9, stop)
@@ -362,7 +370,7 @@ class Connection(Receiving):
     def _close(self, stream: Stream) -> None:
         stream.closed = True
         self.sender.drop(stream)
-        stream.pieces.clear()
+        stream.drop()
         self.streams.pop(stream.id, None)
 
     def _sent_end(self, stream: Stream) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from builder.base.errors import Code
 from builder.wire import grpc, hpacked, inflating
 from builder.wire.hpacked import Headers
+from builder.wire.runs import RunForm
 
 NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 BLANK = (b" ", b"\t")
@@ -43,13 +44,15 @@ class MalformedError(Exception):
 class Route:
     """Where a path leads: whether its calls come as one event each, and how big messages are.
 
-    `target` belongs to the caller. With `pieces`, large messages of a stream are not joined.
+    `target` belongs to the caller. With `pieces`, large messages of a stream are not joined; those
+    of the form `runs` are told together, and before they are whole.
     """
 
     unary: bool
     max_message: int
     target: Any
     pieces: bool = False
+    runs: RunForm | None = None
 
 
 class RequestHead:

@@ -4,8 +4,10 @@ figures.write_blake3_gb_per_cpu_s).
 
 Clients cut large messages into frames of one size, so those are taken many at a time: a frame
 costs a comparison and a view of what was received, and nothing is copied but the frame that a
-receive has cut. An octet is given back (WINDOW_UPDATE) when its message is consumed; those of a
-message that is still coming in at once, or one larger than the window would never end.
+receive has cut; of messages whose octets go on from one to the next (`runs`) not even that.
+
+An octet is given back (WINDOW_UPDATE) when its message is consumed; those of a message that is
+still coming in at once, or one larger than the window would never end.
 """
 
 from builder.wire import frames
@@ -18,15 +20,9 @@ from builder.wire.frames import (
     ErrorCode,
 )
 from builder.wire.limits import Limits
-from builder.wire.stream import (
-    MANY_PIECES,
-    PREFIX_OCTETS,
-    Buffer,
-    Message,
-    MessageFaultError,
-    Stream,
-    unpinned,
-)
+from builder.wire.pieces import MANY_PIECES, PREFIX_OCTETS, Buffer, unpinned
+from builder.wire.runs import WORTH_OCTETS, Run
+from builder.wire.stream import Message, MessageFaultError, Stream
 
 TINY_OCTETS = 64
 
@@ -41,6 +37,9 @@ class Receiving(Control):
         self._block: list[bytes] | None = None  # header block waiting for CONTINUATION
         self._recv_credit = frames.DEFAULT_WINDOW
         self._recv_due = 0
+        self._runs: dict[Stream, Run] = {}  # that go on in this receive
+        self._cut: Stream | None = None  # whose DATA frame has been taken in part
+        self._cut_octets = 0  # of it that have not come
         self._grow_window()
 
     def _bulk(self, stream_id: int, data: bytes, start: int, stop: int) -> int:
@@ -58,6 +57,12 @@ class Receiving(Control):
             or not PREFIX_OCTETS < size <= self.limits.max_frame
         ):
             return 0
+        if stream.run is not None:
+            if size < TINY_OCTETS:
+                return 0
+            if taken := self._run(stream, stream.run, data, start, stop):
+                return taken
+            self._tell_run(stream)
         begins = stream.need < 0
         need = stream.announced(data, start) if begins else stream.need
         if begins and need == size - PREFIX_OCTETS and size <= stream.recv_credit:
@@ -70,11 +75,7 @@ class Receiving(Control):
         if room < size or places <= 0:
             return 0
         step = size + HEADER_OCTETS
-        last = start + step * min(room // size, places, (len(data) - start + 9) // step)
-        header = data[start - HEADER_OCTETS : start]
-        after = start + step
-        while after < last and data[after - HEADER_OCTETS : after] == header:
-            after += step
+        after = _alike(data, start, size, room, places * size) + HEADER_OCTETS
         view = memoryview(data)
         pieces: list[Buffer] = [view[at : at + size] for at in range(start, after, step)]
         if len(pieces) == 1:
@@ -94,7 +95,7 @@ class Receiving(Control):
         stream.recv_credit -= size
         self._recv_credit -= size
         self._recv_due += size
-        if stream.encoding:
+        if stream.encoding or stream.run is not None:
             stream.wire_sizes.append(size - PREFIX_OCTETS)
         try:
             self._message(stream, data[start + PREFIX_OCTETS : stop])
@@ -102,6 +103,89 @@ class Receiving(Control):
             stream.ignored = True
             self._message_fault(stream, fault)
         return stop
+
+    # ---- runs
+
+    def _run(self, stream: Stream, run: Run, data: bytes, start: int, stop: int) -> int:
+        """Take the DATA frame whose payload is there, and those after it, as far as they are of a
+        run. Returns where the next frame begins; 0 if this one is something else."""
+        view, end, taken, after = memoryview(data), len(data), 0, 0
+        credit = stream.recv_credit
+        size = stop - start
+        while size <= credit - taken:
+            if size <= run.left:
+                stop = _alike(data, start, size, credit - taken, run.left)
+                size = run.take_many(view, start, stop, size)
+            elif (at := stream.run_on(view, start, stop)) == start:
+                break
+            elif at < stop:
+                self._runs[stream] = run
+                self._took(stream, taken + size)
+                self._body(stream, view[at:stop])
+                return stop
+            after = stop
+            taken += size
+            if end - stop < HEADER_OCTETS:
+                break
+            word, flags, stream_id = unpack_header(data, stop)
+            size = word >> 8
+            start = stop + HEADER_OCTETS
+            stop = start + size
+            if word & 0xFF or flags or stream_id != stream.id or stop > end:
+                break
+            if not TINY_OCTETS <= size <= self.limits.max_frame and size != run.left:
+                break
+        if taken:
+            self._runs[stream] = run
+            self._took(stream, taken)
+        return after
+
+    def _takes_cut(self, stream_id: int, data: bytes, start: int, stop: int) -> bool:
+        """Take what has come of a DATA frame that a receive has cut, if it is of a run."""
+        stream = self.streams.get(stream_id)
+        if (
+            stream is None
+            or stream.run is None
+            or stream.ignored
+            or stream.half_closed
+            or self._block is not None
+            or not TINY_OCTETS <= stop - start <= stream.recv_credit
+            or start == len(data)
+        ):
+            return False
+        self._cut, self._cut_octets = stream, stop - start
+        self._go_on(stream, data, start)
+        return True
+
+    def _go_on(self, stream: Stream, data: bytes, start: int = 0) -> int:
+        """More of the frame that was cut; returns where the next one begins."""
+        size = min(self._cut_octets, len(data) - start)
+        self._took(stream, size)
+        if not stream.closed:
+            self._body(stream, memoryview(data)[start : start + size])
+        self._cut_octets -= size
+        if not self._cut_octets:
+            self._cut = None
+        return start + size
+
+    def _tell_runs(self) -> None:
+        """Once per receive."""
+        for stream, run in self._runs.items():
+            if stream.run is None:
+                continue
+            if not run.left or run.octets >= WORTH_OCTETS:
+                self._tell_run(stream)
+            else:
+                run.keep()
+            self._give_back_stream(stream)
+        self._runs.clear()
+
+    def _tell_run(self, stream: Stream) -> None:
+        run = stream.run
+        if run is not None and run.octets:
+            stream.recv_due -= run.octets  # until the application has taken it
+            stream.wire_sizes.append(run.octets - PREFIX_OCTETS)
+            self._message(stream, run.told())
 
     def _last(self, stream: Stream, view: memoryview, start: int, taken: int) -> int:
         """Take the frame whose payload is at `start`, too, if it brings the rest of the message
@@ -146,6 +230,13 @@ class Receiving(Control):
         """
         if stream.ignored:
             return False
+        if stream.run is not None:
+            if at := stream.run_on(payload, 0, len(payload)):
+                self._runs[stream] = stream.run
+                payload = payload[at:]
+                if not payload:
+                    return not stream.run.left
+            self._tell_run(stream)
         messages: list[Message] = []
         try:
             messages = stream.take_messages(payload)
@@ -197,3 +288,15 @@ class Receiving(Control):
 
     def _message_fault(self, stream: Stream, fault: MessageFaultError) -> None:
         raise NotImplementedError
+
+
+def _alike(data: bytes, start: int, size: int, *rooms: int) -> int:
+    """Where the last of the frames ends that are like the one whose payload is there, as far as
+    each of the rooms goes."""
+    step = size + HEADER_OCTETS
+    last = start + step * min(min(rooms) // size, (len(data) - start + HEADER_OCTETS) // step)
+    header = data[start - HEADER_OCTETS : start]
+    after = start + step
+    while after < last and data[after - HEADER_OCTETS : after] == header:
+        after += step
+    return after - HEADER_OCTETS

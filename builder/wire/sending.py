@@ -13,7 +13,8 @@ from struct import Struct
 
 from builder.wire import frames
 from builder.wire.frames import DATA, pack_header
-from builder.wire.stream import PREFIX_OCTETS, Buffer, Stream
+from builder.wire.pieces import PREFIX_OCTETS, Buffer
+from builder.wire.stream import Stream
 
 QUANTUM = 64 * 1024
 SMALL_PIECE = 64  # octets that are joined to the prefix of their message

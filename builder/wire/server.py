@@ -30,15 +30,10 @@ from builder.wire.frames import (
 )
 from builder.wire.hpacked import HeaderMemo
 from builder.wire.limits import Limits
+from builder.wire.pieces import PREFIX_OCTETS, Buffer
+from builder.wire.runs import Run
 from builder.wire.sending import FEW, SMALL_MESSAGE, pack_data
-from builder.wire.stream import (
-    PREFIX_OCTETS,
-    Buffer,
-    Message,
-    MessageFaultError,
-    Stream,
-    whole,
-)
+from builder.wire.stream import Message, MessageFaultError, Stream, whole
 
 # The response of a small unary call: HEADERS, DATA and message prefix; then the trailers.
 _ANSWER = Struct(f">IBI{len(heads.RESPONSE_BLOCK)}sIBIBI")
@@ -109,7 +104,10 @@ class ServerConnection(Connection):
             stop = start + (word >> 8)
             if stop > end:
                 self._check_size(word >> 8)
-                self._need = stop - at
+                if not (word & 0xFF or flags) and self._takes_cut(stream_id, data, start, stop):
+                    at = end
+                else:
+                    self._need = stop - at
                 break
             if (
                 word & 0xFF == 1
@@ -249,7 +247,10 @@ class ServerConnection(Connection):
         )
         stream.head = head
         stream.encoding = head.encoding
-        stream.in_pieces = head.route is not None and head.route.pieces
+        if head.route is not None:
+            stream.in_pieces = head.route.pieces
+            if head.route.runs is not None:
+                stream.run = Run(head.route.runs)
         self.streams[stream_id] = stream
         return stream
 
@@ -286,7 +287,8 @@ class ServerConnection(Connection):
             raise StreamFaultError(
                 stream.id, ErrorCode.PROTOCOL_ERROR, "content-length is not the body's length"
             )
-        if stream.need >= 0 or stream.pieces:
+        self._tell_run(stream)
+        if stream.is_inside:
             self.fail(stream.id, Code.INTERNAL, "the request ends inside a message")
         elif not head.route.unary:
             self.events.append(StreamEnded(stream))
@@ -320,7 +322,7 @@ class ServerConnection(Connection):
                 return
             over -= kept[stream]
             stream.ignored = True
-            stream.pieces.clear()
+            stream.drop()
             self.limits_hit.append("max_unfinished")
             self.fail(stream.id, Code.RESOURCE_EXHAUSTED, text)
             self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, text))

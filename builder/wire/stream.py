@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from builder.base.errors import Code
 from builder.wire import inflating
+from builder.wire.pieces import MANY_PIECES, PREFIX_OCTETS, Buffer, unpinned
+from builder.wire.runs import Run
 
 if TYPE_CHECKING:
     from builder.wire.heads import RequestHead
 
-Buffer = bytes | bytearray | memoryview
 Message = bytes | list[Buffer]  # a list: its pieces, as they came
-
-PREFIX_OCTETS = 5
-MANY_PIECES = 128
-PINNED_TIMES = 8  # the size of what a piece may keep in memory, in sizes of the piece
 
 
 class Owner(Protocol):
@@ -39,13 +36,6 @@ class Owner(Protocol):
 def whole(message: Message) -> bytes:
     """It in one piece."""
     return message if isinstance(message, bytes) else b"".join(message)
-
-
-def unpinned(data: Buffer) -> Buffer:
-    """A copy of what would keep a much larger receive buffer in memory."""
-    if isinstance(data, memoryview) and len(data) * PINNED_TIMES < len(data.obj):  # type: ignore[arg-type]  # it is a view of bytes
-        return bytes(data)
-    return data
 
 
 class MessageFaultError(Exception):
@@ -84,6 +74,7 @@ class Stream:
         "received",
         "recv_credit",
         "recv_due",
+        "run",
         "send_window",
         "updated_window",
         "waiting",
@@ -107,11 +98,12 @@ class Stream:
         self.recv_due = 0  # octets taken, not yet given back by WINDOW_UPDATE
         self.pieces: list[Buffer] = []
         self.in_pieces = False  # large messages are given so, not joined
+        self.run: Run | None = None  # where messages of some form are told together
         self.need = -1  # size of the message that is coming in, -1 while its prefix is incomplete
         self.received = 0  # octets of it in pieces
         self.encoding = ""  # what messages may be compressed with
         self.compressed = False  # whether the message that is coming in is
-        self.wire_sizes: deque[int] = deque()  # where there is an encoding: what messages took
+        self.wire_sizes: deque[int] = deque()  # with an encoding or a run: what messages took
         # sending
         self.send_window = send_window
         self.updated_window = -1  # what it was after the peer's last WINDOW_UPDATE
@@ -123,7 +115,24 @@ class Stream:
 
     def unread(self, window: int) -> int:
         """Octets that are kept for it: of whole messages, and of the one that is coming in."""
-        return window - self.recv_credit - self.recv_due + self.received
+        kept = self.received if self.run is None else self.received + self.run.octets
+        return window - self.recv_credit - self.recv_due + kept
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a message has begun that has not ended."""
+        return self.need >= 0 or bool(self.pieces) or (self.run is not None and self.run.left > 0)
+
+    def run_on(self, data: memoryview, at: int, stop: int) -> int:
+        """Take what is of its run, if it has one; returns where something else begins."""
+        if self.run is None or self.need >= 0 or self.pieces:
+            return at
+        return self.run.take(data, at, stop, self.max_message)
+
+    def drop(self) -> None:
+        """What is kept of its messages."""
+        self.pieces.clear()
+        self.run = None
 
     def take_messages(self, data: Buffer) -> list[Message]:
         """The whole messages that end in these octets of a body; keeps the rest.
@@ -191,7 +200,7 @@ class Stream:
         else:
             message = bytes(data)
         self.recv_due -= self.need + PREFIX_OCTETS  # until the application has taken it
-        if self.encoding:
+        if self.encoding or self.run is not None:
             self.wire_sizes.append(self.need)
             if self.compressed:
                 message = self._inflated(whole(message))

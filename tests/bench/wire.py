@@ -12,7 +12,8 @@ another port of the same process has nothing of it, and both are asked in turns.
 `gar_hooks_overhead_metadata` each call says who asks, and for what, as Bazel's do, and becomes a
 row of its invocation. `write_floor` is a bare loop of recv, hash and write, in turns with ours:
 `write_vs_floor` compares their CPU. Writes come in frames of 64 KiB, which the server offers and
-grpcio's client takes; in `write_small_frames` of 16 KiB, as Go's client sends them.
+grpcio's client takes; in `write_small_frames` of 16 KiB, as Go's client sends them. Their messages
+are of 256 KiB; in `write_small_messages` of 16 KiB, as Bazel's are.
 """
 
 import os
@@ -128,6 +129,9 @@ def writes(running: Running, bare: Running, rates: Rates) -> Figures:
         fresh = os.urandom(16) + large_blob()[16:]
         upload = streams.Upload(fresh, "sha256", streams.SMALL_FRAME)
         rates.once("write_small_frames_gb", LARGE / 1e9, lambda: upload.run(running[0]), 2)  # noqa: B023 - called at once
+        fresh = os.urandom(16) + large_blob()[16:]
+        upload = streams.Upload(fresh, "sha256", chunk=streams.SMALL_CHUNK)
+        rates.once("write_small_messages_gb", LARGE / 1e9, lambda: upload.run(running[0]), 2)  # noqa: B023 - called at once
     rates.figures |= least.figures
     cost, floor = rates.figures, least.figures
     return {

@@ -21,6 +21,7 @@ WRITE = "/google.bytestream.ByteStream/Write"
 CHUNK = 256 * 1024  # bytes of a message that goes up
 FRAME = 65536  # the server offers it, and grpcio's client takes the offer
 SMALL_FRAME = 16384  # that every server has to take: Go's client sends no more
+SMALL_CHUNK = 16384  # bytes of a message of Bazel's
 
 
 def connect(port: int) -> socket.socket:
@@ -94,7 +95,12 @@ class Upload:
     """A ByteStream.Write of new bytes, encoded beforehand; of their frames, where it has some."""
 
     def __init__(
-        self, data: bytes, function: str, frame: int = FRAME, zstd: bytes | None = None
+        self,
+        data: bytes,
+        function: str,
+        frame: int = FRAME,
+        zstd: bytes | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         found = digest_of(data, function)
         prefix = "" if function == "sha256" else f"{function}/"
@@ -103,12 +109,12 @@ class Upload:
         self.digest = found
         data = data if zstd is None else zstd
         self.messages = []
-        for at in range(0, len(data), CHUNK):
+        for at in range(0, len(data), chunk):
             request = bs_pb.WriteRequest(
                 resource_name="" if at else name,
                 write_offset=at,
-                finish_write=at + CHUNK >= len(data),
-                data=data[at : at + CHUNK],
+                finish_write=at + chunk >= len(data),
+                data=data[at : at + chunk],
             )
             body = message(request.SerializeToString())
             framed = []

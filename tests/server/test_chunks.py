@@ -10,6 +10,7 @@ from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.chunks import (
     WORTH_BYTES,
+    ChunkRuns,
     WriteChunk,
     first_chunk,
     following,
@@ -127,3 +128,36 @@ def test_what_follows_is_nothing_but_data(
     assert following(pieces, offset + 1) is None
     assert following([message], offset) is None
     assert following([message[:cut], message[cut:-1]], offset) is None
+
+
+@pytest.mark.parametrize("offset", [1, 127, 128, 1 << 20, 1 << 40])
+@pytest.mark.parametrize("size", [1, 127, 128, 70_000])
+def test_runs_are_read_and_written_as_clients_write(offset: int, size: int) -> None:
+    """What `write` begins is a WriteRequest with those data, and reads as what it is."""
+    form = ChunkRuns()
+    data = bytes(size)
+    whole = bs.WriteRequest(write_offset=offset, data=data).SerializeToString()
+    start = form.write(offset, size)
+    assert start + data == whole
+    assert form.read(memoryview(b"ab" + whole), 2, len(whole)) == (offset, 2 + len(start))
+    assert form.read(memoryview(start), 0, len(whole)) == (offset, len(start))
+    for octets in range(len(start)):
+        assert form.read(memoryview(start[:octets]), 0, len(whole)) is None
+
+
+def test_runs_are_of_nothing_but_data() -> None:
+    """Requests with a name, an end, nothing, something after the data, or less than they say."""
+    form = ChunkRuns()
+    for request in (
+        bs.WriteRequest(resource_name="name", write_offset=5, data=b"data"),
+        bs.WriteRequest(write_offset=5, finish_write=True, data=b"data"),
+        bs.WriteRequest(write_offset=5),
+        bs.WriteRequest(data=b"data"),
+    ):
+        message = request.SerializeToString()
+        assert form.read(memoryview(message), 0, len(message)) is None
+    message = bs.WriteRequest(write_offset=5, data=b"data").SerializeToString()
+    assert form.read(memoryview(message + b"\x18\x01"), 0, len(message) + 2) is None
+    assert form.read(memoryview(message[:-1]), 0, len(message) - 1) is None
+    nothing = form.write(5, 0)
+    assert form.read(memoryview(nothing), 0, len(nothing)) is None
