@@ -23,10 +23,10 @@ SAY = """
 date -u +%s.%N; perl -e 'print time, "\\n"'; echo $SOURCE_DATE_EPOCH
 unset SOURCE_DATE_EPOCH; echo 'const char *at = __DATE__ " " __TIME__;' > a.c
 gcc -c a.c && grep -ao 'May  1 2024 12:00:00' a.o
-test $(stat -c %Y a.o) -gt 1750000000 && echo files go on
+test $(stat -c %Y a.o) -gt 1714564800 && echo files go on
 """
 CLOCKS = """
-import ctypes, os, queue, threading, time
+import ctypes, os, queue, sysconfig, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.time.restype = ctypes.c_long
 two = (ctypes.c_long * 2)(5, 5)
@@ -46,15 +46,16 @@ def empty():
         pass
 held = threading.Lock()
 held.acquire()
-waits = [lambda: time.sleep(0.05), lambda: threading.Event().wait(0.05), empty,
-         lambda: held.acquire(timeout=0.05)]
+waits = [lambda: time.sleep(0.05)]
+if sysconfig.get_config_var("HAVE_SEM_CLOCKWAIT"):  # else they end at a time of the wall clock
+    waits += [lambda: threading.Event().wait(0.05), empty, lambda: held.acquire(timeout=0.05)]
 least = []
 def wait_all():
     least.extend(map(passed, waits))
 threads = [threading.Thread(target=wait_all) for _ in range(3)]
 [one.start() for one in threads]
 [one.join() for one in threads]
-print(len(least), min(least) > 0.049)
+print(len(least) == 3 * len(waits), min(least) > 0.049)
 time.process_time_ns() and time.thread_time_ns()
 print(*[time.clock_gettime_ns(one) for one in ELSE])
 """
@@ -86,10 +87,10 @@ async def test_other_clocks_go_on(sandbox: Sandbox, tmp_path: Path) -> None:
         f"1 {MOMENT} 0",
         f"[{MOMENT}, {MOMENT}, {MOMENT}]",
         "0 -1 Invalid argument",
-        "12 True",
+        "True True",
     ], done
     told = [int(word) for word in lines[-1].split()]
-    assert all(b < t < a for b, t, a in zip(before, told, after, strict=True))
+    assert all(b <= t <= a for b, t, a in zip(before, told, after, strict=True))
 
 
 async def test_its_own_preload_stays_first(sandbox: Sandbox, tmp_path: Path) -> None:
