@@ -34,7 +34,7 @@ scheduler:
 """
 WORKER = """role: worker
 tls: {{cert: {folder}/server.pem, key: {folder}/server.key}}
-scheduler: {{work_stealing: true}}
+scheduler: {{work_stealing: true, stealing: {{timeout: 60s}}}}
 worker:
   coordinator: "10.77.0.1:9000"
   ca: {folder}/ca.pem
