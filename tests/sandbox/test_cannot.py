@@ -107,6 +107,7 @@ def test_an_action_cannot(told: dict[str, str], name: str, accepted: tuple[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("some_descriptors")
 def test_nor_can_who_has_the_sandbox_of_another() -> None:
     """All of it again, where an action of the same trust domain has been before."""
     with tempfile.TemporaryDirectory(prefix="builder-cannot-") as base:

@@ -33,6 +33,7 @@ time.sleep(300)
 CROWD = 3
 
 
+@pytest.mark.usefixtures("all_descriptors")
 async def test_descriptors_on_their_way(tmp_path: Path) -> None:
     """The kernel bounds a user's descriptors that are in messages. An action that sends as many as
     it may to itself hinders none of the others: not those that are ready, not new ones, not those

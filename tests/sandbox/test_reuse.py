@@ -127,7 +127,7 @@ FEW = Limits(processes=24)
 
 
 @pytest.fixture
-async def trusting() -> AsyncIterator[NativeSandbox]:
+async def trusting(some_descriptors: None) -> AsyncIterator[NativeSandbox]:
     async with open_sandbox(read_only=READ_ONLY, ready=1, reuse=True) as sandbox:
         assert isinstance(sandbox, NativeSandbox)
         yield sandbox

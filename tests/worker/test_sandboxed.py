@@ -91,6 +91,7 @@ async def test_a_worker_audits_a_share_of_what_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(landlock.version() < landlock.OLDEST, reason="this kernel has no Landlock")
+@pytest.mark.usefixtures("some_descriptors")
 async def test_the_proof_says_whose_sandbox_it_was(tmp_path: Path) -> None:
     """Where the worker allows it, and of the same domain."""
     async with open_sandbox(ready=1, reuse=True) as sandbox:
