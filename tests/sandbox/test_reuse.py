@@ -235,8 +235,8 @@ async def test_who_is_ended_ends_the_sandbox(trusting: NativeSandbox, place: Pla
     wall = Limits(wall_s=0.1, grace_s=0)
     for name in ("late", "cancelled", "missing"):
         limits = wall if name == "late" else Limits()
-        await true(trusting, place, reuse=name, limits=limits)
-        assert await true(trusting, place, reuse=name, limits=limits) == 1
+        await true(trusting, place, reuse=name)
+        assert await true(trusting, place, reuse=name) == 1
         if name == "cancelled":
             with trio.move_on_after(0.3):
                 await shell(trusting, next(place), "sleep 1000", reuse=name)
@@ -253,7 +253,7 @@ async def test_who_is_ended_ends_the_sandbox(trusting: NativeSandbox, place: Pla
             expected = Outcome.TIMED_OUT if name == "late" else Outcome.NOT_STARTED
             assert (done.exit.outcome, done.exit.usage.reused) == (expected, 2)
         await settled(trusting)
-        assert await true(trusting, place, reuse=name, limits=limits) == 0
+        assert await true(trusting, place, reuse=name) == 0
 
 
 async def test_memory_ends_the_sandbox(trusting: NativeSandbox, place: Place) -> None:
