@@ -36,7 +36,8 @@ from builder.stores.records import Records
 NAME = re.compile(r"[0-9a-f]{32,128}")
 BLOB = re.compile(r"[0-9a-f]{64}")
 RECORD = re.compile(rb"([0-9a-f]{64})/(\d{1,18})")
-BODY_STALL_S = 60.0
+BODY_STALL_S = 60.0  # without any of a body, or with less than the least all in all
+LEAST_BODY_RATE = 1024  # bytes per second
 MOST_OPAQUE_BYTES = 64 * 1024 * 1024  # an entry of /ac/ is gathered in memory
 HTTP_STATUS = {
     Code.INVALID_ARGUMENT: 400,
@@ -203,17 +204,25 @@ async def _gathered(request: Request, most: int) -> bytes:
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    """As it comes. What is counted is only the time in which we wait for the client."""
+    left_s = BODY_STALL_S
     async with aclosing(request.stream()) as stream:
         while True:
+            began = trio.current_time()
             try:
-                with trio.fail_after(BODY_STALL_S):
+                with trio.fail_after(min(left_s, BODY_STALL_S)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except ClientDisconnect:
                 raise InvalidArgumentError("the client left before the end of the body") from None
             except trio.TooSlowError:
-                raise DeadlineExceededError(f"no more of the body for {BODY_STALL_S:g} s") from None
+                raise DeadlineExceededError(
+                    f"nothing of the body for {BODY_STALL_S:g} s, or it came too slowly: give "
+                    f"{LEAST_BODY_RATE} bytes per second or more"
+                ) from None
+            waited_s = trio.current_time() - began
+            left_s = max(0.0, left_s - waited_s + len(chunk) / LEAST_BODY_RATE)
             if chunk:
                 yield chunk
 

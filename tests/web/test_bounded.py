@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import aclosing, nullcontext
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from builder.base.digest import digest_of
+from builder.base.errors import DeadlineExceededError
 from builder.net.listeners import open_listeners
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
@@ -106,6 +109,37 @@ async def test_a_body_that_does_not_go_on(port: int, monkeypatch: pytest.MonkeyP
     for name in (NAME, b"/ac/" + b"a" * 64):
         head = b"PUT " + name + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 26\r\n\r\n"
         assert (await said(port, head + b"some")).startswith(b"HTTP/1.1 408 ")
+
+
+class Slow:
+    """A request whose body comes piece by piece."""
+
+    def __init__(self, piece: bytes, pieces: int, pause_s: float) -> None:
+        self._piece, self._pieces, self._pause_s = piece, pieces, pause_s
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        for _ in range(self._pieces):
+            await trio.sleep(self._pause_s)
+            yield self._piece
+
+
+@pytest.mark.parametrize(
+    ("piece", "pause_s", "comes"),
+    [(b"x", 10.0, False), (b"x" * 100, 0.2, False), (b"x" * 2048, 1.0, True), (b"x", 0.01, False)],
+)
+async def test_a_body_that_drips(
+    piece: bytes, pause_s: float, comes: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Is not waited for longer than for one that does not go on; one that flows may take hours."""
+    request: Any = Slow(piece, 10_000, pause_s)
+    taken = 0
+    slow = pytest.raises(DeadlineExceededError, match="1024 bytes per second or more")
+    with nullcontext() if comes else slow:
+        async with aclosing(artifacts._body(request)) as body:
+            async for chunk in body:
+                taken += len(chunk)
+                await trio.sleep(1.0)  # our own time is not the client's
+    assert (taken == 10_000 * len(piece)) is comes
 
 
 async def test_a_refusal_waits_for_a_short_body(port: int) -> None:
