@@ -156,7 +156,8 @@ def _windows(data: bytes, windows: list[int]) -> tuple[bytes, bool]:
             windows[1] += values.get(frames.INITIAL_WINDOW_SIZE, 65535) - 65535
         elif kind == frames.HEADERS and flags & 1:
             done = True
-        assert kind not in (frames.GOAWAY, frames.RST_STREAM)
+        assert kind != frames.GOAWAY
+        assert done or kind != frames.RST_STREAM  # after the answer it says that all is read
         at = stop
     return data[at:], done
 
