@@ -19,7 +19,7 @@ from typing import IO
 import trio
 
 from builder.sandbox.interface import SandboxSpec
-from builder.sandbox.report import EXITED, SIGNALLED, Report
+from builder.sandbox.report import EXITED, NOT_FOUND, NOT_STARTED, SIGNALLED, Report
 
 Kill = Callable[[int, int], Awaitable[None]]
 CHUNK = 65536
@@ -143,3 +143,14 @@ def kill_group(pid: int, number: int) -> None:
     """Whoever is in it; nobody is no error. macOS says EPERM of a group of zombies."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+def not_found(spec: SandboxSpec) -> Report:
+    """As if it had been tried: with empty output."""
+    report = Report()
+    report.status, report.code = NOT_STARTED, NOT_FOUND
+    report.message = f"{spec.argv[0]}: no such program"
+    for name in ("stdout", "stderr"):
+        with open(os.path.join(spec.scratch, name), "xb"):
+            pass
+    return report

@@ -23,7 +23,7 @@ import trio
 
 from builder.base.errors import UsageError
 from builder.sandbox import bundle, outcome, plan, podman
-from builder.sandbox.child import kill_group, run_child
+from builder.sandbox.child import kill_group, not_found, run_child
 from builder.sandbox.copied import FinishedInCopy, copy_inputs
 from builder.sandbox.interface import (
     Network,
@@ -33,7 +33,6 @@ from builder.sandbox.interface import (
 )
 from builder.sandbox.kernel.syscalls import MACHINE
 from builder.sandbox.limits import DEFAULT_OPEN_FILES
-from builder.sandbox.macos import not_found
 from builder.sandbox.native import checked_root
 from builder.sandbox.options import Options, refuse_missing
 from builder.sandbox.weak import processes_of

@@ -17,13 +17,13 @@ import trio
 
 from builder.base.errors import InvalidArgumentError
 from builder.sandbox import outcome
-from builder.sandbox.child import run_child
+from builder.sandbox.child import not_found, run_child
 from builder.sandbox.copied import FinishedInCopy, copy_inputs
 from builder.sandbox.interface import Network, SandboxError, SandboxRefusedError, SandboxSpec
 from builder.sandbox.options import ENVIRONMENT, Options, helper, refuse_missing
 from builder.sandbox.proxy import Proxy
 from builder.sandbox.proxy import environment as through
-from builder.sandbox.report import NOT_FOUND, NOT_STARTED, Report
+from builder.sandbox.report import Report
 from builder.sandbox.seatbelt import Reach, profile
 
 BACKEND = "sandbox-exec"
@@ -129,14 +129,3 @@ def found(name: str, own: dict[str, str], directory: str) -> bool:
     if "/" in name:
         return os.access(os.path.join(directory, name), os.X_OK)
     return shutil.which(name, path=own.get("PATH", DEFAULT_PATH)) is not None
-
-
-def not_found(spec: SandboxSpec) -> Report:
-    """As if it had been tried: with empty output."""
-    report = Report()
-    report.status, report.code = NOT_STARTED, NOT_FOUND
-    report.message = f"{spec.argv[0]}: no such program"
-    for name in ("stdout", "stderr"):
-        with open(os.path.join(spec.scratch, name), "xb"):
-            pass
-    return report
