@@ -205,13 +205,19 @@ print('here')
 
 
 async def test_a_sandbox_that_cannot_be_set_up_ends_with_its_runner(tmp_path: Path) -> None:
-    """The action's inputs are not there: it gets the reason, and the next one a sandbox."""
+    """The inputs of more actions than there are sandboxes are not there: each gets the reason, no
+    runner is left, and the next action gets a new one."""
     async with open_sandbox(read_only=READ_ONLY, ready=1) as sandbox:
-        (its,) = await settled(sandbox, 1)  # before the first action there is no other one
-        for number in range(3):
-            (base := tmp_path / f"{number}").mkdir()
+        before = await settled(sandbox, 1)
+
+        async def fail(base: Path) -> None:
+            base.mkdir()
             wanted = replace(spec(base, "/bin/true"), input_root=str(base / "nowhere"))
             with trio.fail_after(PATIENCE_S), pytest.raises(SandboxError, match=r"nowhere|No such"):
                 await sandbox.run(wanted)
-            await until(lambda: its not in runners(sandbox))
-            assert (await shell(sandbox, base, "echo fine")).out == "fine\n"
+
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(fail, tmp_path / f"{number}")
+        await until(lambda: not before & runners(sandbox))
+        assert (await shell(sandbox, tmp_path, "echo fine")).out == "fine\n"
