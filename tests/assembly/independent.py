@@ -1,6 +1,7 @@
 """Messages compiled by grpcio-tools from our `.proto` files, apart from those that we check in."""
 
 import importlib.resources
+import threading
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,12 +11,18 @@ from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_tools import protoc
 
+COMPILING = threading.Lock()  # two pools would be two classes of each message
 PROTOS = Path(__file__).parent.parent.parent / "schema" / "proto"
 
 
-@cache
 def pool() -> DescriptorPool:
-    """Everything under `schema/proto`, in a pool of its own."""
+    """Everything under `schema/proto`, in a pool of its own; one for all threads."""
+    with COMPILING:
+        return compiled()
+
+
+@cache
+def compiled() -> DescriptorPool:
     included = importlib.resources.files("grpc_tools") / "_proto"
     files = [str(path.relative_to(PROTOS)) for path in sorted(PROTOS.rglob("*.proto"))]
     with TemporaryDirectory() as folder:
