@@ -11,18 +11,29 @@ from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_tools import protoc
 
-COMPILING = threading.Lock()  # two pools would be two classes of each message
 PROTOS = Path(__file__).parent.parent.parent / "schema" / "proto"
+COMPILING = threading.Lock()
 
 
 def pool() -> DescriptorPool:
     """Everything under `schema/proto`, in a pool of its own; one for all threads."""
+    return known()[0]
+
+
+def message(name: str) -> Any:
+    """The class of `package.Message`."""
+    return known()[1][name]
+
+
+def known() -> tuple[DescriptorPool, dict[str, Any]]:
+    """The pool, and the class of each message. Both are whole before anybody has them: threads that
+    made classes at the same time have crashed in protobuf."""
     with COMPILING:
         return compiled()
 
 
 @cache
-def compiled() -> DescriptorPool:
+def compiled() -> tuple[DescriptorPool, dict[str, Any]]:
     included = importlib.resources.files("grpc_tools") / "_proto"
     files = [str(path.relative_to(PROTOS)) for path in sorted(PROTOS.rglob("*.proto"))]
     with TemporaryDirectory() as folder:
@@ -33,9 +44,5 @@ def compiled() -> DescriptorPool:
     made = DescriptorPool()
     for file in every.file:  # imports come first
         made.Add(file)
-    return made
-
-
-def message(name: str) -> Any:
-    """The class of `package.Message`."""
-    return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
+    names = [file.name for file in every.file]
+    return made, message_factory.GetMessageClassesForFiles(names, made)
