@@ -77,31 +77,7 @@ class WeakSandbox:
         wish, job = outcome.wish(spec), outcome.job(spec)
         refuse_missing(spec, self.guarantees, [self.reason])
         kept = programs_kept(spec, self.guarantees)
-        if spec.layers or spec.inputs_as_root:
-            raise SandboxRefusedError(
-                "an action can only have an image or its inputs as its root in a sandbox, which "
-                f"this host does not have ({self.reason}); `builder doctor` says how to enable it"
-            )
-        if spec.clock is not None:
-            raise SandboxRefusedError(
-                "an action's wall clock can only stand still in a sandbox, which this host does "
-                f"not have ({self.reason}); `builder doctor` says how to enable it"
-            )
-        if spec.audit is not None:
-            raise SandboxRefusedError(
-                "an action can only be audited in a sandbox, which this host does not have "
-                f"({self.reason}); `builder doctor` says how to enable it"
-            )
-        if spec.network is Network.HOSTS:
-            raise SandboxRefusedError(
-                "an action can only be kept to some hosts in a sandbox, which this host does not "
-                f"have ({self.reason}); `builder doctor` says how to enable it"
-            )
-        if spec.dialogue is not None:
-            raise SandboxRefusedError(
-                "a program can only stay and be spoken to in a sandbox, which this host does not "
-                f"have ({self.reason}); `builder doctor` says how to enable it"
-            )
+        self._refuse(spec)
         started = trio.current_time()
         # another user's action cannot reach into directories that are root's alone
         place = "" if self._uid is None else tempfile.mkdtemp(prefix="builder-action-")
@@ -134,6 +110,24 @@ class WeakSandbox:
         done = outcome.conclude(spec, facts, BACKEND, self.guarantees)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         return FinishedWeakly(done, os.open(tree, flags), place)
+
+    def _refuse(self, spec: SandboxSpec) -> None:
+        """Raises SandboxRefusedError for what cannot be had without namespaces."""
+        only = {
+            "an action can only have an image or its inputs as its root": (
+                spec.layers != () or spec.inputs_as_root
+            ),
+            "an action's wall clock can only stand still": spec.clock is not None,
+            "an action can only be audited": spec.audit is not None,
+            "an action can only be kept to some hosts": spec.network is Network.HOSTS,
+            "a program can only stay and be spoken to": spec.dialogue is not None,
+        }
+        for what, asked in only.items():
+            if asked:
+                raise SandboxRefusedError(
+                    f"{what} in a sandbox, which this host does not have ({self.reason}); "
+                    "`builder doctor` says how to enable it"
+                )
 
     def _lay_out(self, inputs: str, tree: str) -> None:
         os.mkdir(tree, 0o755)

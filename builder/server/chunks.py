@@ -13,7 +13,8 @@ from typing import NamedTuple
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Buffer, Call
 from builder.reapi.pb import bytestream_pb2 as bs
-from builder.server.messages import parse, varint
+from builder.reapi.varints import varint
+from builder.server.messages import parse
 
 WORTH_BYTES = 32 * 1024
 RESOURCE_NAME, WRITE_OFFSET, FINISH_WRITE, DATA = 0x0A, 0x10, 0x18, 0x52  # tags

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Call
+from builder.reapi.varints import varint
 
 M = TypeVar("M", bound=Message)
 
@@ -35,13 +36,3 @@ async def only(kind: type[M], call: Call) -> M:
 def bytes_field(number: int, size: int) -> bytes:
     """What comes before a bytes field's data on the wire: tag and length, as varints."""
     return varint(number << 3 | 2) + varint(size)
-
-
-def varint(value: int) -> bytes:
-    """A number as it is on the wire."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -10,9 +10,10 @@ from functools import lru_cache
 from builder.base.digest import Digest
 from builder.reapi.digests import NUMBERS
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.varints import varint
 from builder.schedule.operation import OperationView, Stage
 from builder.schedule.spec import ActionKey
-from builder.server.messages import bytes_field, varint
+from builder.server.messages import bytes_field
 from builder.server.operation_messages import LOGS, METADATA, RESPONSE, response_of
 
 

@@ -7,6 +7,7 @@ from builder.base.digest import Digest
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.net.rpc import Channel, ClientCall
 from builder.reapi.pb import bytestream_pb2 as bs
+from builder.reapi.varints import varint
 
 WRITE = "/google.bytestream.ByteStream/Write"
 PIECE = 256 * 1024  # bytes of one WriteRequest
@@ -67,13 +68,3 @@ async def _send(call: ClientCall, name: str, pieces: Pieces) -> int:
         name = ""
     await call.done_sending()
     return sent
-
-
-def varint(value: int) -> bytes:
-    """A protobuf base-128 varint."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

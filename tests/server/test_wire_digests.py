@@ -14,10 +14,11 @@ from builder.base.digest import digest_of
 from builder.base.errors import InvalidArgumentError, StatusError
 from builder.reapi import compression
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.varints import varint
 from builder.server import batch_reading, batch_writing, finding
 from builder.server.cas import CasService
 from builder.server.instances import Instances
-from builder.server.messages import bytes_field, varint
+from builder.server.messages import bytes_field
 from builder.stores.disk import DiskBlobStore
 from builder.stores.interface import BlobStore
 from builder.stores.memory import MemoryBlobStore

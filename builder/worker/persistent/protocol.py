@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from builder.reapi.pb.worker_protocol_pb2 import WorkRequest, WorkResponse
 from builder.reapi.persistent import JSON
+from builder.reapi.varints import varint
 
 MOST_BYTES = 64 * 1024 * 1024  # of one response
 MOST_LENGTH_BYTES = 5  # a varint of 32 bits
@@ -30,16 +31,6 @@ def encode(request: WorkRequest, protocol: str) -> bytes:
         return text.encode() + b"\n"
     body = request.SerializeToString()
     return varint(len(body)) + body
-
-
-def varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 class Decoder:

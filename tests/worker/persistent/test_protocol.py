@@ -6,7 +6,8 @@ import pytest
 
 from builder.reapi.pb.worker_protocol_pb2 import Input, WorkRequest, WorkResponse
 from builder.reapi.persistent import JSON, PROTO
-from builder.worker.persistent.protocol import Decoder, ProtocolError, encode, varint
+from builder.reapi.varints import varint
+from builder.worker.persistent.protocol import Decoder, ProtocolError, encode
 
 ANSWERS = [
     WorkResponse(exit_code=3, output="broken\n" * 100, request_id=7),
