@@ -17,7 +17,7 @@ from builder.assembly.guard import CheckPage
 from builder.assembly.sighting import Sighting
 from builder.base.errors import UsageError
 from builder.config.kinds import ARTIFACTS, Address
-from builder.config.settings import Artifacts, Settings
+from builder.config.settings import Artifacts, Connections, Settings
 from builder.net.listeners import Listener, open_listeners
 from builder.telemetry.log import announce, get_logger
 
@@ -28,7 +28,8 @@ MakeApp = Callable[[Coordinator, Sighting], Any]
 class Pages:
     """Opened ports, by the label that the log gives them."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: Connections) -> None:
+        self._times = times
         self._ports: list[tuple[str, list[Listener], MakeApp]] = []
         self._stop = trio.Event()
 
@@ -59,7 +60,14 @@ class Pages:
                     app = _guarded(app, guard.check_page)
 
                 async def run(app: Any = app, listeners: list[Listener] = listeners) -> None:
-                    await serving.serve_app(app, listeners, stop=self._stop, tls=guard.http_tls)
+                    await serving.serve_app(
+                        app,
+                        listeners,
+                        stop=self._stop,
+                        tls=guard.http_tls,
+                        handshake_s=self._times.handshake_timeout,
+                        stall_s=self._times.stall_timeout,
+                    )
 
                 nursery.start_soon(run)
 
@@ -75,7 +83,7 @@ class Pages:
 @asynccontextmanager
 async def open_pages(settings: Settings) -> AsyncIterator[Pages]:
     """The ports that the settings want. Raises UsageError for one in use."""
-    pages = Pages()
+    pages = Pages(settings.reapi.connections)
     try:
         if settings.metrics.enabled:
             metrics = settings.metrics

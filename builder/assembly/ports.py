@@ -75,4 +75,5 @@ def upkeep_of(times: Connections) -> Upkeep:
         stall_s=times.stall_timeout,
         max_age_s=times.max_age or math.inf,
         age_jitter=times.max_age_jitter,
+        handshake_s=times.handshake_timeout,
     )

@@ -64,6 +64,7 @@ class WireLimits:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
+    handshake_timeout: Seconds = 10.0
     headers_timeout: Seconds = 15.0
     keepalive: Seconds = 60.0
     keepalive_timeout: Seconds = 20.0

@@ -21,14 +21,13 @@ from builder.net.rpc import Method, Peer, Service
 from builder.net.serving import Hooks, ServerLink
 from builder.net.tls import Context
 from builder.net.transport import SocketTransport, TlsTransport, Transport
-from builder.net.upkeep import Upkeep, watch
+from builder.net.upkeep import HANDSHAKE_LIMIT, Upkeep, watch
 from builder.wire.heads import Route
 from builder.wire.limits import Limits
 from builder.wire.server import ServerConnection
 
 log = logging.getLogger("builder.net")
 
-HANDSHAKE_S = 10.0
 DRAIN_ANSWER_S = 1.0  # how long a client may take to answer the first GOAWAY's PING
 LAST_WORDS_S = 1.0  # for which a closing connection waits for a client that does not read
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -75,6 +74,7 @@ class Server:
         self._hooks = hooks
         self._upkeep = upkeep
         self._links: dict[ServerLink, None] = {}
+        self._handshakes: dict[trio.CancelScope, None] = {}
         self._accepting = trio.CancelScope()
         self._empty = trio.Event()
         self.addresses: tuple[str, ...] = ()
@@ -116,6 +116,8 @@ class Server:
         """Take no more calls, let open ones end for at most `grace_s` seconds, then close; those
         that are open still are told UNAVAILABLE."""
         self._accepting.cancel()
+        for handshake in list(self._handshakes):
+            handshake.cancel()
         with trio.move_on_after(grace_s) as scope:
             for link in list(self._links):
                 link.start_drain()
@@ -157,7 +159,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw = SocketTransport(sock)
         try:
-            transport, identity = await _secure(raw, tls)
+            transport, identity = await self._secure(raw, tls)
             link = ServerLink(
                 ServerConnection(self._limits, self._routes), Peer(address, identity), self._hooks
             )
@@ -166,12 +168,33 @@ class Server:
                 await link.run(transport)
             finally:
                 del self._links[link]
-        except (OSError, trio.TooSlowError) as error:
-            log.info("%s: %s", address, error or "TLS handshake took too long")
+        except OSError as error:
+            log.info("%s: %s", address, error)
         except Exception:
             log.exception("the connection of %s failed by our fault", address)
         finally:
             raw.close()
+
+    async def _secure(self, raw: SocketTransport, tls: Context | None) -> tuple[Transport, str]:
+        """What to speak over, and who is there. Raises OSError."""
+        if tls is None:
+            return raw, ""
+        transport = TlsTransport(raw, tls, None)
+        with trio.move_on_after(self._upkeep.handshake_s) as scope:
+            self._handshakes[scope] = None
+            try:
+                await transport.handshake()
+            finally:
+                del self._handshakes[scope]
+        if scope.cancelled_caught:
+            if self._accepting.cancel_called:
+                raise ConnectionAbortedError("the server ends, and its TLS handshake had not")
+            self._hooks.limit_hit(HANDSHAKE_LIMIT)
+            raise ConnectionAbortedError("its TLS handshake took too long")
+        # "Implementations of HTTP/2 MUST use protocol negotiation in TLS" (RFC 9113, 3.2)
+        if transport.tls.selected_alpn_protocol() != "h2":
+            raise ConnectionAbortedError("the client does not offer h2 (ALPN)")
+        return transport, transport.identity()
 
 
 def _end_calls(wire: ServerConnection) -> None:
@@ -179,18 +202,6 @@ def _end_calls(wire: ServerConnection) -> None:
     for stream in list(wire.streams.values()):
         wire.sender.drop(stream)
         wire.finish(stream, Code.UNAVAILABLE, "the server is shutting down")
-
-
-async def _secure(raw: SocketTransport, tls: Context | None) -> tuple[Transport, str]:
-    if tls is None:
-        return raw, ""
-    transport = TlsTransport(raw, tls, None)
-    with trio.fail_after(HANDSHAKE_S):
-        await transport.handshake()
-    # "Implementations of HTTP/2 MUST use protocol negotiation in TLS" (RFC 9113, 3.2)
-    if transport.tls.selected_alpn_protocol() != "h2":
-        raise ConnectionAbortedError("the client does not offer h2 (ALPN)")
-    return transport, transport.identity()
 
 
 def _peer_of(address: object) -> str:

@@ -32,7 +32,8 @@ KEEPALIVE_PING = b"are you?"  # eight octets
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """Times in seconds; `math.inf` means never."""
+    """Times in seconds; `math.inf` means never. `handshake_s` is for TLS, before there is a
+    connection to be watched: `net.server` keeps it."""
 
     headers_s: float = 15.0
     ping_after_s: float = 60.0
@@ -41,6 +42,7 @@ class Upkeep:
     max_age_s: float = math.inf
     age_jitter: float = 0.1
     drain_answer_s: float = 2.0  # between the two GOAWAYs, if the client does not answer PING
+    handshake_s: float = 10.0
 
     @property
     def every_s(self) -> float:
@@ -70,7 +72,8 @@ class Away(NamedTuple):
     why: str
 
 
-LIMITS = ("headers_timeout", "stall_timeout", "keepalive_timeout")
+HANDSHAKE_LIMIT = "handshake_timeout"
+LIMITS = (HANDSHAKE_LIMIT, "headers_timeout", "stall_timeout", "keepalive_timeout")
 
 
 def judge(link: ServerLink, seen: Watched, upkeep: Upkeep, now: float) -> Away | None:

@@ -28,6 +28,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logging.getLogger("builder.web")
 
+HANDSHAKE_S = 10.0
 STALL_S = 300.0  # for a piece of an answer, 1 MiB at the most
 
 _connection: ContextVar[ssl.SSLObject | None] = ContextVar("connection", default=None)
@@ -68,8 +69,9 @@ class OurConfig(Config):
     keep_alive_timeout = 75.0  # build tools keep connections to a cache between their actions
     include_server_header = False
 
-    def __init__(self, tls: Context | None) -> None:
+    def __init__(self, tls: Context | None, handshake_s: float) -> None:
         super().__init__()
+        self.ssl_handshake_timeout = handshake_s
         self._tls = None if tls is None else Noting(tls)
 
     def create_ssl_context(self) -> ssl.SSLContext | None:
@@ -82,6 +84,7 @@ async def serve_app(
     *,
     stop: trio.Event | None = None,
     tls: Context | None = None,
+    handshake_s: float = HANDSHAKE_S,
     stall_s: float = STALL_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -91,7 +94,8 @@ async def serve_app(
     clients may connect before this module is even imported.
     """
     log.setLevel(logging.WARNING)
-    config, context, wrapped = OurConfig(tls), WorkerContext(None), ASGIWrapper(strictly(app))
+    config, context = OurConfig(tls, handshake_s), WorkerContext(None)
+    wrapped = ASGIWrapper(strictly(app))
     streams: dict[Bounded, None] = {}
 
     async def serve(connection: trio.SocketStream) -> None:

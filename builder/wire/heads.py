@@ -264,12 +264,19 @@ def _with_loose(template: RequestHead, loose: Headers) -> RequestHead:
             head.metadata = MappingProxyType({**template.metadata, **collect(rest)})
         if timeout:
             head.timeout_s = grpc.parse_timeout(timeout.decode("latin-1"))
+            if not head.timeout_s:
+                return _refused(template, Code.DEADLINE_EXCEEDED, "the call's deadline has passed")
     except MalformedError as error:
         return _faulty(str(error))
     except ValueError as error:
-        head = template.copy()
-        head.unary = False
-        head.refusal = trailers_only(Code.INTERNAL, str(error))
+        return _refused(template, Code.INTERNAL, str(error))
+    return head
+
+
+def _refused(template: RequestHead, code: Code, why: str) -> RequestHead:
+    head = template.copy()
+    head.unary = False
+    head.refusal = trailers_only(code, why)
     return head
 
 

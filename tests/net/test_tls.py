@@ -1,6 +1,7 @@
 """TLS on both sides: ALPN, versions, mTLS, large bodies, and peers that do not fit."""
 
 import contextlib
+import math
 import shutil
 import ssl
 from functools import partial
@@ -14,6 +15,8 @@ from builder.base.errors import UnavailableError, UsageError
 from builder.net import tls
 from builder.net.channel import Channel
 from builder.net.rpc import Context, Method, Service
+from builder.net.serving import Hooks
+from builder.net.upkeep import Upkeep
 from tests.net.certificates import Certificates, make
 from tests.net.echo import ECHO, serving
 
@@ -64,6 +67,37 @@ async def test_who_does_not_offer_h2_is_sent_away(
             await trio.aclose_forcefully(stream)
         async with Channel(server.addresses[0], tls=certificates.client()) as channel:
             assert await channel.unary("/test.Echo/Echo", b"all is well") == b"all is well"
+
+
+async def test_a_handshake_is_waited_for_no_longer_than_is_said(
+    certificates: Certificates,
+) -> None:
+    """Who does not come to its end is sent away, and counted; others come in meanwhile."""
+    hit: list[str] = []
+    options = {"hooks": Hooks(limit_hit=hit.append), "upkeep": Upkeep(handshake_s=0.05)}
+    async with serving(tls=certificates.server(), **options) as server:
+        host, _, port = server.addresses[0].rpartition(":")
+        with trio.fail_after(60):
+            stream = await trio.open_tcp_stream(host, int(port))
+            await stream.send_all(b"\x16\x03\x01")  # the beginning of a record
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+    assert hit == ["handshake_timeout"]
+
+
+async def test_a_handshake_does_not_hold_up_the_end(certificates: Certificates) -> None:
+    """It is no call: nothing is lost when it ends with the server."""
+    async with serving(tls=certificates.server(), upkeep=Upkeep(handshake_s=math.inf)) as server:
+        host, _, port = server.addresses[0].rpartition(":")
+        with trio.fail_after(60):
+            stream = await trio.open_tcp_stream(host, int(port))
+            async with Channel(server.addresses[0], tls=certificates.client()) as channel:
+                # accepted in the order of coming, so the other one is there too
+                assert await channel.unary("/test.Echo/Echo", b"x") == b"x"
+                await server.drain()
+            with contextlib.suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+            await stream.aclose()
 
 
 async def test_the_identity_of_a_client_is_handed_up(certificates: Certificates) -> None:

@@ -3,6 +3,8 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from builder.web import artifacts
 from builder.web.artifacts import Artifacts, Shelf
 from builder.web.bounded import Bounded
 from builder.web.serving import serve_app
+from tests.net.certificates import make
 
 DATA = b"some bytes that are stored"
 NAME = f"/cas/{digest_of(DATA).hash}".encode()
@@ -210,4 +213,16 @@ async def test_who_takes_nothing_holds_up_nothing(
         stop.set()
         await ended.wait()
     assert len(set(cuts)) == 1
+    await stream.aclose()
+
+
+async def test_a_handshake_of_tls_has_its_time(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """Who says nothing on a port of HTTPS does not stay."""
+    [listener] = await open_listeners("127.0.0.1:0")
+    app, tls = Starlette(), make(tmp_path).server()
+    run = partial(serve_app, app, [listener], tls=tls, handshake_s=0.05)
+    await nursery.start(run)
+    with trio.fail_after(DEADLINE_S):
+        stream = await trio.open_tcp_stream("127.0.0.1", int(listener.address.rpartition(":")[2]))
+        assert await stream.receive_some() == b""
     await stream.aclose()

@@ -187,6 +187,7 @@ def test_early_end_asks_the_client_to_stop() -> None:
         (request("/no/Where"), "12"),
         (request("/t.S/Unary", ("grpc-encoding", "snappy")), "12"),
         (request("/t.S/Unary", ("grpc-timeout", "soon")), "13"),
+        (request("/t.S/Unary", ("grpc-timeout", "0m")), "4"),
         (request("/t.S/Unary", ("x-bin", "$$$")), "13"),
         (request("/t.S/Unary", ("x", "y" * 3000)), "8"),
     ],
