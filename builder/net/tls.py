@@ -21,6 +21,7 @@ log = logging.getLogger("builder.net")
 
 LOOK_EVERY_S = 10.0
 NAME_KINDS = ("URI", "DNS")
+SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
 
 class Context(Protocol):
@@ -66,6 +67,13 @@ def _trust(context: ssl.SSLContext, authorities: str) -> None:
         ) from None
 
 
+def _for_http2(context: ssl.SSLContext) -> None:
+    """What TLS 1.2 may not do there: be renegotiated, compress, use a suite of the prohibited
+    (RFC 9113, 9.2.1 and 9.2.2, appendix A)."""
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(SUITES)
+
+
 def server_context(
     identity: Identity,
     client_authorities: str = "",
@@ -78,6 +86,7 @@ def server_context(
     where it is not `required`. `protocol` is that of ALPN. Raises UsageError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = lowest
+    _for_http2(context)
     context.set_alpn_protocols([protocol])
     _load(identity, context)
     if client_authorities:
@@ -90,6 +99,7 @@ def client_context(authorities: str = "", identity: Identity | None = None) -> s
     """For channels: trusts these authorities, or the system's; shows an identity if given."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _for_http2(context)
     context.set_alpn_protocols(["h2"])
     if authorities:
         _trust(context, authorities)

@@ -69,6 +69,54 @@ async def test_who_does_not_offer_h2_is_sent_away(
             assert await channel.unary("/test.Echo/Echo", b"all is well") == b"all is well"
 
 
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
+    """The suite on which they agree. Raises ssl.SSLError."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(down, up, server_hostname="localhost"),
+        server.wrap_bio(up, down, server_side=True),
+    ]
+    while sides:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            sides[0].do_handshake()
+            agreed = sides.pop(0).cipher()
+        sides.reverse()
+    assert agreed is not None
+    return agreed[0]
+
+
+@pytest.mark.parametrize(
+    ("suite", "good"),
+    [
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", True),
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", True),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", True),
+        ("ECDHE-ECDSA-AES128-SHA", False),
+        ("ECDHE-ECDSA-AES256-SHA384", False),
+        ("ECDHE-ECDSA-AES128-CCM", False),
+    ],
+)
+def test_suites_that_http2_prohibits_are_not_agreed_on(
+    certificates: Certificates, suite: str, good: bool
+) -> None:
+    """RFC 9113, 9.2.2: of TLS 1.2, on both of our sides; 9.2.1: never renegotiated."""
+    folder = certificates.folder
+    identity = tls.Identity(str(folder / "server.pem"), str(folder / "server.key"))
+    server = tls.server_context(identity)
+    client = tls.client_context(str(folder / "ca.pem"))
+    wanting, offering = certificates.client(), certificates.server()
+    for context in (wanting, offering):
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(suite)
+    for left, right in ((wanting, server), (client, offering)):
+        if good:
+            assert shake_hands(left, right) == suite
+        else:
+            with pytest.raises(ssl.SSLError):
+                shake_hands(left, right)
+    assert all(one.options & ssl.OP_NO_RENEGOTIATION for one in (server, client))
+
+
 async def test_a_handshake_is_waited_for_no_longer_than_is_said(
     certificates: Certificates,
 ) -> None:

@@ -136,6 +136,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "9.2 use of TLS": (
         "net::test_calls_over_tls",
         "net::test_grpcio_over_tls",
+        "net::test_suites_that_http2_prohibits_are_not_agreed_on",
+        "net::test_who_does_not_offer_h2_is_sent_away",
     ),
     "10.2 cross-protocol attacks": (
         "wire::test_a_wrong_preface_ends_the_connection",
