@@ -11,6 +11,7 @@ from typing import Any
 from builder.action.encode import BASE_ENVIRONMENT, Step
 from builder.action.tree import Entry, File, Link
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.times import nanoseconds
 
 Notes = dict[str, Any]
 MOST_SHOWN = 10
@@ -33,7 +34,7 @@ def notes_of(step: Step, inputs: Mapping[str, Entry]) -> Notes:
 
 def notes_of_messages(action: pb.Action, command: pb.Command, inputs: Mapping[str, Entry]) -> Notes:
     """Of an action as another client has stored it."""
-    timeout_s = action.timeout.ToNanoseconds() / 1e9
+    timeout_s = nanoseconds(action.timeout) / 1e9
     platform = (action.platform if action.platform.properties else command.platform).properties
     return {
         "arguments": list(command.arguments),

@@ -10,6 +10,7 @@ Source: Bazel's Build Event Protocol.
 from dataclasses import dataclass, field
 
 from builder.reapi.pb import build_event_stream_pb2 as bep
+from builder.reapi.times import Time, bounded, nanoseconds
 
 MOST_TARGETS = 1000
 MOST_TESTS = 1000
@@ -114,7 +115,7 @@ class Invocation:
 
     def _started(self, event: bep.BuildEvent) -> None:
         started = event.started
-        self.started_ns = started.start_time.ToNanoseconds() or started.start_time_millis * 10**6
+        self.started_ns = _when(started.start_time, started.start_time_millis)
         self.command = _text(started.command)
         self.tool_version = _text(started.build_tool_version)
         self.workspace = _text(started.workspace_directory)
@@ -154,7 +155,7 @@ class Invocation:
         if key not in self.tests and len(self.tests) == MOST_TESTS:
             self.left_out += 1
             return
-        took_ns = result.test_attempt_duration.ToNanoseconds()
+        took_ns = nanoseconds(result.test_attempt_duration)
         took_s = took_ns / 1e9 or result.test_attempt_duration_millis / 1e3
         cached = result.cached_locally or result.execution_info.cached_remotely
         self.tests[key] = TestAttempt(*key, _status(result.status), took_s, cached)
@@ -167,11 +168,14 @@ class Invocation:
             self.left_out += 1
 
     def _finished(self, finished: bep.BuildFinished) -> None:
-        self.finished_ns = (
-            finished.finish_time.ToNanoseconds() or finished.finish_time_millis * 10**6
-        )
+        self.finished_ns = _when(finished.finish_time, finished.finish_time_millis)
         self.exit_name = _text(finished.exit_code.name)
         self.exit_code = finished.exit_code.code
+
+
+def _when(time: Time, millis: int) -> int:
+    """Of the field that Bazel fills, or of the one that it filled before."""
+    return nanoseconds(time) or bounded(millis * 10**6)
 
 
 def _metrics(told: bep.BuildMetrics) -> Metrics:

@@ -10,6 +10,7 @@ from builder.net.rpc import Channel
 from builder.reapi.digests import NUMBERS
 from builder.reapi.pb import control_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.times import nanoseconds
 
 CONTROL = "/builder.control.Control/"
 GET_TREE = "/build.bazel.remote.execution.v2.ContentAddressableStorage/GetTree"
@@ -36,7 +37,7 @@ class Memory:
             return None
         return {
             "how": f"ran there, {found[0].outcome or found[0].stage},",
-            "at": found[0].queued.ToNanoseconds() / 1e9,
+            "at": nanoseconds(found[0].queued) / 1e9,
             "where": found[0].worker,
             "notes": notes,
             "reasons": await self._reasons(found[0], notes),

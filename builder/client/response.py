@@ -7,6 +7,7 @@ from builder.client.console import Console
 from builder.client.executor import proof_of
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.status import to_error
+from builder.reapi.times import nanoseconds
 
 NOT_FOUND = 127  # of a shell
 ABSENT = "a program was not found: actions have a PATH of their own, which 'env' may change"
@@ -61,7 +62,7 @@ def failure(response: pb.ExecuteResponse, detail: str) -> str:
 def stored_at(metadata: pb.ExecutedActionMetadata) -> float | None:
     if not metadata.HasField("worker_completed_timestamp"):
         return None
-    return metadata.worker_completed_timestamp.ToNanoseconds() / 1e9
+    return nanoseconds(metadata.worker_completed_timestamp) / 1e9
 
 
 def age_s(at: float | None) -> float | None:

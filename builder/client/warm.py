@@ -22,6 +22,7 @@ from builder.base.errors import StatusError
 from builder.client.noop import STATE, looks
 from builder.net.blocking import BlockingChannel
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.times import nanoseconds
 
 GET_RESULT = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
 BATCH_READ = "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchReadBlobs"
@@ -88,7 +89,7 @@ def _is_same(
         file.path: (file.digest.hash, file.digest.size_bytes, file.is_executable)
         for file in result.output_files
     }
-    made_at = result.execution_metadata.worker_completed_timestamp.ToNanoseconds() / 1e9
+    made_at = nanoseconds(result.execution_metadata.worker_completed_timestamp) / 1e9
     return found == files and made_at == stored_at
 
 

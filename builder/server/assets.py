@@ -24,6 +24,7 @@ from builder.reapi.pb import remote_asset_pb2 as pb
 from builder.reapi.pb import remote_execution_pb2 as re
 from builder.reapi.qualifiers import GIT, Wanted, understood
 from builder.reapi.status import to_status
+from builder.reapi.times import nanoseconds
 from builder.server.asset_index import Asset, AssetIndex
 from builder.server.fetching import Bounds, checked_out, fetched_file, has_git, is_fetchable
 from builder.server.folder_blobs import FolderBlobs
@@ -114,7 +115,7 @@ class AssetServices:
         function = function_of(request.digest_function, message.hash, self._functions)
         if not request.uris:
             raise InvalidArgumentError("the asset has no URI; give at least one")
-        expires_ns = request.expire_at.ToNanoseconds() if request.HasField("expire_at") else 0
+        expires_ns = nanoseconds(request.expire_at) if request.HasField("expire_at") else 0
         for uri in request.uris:
             asset = Asset(
                 uri=uri,
@@ -141,7 +142,7 @@ class AssetServices:
             raise InvalidArgumentError("the request has no URI; give at least one")
         oldest_ns = 0
         if request.HasField("oldest_content_accepted"):
-            oldest_ns = request.oldest_content_accepted.ToNanoseconds()
+            oldest_ns = nanoseconds(request.oldest_content_accepted)
         kind = f"{what}/{function}"
         asset = await self._index.find(
             kind, instance, request.uris, request.qualifiers, oldest_ns, self._wall_ns()
@@ -173,8 +174,8 @@ class AssetServices:
                 f"a directory is fetched from git: give vcs.commit (resource_type {GIT})"
             )
         limit_s = self._policy.most_s
-        if request.HasField("timeout") and request.timeout.ToNanoseconds() > 0:
-            limit_s = min(limit_s, request.timeout.ToNanoseconds() / 1e9)
+        if request.HasField("timeout") and nanoseconds(request.timeout) > 0:
+            limit_s = min(limit_s, nanoseconds(request.timeout) / 1e9)
         last: StatusError = NotFoundError("no URI was tried")
         with trio.move_on_after(limit_s):
             async with self._turn:

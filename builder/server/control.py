@@ -15,6 +15,7 @@ from builder.base.nearest import nearest
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
+from builder.reapi.times import nanoseconds
 from builder.schedule.events import DrainRequested
 from builder.schedule.reasons import count
 from builder.schedule.resources import amount_text
@@ -114,7 +115,7 @@ class ControlService:
             meant = nearest(request.worker, held)
             hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(held) or 'none'}"
             raise NotFoundError(f"no worker is named {request.worker!r}; {hint}")
-        grace_s = request.grace.ToNanoseconds() / 1e9 if request.HasField("grace") else NO_HURRY_S
+        grace_s = nanoseconds(request.grace) / 1e9 if request.HasField("grace") else NO_HURRY_S
         self._scheduler.post(DrainRequested(request.worker, grace_s, "an operator wants it"))
         return pb.DrainWorkerResponse(running=held[request.worker])
 

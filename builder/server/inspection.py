@@ -17,6 +17,7 @@ from builder.base.units import format_duration
 from builder.reapi.digests import from_proto
 from builder.reapi.pb import control_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.times import nanoseconds
 from builder.server.operation_messages import digest_of_key, response_of
 from builder.server.shelf import Record
 from builder.stores.interface import BlobsOf, BlobStore
@@ -184,7 +185,7 @@ def described(parts: Parts) -> Described:
     for pair in properties:
         known = platform.get(pair.name)
         platform[pair.name] = pair.value if known is None else f"{known}, {pair.value}"
-    timeout_s = action.timeout.ToNanoseconds() / 1e9
+    timeout_s = nanoseconds(action.timeout) / 1e9
     return Described(
         arguments=tuple(command.arguments),
         variables={pair.name: pair.value for pair in command.environment_variables},

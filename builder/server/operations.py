@@ -6,6 +6,7 @@ from builder.base.errors import FailedPreconditionError, InvalidArgumentError, N
 from builder.net.rpc import Context, Method, Service
 from builder.reapi.pb import empty_pb2
 from builder.reapi.pb import operations_pb2 as pb
+from builder.reapi.times import nanoseconds
 from builder.schedule import events
 from builder.schedule.operation import OperationView, Stage
 from builder.server.listing import Wanted, page_token
@@ -62,7 +63,7 @@ class OperationsService:
     async def wait_operation(self, data: bytes, _context: Context) -> bytes:
         """The operation when it has ended, or as it is when the timeout is over."""
         request = parse(pb.WaitOperationRequest, data)
-        timeout_s = request.timeout.ToNanoseconds() / 1e9
+        timeout_s = nanoseconds(request.timeout) / 1e9
         if timeout_s < 0:
             raise InvalidArgumentError(f"the timeout of {timeout_s:g} s is negative")
         if not request.HasField("timeout"):

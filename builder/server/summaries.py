@@ -4,6 +4,7 @@ from builder.reapi.digests import path_of
 from builder.reapi.pb import control_pb2 as pb
 from builder.reapi.pb import remote_execution_pb2
 from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.reapi.times import nanoseconds
 from builder.schedule.operation import Stage
 from builder.schedule.reasons import ReasonCode
 from builder.server.operation_messages import digest_of_key
@@ -75,7 +76,7 @@ def summary(record: Record, offset_ns: int) -> pb.Action:
     if response.HasField("result"):
         metadata = response.result.execution_metadata
         start, end = metadata.execution_start_timestamp, metadata.execution_completed_timestamp
-        action.execution.FromNanoseconds(max(end.ToNanoseconds() - start.ToNanoseconds(), 0))
+        action.execution.FromNanoseconds(max(nanoseconds(end) - nanoseconds(start), 0))
     if record.ending is not None:
         record.told = action
     return action

@@ -11,6 +11,7 @@ from builder.base.units import format_duration, format_size
 from builder.reapi.pb import control_pb2 as pb
 from builder.reapi.pb.duration_pb2 import Duration
 from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.reapi.times import nanoseconds
 
 SHORT_ID = 12
 GARBLED = "\N{REPLACEMENT CHARACTER}"
@@ -37,11 +38,11 @@ def line(text: str) -> str:
 
 
 def seconds(duration: Duration) -> float:
-    return float(duration.ToNanoseconds()) / 1e9
+    return float(nanoseconds(duration)) / 1e9
 
 
 def between(start: Timestamp, end: Timestamp) -> float:
-    return max(float(end.ToNanoseconds() - start.ToNanoseconds()) / 1e9, 0.0)
+    return max(float(nanoseconds(end) - nanoseconds(start)) / 1e9, 0.0)
 
 
 def short(action: pb.Action) -> str:
@@ -57,8 +58,8 @@ def state(action: pb.Action) -> str:
 
 def took(action: pb.Action, now_ns: int) -> float:
     """From asking to the end, or until now."""
-    end_ns = action.ended.ToNanoseconds() if action.HasField("ended") else now_ns
-    return max((end_ns - action.queued.ToNanoseconds()) / 1e9, 0.0)
+    end_ns = nanoseconds(action.ended) if action.HasField("ended") else now_ns
+    return max((end_ns - nanoseconds(action.queued)) / 1e9, 0.0)
 
 
 def label(action: pb.Action) -> str:

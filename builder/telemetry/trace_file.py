@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder.base.errors import UsageError
 from builder.reapi.pb.remote_execution_pb2 import ExecuteResponse
+from builder.reapi.times import nanoseconds
 from builder.telemetry.log import get_logger
 
 MOST_BYTES = 256 * 1024 * 1024  # five million actions
@@ -40,9 +41,9 @@ class TraceFile:
     def observe(self, response: bytes) -> None:
         """Of a serialized ExecuteResponse that a worker has sent; refused ones held no slot."""
         metadata = ExecuteResponse.FromString(response).result.execution_metadata
-        asked_ns = metadata.queued_timestamp.ToNanoseconds()
+        asked_ns = nanoseconds(metadata.queued_timestamp)
         start, end = metadata.worker_start_timestamp, metadata.worker_completed_timestamp
-        held_ns = end.ToNanoseconds() - start.ToNanoseconds()
+        held_ns = nanoseconds(end) - nanoseconds(start)
         if not metadata.worker or held_ns <= 0:
             return
         at_s = max(asked_ns - self._began_ns, 0) / 1e9

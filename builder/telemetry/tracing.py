@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import workers_pb2
 from builder.reapi.pb.timestamp_pb2 import Timestamp
+from builder.reapi.times import nanoseconds
 
 HEADER = "traceparent"
 FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -142,8 +143,8 @@ def _inside(
     proof = workers_pb2.ExecutionProof()
     for one in metadata.auxiliary_metadata:
         if one.Unpack(proof):
-            begun = min(start_ns + proof.setup.ToNanoseconds(), end_ns)
-            over = min(begun + metadata.virtual_execution_duration.ToNanoseconds(), end_ns)
+            begun = min(start_ns + nanoseconds(proof.setup), end_ns)
+            over = min(begun + nanoseconds(metadata.virtual_execution_duration), end_ns)
             yield "sandbox set-up", start_ns, begun
             yield "command", begun, over
             return
@@ -151,4 +152,4 @@ def _inside(
 
 def _ns(metadata: pb.ExecutedActionMetadata, stamp: str) -> int:
     at: Timestamp = getattr(metadata, f"{stamp}_timestamp")
-    return at.ToNanoseconds()
+    return nanoseconds(at)

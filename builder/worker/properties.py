@@ -8,6 +8,7 @@ set-user-id. Source: REAPI v2 `NodeProperties`.
 import os
 import stat
 
+from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.pb import wrappers_pb2
 from builder.worker.content import MTIME_NS
@@ -28,8 +29,17 @@ def apply(path: str, properties: pb.NodeProperties) -> None:
 
 
 def apply_time(path: str, properties: pb.NodeProperties) -> None:
-    """To a link too, which is not followed; without `mtime` the time that all inputs have."""
-    at_ns = properties.mtime.ToNanoseconds() if properties.HasField("mtime") else MTIME_NS
+    """To a link too, which is not followed; without `mtime` the time that all inputs have.
+
+    Raises InvalidArgumentError for what is no time.
+    """
+    at_ns = MTIME_NS
+    if properties.HasField("mtime"):
+        try:
+            at_ns = properties.mtime.ToNanoseconds()
+        except ValueError as error:
+            name = os.path.basename(path)
+            raise InvalidArgumentError(f"the mtime of input {name!r} is none: {error}") from None
     os.utime(path, ns=(at_ns, at_ns), follow_symlinks=False)
 
 

@@ -1,5 +1,7 @@
 """What is kept of builds, from their events."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +104,32 @@ def test_what_is_sent_again_says_nothing_new() -> None:
         builds.take(ordered(number, events[number - 1]), "", 0)
     [found] = builds.invocations()
     assert len(found.failures) == 1
+
+
+@pytest.mark.parametrize("said", [2**63 - 1, -(2**63)])
+def test_times_that_are_none_are_taken_too(said: int) -> None:
+    """In the fields that Bazel fills, and in those that it filled before."""
+    builds = Builds()
+    attempt = bep.BuildEvent(test_result=bep.TestResult(test_attempt_duration_millis=said))
+    attempt.id.test_result.label = "//a:t"
+    again = bep.BuildEvent()
+    again.CopyFrom(attempt)
+    again.id.test_result.run = 2
+    again.test_result.test_attempt_duration.seconds = said
+    events = [
+        bep.BuildEvent(started=bep.BuildStarted(start_time_millis=said)),
+        attempt,
+        again,
+        bep.BuildEvent(finished=bep.BuildFinished(finish_time_millis=said)),
+    ]
+    for event in (events[0].started.start_time, events[3].finished.finish_time):
+        event.nanos = -1
+    for number, event in enumerate(events, 1):
+        builds.take(ordered(number, event), "", 0)
+    [found] = builds.invocations()
+    assert len(found.tests) == 2
+    for time_ns in (found.started_ns, found.finished_ns):
+        datetime.fromtimestamp(time_ns / 1e9, UTC)  # raises for none
 
 
 def test_a_gap_is_refused() -> None:

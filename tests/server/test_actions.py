@@ -117,6 +117,24 @@ async def test_an_action_is_shown_whole_after_it_has_ended() -> None:
         assert codes == ["asked", "no-worker", "running", "finished"]
 
 
+async def test_times_that_are_none_keep_nothing_from_being_shown() -> None:
+    """Who writes results may write anything of them."""
+    async with farming() as farm:
+        action = await put_action(farm, "cc")
+        result = pb.ActionResult()
+        times = result.execution_metadata
+        times.execution_start_timestamp.nanos = -5
+        times.execution_completed_timestamp.seconds = 2**62
+        times.worker_completed_timestamp.seconds = -(2**62)
+        times.virtual_execution_duration.nanos = 2**31 - 1
+        await farm.cache.store("", action, result)
+        name = await run(farm, action)
+        [found] = await listed(farm)
+        assert found.outcome == "cached"
+        assert found.execution.seconds > 10**9
+        assert (await shown(farm, name)).summary == found
+
+
 async def test_actions_are_listed_newest_first() -> None:
     """Also hits and refusals; by invocation, by failure, and no more than asked for."""
     async with farming() as farm:

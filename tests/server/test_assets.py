@@ -314,6 +314,21 @@ async def test_a_pushed_blob_is_found_by_every_uri(client: Client) -> None:
     assert again.status.code == NOT_FOUND
 
 
+@pytest.mark.parametrize(("seconds", "nanos", "found"), [(2**62, 0, True), (5, -5, False)])
+async def test_a_time_of_expiry_beyond_all_calendars(
+    client: Client, seconds: int, nanos: int, found: bool
+) -> None:
+    """Counts as the nearest that there is."""
+    digest = await client.put(b"pushed")
+    push = client.f.asset.PushBlobRequest(uris=["urn:one"], blob_digest=digest)
+    push.expire_at.seconds, push.expire_at.nanos = seconds, nanos
+    await ask(client.push.PushBlob, push)
+    answer = await client.blob("urn:one")
+    assert (answer.status.code == 0) == found
+    late = await client.blob("urn:one", oldest_content_accepted={"seconds": seconds})
+    assert (late.status.code == 0) == (found and seconds == 5)
+
+
 async def test_what_is_pushed_has_to_be_there(client: Client) -> None:
     """FAILED_PRECONDITION for an absent blob, reference or entry of a directory."""
     here = await client.put(b"here")

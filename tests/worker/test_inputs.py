@@ -17,6 +17,7 @@ from builder.base.errors import (
 from builder.reapi.digests import to_proto
 from builder.reapi.pb import error_details_pb2, status_pb2, wrappers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.reapi.pb.timestamp_pb2 import Timestamp
 from builder.stores.memory import MemoryBlobStore
 from builder.worker.content import MTIME_NS, ContentCache
 from builder.worker.inputs import InputCache, link_tree
@@ -191,6 +192,7 @@ def one(**fields: object) -> pb.Directory:
 
 
 EMPTY = to_proto(digest_of(b""))
+NO_TIME = pb.NodeProperties(mtime=Timestamp(seconds=2**62))
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,8 @@ EMPTY = to_proto(digest_of(b""))
         (one(symlinks=[pb.SymlinkNode(name="a", target="/etc/passwd")]), "absolute path"),
         (one(symlinks=[pb.SymlinkNode(name="a")]), "no target"),
         (one(files=[pb.FileNode(name="a", digest=pb.Digest(hash="12"))]), "is not a sha256 hash"),
+        (one(symlinks=[pb.SymlinkNode(name="a", target="b", node_properties=NO_TIME)]), "mtime"),
+        (one(files=[pb.FileNode(name="a", digest=EMPTY, node_properties=NO_TIME)]), "mtime"),
     ],
 )
 async def test_malformed_directories_are_refused(
