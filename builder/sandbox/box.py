@@ -120,7 +120,6 @@ class Box:
             link.send(self.sock, told, (*group.entrances, *group.exits, *group.counters))
         except BrokenPipeError:
             pass  # it was killed while it had nothing to do: the link says so
-        group.handed_over()
 
     def made(self, fds: list[int]) -> None:
         """It is ready, and the runner has entered its control groups."""
@@ -150,9 +149,8 @@ class Box:
         self._is_overlay = kind == OVERLAY
         self._attach(self.tree, wish)
         setup_us = int((time.monotonic() - started) * 1e6)
-        late = tuple(self._group.entrances)
+        late = tuple(self._group.late)
         link.send(self.sock, (setup_us, int(self._is_overlay)), late)
-        self._group.handed_over()
         self._begun = time.monotonic()
         self._host.trees.look_ahead()
         self.state = RUNNING

@@ -19,11 +19,10 @@ else's. What stays visible is how many processes there have been, by the next on
 import os
 
 from builder.sandbox.kernel import identity, mounts, network
-from builder.sandbox.kernel.groups import RESETTABLE, TROUBLES
+from builder.sandbox.kernel.leaf import RESETTABLE, TROUBLES, counted
 from builder.sandbox.kernel.perform import steps_of
 from builder.sandbox.kernel.syscalls import Steps
 from builder.sandbox.plan import WORK_TREE
-from builder.sandbox.running import COUNTER_BYTES, count_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -95,7 +94,7 @@ class Made:
         if not self._traces or network.traces(self._seen) != self._traces:
             raise DirtyError("the network was used")
         for name, _, fd in counters:
-            if name in TROUBLES and count_in(os.pread(fd, COUNTER_BYTES, 0), name):
+            if name in TROUBLES and counted(fd, name):
                 raise DirtyError("a limit was reached")
         self._renew_places()
         self._renew_ipc()
@@ -147,9 +146,9 @@ def begin_again(counters: "list[tuple[str, int, int]]") -> "dict[str, int]":
                 os.pwrite(fd, b"0", 0)
                 continue
             except OSError:
-                known[name] = count_in(os.pread(fd, COUNTER_BYTES, 0), name)
+                known[name] = counted(fd, name)
         elif name not in TROUBLES:
-            told = count_in(os.pread(fd, COUNTER_BYTES, 0), name)
+            told = counted(fd, name)
             if told > own + 1:  # one is what every action has at least
                 known[name] = told
     return known

@@ -13,7 +13,7 @@ import select
 import time
 
 from builder.sandbox import link
-from builder.sandbox.kernel import signals
+from builder.sandbox.kernel import leaf, signals
 from builder.sandbox.kernel.cputime import Meter
 from builder.sandbox.kernel.programs import Programs
 from builder.sandbox.kernel.seccomp import Filter, where_it_is
@@ -46,14 +46,12 @@ if TYPE_CHECKING:  # the helpers do not import typing
 REPORT, LISTENS, STARTED = b"E", b"L", b"S"
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 SAME_LAYOUT = 0x0040000  # ADDR_NO_RANDOMIZE: addresses are the same in each run
-COUNTER_BYTES = 4096
 FOR_HELPERS = 1024  # two full messages of descriptors, and those of a busy broker
 NOWHERE = b"/nonexistent"
 NOBODY = -1
 OF_THIS_THREAD = 0x20000000  # __WNOTHREAD of waitpid(2)
 BLOCK_BYTES = 512  # of getrusage(2)
 UNLISTED = "it is none of the programs that the action may execute"
-WORDS = {"oom_kills": b"oom_kill ", "refused_processes": b"max "}
 # One byte, into which no core fits; with none the kernel would still hand it to a host's collector
 # of cores (core(5)), a program of root's to which no limit of the action applies.
 NO_CORES = (resource.RLIMIT_CORE, 1)
@@ -416,10 +414,10 @@ class Action:
         for name, not_its_own, fd in self._counters:
             if fine and name == "refused_processes":
                 continue  # it did without
-            counted = count_in(os.pread(fd, COUNTER_BYTES, 0), name)
-            if counted == self._before.get(name):
+            told = leaf.counted(fd, name)
+            if told == self._before.get(name):
                 continue  # whatever its own was, it was not more than an earlier action's
-            setattr(report, name, max(0, counted - not_its_own))
+            setattr(report, name, max(0, told - not_its_own))
 
 
 def write_anew(path: str, data: bytes) -> None:
@@ -436,13 +434,6 @@ def listen(link_out: "_socket.socket", port: int) -> None:
     server.listen()
     link.send_packet(link_out, LISTENS, (server.fileno(),))
     server.close()
-
-
-def count_in(data: bytes, name: str) -> int:
-    """What a counter's file says: a number, or the number behind a word."""
-    if name in WORDS:
-        return int(data.partition(WORDS[name])[2].split(b"\n", 1)[0] or 0)
-    return int(data)
 
 
 def set_limits(limits: "list[tuple[int, int]]") -> None:

@@ -10,30 +10,19 @@ broker watches the counter and ends the rest.
 
 import errno
 import os
-import time
 
 from builder.host.cgroups import SUPERVISOR, V2, Place, own_places, read_text
 from builder.sandbox.kernel.identity import write_file
+from builder.sandbox.kernel.leaf import COUNTERS, TCP_FILE, Leaf, Spare, counted, remove_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable, Mapping
 
-PERIOD_US = 100_000
 ON_DEMAND = frozenset({"cpu", "cpuacct"})
 PREFIX = "builder-"
 REMOVE_PATIENCE_S = 0.5
-# Buffers of TCP have one bound for the whole host, beyond which nobody can send. Version 2 counts
-# them as memory; version 1 where they have a limit of their own.
-TCP_FILE, TCP_BYTES = "memory.kmem.tcp.limit_in_bytes", 64 << 20
-COUNTERS = (  # name, controller, the file in version 1 and 2
-    ("oom_kills", "memory", ("memory.oom_control", "memory.events")),
-    ("peak_memory_bytes", "memory", ("memory.max_usage_in_bytes", "memory.peak")),
-    ("processes", "pids", ("pids.peak", "pids.peak")),
-    ("refused_processes", "pids", ("pids.events", "pids.events")),
-)
-RESETTABLE = frozenset({"peak_memory_bytes"})  # by a write: version 2 since Linux 6.12
-TROUBLES = frozenset({"oom_kills", "refused_processes"})  # after which nothing is as before
+SPARE = 16  # of each tree
 
 
 def start_time(pid: int) -> str:
@@ -70,21 +59,6 @@ def remove_tree(path: str, patience_s: float = 0.0) -> None:
     remove_group(path, patience_s)
 
 
-def remove_group(path: str, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.001)  # the kernel tells nobody when a zombie has left its group
-        else:
-            return
-
-
 def sweep_dead_groups(patience_s: float = 0.0) -> None:
     """Remove what killed brokers have left below our own groups, where it is empty."""
     for place in own_places():
@@ -106,7 +80,8 @@ class Groups:
         self.trees: list[Place] = []
         self.at: dict[str, Place] = {}  # controller -> our group in its tree
         self.usual: int | None = None  # how many processes the last action was allowed
-        self.exits: list[str] = []  # of version 2, where who has entered as a process goes back
+        self.exits: list[int] = []  # of version 2, where who has entered as a process goes back
+        self.spare = Spare(SPARE)
         sweep_dead_groups()
         for place in own_places():
             try:
@@ -131,7 +106,8 @@ class Groups:
         os.mkdir(ours.path, 0o755)
         if place.version == V2:
             enable(ours.path, controllers)
-            self.exits.append(os.path.join(place.path, SUPERVISOR))
+            leave = os.path.join(place.path, SUPERVISOR, "cgroup.procs")
+            self.exits.append(os.open(leave, os.O_WRONLY | os.O_CLOEXEC))
         self.trees.append(ours)
         for controller in controllers:
             self.at[controller] = ours
@@ -154,6 +130,15 @@ class Groups:
                 if os.path.exists(f"{self.at[controller].path}/{file}"):
                     found.append((name, controller, file))
         return found
+
+    def leaf(self, tree: Place, number: int) -> Leaf:
+        """One that is as new, or a new one. Raises OSError."""
+        if (spare := self.spare.take(tree)) is not None:
+            return spare
+        made = Leaf(tree, number, self.counted, self.runners + 1)
+        if self.limits_tcp and "memory" in tree.controllers:
+            made.bound_tcp()
+        return made
 
     def close(self) -> None:
         """Remove everything; no process may be left in it."""
@@ -227,174 +212,94 @@ def pid_of(pidfd: int) -> int:
     return next(int(line[4:]) for line in lines if line.startswith("Pid:"))
 
 
-def counter(path: str, resettable: bool) -> int:
-    """Open, to be written to as well where that sets it back and is allowed."""
-    if resettable:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            pass
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
 class Group:
-    """The groups of one sandbox, one in each tree.
+    """The groups of one sandbox, a leaf in each tree: used ones that are as good as new, or new.
 
-    `entrances` are descriptors through which whoever runs the action enters by writing "0": the
-    kernel asks who opened them. In version 1 a thread enters alone, which nobody else notices;
-    version 2 takes its whole process, which leaves by `exits` when the action has ended. Where few
-    need a group it is entered on demand (`limit`). `counters` are descriptors of what it counts,
-    in the order of `Groups.counted`, to be read when the action has ended.
+    Whoever runs the action enters by `entrances`, descriptors of the leaves, and leaves version 2
+    by `exits` when it has ended. Where few need a group it is entered on demand (`limit`), by
+    `late`. `counters` are in the order of `Groups.counted`, to be read when the action has ended.
     """
 
     def __init__(self, groups: Groups, number: int) -> None:
-        self._paths: list[str] = []
-        self._at: dict[str, tuple[int, str]] = {}
-        self._name = str(number)
-        self.entrances: list[int] = []
-        self.exits: list[int] = []
-        self.counters: list[int] = []
+        self._groups, self._number = groups, number
+        self._leaves: list[Leaf] = []
+        self._at: dict[str, Leaf] = {}
+        self.late: list[int] = []
         self._later: list[Place] = []
-        self._groups, self._processes = groups, groups.usual
         try:
             for tree in groups.trees:
                 if ON_DEMAND.issuperset(tree.controllers):
                     self._later.append(tree)
                 else:
-                    self.entrances.append(self._entrance(tree))
-            for path in groups.exits:
-                self.exits.append(os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-            for name, controller, file in groups.counted:
-                path = f"{self._at[controller][1]}/{file}"
-                self.counters.append(counter(path, name in RESETTABLE))
-            if groups.limits_tcp:
-                write_file(f"{self._at['memory'][1]}/{TCP_FILE}", str(TCP_BYTES))
-            if groups.usual is not None:
+                    self._take(tree)
+            if "pids" in self._at:
                 self._allow(groups.usual)
         except OSError:
             self.remove()
             raise
+        self.entrances = [leaf.entrance for leaf in self._leaves]
+        self.exits = groups.exits
+        self.counters = [self._at[kind].counters[name] for name, kind, _ in groups.counted]
 
-    def _entrance(self, tree: Place) -> int:
-        name = "/cgroup.procs" if tree.version == V2 else "/tasks"
-        return os.open(self._make(tree) + name, os.O_WRONLY | os.O_CLOEXEC)
-
-    def handed_over(self) -> None:
-        """The runner has the descriptors."""
-        for opened in (self.entrances, self.exits, self.counters):
-            while opened:
-                os.close(opened.pop())
+    def _take(self, tree: Place) -> Leaf:
+        leaf = self._groups.leaf(tree, self._number)
+        self._leaves.append(leaf)
+        for controller in tree.controllers:
+            self._at[controller] = leaf
+        return leaf
 
     def _allow(self, processes: "int | None") -> None:
-        if "pids" in self._at:
-            allowed = "max" if processes is None else str(processes + self._groups.runners)
-            write_file(self._at["pids"][1] + "/pids.max", allowed)
-
-    def _make(self, tree: Place) -> str:
-        path = os.path.join(tree.path, self._name)
-        os.mkdir(path, 0o755)
-        self._paths.append(path)
-        for controller in tree.controllers:
-            self._at[controller] = (tree.version, path)
-        return path
+        self._at["pids"].allow(None if processes is None else processes + self._groups.runners)
 
     def limit(self, memory: int | None, processes: int | None, cores: float | None) -> None:
         """Write the limits that have a controller here. Who runs the action has to enter by
-        `entrances` then, if there are any."""
+        `late` then, if there are any."""
         if cores is not None:
             while self._later:
-                self.entrances.append(self._entrance(self._later.pop()))
+                self.late.append(self._take(self._later.pop()).entrance)
         if memory is not None and "memory" in self._at:
-            version, path = self._at["memory"]
-            if version == V2:
-                write_file(path + "/memory.oom.group", "1")
-                write_file(path + "/memory.max", str(memory))
-                if os.path.exists(path + "/memory.swap.max"):
-                    write_file(path + "/memory.swap.max", "0")
-            else:
-                write_file(path + "/memory.limit_in_bytes", str(memory))
-                if os.path.exists(path + "/memory.memsw.limit_in_bytes"):
-                    write_file(path + "/memory.memsw.limit_in_bytes", str(memory))
-        if processes != self._processes:
+            self._at["memory"].limit_memory(memory)
+        if "pids" in self._at:
             self._allow(processes)
             self._groups.usual = processes  # the next action is likely to ask for the same
         if cores is not None and "cpu" in self._at:
-            version, path = self._at["cpu"]
-            quota = max(1000, int(cores * PERIOD_US))
-            if version == V2:
-                write_file(path + "/cpu.max", f"{quota} {PERIOD_US}")
-            else:
-                write_file(path + "/cpu.cfs_period_us", str(PERIOD_US))
-                write_file(path + "/cpu.cfs_quota_us", str(quota))
-
-    def oom_kills(self) -> int:
-        """How many processes of this group the kernel has killed for memory."""
-        if "memory" not in self._at:
-            return 0
-        version, path = self._at["memory"]
-        name = "memory.events" if version == V2 else "memory.oom_control"
-        return self._keyed(path, name).get("oom_kill", 0)
+            self._at["cpu"].limit_cores(cores)
 
     def watch_oom(self) -> int:
-        """A descriptor that becomes readable when version 1 runs out of memory; -1 for version 2,
-        which ends the group by itself."""
-        version, path = self._at["memory"]
-        if version == V2:
-            return -1
-        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        control = os.open(path + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            write_file(path + "/cgroup.event_control", f"{event} {control}")
-        except OSError:
-            os.close(event)
-            raise
-        finally:
-            os.close(control)
-        return event
+        return self._at["memory"].watch_oom()
 
     def charged_bytes(self) -> int:
         """Memory that the kernel still counts for this group."""
-        if "memory" not in self._at:
-            return 0
-        version, path = self._at["memory"]
-        return self._number(path, "memory.current" if version == V2 else "memory.usage_in_bytes")
+        return self._at["memory"].charged_bytes() if "memory" in self._at else 0
+
+    def oom_kills(self) -> int:
+        """How many processes of this group the kernel has killed for memory."""
+        return self._count("oom_kills")
 
     def usage(self) -> "Mapping[str, int]":
         """`peak_memory_bytes`, `processes`, `user_us` and `system_us`, those that there are."""
         found: dict[str, int] = {}
         if "memory" in self._at:
-            version, path = self._at["memory"]
-            name = "memory.peak" if version == V2 else "memory.max_usage_in_bytes"
-            found["peak_memory_bytes"] = self._number(path, name)
+            found["peak_memory_bytes"] = self._count("peak_memory_bytes")
         if "pids" in self._at:
-            peak = self._number(self._at["pids"][1], "pids.peak")
-            found["processes"] = max(0, peak - self._groups.runners)
-        if "cpuacct" in self._at:
-            path = self._at["cpuacct"][1]
-            found["user_us"] = self._number(path, "cpuacct.usage_user") // 1000
-            found["system_us"] = self._number(path, "cpuacct.usage_sys") // 1000
-        elif "cpu" in self._at and self._at["cpu"][0] == V2:
-            numbers = self._keyed(self._at["cpu"][1], "cpu.stat")
-            found["user_us"] = numbers.get("user_usec", 0)
-            found["system_us"] = numbers.get("system_usec", 0)
+            found["processes"] = max(0, self._count("processes") - self._groups.runners)
+        timed = self._at.get("cpuacct", self._at.get("cpu"))
+        if timed is not None and timed.counts_time:
+            found["user_us"], found["system_us"] = timed.spent_us()
         return found
 
-    def _number(self, path: str, name: str) -> int:
-        try:
-            return int(read_text(f"{path}/{name}"))
-        except (FileNotFoundError, ValueError):  # older kernels lack some of the counters
-            return 0
-
-    def _keyed(self, path: str, name: str) -> "dict[str, int]":
-        try:
-            lines = read_text(f"{path}/{name}").splitlines()
-        except FileNotFoundError:
-            return {}
-        return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
+    def _count(self, name: str) -> int:
+        """0 for what older kernels lack."""
+        for (kind, _controller, _), fd in zip(self._groups.counted, self.counters, strict=True):
+            if kind == name:
+                return counted(fd, name)
+        return 0
 
     def remove(self) -> None:
-        """After the last process has gone."""
-        self.handed_over()
-        for path in self._paths:
-            remove_group(path, REMOVE_PATIENCE_S)
-        self._paths.clear()
+        """After the last process has gone. What is as good as new serves another sandbox."""
+        pids = self._at.get("pids")
+        empty = pids is not None and pids.is_left(REMOVE_PATIENCE_S)
+        for leaf in self._leaves:
+            if not (empty and self._groups.spare.keep(leaf)):
+                leaf.remove(REMOVE_PATIENCE_S)
+        self._leaves.clear()
