@@ -93,6 +93,7 @@ def _reapi(settings: Settings) -> Iterator[Finding]:
 def _wire(limits: WireLimits) -> Iterator[Finding]:
     """What HTTP/2 lets a server say (RFC 9113, 6.5.2), and what a client assumes before that."""
     bounds = {
+        "initial_window": (65_535, 2**31 - 1),
         "stream_window": (65_535, 2**31 - 1),
         "connection_window": (65_535, 2**31 - 1),
         "max_frame_size": (16_384, 2**24 - 1),

@@ -52,7 +52,9 @@ class WireLimits:
     max_streams: int = 1000
     max_header_size: Bytes = 64 * KIB
     max_message_size: Bytes = 4 * MIB + 64 * KIB
+    initial_window: Bytes = 128 * KIB
     stream_window: Bytes = 4 * MIB
+    all_windows: Bytes = 32 * MIB
     connection_window: Bytes = 16 * MIB
     rate_window: Seconds = 10.0
     max_resets: int = 2000

@@ -24,7 +24,7 @@ from builder.net.transport import SocketTransport, TlsTransport, Transport
 from builder.net.upkeep import HANDSHAKE_LIMIT, Upkeep, watch
 from builder.wire.heads import Route
 from builder.wire.limits import Limits
-from builder.wire.server import ServerConnection
+from builder.wire.server import ServerConnection, windows_of
 
 log = logging.getLogger("builder.net")
 
@@ -71,6 +71,7 @@ class Server:
     ) -> None:
         self._routes = routes_of(services)
         self._limits = limits or Limits()
+        self._windows = windows_of(self._limits)
         self._hooks = hooks
         self._upkeep = upkeep
         self._links: dict[ServerLink, None] = {}
@@ -160,13 +161,13 @@ class Server:
         raw = SocketTransport(sock)
         try:
             transport, identity = await self._secure(raw, tls)
-            link = ServerLink(
-                ServerConnection(self._limits, self._routes), Peer(address, identity), self._hooks
-            )
+            wire = ServerConnection(self._limits, self._routes, self._windows)
+            link = ServerLink(wire, Peer(address, identity), self._hooks)
             self._links[link] = None
             try:
                 await link.run(transport)
             finally:
+                wire.close()
                 del self._links[link]
         except OSError as error:
             log.info("%s: %s", address, error)

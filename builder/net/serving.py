@@ -122,13 +122,11 @@ class ServerLink:
     async def _receive(self, transport: Transport, link: Link) -> None:
         wire = self.wire
         link.flush()
-        while not link.broken and not wire.ended:
-            data = await transport.receive(wire.bulky)
-            if not data:
-                break
+        while not (link.broken or wire.ended) and (data := await transport.receive(wire.bulky)):
             if self.dozes:
                 self.rouse()
             self._take(data, link, trio.current_time())
+            del data  # a megabyte for each of them that waits for more would be kept
             if link.writing and len(wire.sender.out) > STALLED:
                 await link.drained(STALLED)
         if wire.ended:

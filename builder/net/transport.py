@@ -81,7 +81,8 @@ class SocketTransport:
                 continue
             except OSError:
                 return b""
-            self._read_size = LARGE_READ if len(data) >= SMALL_READ else SMALL_READ
+            came = len(data)  # a block that stays nearly empty leaves a hole in the heap
+            self._read_size = min(LARGE_READ, 2 * came) if came >= SMALL_READ else SMALL_READ
             return data
 
     def write(self, buffers: list[Buffer]) -> bool:

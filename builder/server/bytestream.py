@@ -154,7 +154,7 @@ class ByteStreamService:
         if await self._present(name.digest):  # early end: the rest of the upload is not wanted
             committed = name.digest.size_bytes if name.compressor == "identity" else -1
         elif name.compressor == "identity" and first.finish_write and not first.write_offset:
-            await self._blobs.put(name.digest, first.joined())
+            await self._blobs.put(name.digest, b"".join(first.taken()))
             committed = name.digest.size_bytes
         else:
             committed = await self._uploads.receive(first, name.digest, call, name.compressor)

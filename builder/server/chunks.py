@@ -8,19 +8,23 @@ the general parser.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from builder.base.errors import InvalidArgumentError
 from builder.net.rpc import Buffer, Call
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.reapi.varints import varint
 from builder.server.messages import parse
+from builder.wire.runs import Begin
 
 WORTH_BYTES = 32 * 1024
+WORTH_PARTS = 128 * 1024  # bytes of a request with a name, or the last, that is taken as it comes
 RESOURCE_NAME, WRITE_OFFSET, FINISH_WRITE, DATA = 0x0A, 0x10, 0x18, 0x52  # tags
+LAST = bytes((FINISH_WRITE, 1))
 
 
-class WriteChunk(NamedTuple):
+@dataclass(slots=True)
+class WriteChunk:
     """A google.bytestream.WriteRequest, whose data may be in pieces."""
 
     resource_name: str
@@ -36,6 +40,11 @@ class WriteChunk(NamedTuple):
     def joined(self) -> bytes:
         """The data as one."""
         return b"".join(self.data)
+
+    def taken(self) -> Sequence[Buffer]:
+        """The data, which is not kept here any longer: a call has its first request to the end."""
+        data, self.data = self.data, ()
+        return data
 
 
 async def next_chunk(call: Call) -> WriteChunk | None:
@@ -88,18 +97,32 @@ def following(pieces: Sequence[Buffer], offset: int) -> Sequence[Buffer] | None:
 
 
 class ChunkRuns:
-    """The form (`wire.runs.RunForm`) of WriteRequests that are nothing but data for an offset:
-    data go on from one to the next, and it says nothing where a request ends."""
+    """The form (`wire.runs.RunForm`) of WriteRequests that are data for an offset: data go on from
+    one to the next, and it says nothing where a request ends. A large one may have a name, too, or
+    be the last."""
 
-    def read(self, data: Buffer, at: int, size: int) -> tuple[int, int] | None:
-        found = _data_at(data, at)
-        if found is None:
+    def read(self, data: Buffer, at: int, size: int) -> Begin | None:
+        start, name, is_last = at, b"", False
+        try:
+            if data[at] == RESOURCE_NAME and size >= WORTH_PARTS:
+                length, begin = _varint(data, at + 1)
+                at = begin + length
+                name = bytes(data[start:at])
+            offset, at = _varint(data, at + 1) if data[at] == WRITE_OFFSET else (0, at)
+            if data[at] == FINISH_WRITE and size >= WORTH_PARTS:
+                value, at = _varint(data, at + 1)
+                is_last = bool(value)
+            if data[at] != DATA:
+                return None
+            length, at = _varint(data, at + 1)
+        except (ValueError, IndexError):
             return None
-        offset, length, begin = found
-        return (offset, begin) if length and begin + length == at + size else None
+        return Begin(offset, at, name, is_last) if length and at + length == start + size else None
 
-    def write(self, position: int, size: int) -> bytes:
-        return bytes((WRITE_OFFSET,)) + varint(position) + bytes((DATA,)) + varint(size)
+    def write(self, position: int, size: int, about: bytes, is_last: bool) -> bytes:
+        finish = LAST if is_last else b""
+        data = bytes((DATA,)) + varint(size)
+        return about + bytes((WRITE_OFFSET,)) + varint(position) + finish + data
 
 
 def _data_at(message: Buffer, at: int) -> tuple[int, int, int] | None:
@@ -131,8 +154,8 @@ def pieces_chunk(pieces: Sequence[Buffer]) -> WriteChunk:
     chunk, at = _fields(pieces[0], size)
     if at != size:
         raise ValueError("cut short")
-    name, offset, finish, data = chunk
-    return WriteChunk(name, offset, finish, [*data, *pieces[1:]])
+    chunk.data = [*chunk.data, *pieces[1:]]
+    return chunk
 
 
 def _fields(message: Buffer, end: int) -> tuple[WriteChunk, int]:

@@ -185,7 +185,7 @@ class Uploads:
         """Whether that was the end of the upload."""
         try:
             if any(request.data):
-                for pieces in intake.pieces(request.data):
+                for pieces in intake.pieces(request.taken()):
                     await partial.upload.append(*pieces)
             if request.finish_write:
                 intake.finish()
@@ -245,7 +245,7 @@ async def _chunks(first: WriteChunk, call: Call, intake: Intake) -> AsyncGenerat
     request = first
     while True:
         _check_request(request, first.resource_name, intake.expected)
-        for pieces in intake.pieces(request.data):
+        for pieces in intake.pieces(request.taken()):
             yield b"".join(pieces)
         if request.finish_write:
             intake.finish()

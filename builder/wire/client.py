@@ -22,6 +22,7 @@ from builder.wire.heads import ResponseHead
 from builder.wire.hpacked import HeaderMemo
 from builder.wire.limits import Limits
 from builder.wire.stream import MessageFaultError, Stream
+from builder.wire.windows import Windows
 
 MANY_BLOCKS = 256
 
@@ -30,7 +31,8 @@ class ClientConnection(Connection):
     """The client's side; `authority` and `scheme` are the same for all its calls."""
 
     def __init__(self, limits: Limits, authority: str, scheme: str, user_agent: str) -> None:
-        super().__init__(limits)
+        window = limits.stream_window  # what comes is asked for
+        super().__init__(limits, Windows(window, window, window))
         self.sender.out[:0] = [
             PREFACE,
             frames.settings(

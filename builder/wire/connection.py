@@ -45,6 +45,7 @@ from builder.wire.limits import Limits
 from builder.wire.pieces import Buffer
 from builder.wire.receiving import TINY_OCTETS, Receiving
 from builder.wire.stream import Stream
+from builder.wire.windows import Windows
 
 MANY_PARTS = 64
 REMEMBERED_RESETS = 512
@@ -59,8 +60,8 @@ unpack_header = FRAME_HEADER.unpack_from
 class Connection(Receiving):
     """State and rules of one connection. Subclasses answer `_on_headers` and `_on_message_end`."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, windows: Windows) -> None:
+        super().__init__(limits, windows)
         self.last_own_id = 0
         self.ended = False  # a GOAWAY with an error went out
         self.limits_hit: list[str] = []  # fields of `Limits`, for statistics; the owner clears it
@@ -372,6 +373,14 @@ class Connection(Receiving):
         self.sender.drop(stream)
         stream.drop()
         self.streams.pop(stream.id, None)
+        if stream.goes_on:
+            stream.goes_on = False
+            self._windows.leave()
+
+    def close(self) -> None:
+        """Nothing more comes, or goes."""
+        for stream in list(self.streams.values()):
+            self._close(stream)
 
     def _sent_end(self, stream: Stream) -> None:
         if stream.half_closed:

@@ -17,7 +17,9 @@ class Limits:
     max_streams: int = 1000
     max_header_list: int = 64 * 1024
     max_message: int = 4 * 1024 * 1024 + 64 * 1024
-    stream_window: int = 4 * 1024 * 1024
+    initial_window: int = 128 * 1024  # of a call, see `windows`
+    stream_window: int = 4 * 1024 * 1024  # of a call that goes on, at most
+    all_windows: int = 32 * 1024 * 1024  # of such calls of all connections together
     connection_window: int = 16 * 1024 * 1024
     max_frame: int = 64 * 1024
     send_queue: int = 64 * 1024  # a stream that has more than this queued is not writable
@@ -37,6 +39,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raises UsageError for what a client cannot know before it has our SETTINGS."""
+        if not 65_535 <= self.initial_window <= 2**31 - 1:
+            raise UsageError(f"initial_window of {self.initial_window}: from 65535 to 2^31-1")
         if not 65_535 <= self.stream_window <= 2**31 - 1:
             raise UsageError(f"stream_window of {self.stream_window}: from 65535 to 2^31-1")
         if not 65_535 <= self.connection_window <= 2**31 - 1:

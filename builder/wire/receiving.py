@@ -23,6 +23,7 @@ from builder.wire.limits import Limits
 from builder.wire.pieces import MANY_PIECES, PREFIX_OCTETS, Buffer, unpinned
 from builder.wire.runs import WORTH_OCTETS, Run
 from builder.wire.stream import Message, MessageFaultError, Stream
+from builder.wire.windows import Windows
 
 TINY_OCTETS = 64
 
@@ -32,8 +33,9 @@ unpack_header = FRAME_HEADER.unpack_from
 class Receiving(Control):
     """The part of a connection that is about DATA; see `connection.Connection`."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, windows: Windows) -> None:
         super().__init__(limits)
+        self._windows = windows
         self._block: list[bytes] | None = None  # header block waiting for CONTINUATION
         self._recv_credit = frames.DEFAULT_WINDOW
         self._recv_due = 0
@@ -60,9 +62,8 @@ class Receiving(Control):
         if stream.run is not None:
             if size < TINY_OCTETS:
                 return 0
-            if taken := self._run(stream, stream.run, data, start, stop):
+            if taken := self._run_on(stream, stream.run, data, start, stop):
                 return taken
-            self._tell_run(stream)
         begins = stream.need < 0
         need = stream.announced(data, start) if begins else stream.need
         if begins and need == size - PREFIX_OCTETS and size <= stream.recv_credit:
@@ -105,6 +106,12 @@ class Receiving(Control):
         return stop
 
     # ---- runs
+
+    def _run_on(self, stream: Stream, run: Run, data: bytes, start: int, stop: int) -> int:
+        """As `_run`; one that does not go on from what there is may begin anew."""
+        if taken := self._run(stream, run, data, start, stop):
+            return taken
+        return self._run(stream, run, data, start, stop) if self._tell_run(stream) else 0
 
     def _run(self, stream: Stream, run: Run, data: bytes, start: int, stop: int) -> int:
         """Take the DATA frame whose payload is there, and those after it, as far as they are of a
@@ -180,12 +187,15 @@ class Receiving(Control):
             self._give_back_stream(stream)
         self._runs.clear()
 
-    def _tell_run(self, stream: Stream) -> None:
+    def _tell_run(self, stream: Stream) -> bool:
+        """Whether there was something of it to tell."""
         run = stream.run
-        if run is not None and run.octets:
-            stream.recv_due -= run.octets  # until the application has taken it
-            stream.wire_sizes.append(run.octets - PREFIX_OCTETS)
-            self._message(stream, run.told())
+        if run is None or not run.octets:
+            return False
+        stream.recv_due -= run.octets  # until the application has taken it
+        stream.wire_sizes.append(run.octets - PREFIX_OCTETS)
+        self._message(stream, run.told())
+        return True
 
     def _last(self, stream: Stream, view: memoryview, start: int, taken: int) -> int:
         """Take the frame whose payload is at `start`, too, if it brings the rest of the message
@@ -201,8 +211,7 @@ class Receiving(Control):
             self._finished(stream, view[start:stop])
             return stop
         self._took(stream, taken)
-        if stream.recv_due * 2 >= self.limits.stream_window:
-            self._give_back_stream(stream)
+        self._give_back_stream(stream)
         return start - HEADER_OCTETS
 
     def _finished(self, stream: Stream, rest: memoryview) -> None:
@@ -230,13 +239,15 @@ class Receiving(Control):
         """
         if stream.ignored:
             return False
-        if stream.run is not None:
+        run = stream.run
+        while run is not None:
             if at := stream.run_on(payload, 0, len(payload)):
-                self._runs[stream] = stream.run
+                self._runs[stream] = run
                 payload = payload[at:]
                 if not payload:
-                    return not stream.run.left
-            self._tell_run(stream)
+                    return not run.left
+            if not self._tell_run(stream):
+                break
         messages: list[Message] = []
         try:
             messages = stream.take_messages(payload)
@@ -260,11 +271,16 @@ class Receiving(Control):
         self._give_back_stream(stream)
 
     def _give_back_stream(self, stream: Stream) -> None:
-        due = stream.recv_due
-        if due * 2 >= self.limits.stream_window and not stream.half_closed and not stream.closed:
-            self.sender.out.append(frames.window_update(stream.id, due))
-            stream.recv_credit += due
-            stream.recv_due = 0
+        if stream.recv_due * 2 >= stream.window and not (stream.half_closed or stream.closed):
+            if not stream.goes_on:
+                stream.goes_on = True
+                self._windows.join()
+            window = self._windows.size
+            increment = window - stream.window + stream.recv_due
+            if increment * 2 >= window:
+                self.sender.out.append(frames.window_update(stream.id, increment))
+                stream.recv_credit += increment
+                stream.window, stream.recv_due = window, 0
 
     def _give_back(self) -> None:
         """Once per receive: check the connection's window and open it again."""

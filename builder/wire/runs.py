@@ -11,7 +11,7 @@ memory, as its own code and objects are no longer in the cache then (`python -m 
 figures.write_gb_per_cpu_s and figures.write_small_frames_gb_per_cpu_s).
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from builder.wire.frames import HEADER_OCTETS
 from builder.wire.pieces import MANY_PIECES, PREFIX_OCTETS, Buffer, unpinned
@@ -22,20 +22,42 @@ WORTH_OCTETS = 64 * 1024  # of a message that is not whole: told at once
 class RunForm(Protocol):
     """How the messages of a method look that are nothing but octets for some place."""
 
-    def read(self, data: memoryview, at: int, size: int) -> tuple[int, int] | None:
-        """Of a message of `size` octets that begins there, and of which perhaps not all has come:
-        where its octets belong, and where they begin in `data`. None for another message."""
+    def read(self, data: memoryview, at: int, size: int) -> "Begin | None":
+        """How a message of `size` octets begins that begins there, and of which perhaps not all has
+        come. None for another message."""
         ...
 
-    def write(self, position: int, size: int) -> bytes:
-        """How a message begins whose `size` octets belong there."""
+    def write(self, position: int, size: int, about: bytes, is_last: bool) -> bytes:
+        """How a message begins whose `size` octets belong there, and that says this besides."""
         ...
+
+
+class Begin(NamedTuple):
+    """Of a message that is octets for some place: which, and where they begin in what was read.
+
+    `about` is said with the first of its octets, that they are the `last` ones with the last.
+    """
+
+    position: int
+    at: int
+    about: bytes = b""
+    is_last: bool = False
 
 
 class Run:
     """What has come of one stream and has not been told."""
 
-    __slots__ = ("_kept", "form", "left", "octets", "pieces", "position", "size")
+    __slots__ = (
+        "_about",
+        "_is_last",
+        "_kept",
+        "form",
+        "left",
+        "octets",
+        "pieces",
+        "position",
+        "size",
+    )
 
     def __init__(self, form: RunForm) -> None:
         self.form = form
@@ -45,6 +67,8 @@ class Run:
         self.octets = 0  # the same with all that was around them in the messages
         self.pieces: list[Buffer] = []
         self._kept = 0  # so many of them are from receives before
+        self._about = b""
+        self._is_last = False  # what is coming in, when it is whole
 
     def take(self, view: memoryview, at: int, stop: int, max_message: int) -> int:
         """Take a body's octets from `at` on; returns where something else begins, or `stop`."""
@@ -83,17 +107,19 @@ class Run:
         found = self.form.read(view[:stop], start, size) if size <= max_message else None
         if found is None:
             return 0
-        position, begin = found
+        position, begin, about, is_last = found
         if not self.octets:
-            self.position = position
-        elif position != self.position + self.size:
+            self.position, self._about, self._is_last = position, about, is_last
+        elif position != self.position + self.size or about or is_last or self._is_last:
             return 0
         self.left = start + size - begin
         return begin
 
     def told(self) -> list[Buffer]:
         """All of it as a message, in pieces; from here on they are not kept."""
-        head = self.form.write(self.position, self.size)
+        is_last = self._is_last and not self.left
+        head = self.form.write(self.position, self.size, self._about, is_last)
+        self._about = b""
         if self.size < WORTH_OCTETS:
             self.pieces = [b"".join(self.pieces)]
         pieces, self.pieces = [head, *self.pieces], []

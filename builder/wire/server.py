@@ -34,6 +34,7 @@ from builder.wire.pieces import PREFIX_OCTETS, Buffer
 from builder.wire.runs import Run
 from builder.wire.sending import FEW, SMALL_MESSAGE, pack_data
 from builder.wire.stream import Message, MessageFaultError, Stream, whole
+from builder.wire.windows import Windows
 
 # The response of a small unary call: HEADERS, DATA and message prefix; then the trailers.
 _ANSWER = Struct(f">IBI{len(heads.RESPONSE_BLOCK)}sIBIBI")
@@ -48,17 +49,27 @@ unpack_call = _CALL.unpack_from
 unpack_header = FRAME_HEADER.unpack_from
 
 
+def windows_of(limits: Limits) -> Windows:
+    """For all connections that have these limits."""
+    return Windows(limits.initial_window, limits.stream_window, limits.all_windows)
+
+
 class ServerConnection(Connection):
     """The server's side. `routes` maps `/package.Service/Method` to what is served there."""
 
-    def __init__(self, limits: Limits, routes: Mapping[str, heads.Route]) -> None:
-        super().__init__(limits)
+    def __init__(
+        self,
+        limits: Limits,
+        routes: Mapping[str, heads.Route],
+        windows: Windows | None = None,
+    ) -> None:
+        super().__init__(limits, windows or windows_of(limits))
         self.sender.out.insert(
             0,
             frames.settings(
                 {
                     frames.MAX_CONCURRENT_STREAMS: limits.max_streams,
-                    frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+                    frames.INITIAL_WINDOW_SIZE: self._windows.initial,
                     frames.MAX_FRAME_SIZE: limits.max_frame,
                     frames.MAX_HEADER_LIST_SIZE: limits.max_header_list,
                 }
@@ -243,7 +254,7 @@ class ServerConnection(Connection):
 
     def _make(self, stream_id: int, head: heads.RequestHead) -> Stream:
         stream = Stream(
-            stream_id, self.sender.initial_window, self.limits.stream_window, head.max_message
+            stream_id, self.sender.initial_window, self._windows.initial, head.max_message
         )
         stream.head = head
         stream.encoding = head.encoding
@@ -310,9 +321,8 @@ class ServerConnection(Connection):
         What comes is given back to the client while a message is not whole, so the windows alone
         would let it keep a message of the largest size here for each of its streams.
         """
-        window = self.limits.stream_window
         open_ = [one for one in self.streams.values() if not (one.half_closed or one.ignored)]
-        kept = {one: one.unread(window) for one in open_}
+        kept = {one: one.unread for one in open_}
         over = sum(kept.values()) - self.limits.max_unfinished
         text = (
             f"more than {self.limits.max_unfinished} bytes of unfinished requests on one connection"

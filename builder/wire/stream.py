@@ -59,6 +59,7 @@ class Stream:
         "ending",
         "final_block",
         "first_message",
+        "goes_on",
         "half_closed",
         "head",
         "headers_done",
@@ -78,6 +79,7 @@ class Stream:
         "send_window",
         "updated_window",
         "waiting",
+        "window",
         "wire_sizes",
     )
 
@@ -94,9 +96,11 @@ class Stream:
         self.body_octets = 0
         self.first_message: bytes | None = None  # of a unary call that came in many frames
         # receiving
+        self.window = recv_credit  # octets that may be on their way, or here and not taken
         self.recv_credit = recv_credit  # octets that the peer may still send
         self.recv_due = 0  # octets taken, not yet given back by WINDOW_UPDATE
         self.pieces: list[Buffer] = []
+        self.goes_on = False  # beyond its first window, see `windows`
         self.in_pieces = False  # large messages are given so, not joined
         self.run: Run | None = None  # where messages of some form are told together
         self.need = -1  # size of the message that is coming in, -1 while its prefix is incomplete
@@ -113,10 +117,11 @@ class Stream:
         self.final_block = b""
         self.waiting = False  # somebody wants to know when it is writable
 
-    def unread(self, window: int) -> int:
+    @property
+    def unread(self) -> int:
         """Octets that are kept for it: of whole messages, and of the one that is coming in."""
         kept = self.received if self.run is None else self.received + self.run.octets
-        return window - self.recv_credit - self.recv_due + kept
+        return self.window - self.recv_credit - self.recv_due + kept
 
     @property
     def is_inside(self) -> bool:

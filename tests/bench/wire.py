@@ -13,7 +13,8 @@ another port of the same process has nothing of it, and both are asked in turns.
 row of its invocation. `write_floor` is a bare loop of recv, hash and write, in turns with ours:
 `write_vs_floor` compares their CPU. Writes come in frames of 64 KiB, which the server offers and
 grpcio's client takes; in `write_small_frames` of 16 KiB, as Go's client sends them. Their messages
-are of 256 KiB; in `write_small_messages` of 16 KiB, as Bazel's are.
+are of 256 KiB; in `write_small_messages` of 16 KiB, as Bazel's are. `rss_growth_200_streams` is
+what reads take whose client takes nothing, `rss_growth_200_uploads` what uploads take that go on.
 """
 
 import os
@@ -41,6 +42,7 @@ from tests.bench.wire_product_parts import (
     large_blob,
     packable_blob,
 )
+from tests.bench.wire_uploads_parts import uploads_rss_kib
 
 SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
 ROUNDS = 3
@@ -223,6 +225,16 @@ def connections(running: Running) -> Figures:
     }
 
 
+def uploads() -> Figures:
+    """Many that go on at the same time, on few and on many connections, each on a new server."""
+    most = 0
+    for count, chunk_bytes in ((1, 256 << 10), (200, 256 << 10), (200, 4 << 20)):
+        with tempfile.TemporaryDirectory() as fresh, started(PRODUCT, fresh, "few") as ports:
+            port, process = ports[0]
+            most = max(most, uploads_rss_kib(port, process.pid, count, chunk_bytes))
+    return {"rss_growth_200_uploads_mib": round(most / 1024, 1)}
+
+
 def ours(running: Running, bare: Running) -> tuple[Figures, Figures]:
     """What only the product's server does; `bare` is the loop of `wire_floor_parts`."""
     port, process = running
@@ -263,7 +275,9 @@ def run() -> tuple[Figures, Figures]:
         ratios["gar_hooks_overhead_metadata"] = overhead(*ports, metadata=True)
         with tempfile.TemporaryDirectory() as folder, started(FLOOR, folder) as (bare,):
             own, against = ours(hooked, bare)
-        figures |= own | idling | packed_composed("tiered") | packed_composed("mirrored")
+        figures |= (
+            own | idling | uploads() | packed_composed("tiered") | packed_composed("mirrored")
+        )
         ratios |= against
         figures["sha256_gb_per_cpu_s"] = floor = streams.sha256_gb_per_cpu_s()
         ratios["write_vs_sha256"] = round(figures["write_gb_per_cpu_s"] / floor, 2)

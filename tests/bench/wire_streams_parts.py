@@ -107,6 +107,7 @@ class Upload:
         kind = "blobs" if zstd is None else "compressed-blobs/zstd"
         name = f"uploads/{uuid.uuid4()}/{kind}/{prefix}{found.hash}/{len(data)}"
         self.digest = found
+        self.frame = frame
         data = data if zstd is None else zstd
         self.messages = []
         for at in range(0, len(data), chunk):
@@ -121,7 +122,7 @@ class Upload:
             for start in range(0, len(body), frame):
                 part = body[start : start + frame]
                 framed.append(frames.pack_header(len(part) << 8, 0, 1) + part)
-            self.messages.append((len(body), b"".join(framed)))
+            self.messages.append((len(body), memoryview(b"".join(framed))))
 
     def run(self, port: int) -> None:
         """Send it within the windows; returns when the server has said that it is stored."""
@@ -132,13 +133,20 @@ class Upload:
             waiting = iter([*self.messages, (0, frames.pack_header(0, 1, 1))])
             size, framed = next(waiting)
             while not done:
-                while framed and min(windows) >= size:
-                    sock.sendall(framed)
-                    windows = [window - size for window in windows]
-                    size, framed = next(waiting, (0, b""))
+                while framed and (part := self._fitting(size, framed, min(windows))):
+                    sock.sendall(framed[:part])
+                    octets = part - -(-part // (self.frame + 9)) * 9
+                    windows = [window - octets for window in windows]
+                    size, framed = size - octets, framed[part:]
+                    if not framed:
+                        size, framed = next(waiting, (0, b""))
                 data = sock.recv(65536)
                 assert data, "the server closed the connection"
                 tail, done = _windows(tail + data, windows)
+
+    def _fitting(self, size: int, framed: memoryview | bytes, window: int) -> int:
+        """How much of a message's frames, of which `size` octets are left, may be sent."""
+        return len(framed) if size <= window else window // self.frame * (self.frame + 9)
 
 
 def _windows(data: bytes, windows: list[int]) -> tuple[bytes, bool]:

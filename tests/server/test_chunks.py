@@ -10,6 +10,7 @@ from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import bytestream_pb2 as bs
 from builder.server.chunks import (
     WORTH_BYTES,
+    WORTH_PARTS,
     ChunkRuns,
     WriteChunk,
     first_chunk,
@@ -19,6 +20,7 @@ from builder.server.chunks import (
     pieces_chunk,
     plain_chunk,
 )
+from builder.wire.runs import Begin
 from tests.server.direct import DirectCall
 
 
@@ -36,6 +38,10 @@ def test_messages_are_taken_apart(name: str, offset: int, finish: bool, data: by
     assert parse_chunk(message) == expected
     if offset >= 0:
         assert plain_chunk(message) == expected
+
+
+def said(chunk: WriteChunk) -> tuple[str, int, bool, bytes]:
+    return chunk.resource_name, chunk.write_offset, chunk.finish_write, chunk.joined()
 
 
 def general(message: bytes) -> tuple[object, ...] | None:
@@ -61,7 +67,7 @@ def test_any_bytes_mean_the_same_to_both(message: bytes) -> None:
     except (ValueError, IndexError):
         pass  # left to the general parser
     else:
-        assert (*quick[:3], quick.joined()) == expected
+        assert said(quick) == expected
     if expected is None:
         with pytest.raises(InvalidArgumentError):
             parse_chunk(message)
@@ -81,7 +87,7 @@ def test_pieces_mean_what_the_whole_means(message: bytes, cuts: list[int]) -> No
         found = pieces_chunk(pieces)
     except (ValueError, IndexError):
         return  # joined, and left to the general parser
-    assert (*found[:3], found.joined()) == general(message)
+    assert said(found) == general(message)
     assert found.size_bytes == len(found.joined())
 
 
@@ -137,27 +143,50 @@ def test_runs_are_read_and_written_as_clients_write(offset: int, size: int) -> N
     form = ChunkRuns()
     data = bytes(size)
     whole = bs.WriteRequest(write_offset=offset, data=data).SerializeToString()
-    start = form.write(offset, size)
+    start = form.write(offset, size, b"", False)
     assert start + data == whole
-    assert form.read(memoryview(b"ab" + whole), 2, len(whole)) == (offset, 2 + len(start))
-    assert form.read(memoryview(start), 0, len(whole)) == (offset, len(start))
+    assert form.read(memoryview(b"ab" + whole), 2, len(whole)) == Begin(offset, 2 + len(start))
+    assert form.read(memoryview(start), 0, len(whole)) == Begin(offset, len(start))
     for octets in range(len(start)):
         assert form.read(memoryview(start[:octets]), 0, len(whole)) is None
 
 
+@pytest.mark.parametrize("name", ["", "uploads/1/blobs/ä/5"])
+@pytest.mark.parametrize("offset", [0, 300])
+@pytest.mark.parametrize("finish", [False, True])
+def test_a_large_request_may_have_a_name_and_be_the_last(
+    name: str, offset: int, finish: bool
+) -> None:
+    """It is told in parts: its name with the first, that it is the last with the last."""
+    form = ChunkRuns()
+    data = bytes(WORTH_PARTS)
+    whole = bs.WriteRequest(
+        resource_name=name, write_offset=offset, finish_write=finish, data=data
+    ).SerializeToString()
+    found = form.read(memoryview(whole), 0, len(whole))
+    assert found is not None
+    assert (found.position, len(whole) - found.at, found.is_last) == (offset, len(data), finish)
+    first = parse_chunk(form.write(offset, 5, found.about, False) + data[:5])
+    assert said(first) == (name, offset, False, data[:5])
+    last = parse_chunk(form.write(offset + 5, len(data) - 5, b"", True) + data[5:])
+    assert said(last) == ("", offset + 5, True, data[5:])
+    for octets in range(found.at):
+        assert form.read(memoryview(whole[:octets]), 0, len(whole)) is None
+
+
 def test_runs_are_of_nothing_but_data() -> None:
-    """Requests with a name, an end, nothing, something after the data, or less than they say."""
+    """Small requests with a name or an end; with nothing, something after the data, or less than
+    they say."""
     form = ChunkRuns()
     for request in (
         bs.WriteRequest(resource_name="name", write_offset=5, data=b"data"),
         bs.WriteRequest(write_offset=5, finish_write=True, data=b"data"),
         bs.WriteRequest(write_offset=5),
-        bs.WriteRequest(data=b"data"),
     ):
         message = request.SerializeToString()
         assert form.read(memoryview(message), 0, len(message)) is None
     message = bs.WriteRequest(write_offset=5, data=b"data").SerializeToString()
     assert form.read(memoryview(message + b"\x18\x01"), 0, len(message) + 2) is None
     assert form.read(memoryview(message[:-1]), 0, len(message) - 1) is None
-    nothing = form.write(5, 0)
+    nothing = form.write(5, 0, b"", False)
     assert form.read(memoryview(nothing), 0, len(nothing)) is None

@@ -16,7 +16,7 @@ OPEN = frame(H, 4, 1, block(request("/t.S/Stream")))
 
 
 def large(**limits: int) -> ServerConnection:
-    connection = ServerConnection(Limits(**limits), LARGE)
+    connection = ServerConnection(Limits(**{"initial_window": 4 << 20} | limits), LARGE)
     connection.receive(START + OPEN, 0.0)
     sent(connection)
     return connection
@@ -46,7 +46,7 @@ def test_messages_come_whole(size: int, step: int) -> None:
     data = framed(b"".join(map(message, bodies)), size)
     assert messages(connection, data, step) == bodies
     stream = connection.streams[1]
-    assert stream.recv_credit + stream.recv_due == connection.limits.stream_window
+    assert stream.recv_credit + stream.recv_due == stream.window
     assert connection._recv_credit + connection._recv_due == connection.limits.connection_window
 
 
@@ -83,7 +83,9 @@ def test_a_large_message_after_a_prefix_that_is_cut() -> None:
 
 def test_a_unary_call_has_one_message_however_large() -> None:
     """The second one ends it, also when it comes in a run of frames."""
-    connection = ServerConnection(Limits(), {"/t.S/Unary": heads.Route(True, 8 << 20, None)})
+    connection = ServerConnection(
+        Limits(initial_window=4 << 20), {"/t.S/Unary": heads.Route(True, 8 << 20, None)}
+    )
     connection.receive(START + frame(H, 4, 1, block(request("/t.S/Unary"))), 0.0)
     sent(connection)
     connection.receive(framed(message(BODY), 16_384) + framed(message(BODY), 16_384), 0.0)

@@ -11,6 +11,7 @@ from builder.wire import frames, heads
 from builder.wire.events import Event, MessageReceived, StreamEnded
 from builder.wire.limits import Limits
 from builder.wire.pieces import MANY_PIECES
+from builder.wire.runs import WORTH_OCTETS
 from builder.wire.server import ServerConnection
 from tests.wire.peers import START, block, frame, message, request, sent
 
@@ -22,7 +23,7 @@ WHOLE = (0, BODY, True)
 
 
 def opened(*stream_ids: int, **limits: int) -> ServerConnection:
-    connection = ServerConnection(Limits(**limits), ROUTES)
+    connection = ServerConnection(Limits(**{"initial_window": 4 << 20} | limits), ROUTES)
     connection.receive(START, 0.0)
     for stream_id in stream_ids or (1,):
         connection.receive(frame(H, 4, stream_id, OPEN), 0.0)
@@ -72,9 +73,9 @@ def joined(found: list[tuple[int, bytes, bool]]) -> tuple[int, bytes, bool]:
 
 def check_windows(connection: ServerConnection) -> None:
     stream = connection.streams[1]
-    assert stream.recv_credit + stream.recv_due == connection.limits.stream_window
+    assert stream.recv_credit + stream.recv_due == stream.window
     assert connection._recv_credit + connection._recv_due == connection.limits.connection_window
-    assert stream.unread(connection.limits.stream_window) == 0
+    assert stream.unread == 0
     assert not stream.wire_sizes
 
 
@@ -98,15 +99,42 @@ def test_a_write_arrives_however_it_is_cut(size: int, frame_size: int, across: b
     check_windows(connection)
 
 
-@pytest.mark.parametrize("size", [16_384, 262_144])
-def test_what_a_receive_brings_is_one_message(size: int) -> None:
-    """The first request, which names the resource, all that come after it, and the last one."""
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (16_384, (16_384, len(BODY) - 2 * 16_384, 16_384)),
+        (262_144, (len(BODY) - 262_144, 262_144)),
+        (len(BODY), (len(BODY),)),
+    ],
+)
+def test_what_a_receive_brings_is_one_message(size: int, parts: tuple[int, ...]) -> None:
+    """The first request, which names the resource, all that come after it, and the last one; the
+    first is no message of its own if it is large."""
     connection = opened()
     messages = chunks(BODY, size)
     data = b"".join(part for body in messages for part in framed(body, 65_536))
     found = taken(connection, data)
-    assert [len(data) for _, data, _ in found] == [size, len(BODY) - 2 * size, size]
+    assert [len(data) for _, data, _ in found] == list(parts)
     assert joined(found) == WHOLE
+
+
+@pytest.mark.parametrize("step", [9_000, 70_000, 300_000])
+def test_a_large_request_with_a_name_and_an_end_is_told_as_it_comes(step: int) -> None:
+    """Its name is told with its first octets, its end with the last, and little of it is kept."""
+    connection = opened()
+    (whole,) = chunks(BODY, len(BODY))
+    data = b"".join(framed(whole, 65_536))
+    told = []
+    for at in range(0, len(data), step):
+        for event in connection.receive(data[at : at + step], 0.0):
+            assert isinstance(event, MessageReceived), event
+            told.append(chunk_of(event.message))  # type: ignore[arg-type]  # it is in pieces
+            connection.consumed(event.stream, sum(map(len, event.message)))  # type: ignore[arg-type]  # as above
+        assert connection.streams[1].unread < WORTH_OCTETS
+    assert [one.resource_name for one in told] == ["name", *[""] * (len(told) - 1)]
+    assert [one.finish_write for one in told] == [*[False] * (len(told) - 1), True]
+    assert joined([(one.write_offset, one.joined(), one.finish_write) for one in told]) == WHOLE
+    check_windows(connection)
 
 
 def test_a_frame_that_a_receive_has_cut_is_taken_as_it_comes() -> None:
@@ -138,12 +166,11 @@ def test_a_little_is_kept_until_it_is_more() -> None:
     for at in range(100, 2000):
         assert taken(connection, data[at : at + 1]) == []
         assert len(run.pieces) <= MANY_PIECES
-    window = connection.limits.stream_window
-    assert connection.streams[1].unread(window) == 2000 - 9
+    assert connection.streams[1].unread == 2000 - 9
     ((offset, body, _),) = taken(connection, data[2000:] + frame(D, 0, 1, second[65_536:70_000]))
     assert offset == 262_144
     assert body == BODY[262_144:][: len(body)]
-    assert connection.streams[1].unread(window) == 0
+    assert connection.streams[1].unread == 0
 
 
 def test_a_little_does_not_keep_what_came_with_it() -> None:
@@ -157,6 +184,15 @@ def test_a_little_does_not_keep_what_came_with_it() -> None:
     assert all(isinstance(piece, bytes) for piece in run.pieces)
 
 
+def test_nothing_is_joined_to_what_is_the_last() -> None:
+    """What a client sends after the end stays after it."""
+    connection = opened()
+    (whole,) = chunks(BODY, len(BODY))
+    late = message(bs.WriteRequest(write_offset=len(BODY), data=b"late").SerializeToString())
+    found = taken(connection, b"".join(framed(whole + late, 65_536)))
+    assert [(offset, is_last) for offset, _, is_last in found] == [(0, True), (len(BODY), False)]
+
+
 def test_other_messages_keep_their_place() -> None:
     """Data that do not follow, a request with a name, and one that is compressed."""
     connection = opened()
@@ -168,7 +204,7 @@ def test_other_messages_keep_their_place() -> None:
     data = BODY[:1000]
     many = told(5, data) + told(1005, data) + told(9, data) + told(1009, data)
     found = taken(connection, many + told(7, data, "name") + told(1007, data))
-    places = [(5, 2000), (9, 1000), (1009, 1000), (7, 1000), (1007, 1000)]
+    places = [(5, 2000), (9, 2000), (7, 1000), (1007, 1000)]
     assert [(offset, len(body)) for offset, body, _ in found] == places
     check_windows(connection)
     events = connection.receive(told(2007, data) + frame(D, 0, 1, b"\1" + bytes(99)), 0.0)

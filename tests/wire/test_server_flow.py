@@ -160,14 +160,20 @@ def test_first_settings_frame_has_our_limits() -> None:
     payload = read(b"".join(connection.take(100)))[0][3]
     assert dict(frames.PACK_SETTING.iter_unpack(payload)) == {
         frames.MAX_CONCURRENT_STREAMS: 7,
-        frames.INITIAL_WINDOW_SIZE: 4 << 20,
+        frames.INITIAL_WINDOW_SIZE: 128 << 10,
         frames.MAX_FRAME_SIZE: 1 << 16,
         frames.MAX_HEADER_LIST_SIZE: 1 << 16,
     }
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stream_window": 1000}, {"connection_window": 2**31}, {"max_frame": 1000}]
+    "wrong",
+    [
+        {"initial_window": 1000},
+        {"stream_window": 1000},
+        {"connection_window": 2**31},
+        {"max_frame": 1000},
+    ],
 )
 def test_limits_that_no_client_could_keep(wrong: dict[str, int]) -> None:
     """6.5.2: a client uses the defaults until it has seen our SETTINGS."""
