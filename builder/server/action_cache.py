@@ -134,14 +134,17 @@ class ActionCacheService:
 
 
 def _check_paths(result: pb.ActionResult) -> None:
-    """Outputs are "relative to the working directory ... MUST NOT begin with a leading slash"."""
-    outputs: Iterable[Any] = chain(
-        result.output_files,
-        result.output_directories,
-        result.output_symlinks,
-        result.output_file_symlinks,
-        result.output_directory_symlinks,
-    )
+    """Outputs are "relative to the working directory ... MUST NOT begin with a leading slash"; and
+    a link leads somewhere."""
+    links = [
+        *result.output_symlinks,
+        *result.output_file_symlinks,
+        *result.output_directory_symlinks,
+    ]
+    for link in links:
+        if not link.target or "\0" in link.target:
+            raise InvalidArgumentError(f"the output symlink {link.path[:200]!r} has no target")
+    outputs: Iterable[Any] = chain(result.output_files, result.output_directories, links)
     for output in outputs:
         if output.path.startswith("/"):
             raise InvalidArgumentError(

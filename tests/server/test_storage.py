@@ -341,11 +341,26 @@ async def test_results_with_absolute_outputs_are_refused(client: Client, kind: s
     """Whoever took such a result would write to that place of its host."""
     re = client.re
     result = re.ActionResult()
-    getattr(result, kind).add(path="/etc/passwd")
+    target = {"target": "x"} if "symlinks" in kind else {}
+    getattr(result, kind).add(path="/etc/passwd", **target)
     update = re.UpdateActionResultRequest(action_digest=client.digest(b"a"), action_result=result)
     code, message = await refused(client.ac.UpdateActionResult, update)
     assert code == "INVALID_ARGUMENT"
     assert "'/etc/passwd' is absolute" in message
+
+
+@pytest.mark.parametrize("target", ["", "a\0b"])
+@pytest.mark.parametrize("kind", ["output_symlinks", "output_file_symlinks"])
+async def test_results_with_links_to_nowhere_are_refused(
+    client: Client, kind: str, target: str
+) -> None:
+    """No file system has such a link."""
+    result = client.re.ActionResult()
+    getattr(result, kind).add(path="link", target=target)
+    action = client.digest(b"a")
+    update = client.re.UpdateActionResultRequest(action_digest=action, action_result=result)
+    code, message = await refused(client.ac.UpdateActionResult, update)
+    assert (code, message) == ("INVALID_ARGUMENT", "the output symlink 'link' has no target")
 
 
 async def test_bytes_that_are_no_message_are_refused(client: Client, start: Start) -> None:

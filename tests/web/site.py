@@ -161,7 +161,8 @@ def evil() -> Plain:
     details.stdout = EVIL.encode()
     details.proof.audit.outside.add(name=EVIL, use="read", program=EVIL)
     digest = digest_of(EVIL.encode())
-    entries = (Entry(EVIL, digest), Entry(EVIL, target=EVIL), Entry(EVIL, is_directory=True))
+    links = (Entry(EVIL, target=EVIL), Entry(EVIL))  # the second one leads nowhere
+    entries = (Entry(EVIL, digest), *links, Entry(EVIL, is_directory=True))
     plain.files = {"": Found(entries), EVIL: Found(file=digest)}
     details.timeline.add(what=EVIL)
     details.notes.append(EVIL)
