@@ -45,6 +45,7 @@ ALWAYS = (
 )
 GROUPS = ("memory-cgroup", "processes-cgroup", "cpu-cgroup")
 PATIENCE_S = 60.0
+AGAIN_S = 0.1
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 PROBE_BYTES = 64 << 20
 GROUPS_AT = "/sys/fs/cgroup"
@@ -67,14 +68,18 @@ class ContainerSandbox:
         # an ordinary user is what the runtimes insist on, root of a user namespace of one user
         self._uid = options.action_uid if self._is_root else 0
         self._keeps = name != PODMAN and "--keep" in self._ask("run", "--help").stdout
-        self._groups = False
+        self._groups, self._in_group = False, False  # by which it limits; or that it is in at all
         self._number = 0
 
     async def probe(self, place: str) -> None:
         """Run one container, with limits if that is possible. Raises SandboxError."""
         said = ""
-        for limits in (bundle.resources(PROBE_BYTES, 64, 1.0), {}):
-            directory = os.path.join(place, "limited" if limits else "plain")
+        limited = bundle.resources(PROBE_BYTES, 64, 1.0)
+        # podman as an ordinary user: runc wants a group though it limits nothing, crun can do
+        # without one where that user may make none
+        ways = [(limited, True), *([({}, True)] if self.backend == PODMAN else []), ({}, False)]
+        for number, (limits, self._in_group) in enumerate(ways):
+            directory = os.path.join(place, f"try-{number}")
             os.makedirs(os.path.join(directory, "work"))
             spec = SandboxSpec(("/bin/true",), "", directory)
             async with self._container(spec, os.path.join(directory, "work"), limits) as (_, argv):
@@ -171,7 +176,7 @@ class ContainerSandbox:
             limits=limits,
             machine=MACHINE,
         )
-        if self._groups or limits:
+        if self._in_group:
             found["linux"]["cgroupsPath"] = f"/{name}"
         await trio.to_thread.run_sync(self._lay_out, directory, found)
         try:
@@ -214,10 +219,29 @@ class ContainerSandbox:
         )
 
     async def _kill(self, name: str, pid: int, number: int) -> None:
-        """The runtime hands signals on; killed itself, it would leave the container behind."""
+        """The runtime hands signals on; killed itself, it would leave the container behind, or
+        while it makes one what it has begun: so it ends by the end of its container. Podman dies
+        of any signal as long as it makes one."""
         if number == signal.SIGKILL:
-            await trio.to_thread.run_sync(self._end, name)
+            with contextlib.suppress(ProcessLookupError):
+                await self._end_with(os.pidfd_open(pid), name)
+        elif self.backend == PODMAN:
+            say = partial(self._ask, "kill", "--signal", str(int(number)), name)
+            await trio.to_thread.run_sync(say)
+            return
         kill_group(pid, number)
+
+    async def _end_with(self, runtime: int, name: str) -> None:
+        try:
+            with trio.move_on_after(PATIENCE_S):
+                while True:
+                    await trio.to_thread.run_sync(self._end, name)
+                    with trio.move_on_after(AGAIN_S):  # it may not have been there yet
+                        await trio.lowlevel.wait_readable(runtime)
+                        return
+        finally:
+            trio.lowlevel.notify_closing(runtime)
+            os.close(runtime)
 
     def _counted(self, name: str) -> dict[str, Any]:
         """What the control groups say of a container that has ended and is kept."""

@@ -12,7 +12,7 @@ OF_ITS_OWN = ("/proc", DEVICES, "/dev/pts", "/dev/shm")  # noqa: S108 - podman m
 
 def options(config: dict[str, Any], rootfs: str, seccomp: str, groups: bool) -> list[str]:
     """What follows `podman run --name NAME`; `seccomp` is a file of the configuration's filter,
-    and `groups` is whether there are control groups to limit it by."""
+    and `groups` is whether it is in control groups."""
     process, user = config["process"], config["process"]["user"]
     spaces = {space["type"] for space in config["linux"]["namespaces"]}
     found = ["--log-driver=none", "--no-hosts", "--read-only", "--read-only-tmpfs=false"]

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from builder.sandbox.opening import open_sandbox
 from builder.sandbox.options import Options
 from tests.sandbox.support import READ_ONLY, act, shell, spec
 
+ONLY_V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 # crun refuses hosts that have version 2's tree of control groups beside version 1's
 WRAPPED = """#!/bin/sh
 exec unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec {program} "$@"' sh "$@"
@@ -144,8 +146,9 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     if name == "crun" and os.getuid() == 0:
         (place / name).write_text(WRAPPED.format(program=program))
         (place / name).chmod(0o755)
-    if name == "podman" and (runc := shutil.which("runc")) is not None:
-        flags = f"--runtime {runc} --cgroup-manager cgroupfs"
+    if name == "podman":
+        runc = None if ONLY_V2 else shutil.which("runc")  # crun is its own choice
+        flags = "--cgroup-manager cgroupfs" + (f" --runtime {runc}" if runc else "")
         (place / name).write_text(f'#!/bin/sh\nexec {program} {flags} "$@"\n')
         (place / name).chmod(0o755)
 
@@ -256,6 +259,41 @@ def test_what_a_container_cannot_have_is_refused(asked: dict[str, object], what:
 async def test_a_guarantee_that_it_lacks_is_refused(made: ContainerSandbox, tmp_path: Path) -> None:
     with pytest.raises(SandboxRefusedError, match="does not give landlock"):
         await made.run(spec(tmp_path, "/bin/true", required=frozenset({"landlock"})))
+
+
+SLOW = """#!/bin/sh
+case $1 in
+run)
+    for word; do case $word in */rootfs) place=${word%/rootfs};; esac; done
+    case $place in */builder-containers-*) exit 0;; esac
+    setsid sh -c 'touch $0/begun; sleep 1; echo $$ > $0/made; exec sleep 600' $place &
+    wait ;;
+rm) kill $(cat @PLACE@/*/bundle/made 2>/dev/null) ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("wall_s", [None, 0.1])
+async def test_one_that_is_being_made_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wall_s: float | None
+) -> None:
+    """Cancelled, or out of time, before there is a container, an action still leaves none."""
+    program = tmp_path / "podman"
+    program.write_text(SLOW.replace("@PLACE@", str(tmp_path / "base")))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (base := tmp_path / "base").mkdir()
+    async with open_containers(Options(), "podman") as opened:
+        async with trio.open_nursery() as nursery:
+            limits = Limits(wall_s=wall_s, grace_s=0.1)
+            nursery.start_soon(partial(shell, opened, base, "true", limits=limits))
+            with trio.fail_after(60):
+                while not list(base.glob("*/bundle/begun")):  # noqa: ASYNC110 - the one sign of it
+                    await trio.sleep(0.02)
+            if wall_s is None:
+                nursery.cancel_scope.cancel()
+    (made,) = base.glob("*/bundle/made")
+    assert not os.path.exists(f"/proc/{made.read_text().strip()}/exe")
 
 
 async def test_limits_that_are_ignored_are_none(
