@@ -2,7 +2,7 @@
 
 import fcntl
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("gate", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("gate")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """pytest-trio says of an async test only that it was skipped: why, is in what it was handling
+    when it said so."""
+    try:
+        yield
+    except pytest.skip.Exception as skipped:
+        told: BaseException | None = skipped.__context__
+        while isinstance(told, BaseExceptionGroup):
+            (told,) = told.exceptions
+        if isinstance(told, pytest.skip.Exception):
+            raise told from None
+        raise
 
 
 @pytest.fixture
