@@ -3,11 +3,12 @@
     GET, HEAD, PUT    [/{prefix}]/cas/{hash}    a blob; PUT is verified
     GET, HEAD, PUT    [/{prefix}]/ac/{hash}     opaque bytes under any name of hex digits
 
-What is under /ac/ is never parsed: to Bazel it is an ActionResult, to ccache an object file. It
-is kept as a blob, and a record of that blob's digest under the name; so both share the room, and
-an entry whose blob has gone is a miss. The prefix is the name of an instance: what that stores
-elsewhere is stored there. Answers: 200, 204 (stored), 400 (name or bytes are wrong), 404, 408 (the
-body does not go on), 411 (no length), 413, 507 (no room).
+What is under /ac/ is stored as it comes: to Bazel it is an ActionResult, to ccache an object file.
+It is kept as a blob, and a record of that blob's digest under the name; so both share the room, and
+an entry whose blob has gone is a miss, as a result is of whose outputs some have (`whole`). The
+prefix is the name of an instance: what that stores elsewhere is stored there. Answers: 200, 204
+(stored), 206 (a range), 400 (name or bytes are wrong), 404, 408 (the body does not go on), 411 (no
+length of something large), 413, 416, 507 (no room).
 """
 
 import re
@@ -32,13 +33,15 @@ from builder.base.errors import (
 )
 from builder.stores.interface import PIECE, BlobStore
 from builder.stores.records import Records
+from builder.web.ranges import asked
+from builder.web.whole import MOST_BYTES, is_whole
 
 NAME = re.compile(r"[0-9a-f]{32,128}")
 BLOB = re.compile(r"[0-9a-f]{64}")
 RECORD = re.compile(rb"([0-9a-f]{64})/(\d{1,18})")
 BODY_STALL_S = 60.0  # without any of a body, or with less than the least all in all
 LEAST_BODY_RATE = 1024  # bytes per second
-MOST_OPAQUE_BYTES = 64 * 1024 * 1024  # an entry of /ac/ is gathered in memory
+MOST_OPAQUE_BYTES = 64 * 1024 * 1024  # what is gathered in memory, as each entry of /ac/ is
 HTTP_STATUS = {
     Code.INVALID_ARGUMENT: 400,
     Code.OUT_OF_RANGE: 400,
@@ -124,7 +127,11 @@ class Artifacts:
             record = RECORD.fullmatch(await shelf.records.get(space, name) or b"")
             if record is None:
                 return _refusal(404, f"nothing is stored under {name}")
-            return await _get(shelf.blobs, Digest(record[1].decode(), int(record[2])), request)
+            digest = Digest(record[1].decode(), int(record[2]))
+            small = digest.size_bytes <= MOST_BYTES
+            if small and not await is_whole(shelf.blobs, await shelf.blobs.get(digest)):
+                return _refusal(404, f"of what {name} needs not all is stored any more")
+            return await _get(shelf.blobs, digest, request)
         except StatusError as error:
             return _status(error)
 
@@ -132,16 +139,27 @@ class Artifacts:
         return self._shelf_of(_instance(request))
 
     async def _put_blob(self, name: str, request: Request) -> Response:
-        size = _length(request)
+        size, blobs = _length(request), self._shelf(request).blobs
         if size is None:
-            return _refusal(411, "a blob is stored by its size too: send Content-Length")
-        digest, blobs = Digest(name, size), self._shelf(request).blobs
+            return await self._put_gathered(name, request)
+        digest = Digest(name, size)
         self._admit(_instance(request), [digest])
         if size <= PIECE:
             await blobs.put(digest, await _gathered(request, size))
         else:
             async with aclosing(_body(request)) as body:
                 await blobs.write(digest, body)
+        return Response(status_code=204)
+
+    async def _put_gathered(self, name: str, request: Request) -> Response:
+        """A blob is stored by its size too, which is known at the end then."""
+        try:
+            data = await _gathered(request, MOST_OPAQUE_BYTES)
+        except InvalidArgumentError as error:
+            return _refusal(411, f"{error.message}: send Content-Length")
+        digest = Digest(name, len(data))
+        self._admit(_instance(request), [digest])
+        await self._shelf(request).blobs.put(digest, data)
         return Response(status_code=204)
 
     async def _put_entry(self, space: str, name: str, request: Request) -> Response:
@@ -165,17 +183,20 @@ def _instance(request: Request) -> str:
 
 
 async def _get(blobs: SizedStore, digest: Digest, request: Request) -> Response:
-    headers = {
-        "content-length": str(digest.size_bytes),
-        "content-type": "application/octet-stream",
-    }
     if await blobs.find_missing([digest]):
         raise NotFoundError(f"blob {digest} is not stored here")
     if request.method == "HEAD":
-        return Response(headers=headers)
+        part = asked({}, digest.size_bytes)
+    else:
+        part = asked(request.headers, digest.size_bytes)
+    headers = {"content-type": "application/octet-stream", **part.headers}
+    if request.method == "HEAD" or part.status == 416:
+        return Response(status_code=part.status, headers=headers)
     if digest.size_bytes <= PIECE:
-        return Response(await blobs.get(digest), headers=headers)
-    return StreamingResponse(_closing(blobs.read(digest)), headers=headers)
+        data = (await blobs.get(digest))[part.start : part.stop]
+        return Response(data, part.status, headers)
+    pieces = blobs.read(digest, part.start, part.length)
+    return StreamingResponse(_closing(pieces), part.status, headers)
 
 
 async def _digest(blobs: SizedStore, hash_: str) -> Digest:

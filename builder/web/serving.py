@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -69,13 +70,33 @@ class OurConfig(Config):
     keep_alive_timeout = 75.0  # build tools keep connections to a cache between their actions
     include_server_header = False
 
-    def __init__(self, tls: Context | None, handshake_s: float) -> None:
+    def __init__(self, tls: Context | None, handshake_s: float = HANDSHAKE_S) -> None:
         super().__init__()
         self.ssl_handshake_timeout = handshake_s
         self._tls = None if tls is None else Noting(tls)
 
     def create_ssl_context(self) -> ssl.SSLContext | None:
         return self._tls  # type: ignore[return-value]  # it is only asked to wrap
+
+
+class OnlyHttp1(TCPServer):
+    """hypercorn changes to HTTP/2 where a client asks for it (`Upgrade: h2c`, as Java's does each
+    time) or begins with it; "a server MAY ignore a received Upgrade header field" (RFC 9110, 7.8),
+    and this one does."""
+
+    @property
+    def protocol(self) -> ProtocolWrapper:
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, made: ProtocolWrapper) -> None:
+        one: Any = made.protocol  # its HTTP/1.1
+        one._check_protocol = _stay  # noqa: SLF001 - it has no switch for this
+        self._protocol = made
+
+
+async def _stay(_request: object) -> None:
+    return
 
 
 async def serve_app(
@@ -106,7 +127,7 @@ async def serve_app(
             stream = trio.SSLStream(bounded, ssl_context, server_side=True, https_compatible=True)
         streams[bounded] = None
         try:
-            await TCPServer(wrapped, config, context, ConnectionState({}), stream)
+            await OnlyHttp1(wrapped, config, context, ConnectionState({}), stream)
         finally:
             del streams[bounded]
             bounded.left.set()

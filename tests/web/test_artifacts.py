@@ -11,8 +11,11 @@ import trio
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import ResourceExhaustedError
 from builder.net.listeners import open_listeners
+from builder.reapi.digests import to_proto
+from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.stores.memory import MemoryBlobStore
 from builder.stores.records import MemoryRecords
+from builder.web import artifacts
 from builder.web.artifacts import MOST_OPAQUE_BYTES, Artifacts, Shelf
 from builder.web.serving import OurConfig, serve_app
 
@@ -124,16 +127,70 @@ async def test_entries_are_opaque(client: httpx.AsyncClient, size: int) -> None:
     assert (await client.get(f"/ac/{H}")).content == b"new"
 
 
-async def test_an_entry_without_length_is_taken(client: httpx.AsyncClient) -> None:
-    """A chunked body is stored under /ac/; a blob needs its size."""
+async def test_a_body_without_length_is_taken(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunked body is stored, as an entry and as a blob, if it is not too large to be kept until
+    its end; then it is refused, and its length is asked for."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
 
-    assert (await client.put(f"/ac/{H}", content=body())).status_code == 204
-    assert (await client.get(f"/ac/{H}")).content == b"onetwo"
-    assert (await client.put(f"/cas/{sha(b'onetwo')}", content=body())).status_code == 411
+    for name in (f"/ac/{H}", f"/cas/{sha(b'onetwo')}"):
+        assert (await client.put(name, content=body())).status_code == 204
+        assert (await client.get(name)).content == b"onetwo"
+    assert (await client.put(f"/cas/{H}", content=body())).status_code == 400
+    monkeypatch.setattr(artifacts, "MOST_OPAQUE_BYTES", 5)
+    answer = await client.put(f"/cas/{sha(b'onetwo')}", content=body())
+    assert answer.status_code == 411
+    assert "send Content-Length" in answer.text
+
+
+@pytest.mark.parametrize("size", [1000, 2 * MIB])
+async def test_a_part_of_a_blob(client: httpx.AsyncClient, size: int) -> None:
+    """Who was interrupted goes on where it was."""
+    data = os.urandom(size)
+    for url in (f"/cas/{sha(data)}", f"/ac/{H}"):
+        await client.put(url, content=data)
+        whole = await client.get(url)
+        assert (whole.status_code, whole.headers["accept-ranges"]) == (200, "bytes")
+        for asked, start, stop in (
+            ("bytes=10-", 10, size),
+            ("bytes=0-0", 0, 1),
+            ("bytes=5-99999999", 5, size),
+            ("bytes=-7", size - 7, size),
+        ):
+            answer = await client.get(url, headers={"range": asked})
+            assert (answer.status_code, answer.content) == (206, data[start:stop])
+            assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{size}"
+        beyond = await client.get(url, headers={"range": f"bytes={size}-"})
+        assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+        head = await client.head(url, headers={"range": "bytes=10-"})
+        assert (head.status_code, head.headers["content-length"]) == (200, str(size))
+
+
+async def test_a_result_is_a_miss_when_an_output_has_gone(
+    client: httpx.AsyncClient, blobs: MemoryBlobStore
+) -> None:
+    """Also of what a tree names; a client that builds without the bytes would fail again and
+    again."""
+    file, below, said = b"a file", b"a file in a tree", b"said"
+    tree = pb.Tree(root=pb.Directory(files=[pb.FileNode(digest=to_proto(digest_of(below)))]))
+    result = pb.ActionResult(
+        output_files=[pb.OutputFile(path="a", digest=to_proto(digest_of(file)))],
+        output_directories=[
+            pb.OutputDirectory(tree_digest=to_proto(digest_of(tree.SerializeToString())))
+        ],
+        stdout_digest=to_proto(digest_of(said)),
+    ).SerializeToString()
+    await client.put(f"/ac/{H}", content=result)
+    for data in (file, tree.SerializeToString(), said, below):
+        assert (await client.get(f"/ac/{H}")).status_code == 404
+        assert (await client.head(f"/ac/{H}")).status_code == 404
+        await blobs.put(digest_of(data), data)
+    assert (await client.get(f"/ac/{H}")).content == result
+    assert (await client.head(f"/ac/{H}")).status_code == 200
 
 
 @pytest.mark.parametrize(

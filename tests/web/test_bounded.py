@@ -23,6 +23,7 @@ from builder.web import artifacts
 from builder.web.artifacts import Artifacts, Shelf
 from builder.web.bounded import Bounded
 from builder.web.serving import serve_app
+from builder.wire.frames import PREFACE
 from tests.net.certificates import make
 
 DATA = b"some bytes that are stored"
@@ -94,16 +95,20 @@ async def test_heads_that_are_refused(port: int, fields: bytes, status: int) -> 
 
 
 async def test_http_2_is_not_spoken_there(port: int) -> None:
-    """A client that changes to it is told so."""
-    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    """Who begins with it is told so; an offer to change to it is not taken up, and no fault."""
+    assert (await said(port, PREFACE)).startswith(b"HTTP/1.1 505 ")
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    request = b"GET " + NAME + b" HTTP/1.1\r\nHost: localhost\r\n" + offer + b"\r\n"
     with trio.fail_after(DEADLINE_S):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
-            answer = b""
-            while b"this port speaks HTTP/1.1" not in answer:
-                data = await stream.receive_some()
-                assert data
-                answer += data
+            for _ in range(2):
+                await stream.send_all(request)
+                answer = b""
+                while b"is not stored here\n" not in answer:
+                    data = await stream.receive_some()
+                    assert data
+                    answer += data
+                assert answer.startswith(b"HTTP/1.1 404 ")
 
 
 async def test_a_body_that_does_not_go_on(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
