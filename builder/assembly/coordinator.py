@@ -28,9 +28,9 @@ from builder.config.settings import Scheduler as SchedulerSettings
 from builder.config.settings import Settings
 from builder.config.settings import Worker as WorkerSettings
 from builder.host import heap
+from builder.net.hooks import Hooks as CallHooks
 from builder.net.rpc import Service
 from builder.net.server import Server, serve
-from builder.net.serving import Hooks as CallHooks
 from builder.reapi.pb import control_pb2
 from builder.schedule.events import (
     DrainRequested,

@@ -18,10 +18,10 @@ from builder.auth.gate import Caller, Gate
 from builder.auth.rights import right_of
 from builder.config.settings import Settings
 from builder.net.channel import Channel
+from builder.net.hooks import Hooks
 from builder.net.listeners import Listener, join_address, open_listeners, split_address
 from builder.net.rpc import Context
 from builder.net.server import serve
-from builder.net.serving import Hooks
 from builder.net.tls import Identity, RenewedContext, server_context
 from builder.worker.stealing import Reachable, Stealing
 from builder.worker.thief import Terms

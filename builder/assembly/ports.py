@@ -62,6 +62,7 @@ def wire_limits(limits: WireLimits) -> Limits:
         connection_window=limits.connection_window,
         max_frame=limits.max_frame_size,
         max_unfinished=limits.max_unfinished,
+        all_unfinished=limits.all_unfinished,
         rate_window_s=limits.rate_window,
         max_resets=limits.max_resets,
         max_control=limits.max_control_frames,

@@ -62,6 +62,7 @@ class WireLimits:
     max_tiny_frames: int = 20_000
     max_frame_size: Bytes = 64 * KIB
     max_unfinished: Bytes = 256 * MIB
+    all_unfinished: Bytes = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)

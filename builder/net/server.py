@@ -16,9 +16,10 @@ import trio
 
 from builder.base.errors import Code
 from builder.net.dozing import rounds
+from builder.net.hooks import Hooks
 from builder.net.listeners import Listener, join_address
 from builder.net.rpc import Method, Peer, Service
-from builder.net.serving import Hooks, ServerLink
+from builder.net.serving import ServerLink
 from builder.net.tls import Context
 from builder.net.transport import SocketTransport, TlsTransport, Transport
 from builder.net.upkeep import HANDSHAKE_LIMIT, Upkeep, watch

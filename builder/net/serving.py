@@ -7,7 +7,7 @@ receive brought is answered by one send: 150,000 GetActionResult/s on one core, 
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,8 +15,9 @@ import trio
 
 from builder.base.errors import Code, DeadlineExceededError, StatusError
 from builder.net.calls import AwaitedCall, CallContext, FollowedCall, ServerCall
+from builder.net.hooks import Hooks
 from builder.net.link import Link
-from builder.net.rpc import Context, Following, Method, Peer, StreamHandler
+from builder.net.rpc import Following, Method, Peer, StreamHandler
 from builder.net.transport import Transport
 from builder.wire.events import (
     ConnectionEnded,
@@ -37,27 +38,6 @@ MORE_THAN_PING = 18  # octets
 DRAIN_PING = b"draining"  # eight octets
 FEW_STREAMS = 2  # above it, answers of tasks that end together leave together
 STALLED = 1024  # unsent buffers above which nothing more is read: the peer does not read answers
-
-Authorize = Callable[[Context], None]
-Observe = Callable[[str, int, float, int], None]
-Ended = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the server calls for each call, if set.
-
-    `authorize` raises a StatusError to refuse it; for calls of one connection that have the very
-    same headers it is asked once. `observe` gets the path, the gRPC code, the seconds, and of how
-    many calls: those of one path that one receive brought and that were answered in place are told
-    together. `ended` gets the HTTP/2 error code of each connection that broke the protocol or a
-    limit; `limit_hit` the field of `wire.limits.Limits` that refused a call, or a connection.
-    """
-
-    authorize: Authorize | None = None
-    observe: Observe | None = None
-    ended: Ended = lambda _code: None
-    limit_hit: Callable[[str], None] = lambda _limit: None
 
 
 @dataclass(slots=True)
@@ -141,6 +121,8 @@ class ServerLink:
             if self._held:
                 for stream in list(self._held):
                     self._release(stream)
+        if self.wire.begun:
+            self._look_at(self.wire.begun)
         if self.wire.limits_hit:
             self._tell_limits()
         link.flush()
@@ -211,6 +193,20 @@ class ServerLink:
             self._authorize(context)
             context.authorized = True
 
+    def _look_at(self, begun: list[Stream]) -> None:
+        """Nothing is kept of messages of who may not call what they call."""
+        for stream in begun:
+            if stream.half_closed or stream.closed or stream.head is None:
+                continue
+            context = stream.head.context or self._context(stream.head)
+            try:
+                self._admit(context)
+            except StatusError as error:
+                stream.ignored = True
+                stream.drop()
+                self._failed(stream.id, context.path, error, 0.0)
+        begun.clear()
+
     def _told(self, path: str, answered: int, started: float, others: int = 0) -> float:
         """A run of calls that were answered has ended; the seconds that each of them took."""
         each = (time.perf_counter() - started) / (answered + others)
@@ -247,6 +243,12 @@ class ServerLink:
         for limit in self.wire.limits_hit:
             self._limit_hit(limit)
         self.wire.limits_hit.clear()
+
+    def relieve(self, octets: int) -> None:
+        """End calls until so much less is kept of their requests."""
+        self._handle(self.wire.relieve(octets))
+        self._tell_limits()
+        self.flush()
 
     def _sent_away(self, code: int, text: str) -> None:
         self._ended(code)

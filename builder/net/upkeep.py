@@ -8,12 +8,14 @@ Who is closed for what it does not do gets a GOAWAY, and is counted.
 - A client that does not finish its preface, or a header block, in `headers_s` is closed.
 - After `ping_after_s` of silence it gets a PING; no sound for `ping_answer_s` more, and it is gone.
 - One that takes none of what waits for it for `stall_s` (a zero window, a full socket) is closed.
+- Where more is kept of requests that have not ended than the limits allow for all connections, the
+  largest calls end.
 - One older than `max_age_s` (less a share of chance) is drained: GOAWAY twice, open calls end.
 """
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -142,3 +144,16 @@ async def watch(
                 await trio.lowlevel.checkpoint()
         for gone in seen.keys() - links.keys():
             del seen[gone]
+        relieve(links)
+
+
+def relieve(links: Iterable[ServerLink]) -> None:
+    """End the largest calls of those connections that keep most, while it is too much in all."""
+    kept = {link: link.wire.unfinished for link in links}
+    total = sum(kept.values())
+    for link in sorted(kept, key=kept.__getitem__, reverse=True):
+        over = total - link.wire.limits.all_unfinished
+        if over <= 0:
+            return
+        link.relieve(over)
+        total -= kept[link] - link.wire.unfinished

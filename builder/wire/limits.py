@@ -25,6 +25,7 @@ class Limits:
     send_queue: int = 64 * 1024  # a stream that has more than this queued is not writable
     max_backlog: int = 64 * 1024 * 1024  # with more than this queued, new streams are refused
     max_unfinished: int = 256 * 1024 * 1024  # with more of requests waiting, the largest calls end
+    all_unfinished: int = 1024 * 1024 * 1024  # the same of all connections; looked at now and then
     rate_window_s: float = 10.0
     max_resets: int = 2000
     max_control: int = 10_000  # PING, SETTINGS, PRIORITY, unknown; WINDOW_UPDATE of no use

@@ -34,6 +34,7 @@ from builder.wire.pieces import PREFIX_OCTETS, Buffer
 from builder.wire.runs import Run
 from builder.wire.sending import FEW, SMALL_MESSAGE, pack_data
 from builder.wire.stream import Message, MessageFaultError, Stream, whole
+from builder.wire.unfinished import largest, unfinished
 from builder.wire.windows import Windows
 
 # The response of a small unary call: HEADERS, DATA and message prefix; then the trailers.
@@ -75,6 +76,7 @@ class ServerConnection(Connection):
                 }
             ),
         )
+        self.begun: list[Stream] = []  # unary calls whose message comes yet; the owner clears it
         self.refused = 0  # calls that were answered here: unknown paths, bad content types
         self.draining = False
         self._preface = PREFACE
@@ -248,6 +250,8 @@ class ServerConnection(Connection):
         stream = self._make(stream_id, head)
         if not head.unary and (head.route is None or not head.route.unary):
             self.events.append(StreamOpened(stream, head))
+        elif not ended:
+            self.begun.append(stream)
         if ended:
             stream.half_closed = True
             self._peer_ended(stream)
@@ -315,25 +319,28 @@ class ServerConnection(Connection):
             self.limits_hit.append("max_message")
         self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, fault.text))
 
-    def _relieve(self) -> None:
-        """End the calls of whose requests most is kept here, while it is too much in all.
+    @property
+    def unfinished(self) -> int:
+        """Octets that are kept of requests that have not ended."""
+        return sum(unfinished(self.streams.values()).values())
 
-        What comes is given back to the client while a message is not whole, so the windows alone
-        would let it keep a message of the largest size here for each of its streams.
-        """
-        open_ = [one for one in self.streams.values() if not (one.half_closed or one.ignored)]
-        kept = {one: one.unread for one in open_}
-        over = sum(kept.values()) - self.limits.max_unfinished
-        text = (
-            f"more than {self.limits.max_unfinished} bytes of unfinished requests on one connection"
-        )
-        for stream in sorted(kept, key=kept.__getitem__, reverse=True):
-            if over <= 0:
-                return
-            over -= kept[stream]
+    def _relieve(self) -> None:
+        over = self.unfinished - self.limits.max_unfinished
+        self._end_largest(over, self.limits.max_unfinished, "max_unfinished", "one connection")
+
+    def relieve(self, octets: int) -> list[Event]:
+        """End calls until so much less is kept of their requests, because it is too much in all."""
+        most = self.limits.all_unfinished
+        self._end_largest(octets, most, "all_unfinished", "all connections")
+        events, self.events = self.events, []
+        return events
+
+    def _end_largest(self, octets: int, most: int, limit: str, where: str) -> None:
+        text = f"more than {most} bytes of unfinished requests on {where}"
+        for stream in largest(self.streams.values(), octets):
             stream.ignored = True
             stream.drop()
-            self.limits_hit.append("max_unfinished")
+            self.limits_hit.append(limit)
             self.fail(stream.id, Code.RESOURCE_EXHAUSTED, text)
             self.events.append(StreamReset(stream, ErrorCode.NO_ERROR, text))
 

@@ -21,9 +21,9 @@ from builder.assembly.stores import Stores
 from builder.base.digest import Digest, digest_of
 from builder.config.kinds import Address, Secret
 from builder.config.settings import Auth, Settings, Token
+from builder.net.hooks import Hooks
 from builder.net.listeners import open_listeners
 from builder.net.server import serve
-from builder.net.serving import Hooks
 from builder.reapi.pb import remote_execution_pb2 as re_pb
 from builder.server.action_cache import ActionCacheService
 from builder.server.instances import Instances

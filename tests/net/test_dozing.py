@@ -9,9 +9,10 @@ import trio
 import trio.lowlevel
 
 from builder.net.dozing import CROWD, SILENT_S, go_round
+from builder.net.hooks import Hooks
 from builder.net.rpc import Peer
 from builder.net.server import routes_of
-from builder.net.serving import Hooks, ServerLink
+from builder.net.serving import ServerLink
 from builder.net.transport import SocketTransport
 from builder.wire import frames
 from builder.wire.limits import Limits

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from builder.base.errors import (
     UsageError,
 )
 from builder.net.channel import Channel
+from builder.net.hooks import Hooks
 from builder.net.listeners import open_listeners, split_address
 from builder.net.rpc import Call, ClientCall, Context, Method, Service
 from builder.net.server import routes_of, serve
-from builder.net.serving import Hooks
 from builder.wire import frames
 from builder.wire.frames import ErrorCode
 from builder.wire.limits import Limits
@@ -170,6 +171,51 @@ async def test_short_calls_are_guarded_and_counted() -> None:
             with passes:
                 await channel.unary("/test.Echo/ShortUp", message, metadata=token)
     assert seen == [("ShortUp", code, 1) for code in (0, 0, 5, 16)]
+
+
+@pytest.mark.parametrize("method", ["Echo", "SlowEcho", "Up", "ShortUp"])
+async def test_who_may_not_call_is_told_before_the_message_is_whole(method: str) -> None:
+    """And is asked to send no more of it; who may is not."""
+    seen: list[int] = []
+
+    def authorize(context: Context) -> None:
+        if "token" not in context.metadata:
+            raise UnauthenticatedError("send a token")
+
+    def observe(path: str, code: int, seconds: float, calls: int) -> None:
+        seen.append(code)
+
+    start, rest = b"\0\0\0\0\x09abc", b"defghi"
+    async with serving(hooks=Hooks(authorize, observe)) as server:
+        stream = await plain(server.addresses[0])
+        encoder, path = Encoder(), f"/test.Echo/{method}"
+        allowed = block(request(path, ("token", "a")), encoder)
+        opening = frame(frames.HEADERS, 4, 1, allowed) + frame(frames.DATA, 0, 1, start)
+        refused = block(request(path), encoder)
+        opening += frame(frames.HEADERS, 4, 3, refused) + frame(frames.DATA, 0, 3, start)
+        await stream.send_all(frames.PREFACE + frames.settings({}) + opening)
+        said = await frames_until(stream, "RST_STREAM", 3)
+        assert [name for name, _, at, _ in said if at] == ["HEADERS", "RST_STREAM"]
+        assert error_of(said[-1][3]) == ErrorCode.NO_ERROR
+        more = frame(frames.DATA, 0, 3, rest) + frame(frames.DATA, 1, 1, rest)
+        await stream.send_all(more)
+        assert {at for _, _, at, _ in await frames_until(stream, "DATA", 1) if at} == {1}
+        await stream.aclose()
+    assert seen == [16, 0]
+
+
+async def frames_until(
+    stream: trio.SocketStream, name: str, stream_id: int
+) -> list[tuple[str, int, int, bytes]]:
+    """What comes up to such a frame."""
+    data = b""
+    with trio.fail_after(60):
+        while True:
+            data += await stream.receive_some()
+            with contextlib.suppress(AssertionError, struct.error):  # a frame is cut
+                found = read(data)
+                if any((kind, at) == (name, stream_id) for kind, _, at, _ in found):
+                    return found
 
 
 async def test_calls_of_one_receive_are_told_together() -> None:

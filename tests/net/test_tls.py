@@ -14,8 +14,8 @@ import trio
 from builder.base.errors import UnavailableError, UsageError
 from builder.net import tls
 from builder.net.channel import Channel
+from builder.net.hooks import Hooks
 from builder.net.rpc import Context, Method, Service
-from builder.net.serving import Hooks
 from builder.net.upkeep import Upkeep
 from tests.net.certificates import Certificates, make
 from tests.net.echo import ECHO, serving

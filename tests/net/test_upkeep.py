@@ -1,14 +1,16 @@
 """Connections in the course of time: silence, dribbling, stalling and age, on a mock clock."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import pytest
 import trio
 
+from builder.net.hooks import Hooks
 from builder.net.rpc import Peer
 from builder.net.server import routes_of
-from builder.net.serving import Hooks, ServerLink
+from builder.net.serving import ServerLink
 from builder.net.upkeep import Upkeep, watch
 from builder.wire import frames
 from builder.wire.limits import Limits
@@ -206,3 +208,36 @@ async def test_an_old_connection_waits_for_its_calls(
         Upkeep(math.inf, math.inf, math.inf, math.inf, max_age_s=100), START + hang
     )
     assert lived == pytest.approx(10_000, abs=1)
+
+
+async def test_what_all_keep_of_unfinished_requests_is_bounded(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Of many connections, each within its own bound: the largest calls of those that keep most
+    end, silent as they are; those of others go on."""
+    limits = Limits(all_unfinished=100_000, initial_window=1 << 20)
+    hit: list[str] = []
+    links: dict[ServerLink, None] = {}
+    wires = [Wire() for _ in range(3)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, links, Upkeep())
+        for wire, sizes in zip(wires, ([30_000], [5_000, 60_000], [20_000]), strict=True):
+            connection = ServerConnection(limits, routes_of([ECHO]))
+            link = ServerLink(connection, Peer("test"), Hooks(limit_hit=hit.append))
+            links[link] = None
+            nursery.start_soon(link.run, wire)
+            wire.send.send_nowait(START + b"".join(map(_unfinished, itertools.count(1, 2), sizes)))
+        await trio.sleep(10)
+        assert hit == ["all_unfinished"]
+        refusals = [[at for name, _, at, _ in read(one.out) if name == "HEADERS"] for one in wires]
+        assert refusals == [[], [3], []]
+        assert [link.wire.unfinished for link in links] == [30_000, 5_000, 20_000]
+        nursery.cancel_scope.cancel()
+
+
+def _unfinished(stream_id: int, size: int) -> bytes:
+    """A call, and so much of a larger message."""
+    head = frame(frames.HEADERS, 4, stream_id, block(request("/test.Echo/Up")))
+    start = (b"\0" + (1 << 20).to_bytes(4, "big")) + bytes(size)
+    parts = [start[at : at + 16_384] for at in range(0, size + 5, 16_384)]
+    return head + b"".join(frame(frames.DATA, 0, stream_id, part) for part in parts)
