@@ -84,6 +84,8 @@ OF_THE_HOST = [
      ("EPERM",)),
     ("repair a connection", "socket.socket().setsockopt(6, 19, 1)", ("EPERM",)),
     ("force a buffer's size", "socket.socket().setsockopt(1, 33, 1 << 28)", ("EPERM",)),
+    ("pin memory that all of its user's share", "socket.socket().setsockopt(1, 60, 1)",
+     ("ENOPROTOOPT",)),
     ("have its packets first", "socket.socket().setsockopt(1, 12, 7)", ("EPERM",)),
     ("allow groups to be set", "write('/proc/self/setgroups', b'allow')", NO_ENTRY),
     ("be another in the security module's eyes", "write('/proc/1/attr/current', b'unconfined')",

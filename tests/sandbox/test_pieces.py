@@ -131,6 +131,9 @@ def test_filter_looks_at_arguments(machine: str) -> None:
     assert verdict(machine, calls["ioctl"], 0, 0x5401) == allow
     assert verdict(machine, calls["fcntl"], 0, 1024) == refuse(seccomp.EPERM)
     assert verdict(machine, calls["fcntl"], 0, 1030) == allow  # F_DUPFD_CLOEXEC
+    assert verdict(machine, calls["setsockopt"], 0, 1, 60) == refuse(seccomp.ENOPROTOOPT)
+    assert verdict(machine, calls["setsockopt"], 0, 1, 9) == allow  # SO_KEEPALIVE
+    assert verdict(machine, calls["setsockopt"], 0, 6, 60) == allow  # of another level
     for number, everybody in seccomp.RANKED[machine].values():
         assert verdict(machine, number, 1, 1) == refuse(seccomp.EPERM)
         assert verdict(machine, number, everybody, 1000) == refuse(seccomp.EPERM)

@@ -3,9 +3,9 @@
 The filter is data (a list of instructions) until `install`. Its shape: a foreign architecture
 kills; the x32 variants do not exist; clone3 answers ENOSYS, never EPERM, because the C library
 falls back to clone only then and clone's flags can be seen while clone3's cannot; new namespaces,
-foreign socket families, terminal injection, leases and limits on the sandbox's init are refused by
-argument; what flushes the host's disks, or changes the limit of cores, is done without doing
-anything; the deny list answers EPERM; everything else passes.
+foreign socket families, sending without a copy, terminal injection, leases and limits on the
+sandbox's init are refused by argument; what flushes the host's disks, or changes the limit of
+cores, is done without doing anything; the deny list answers EPERM; everything else passes.
 
 AF_VSOCK is the important family: no network namespace confines it.
 See seccomp(2), bpf's classic instructions in Documentation/networking/filter.rst.
@@ -15,7 +15,8 @@ import ctypes
 
 from builder.sandbox.kernel.syscalls import Steps
 
-EPERM, ENOSYS, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 94, 97
+EPERM, ENOSYS, ENOPROTOOPT, EPROTONOSUPPORT, ESOCKTNOSUPPORT = 1, 38, 92, 93, 94
+EAFNOSUPPORT = 97
 DONE = 0  # "no error": the call does nothing
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, AND, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
@@ -25,6 +26,8 @@ NEW_NAMESPACES = 0x7E020080
 LOCAL, INTERNET = 1, (2, 10)  # AF_UNIX; AF_INET, AF_INET6
 KINDS, OTHER_KINDS = 0xF, 4  # of sockets: streams, datagrams and raw ones come before
 PROTOCOLS = (0, 1, 6, 17, 58, 136, 262)  # the kind's own, ICMP, TCP, UDP, ICMPv6, UDP-Lite, MPTCP
+# SOL_SOCKET, SO_ZEROCOPY: what is sent so is bounded for all processes of a user together
+SOCKET, ZEROCOPY = 1, 60
 NETLINK, ROUTE = 16, 0  # of which only what lists interfaces and addresses
 # terminal injection, and line disciplines, which make the kernel load whatever driver is named
 TERMINAL = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
@@ -86,9 +89,9 @@ MAKING = (
 )
 INSPECTED = {  # calls whose arguments decide
     "x86_64": {"clone": 56, "clone3": 435, "socket": 41, "socketpair": 53, "ioctl": 16,
-               "fcntl": 72},
+               "fcntl": 72, "setsockopt": 54},
     "aarch64": {"clone": 220, "clone3": 435, "socket": 198, "socketpair": 199, "ioctl": 29,
-                "fcntl": 25},
+                "fcntl": 25, "setsockopt": 208},
 }  # fmt: skip
 # calls that would let the action cripple its own init, PID 1, whose user it shares; by argument 0
 GUARDED = {
@@ -188,8 +191,16 @@ def _new_processes(calls: "Mapping[str, int]") -> list[Instruction]:
 
 def _sockets(calls: "Mapping[str, int]") -> list[Instruction]:
     """Local ones; those of the usual kinds and protocols, because the kernel loads a module for any
-    other that is asked for; and netlink's that tells of interfaces."""
-    out: list[Instruction] = []
+    other that is asked for; and netlink's that tells of interfaces. They send copies."""
+    out: list[Instruction] = [
+        (EQUAL, 0, 6, calls["setsockopt"]),
+        (LOAD, 0, 0, ARG1),
+        (EQUAL, 0, 3, SOCKET),
+        (LOAD, 0, 0, ARG2),
+        (EQUAL, 0, 1, ZEROCOPY),
+        (RETURN, 0, 0, refuse(ENOPROTOOPT)),
+        (RETURN, 0, 0, ALLOW),
+    ]
     for name in ("socket", "socketpair"):
         body = _by_family()
         out += [(EQUAL, 0, len(body), calls[name]), *body]
