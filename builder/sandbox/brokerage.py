@@ -56,19 +56,24 @@ class Run:
         """What it is to run, and the files that it fills; its init reads that when it has got the
         other end of this link. Raises SandboxError when the files cannot be made."""
         self.far_end.close()
-        with contextlib.ExitStack() as opened:
-            files: list[int] = []
+        files: list[int] = []
+        try:
             for name, flags in FILES[: len(FILES) if job["audit"] else -1]:
-                try:
-                    files.append(new_file(scratch, name, flags))
-                except OSError as error:
-                    raise SandboxError(f"setting up the sandbox: {error}") from None
-                opened.callback(os.close, files[-1])
-            try:
-                link.send(self.sock, job, tuple(files))
-            except OSError as error:  # else nobody has it any more: `report` has the reason
-                if error.errno == errno.ETOOMANYREFS:
-                    raise SandboxError(f"setting up the sandbox: {error.strerror}") from None
+                files.append(new_file(scratch, name, flags))
+        except OSError as error:
+            raise SandboxError(f"setting up the sandbox: {error}") from None
+        else:
+            self._tell_job(job, files)
+        finally:
+            for file in files:
+                os.close(file)
+
+    def _tell_job(self, job: dict[str, Any], files: list[int]) -> None:
+        try:
+            link.send(self.sock, job, tuple(files))
+        except OSError as error:  # else nobody has it any more: `report` has the reason
+            if error.errno == errno.ETOOMANYREFS:
+                raise SandboxError(f"setting up the sandbox: {error.strerror}") from None
 
     def fail(self, message: str) -> None:
         if self.error is None:

@@ -146,16 +146,17 @@ class NativeSandbox:
             run.tell(job, spec.scratch)
             name = canonical.digest(spec)
             broker.look_ahead()
-            proxy = Proxy(spec.hosts if spec.network is Network.HOSTS else ())
+            proxy = Proxy(spec.hosts) if spec.network is Network.HOSTS else None
             if spec.dialogue is not None and (pid := await run.started()) > 0:
                 spec.dialogue.started(pid)
-            told = await (run.report_through(proxy) if job["proxy"] else run.report())
+            told = await (run.report() if proxy is None else run.report_through(proxy))
             if told is None or told.ended_early or spec.audit is AuditLevel.CHEAP:
                 await run.over()
             if told is None and run.facts is None:
                 raise SandboxError(run.error or "the sandbox gave no answer")
             facts = outcome.facts(told, run.facts) | {"enforced": enforced, "spec": name}
-            done = await self._conclude(spec, facts, held, proxy)
+            blocked = () if proxy is None else tuple(proxy.filter.blocked)
+            done = await self._conclude(spec, facts, held, blocked)
         except BaseException:
             await run.abandon()
             raise
@@ -164,13 +165,16 @@ class NativeSandbox:
         return FinishedAction(done, run.root_fd)
 
     async def _conclude(
-        self, spec: SandboxSpec, facts: dict[str, Any], held: tuple[str, ...], proxy: Proxy
+        self,
+        spec: SandboxSpec,
+        facts: dict[str, Any],
+        held: tuple[str, ...],
+        blocked: tuple[str, ...],
     ) -> Exit:
         limits = spec.limits
         if facts["overlay"] and (limits.disk_bytes, limits.disk_files) != (None, None):
             facts["enforced"]["disk"] = "watched"
             facts["disk_full"] |= await self._is_over(spec)
-        blocked = tuple(proxy.filter.blocked)
         found = None if spec.audit is None else await self._audit(spec, blocked)
         return outcome.conclude(spec, facts, self.backend, held, found, blocked)
 

@@ -366,8 +366,8 @@ def conclude(
     return Exit(
         outcome=outcome,
         exit_code=code,
-        stdout=os.path.join(spec.scratch, "stdout"),
-        stderr=os.path.join(spec.scratch, "stderr"),
+        stdout=f"{spec.scratch}/stdout",
+        stderr=f"{spec.scratch}/stderr",
         backend=backend,
         guarantees=held,
         limits=limit_sentences(spec.limits, frozenset(enforced.items())),

@@ -1,6 +1,7 @@
 """A spec as bytes: read back to itself, one form for one meaning, and told by every result."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_bytes_are_read_back_to_the_same_spec(spec: SandboxSpec) -> None:
     assert again == spec
     assert canonical.encoded(again) == data
     assert canonical.digest(again) == canonical.digest(spec)
+    assert json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode() == data
+
+
+def test_what_is_equal_and_not_alike_is_written_as_it_is() -> None:
+    """So that the bytes do not depend on what the worker has encoded before."""
+    specs = [SandboxSpec(("x",), "/a", "/b", limits=Limits(wall_s=one)) for one in (2, 2.0, 2)]
+    texts = [canonical.encoded(spec).partition(b'"wall_s":')[2][:3] for spec in specs]
+    assert texts == [b"2},", b"2.0", b"2},"]
 
 
 def test_the_same_is_enforced_of_what_was_read_back() -> None:
