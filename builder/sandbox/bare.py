@@ -71,7 +71,7 @@ class Descendants:
     def ending(self) -> bool:
         return False  # nothing but each of them can be ended
 
-    def sweep(self, reap: "Callable[[int], int]", _program: int) -> float:
+    def sweep(self, reap: "Callable[[int], int]", _program: int, _asked: bool) -> float:
         """Kill and reap everything that is left, so that nothing is used that is not told of. Who
         has no child, and adopts every orphan, is alone: not all of the host need be looked at."""
         while reap(os.WNOHANG) != running.NOBODY and self.signal(signals.SIGKILL):

@@ -31,24 +31,26 @@ def clock_s(pid: int) -> float:
 
 class Namespace:
     """Made by a process in the namespaces that the init is to be in, which stays in its own PID
-    namespace, `own`. `program` is the init's, and `seen` the /proc of this process. Raises OSError.
+    namespace, `own`. `program` is the init's, at `fd`, and `seen` the /proc of this process. Raises
+    OSError.
     """
 
-    def __init__(self, program: int, seen: int, own: int) -> None:
+    def __init__(self, program: "init.Program", fd: int, seen: int, own: int) -> None:
         self._seen = seen
         identity.unshare(identity.CLONE_NEWPID)
         said, says = os.pipe2(os.O_CLOEXEC)
         try:
-            path = b"/proc/self/fd/%d" % program
+            path = b"/proc/self/fd/%d" % fd
             to_us = [(os.POSIX_SPAWN_DUP2, says, 1)]
             self.init = os.posix_spawn(
                 path, [b"bldr-init"], {}, file_actions=to_us, setsigdef=signals.EVERY
             )
             os.close(says)
             says = -1
-            if os.read(said, 1) != init.READY:
+            word = os.read(said, 1)
+            if word != init.READY:
                 code = os.waitstatus_to_exitcode(os.waitpid(self.init, 0)[1])
-                raise OSError(code, os.strerror(code), "the sandbox's init")
+                raise OSError(code, os.strerror(code), program.purpose(word))
             self.pidfd = os.pidfd_open(self.init)
             self.spent_s = clock_s(self.init)  # so far, which no action is charged for
         finally:
@@ -92,12 +94,12 @@ class Namespace:
             return True  # it has been waited for with the program
         return bool(int(fields[FLAGS]) & EXITING)
 
-    def sweep(self, reap: "Callable[[int], int]", program: int) -> float:
-        """End the init, and with it everything: the seconds of processor time that those had used
-        whom nobody waits for then. `reap` waits for one child, with these flags; `program` is
-        the one that runs still, 0 for none."""
+    def sweep(self, reap: "Callable[[int], int]", program: int, asked: bool) -> float:
+        """End the init, and with it everything: the seconds of processor time, where they are
+        asked for, that those had used whom nobody waits for then. `reap` waits for one child, with
+        these flags; `program` is the one that runs still, 0 for none."""
         left_s = 0.0
-        if program or self._has_orphans():
+        if asked and (program or self._has_orphans()):
             known = (os.getpid(), self.init, program)
             left = [int(name) for name in os.listdir(self._seen) if name.isdigit()]
             left_s = sum(self._used_s(pid) for pid in left if pid not in known)

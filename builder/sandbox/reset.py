@@ -18,8 +18,9 @@ else's. What stays visible is how many processes there have been, by the next on
 
 import os
 
-from builder.sandbox.kernel import identity, mounts, network
+from builder.sandbox.kernel import identity, mounts
 from builder.sandbox.kernel.leaf import RESETTABLE, TROUBLES, counted
+from builder.sandbox.kernel.network import Network
 from builder.sandbox.kernel.perform import steps_of
 from builder.sandbox.kernel.syscalls import Steps
 from builder.sandbox.plan import WORK_TREE
@@ -35,6 +36,7 @@ TERMINALS = "devpts"
 OWN = ("tmpfs", TERMINALS)  # mounts that an action can write to
 NOBODYS = ("shm", "sem", "msg")  # of System V, which outlive who has made them
 QUEUES = "mqueue"
+READ_BYTES = 65536
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 Mark = tuple[int, ...]
 
@@ -71,10 +73,10 @@ def mark(paths: "tuple[str, ...]") -> Mark:
 
 class Made:
     """A sandbox as it is when it has just been made, by the thread that has made it and is in its
-    namespaces. `seen` is a /proc, and `traces` are those of its network."""
+    namespaces. `seen` is a /proc."""
 
-    def __init__(self, places: Places, seen: int, traces: bytes) -> None:
-        self._places, self._seen, self._traces = places, seen, traces
+    def __init__(self, places: Places, seen: int, net: Network) -> None:
+        self._places, self._seen, self._network = places, seen, net
         self._marks = {place: mark(paths) for place, paths in places.marked.items()}
         self._beneath = os.stat(WORK_TREE).st_dev
         self._with_init = True  # the namespace of IPC, which then stays as long as that
@@ -91,7 +93,7 @@ class Made:
         mounts.unmount_lazily(WORK_TREE)
         if os.stat(WORK_TREE).st_dev != self._beneath:
             raise DirtyError("a mount is left")
-        if not self._traces or network.traces(self._seen) != self._traces:
+        if not self._network.is_as_made():
             raise DirtyError("the network was used")
         for name, _, fd in counters:
             if name in TROUBLES and counted(fd, name):
@@ -109,13 +111,22 @@ class Made:
 
     def _renew_ipc(self) -> None:
         for kind in NOBODYS:
-            told = network.content("sysvipc/" + kind, self._seen)
+            told = content("sysvipc/" + kind, self._seen)
             if told.count(b"\n") > 1:  # the first line is a heading
                 raise DirtyError("System V IPC is left")
         if self._with_init and message_queues():
             raise DirtyError("a message queue is left")
         identity.unshare(identity.CLONE_NEWIPC)
         self._with_init = False
+
+
+def content(path: str, proc: int) -> bytes:
+    """Of a file below a /proc, in one piece."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        return os.read(fd, READ_BYTES)
+    finally:
+        os.close(fd)
 
 
 def message_queues() -> list[str]:

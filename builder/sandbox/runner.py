@@ -24,9 +24,11 @@ import _thread
 import fcntl
 import os
 
+from builder.host.descriptors import ASIDE, aside
 from builder.sandbox import link, plan, reset
-from builder.sandbox.kernel import identity, init, landlock, mounts, network, shares, signals
-from builder.sandbox.kernel.perform import Prepared
+from builder.sandbox.kernel import identity, init, landlock, mounts, shares, signals
+from builder.sandbox.kernel.network import Network
+from builder.sandbox.kernel.perform import steps_of
 from builder.sandbox.kernel.seccomp import Filter, when_made
 from builder.sandbox.kernel.syscalls import MACHINE, Steps
 from builder.sandbox.namespace import Namespace
@@ -47,7 +49,6 @@ OWN = identity.CLONE_NEWUSER | identity.CLONE_NEWNS | identity.CLONE_NEWPID
 NOTHING_SPECIAL = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
 PLACE = plan.WORK_TREE.encode()
 MOST = 1000  # sandboxes of one runner: what leaks, leaks no longer
-ASIDE = 100
 Word = tuple[bytes, tuple[int, ...]]  # what is told, with descriptors
 VIEW = 1  # which of them is that of the mounts
 CLOSED_ON_EXEC = os.O_RDONLY | os.O_CLOEXEC
@@ -62,9 +63,8 @@ class Kit:
         self, setup: "list[plan.Operation]", counted: "list[tuple[str, int]]", rooted: bool
     ) -> None:
         self.apart = Steps([("new namespaces", "unshare", (NAMESPACES,))])
-        self.setup = Prepared(setup)
         self.places = reset.Places(setup)
-        self.init = init.in_memory()
+        self.init = init.Program(step for operation in setup for step in steps_of(operation))
         self.own_place = Steps([("a place", "unshare", (identity.CLONE_FS,))])
         self.own_groups = Steps([("a view of groups", "unshare", (identity.CLONE_NEWCGROUP,))])
         self.powerless = identity.powerless()
@@ -144,14 +144,14 @@ class Runner:
         identity.set_name("bldr-runner")
         self._kit = kit
         self.sock = link.end(aside(sock.detach()))
-        self._init = aside(kit.init)
+        self._init = aside(kit.init.fd)
         signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         self._deaths = aside(signals.arrivals(signals.SIGCHLD))
         self._mounts = aside(os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC))
         self._pids = aside(os.open("/proc/self/ns/pid", CLOSED_ON_EXEC))
         self._seen = aside(os.open("/proc", CLOSED_ON_EXEC | os.O_DIRECTORY))
         self._self = aside(os.pidfd_open(os.getpid()))
-        self._network = b""  # the traces that ours was made with
+        self._network = Network()
         self._limits: list[tuple[int, int]] | None = None  # that this process has
         self._left = MOST
         self._action: Action
@@ -164,11 +164,10 @@ class Runner:
             return False
         order = Order(told, fds)
         if order.network == NEW:
-            self._network = network.fresh(self._network)
+            self._network.refresh()
         self._kit.apart.perform()
         view = os.open("/proc/self/ns/mnt", CLOSED_ON_EXEC)
-        namespace = Namespace(self._init, self._seen, self._pids)
-        self._kit.setup.perform()
+        namespace = Namespace(self._kit.init, self._init, self._seen, self._pids)
         counters = zip(self._kit.counted, order.counters, strict=True)
         counted = [(name, own, fd) for (name, own), fd in counters]
         descend = self._descend if self._kit.rooted else None
@@ -271,10 +270,3 @@ class Runner:
         for way_out in order.exits:
             os.write(way_out, b"0")
         order.close()
-
-
-def aside(fd: int) -> int:
-    """The same where it is in nobody's way: an action's limit is on the numbers of descriptors."""
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ASIDE)
-    os.close(fd)
-    return moved

@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
 
         def ending(self) -> bool: ...
 
-        def sweep(self, reap: "Callable[[int], int]", program: int) -> float: ...
+        def sweep(self, reap: "Callable[[int], int]", program: int, asked: bool) -> float: ...
 
 
 REPORT, LISTENS, STARTED = b"E", b"L", b"S"
@@ -203,7 +203,8 @@ class Action:
         killed = report.status == SIGNALLED and report.code == KILL
         if (killed or report.status == NOT_STARTED) and self._reach.ending():
             os._exit(1)  # whoever has ended us all has something to say of it
-        left_s = self._reach.sweep(self._reap, self._pid if self._running else 0)
+        program = self._pid if self._running else 0
+        left_s = self._reach.sweep(self._reap, program, self._sent is None)
         signals.forget(self._deaths)
         if self._deserted:
             os._exit(1)

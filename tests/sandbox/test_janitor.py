@@ -5,10 +5,7 @@ import os
 import threading
 from pathlib import Path
 
-import pytest
-
 from builder.sandbox.kernel.janitor import Janitor
-from builder.sandbox.kernel.perform import Prepared
 
 PATIENCE_S = 60.0
 
@@ -42,10 +39,3 @@ def test_working_directory_is_not_the_threads(tmp_path: Path) -> None:
     janitor.end()
     assert done.wait(PATIENCE_S)
     assert Path.cwd() == here
-
-
-def test_prepared_plans_say_what_failed(tmp_path: Path) -> None:
-    """A mount that the kernel refuses is told by its operation, as when it is done at once."""
-    prepared = Prepared([("mask", str(tmp_path / "absent"))])
-    with pytest.raises(OSError, match=r"mask .*absent"):
-        prepared.perform()

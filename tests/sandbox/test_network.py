@@ -71,17 +71,19 @@ if os.getuid() != 0:
 def of(path):
     return os.stat(path).st_ino
 
-made = network.make()
-first = of("/proc/self/ns/net")
+net = network.Network()
+net.refresh()
+made, first = net.traces(), of("/proc/self/ns/net")
 spare = socket.socket(); spare.bind(("127.0.0.1", 0)); spare.listen()
-assert network.traces() == b""  # a socket is open in it
+assert net.traces() == b""  # a socket is open in it
 spare.close()
-again = network.fresh(made), of("/proc/self/ns/net")
-assert again == (made, first), "it was as good as new"
+assert net.is_as_made()
+net.refresh()
+assert (net.traces(), of("/proc/self/ns/net")) == (made, first), "it was as good as new"
 TRACE
-assert network.traces() not in (made, b"")
-other = network.fresh(made), of("/proc/self/ns/net")
-assert other[0] == made and other[1] != first, "it had been used"
+assert not net.is_as_made() and net.traces() != b""
+net.refresh()
+assert net.traces() == made and of("/proc/self/ns/net") != first, "it had been used"
 """
 TRACES = {
     "a packet to oneself": (

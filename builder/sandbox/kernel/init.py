@@ -1,28 +1,35 @@
-"""The init of each sandbox: a program of seven system calls, written down as machine code.
+"""The init of each sandbox: a program of some forty system calls, written down as machine code.
 
 A PID namespace needs a PID 1 of its own for as long as anything lives in it, and that one has next
-to nothing to do: show the namespace in /proc, let go of every privilege, say that it is there, and
-reap orphans. A fork of the interpreter for it would copy 250 pages and cost as much as all the rest
-of a sandbox's life; this costs a hundredth of that. Nobody can talk to it, nor change its memory.
+to nothing to do: show the namespace in /proc, mount what each sandbox has for itself, let go of
+every privilege, say that it is there, and reap orphans. A fork of the interpreter for it would copy
+250 pages and cost as much as all the rest of a sandbox's life; this costs a hundredth of that.
+Nobody can talk to it, nor change its memory.
 
-It is a list of calls that must succeed, the first error being the exit code, and a loop of two.
-Both machines take a call's number and arguments in registers; only the spelling differs. Formats:
-System V ABI chapter 4 (ELF), Intel's manual volume 2, Arm's manual for A-profile, section C6.
+It is a list of calls that must succeed, and a loop of two. When one fails, one byte tells which,
+and the exit code is its error. Both machines take a call's number and arguments in registers; only
+the spelling differs. Formats: System V ABI chapter 4 (ELF), Intel's manual volume 2, Arm's manual
+for A-profile, section C6.
 """
 
 import os
 
 from builder.sandbox.kernel.syscalls import MACHINE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the helpers do not import typing
+    from collections.abc import Iterable, Sequence
+
 READY = b"R"  # on its stdout when all is done
-TEXT, LOADED_AT = "text", 0x400000
+FAILED = bytes(range(0x80, 0x100))  # or one of these, by the place of the call in the list
+LOADED_AT = 0x400000
 ELF_HEADER, PROGRAM_HEADER = 64, 56
 ELF_MACHINE = {"x86_64": 62, "aarch64": 183}
 NUMBERS = {
     "x86_64": {"write": 1, "wait4": 61, "capset": 126, "rt_sigtimedwait": 128, "prctl": 157,
-               "mount": 165, "exit_group": 231},
+               "mount": 165, "sethostname": 170, "exit_group": 231},
     "aarch64": {"mount": 40, "write": 64, "capset": 91, "exit_group": 94, "rt_sigtimedwait": 137,
-                "prctl": 167, "wait4": 260},
+                "sethostname": 161, "prctl": 167, "wait4": 260},
 }  # fmt: skip
 PR_SET_DUMPABLE, PR_SET_NAME = 4, 15
 SIGCHLD, MASK_BYTES = 17, 8
@@ -30,26 +37,30 @@ NO_SUID_DEVICES_PROGRAMS = 2 | 4 | 8
 CAPABILITY_VERSION_3 = 0x20080522
 ANY_CHILD = 0xFFFFFFFF
 MFD_CLOEXEC, MFD_EXEC = 1, 0x10
-# its data, by name
-DATA = {
-    "proc": b"proc\0",
-    "/proc": b"/proc\0",
-    "name": b"bldr-init\0",
-    "version": CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4),
-    "none": bytes(24),
-    "ready": READY,
-    "children": (1 << (SIGCHLD - 1)).to_bytes(MASK_BYTES, "little"),
-}
-Call = tuple[str, tuple[int | str, ...]]
-FIRST: "list[Call]" = [
-    ("mount", ("proc", "/proc", "proc", NO_SUID_DEVICES_PROGRAMS, 0)),
-    ("prctl", (PR_SET_NAME, "name")),
-    ("capset", ("version", "none")),
+CHILDREN = (1 << (SIGCHLD - 1)).to_bytes(MASK_BYTES, "little")
+VERSION, NONE = CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), bytes(24)
+Call = tuple[str, tuple[int | bytes, ...]]  # its name, and what it is given, or where that stands
+Step = tuple[str, str, tuple[int | bytes | None, ...]]  # what a call is for, in words, and itself
+SHOW: "Call" = ("mount", (b"proc\0", b"/proc\0", b"proc\0", NO_SUID_DEVICES_PROGRAMS, 0))
+LAST: "list[Call]" = [
+    ("prctl", (PR_SET_NAME, b"bldr-init\0")),
+    ("capset", (VERSION, NONE)),
     ("prctl", (PR_SET_DUMPABLE, 0)),
-    ("write", (1, "ready", len(READY))),
+    ("write", (1, READY, len(READY))),
 ]
 REAP: "Call" = ("wait4", (ANY_CHILD, 0, 0, 0))  # again as long as there is a child
-REST: "Call" = ("rt_sigtimedwait", ("children", 0, 0, MASK_BYTES))  # SIGCHLD is blocked
+REST: "Call" = ("rt_sigtimedwait", (CHILDREN, 0, 0, MASK_BYTES))  # SIGCHLD is blocked
+
+
+def given(argument: int | bytes | None) -> int | bytes:
+    """As the kernel takes it: text ends with a zero, and nothing is nowhere."""
+    return argument + b"\0" if isinstance(argument, bytes) else argument or 0
+
+
+def calls(setup: "Iterable[Step]") -> "list[Call]":
+    """All that must succeed, in order; `setup` is what the sandbox has for itself."""
+    own = [(name, tuple(map(given, arguments))) for _, name, arguments in setup]
+    return [SHOW, *own, *LAST]
 
 
 class X86:
@@ -63,9 +74,11 @@ class X86:
         moves.append((b"\xb8", number))
         return b"".join(r + a.to_bytes(4, "little") for r, a in moves) + b"\x0f\x05"
 
-    def give_up(self, number: int) -> bytes:
-        """test eax, eax; jns over; neg eax; mov edi, eax; mov eax, number; syscall; over:"""
-        end = b"\xf7\xd8\x89\xc7\xb8" + number.to_bytes(4, "little") + b"\x0f\x05"
+    def give_up(self, number: int, tell: bytes) -> bytes:
+        """test eax, eax; jns over; neg eax; mov r12d, eax; ...; mov edi, r12d; mov eax, number;
+        syscall; over:"""
+        end = b"\xf7\xd8\x41\x89\xc4" + tell
+        end += b"\x44\x89\xe7\xb8" + number.to_bytes(4, "little") + b"\x0f\x05"
         return b"\x85\xc0\x79" + bytes((len(end),)) + end
 
     def again(self, back: int) -> bytes:
@@ -90,9 +103,10 @@ class Arm:
         moves = b"".join(self._move(n, value) for n, value in enumerate(arguments))
         return moves + self._move(8, number) + 0xD4000001.to_bytes(4, "little")
 
-    def give_up(self, number: int) -> bytes:
-        """tbz x0, 63, over; neg x0, x0; movz x8, number; movk; svc 0; over:"""
-        end = 0xCB0003E0.to_bytes(4, "little") + self.call(number, [])
+    def give_up(self, number: int, tell: bytes) -> bytes:
+        """tbz x0, 63, over; neg x19, x0; ...; mov x0, x19; movz x8, number; movk; svc 0; over:"""
+        end = 0xCB0003F3.to_bytes(4, "little") + tell
+        end += 0xAA1303E0.to_bytes(4, "little") + self.call(number, [])
         return (0xB6F80000 | (len(end) // 4 + 1) << 5).to_bytes(4, "little") + end
 
     def again(self, back: int) -> bytes:
@@ -107,31 +121,36 @@ class Arm:
 MACHINES: "dict[str, X86 | Arm]" = {"x86_64": X86(), "aarch64": Arm()}
 
 
-def code(machine: str, places: "dict[str, int]") -> bytes:
-    """The instructions, with its data at these addresses."""
+def code(machine: str, must: "Sequence[Call]", places: "dict[bytes, int]") -> bytes:
+    """The instructions, with their data at these addresses."""
     spell, numbers = MACHINES[machine], NUMBERS[machine]
 
-    def call(one: Call) -> bytes:
-        name, arguments = one
-        values = [places[a] if isinstance(a, str) else a for a in arguments]
+    def call(name: str, arguments: "tuple[int | bytes, ...]") -> bytes:
+        values = [places[a] if isinstance(a, bytes) else a for a in arguments]
         return spell.call(numbers[name], values)
 
-    out = b"".join(call(one) + spell.give_up(numbers["exit_group"]) for one in FIRST)
-    reap = call(REAP)
+    out = b""
+    for place, one in enumerate(must):
+        tell = spell.call(numbers["write"], [1, places[FAILED] + place, 1])
+        out += call(*one) + spell.give_up(numbers["exit_group"], tell)
+    reap = call(*REAP)
     loop = reap + spell.again(len(reap))
-    loop += call(REST)
+    loop += call(*REST)
     return out + loop + spell.jump(len(loop))
 
 
-def program(machine: str) -> bytes:
+def program(machine: str, setup: "Iterable[Step]" = ()) -> bytes:
     """The whole file: an ELF executable of one segment. Raises KeyError for other machines."""
+    must = calls(setup)
+    texts = [a for _, given in (*must, REAP, REST) for a in given if isinstance(a, bytes)]
+    data = list(dict.fromkeys([*texts, FAILED]))
     start = LOADED_AT + ELF_HEADER + PROGRAM_HEADER
-    size = len(code(machine, dict.fromkeys(DATA, 0)))
+    size = len(code(machine, must, dict.fromkeys(data, 0)))
     places, at = {}, start + size
-    for name, value in DATA.items():
-        places[name] = at
+    for value in data:
+        places[value] = at
         at += len(value)
-    body = code(machine, places) + b"".join(DATA.values())
+    body = code(machine, must, places) + b"".join(data)
     return headers(ELF_MACHINE[machine], start, ELF_HEADER + PROGRAM_HEADER + len(body)) + body
 
 
@@ -149,11 +168,19 @@ def headers(machine: int, start: int, size: int) -> bytes:
     return head + segment + number(size, 8) * 2 + number(0x1000, 8)
 
 
-def in_memory() -> int:
-    """The program of this machine as a memory file, to be executed by its descriptor."""
-    try:
-        fd = os.memfd_create("init", MFD_CLOEXEC | MFD_EXEC)
-    except OSError:  # before Linux 6.3 every memory file could be executed
-        fd = os.memfd_create("init", MFD_CLOEXEC)
-    os.write(fd, program(MACHINE))
-    return fd
+class Program:
+    """That of this machine, as a memory file to be executed by its descriptor. Raises OSError."""
+
+    def __init__(self, setup: "Iterable[Step]") -> None:
+        steps = list(setup)
+        self._purposes = ["showing /proc", *(what for what, _, _ in steps)]
+        try:
+            self.fd = os.memfd_create("init", MFD_CLOEXEC | MFD_EXEC)
+        except OSError:  # before Linux 6.3 every memory file could be executed
+            self.fd = os.memfd_create("init", MFD_CLOEXEC)
+        os.write(self.fd, program(MACHINE, steps))
+
+    def purpose(self, word: bytes) -> str:
+        """What the call was for that made it say this at its end."""
+        place = FAILED.find(word) if word else len(self._purposes)
+        return self._purposes[place] if place < len(self._purposes) else "the sandbox's init"

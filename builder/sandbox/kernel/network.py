@@ -11,12 +11,12 @@ import _socket
 import fcntl
 import os
 
+from builder.host.descriptors import aside
 from builder.sandbox.kernel import identity
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-PROC = "/proc/"
-COUNTERS = ("self/net/snmp", "self/net/snmp6")  # below that
-SOCKETS, NO_SOCKET = "self/net/sockstat", b"sockets: used 0\n"
+SOCKETS, NO_SOCKET = "/proc/self/net/sockstat", b"sockets: used 0\n"
+COUNTERS = ("/proc/self/net/snmp", "/proc/self/net/snmp6")
 READ, READ_BYTES = os.O_RDONLY | os.O_CLOEXEC, 65536
 
 
@@ -33,34 +33,35 @@ def raise_loopback() -> None:
         probe.close()
 
 
-def content(path: str, proc: "int | None" = None) -> bytes:
-    """Of a file of /proc, in one piece; nothing where the kernel lacks it, as without IPv6. `proc`
-    is the directory to look in where /proc is that of others."""
-    try:
-        fd = os.open(path if proc is not None else PROC + path, READ, dir_fd=proc)
-    except FileNotFoundError:
-        return b""
-    try:
-        return os.read(fd, READ_BYTES)
-    finally:
-        os.close(fd)
+class Network:
+    """Of this process, once it has been refreshed. Its files of /proc stay open with it."""
 
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        self._as_made = b""
 
-def traces(proc: "int | None" = None) -> bytes:
-    """What has happened in this process's network; empty when a socket is open in it."""
-    if not content(SOCKETS, proc).startswith(NO_SOCKET):
-        return b""
-    return b"".join(content(path, proc) for path in COUNTERS)
+    def refresh(self) -> None:
+        """Stay in a used one that is as it was made, else enter a new one, its loopback up."""
+        if self.is_as_made():
+            return
+        identity.unshare(identity.CLONE_NEWNET)
+        raise_loopback()
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
+        for path in (SOCKETS, *COUNTERS):
+            try:
+                self._files.append(aside(os.open(path, READ)))
+            except FileNotFoundError:
+                continue  # this kernel lacks it, as without IPv6
+        self._as_made = self.traces()
 
+    def is_as_made(self) -> bool:
+        return self._as_made != b"" and self.traces() == self._as_made
 
-def make() -> bytes:
-    """Enter a new one, its loopback up; the traces that it has then."""
-    identity.unshare(identity.CLONE_NEWNET)
-    raise_loopback()
-    return traces()
-
-
-def fresh(as_made: bytes) -> bytes:
-    """Stay in a used one if it has no traces but those that it was made with, else make a new
-    one; the traces in either case. Nothing is as it was made when `as_made` is empty."""
-    return as_made if as_made and traces() == as_made else make()
+    def traces(self) -> bytes:
+        """What has happened in it; empty when a socket is open in it."""
+        sockets, *counters = self._files or (-1,)
+        if sockets < 0 or not os.pread(sockets, READ_BYTES, 0).startswith(NO_SOCKET):
+            return b""
+        return b"".join([os.pread(fd, READ_BYTES, 0) for fd in counters])

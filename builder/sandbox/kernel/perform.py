@@ -4,7 +4,7 @@ import os
 
 from builder.sandbox.kernel import mounts
 from builder.sandbox.kernel.mounts import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
-from builder.sandbox.kernel.syscalls import Steps, call
+from builder.sandbox.kernel.syscalls import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the helpers do not import typing
@@ -128,17 +128,6 @@ def put(plan: "list[tuple[str, ...]]", prefix: str, trees: "Mapping[str, int]") 
                     call("mount", *wanted)
         except OSError as error:
             raise SetupError(operation, error) from None
-
-
-class Prepared:
-    """A plan of mounts and of what has no place, to be performed for each sandbox."""
-
-    def __init__(self, plan: "list[tuple[str, ...]]") -> None:
-        self._steps = Steps(step for operation in plan for step in steps_of(operation))
-
-    def perform(self) -> None:
-        """In order. Raises OSError."""
-        self._steps.perform()
 
 
 def steps_of(operation: "tuple[str, ...]") -> "Iterator[tuple[str, str, Mount]]":
