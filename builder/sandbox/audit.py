@@ -7,6 +7,8 @@ outside: everything else, which is what the action's description lacks, or what 
 
 import os
 import posixpath
+from collections import deque
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,11 +23,17 @@ from builder.sandbox.interface import (
 )
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/dev", "/proc")
+# of which /sys is never there, which Java and Node.js find out each time
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"),
+    *("/etc", "/dev", "/proc", "/sys"),
+)
 SYSTEM_ITSELF = ("/", "/builder", "/var", "/run")
-LOOPBACK = ("127.", "[::1]:")  # of its own, where it has a network namespace
+OWN_NETWORK = ("127.", "[::1]:", "unix:@")  # where it has a network namespace
+SOCKET = "unix:"
 NAME_SERVICE = "unix:/var/run/nscd/socket"  # the C library asks for it, and it is never there
 FIELDS = 4
+MOST_LINKS = 40  # as in path_resolution(7)
 COMPLETE, CUT = "end", "blind"
 CONNECT, EXECUTE, LOOK, READ, WRITE = "connect", "execute", "look", "read", "write"
 USES = frozenset({CONNECT, EXECUTE, LOOK, READ, WRITE})
@@ -51,8 +59,35 @@ class Judge:
     def of_address(self, name: str) -> NameClass:
         if name == NAME_SERVICE:
             return NameClass.SYSTEM
-        own = self.spec.network is not Network.FULL and name.startswith(LOOPBACK)
+        if name.startswith(f"{SOCKET}/"):
+            return self.of_path(name.removeprefix(SOCKET))
+        own = self.spec.network is not Network.FULL and name.startswith(OWN_NETWORK)
         return NameClass.TEMPORARY if own else NameClass.OUTSIDE
+
+    def plain(self, written: str, made: AbstractSet[str], *, through: bool) -> str:
+        """An absolute name without `.` and `..`, nor the links of inputs that the action has left
+        as they are; `through` is whether the last name is followed, too."""
+        if not written.startswith(f"{WORK_TREE}/"):
+            return posixpath.normpath(written)
+        done, left, links = "/", deque(written.split("/")), 0
+        while left:
+            part = left.popleft()
+            done = posixpath.normpath(posixpath.join(done, part))
+            follows = links < MOST_LINKS and (left or through) and done not in made
+            if follows and (target := self._link(done)):
+                links += 1
+                left.extendleft(reversed(target.split("/")))
+                done = "/" if target.startswith("/") else posixpath.dirname(done)
+        return done
+
+    def _link(self, name: str) -> str:
+        """Where an input leads that is a link; empty for all else."""
+        if not name.startswith(f"{WORK_TREE}/"):
+            return ""
+        try:
+            return os.readlink(os.path.join(self.spec.input_root, name[len(WORK_TREE) + 1 :]))
+        except OSError:
+            return ""
 
     def of_path(self, name: str) -> NameClass:
         if below(name, (WORK_TREE,)):
@@ -86,6 +121,15 @@ def parse(data: bytes) -> tuple[list[tuple[str, bool, str, str]], bool]:
     return found, complete
 
 
+def is_of(path: str, made: AbstractSet[str]) -> bool:
+    """Whether the action has made it, or a directory that it is in."""
+    while path not in made:
+        if not below(path, (WORK_TREE,)):
+            return False
+        path = posixpath.dirname(path)
+    return True
+
+
 def judged(
     spec: SandboxSpec, shown: tuple[str, ...], data: bytes, blocked: tuple[str, ...] = ()
 ) -> Audit:
@@ -96,13 +140,15 @@ def judged(
     of_path = lru_cache(maxsize=None)(judge.of_path)
     found: dict[tuple[str, str, str], Access] = {}
     for use, there, program, written in rows:
-        name = posixpath.normpath(written) if written.startswith("/") else written
+        name = written
+        if written.startswith("/"):
+            name = judge.plain(written, made, through=use in (READ, EXECUTE))
         if name.endswith(PRECOMPILED) and not there:
             continue
         kind = judge.of_address(name) if use == CONNECT else of_path(name)
         if use == WRITE:
             made.add(name)
-        elif kind is NameClass.OUTSIDE and name in made:
+        elif kind is NameClass.OUTSIDE and is_of(name.removeprefix(SOCKET), made):
             kind = NameClass.TEMPORARY
         found.setdefault((use, name, program), Access(name, use, kind, program, there))
     refused = (Access(name, CONNECT, NameClass.OUTSIDE, "proxy", True) for name in blocked)

@@ -101,17 +101,15 @@ class Watcher:
         call, directory, place, use, flags = shape
         pid, arguments = note.pid, note.arguments
         if use == notify.SEND_TO:
-            for name in queries.asked(note, call):
-                self.keep((notify.CONNECT, self._program(pid), name))
+            self._see_datagrams(note, call)
             return None
-        if use == notify.CONNECT:
+        if call in notify.MOVING:
+            self._see_first(note, *notify.MOVING[call])
+        if use in notify.OF_SOCKETS:
             raw = notify.memory_of(pid, arguments[place], min(arguments[2], 128))
-            name = address_name(raw)
+            use, name = self._address(pid, use, raw)
         else:
-            name = self._text(pid, arguments[place])
-            if name[:1] != b"/":
-                at = None if directory is None else arguments[directory] & 0xFFFFFFFF
-                name = absolute(pid, at, name)
+            name = self._name(note, directory, place)
         self._sighted = True
         if use == notify.READ and flags is not None and self._writes(note, flags):
             use = notify.WRITE
@@ -125,6 +123,36 @@ class Watcher:
             self.keep(found)  # it may be there when the call has gone on
             return None
         return found
+
+    def _see_datagrams(self, note: notify.Note, call: str) -> None:
+        """Which hosts are asked for by name, and where they go."""
+        where = [self._address(note.pid, notify.CONNECT, a)[1] for a in queries.sent_to(note, call)]
+        for name in filter(None, (*queries.asked(note, call), *where)):
+            self.keep((notify.CONNECT, self._program(note.pid), name))
+
+    def _address(self, pid: int, use: str, raw: bytes) -> "tuple[str, bytes]":
+        """Who binds a socket to a path makes a file, and to anything else nothing."""
+        name = address_name(raw)
+        path = name.removeprefix(b"unix:")
+        if path != name and path[:1] not in (b"/", b"@"):
+            path = absolute(pid, None, path)
+            name = b"unix:" + path
+        if use == notify.BIND:
+            return notify.WRITE, path if path[:1] == b"/" else b""
+        return use, name
+
+    def _see_first(self, note: notify.Note, directory: "int | None", place: int, use: str) -> None:
+        """Of a call with two names the other one."""
+        name = self._name(note, directory, place)
+        if name:
+            self.keep((use, self._program(note.pid), name))
+
+    def _name(self, note: notify.Note, directory: "int | None", place: int) -> bytes:
+        name = self._text(note.pid, note.arguments[place])
+        if name[:1] == b"/":
+            return name
+        at = None if directory is None else note.arguments[directory] & 0xFFFFFFFF
+        return absolute(note.pid, at, name)
 
     def _text(self, pid: int, address: int) -> bytes:
         """What another process has there, up to a NUL. Its memory stays open, as most calls come
@@ -199,7 +227,8 @@ def absolute(pid: int, directory: "int | None", path: bytes) -> bytes:
 
 
 def address_name(raw: bytes) -> bytes:
-    """A socket address for people: `10.0.0.1:80`, `[::1]:80`, `unix:/run/x`, `unix:@x`."""
+    """A socket address for people: `10.0.0.1:80`, `[::1]:80`, `unix:/run/x`, `unix:@x`, where a NUL
+    in an abstract name is an @, too. Nothing for other families: the kernel's own, and none."""
     family = int.from_bytes(raw[:2], "little")
     port = str(int.from_bytes(raw[2:4], "big")).encode()
     if family == FAMILY_V4:
@@ -210,5 +239,6 @@ def address_name(raw: bytes) -> bytes:
         )
     if family == FAMILY_UNIX:
         path = raw[2:]
-        return b"unix:" + (b"@" + path[1:] if path[:1] == b"\0" else path.partition(b"\0")[0])
-    return b"family %d" % family
+        abstract = path[:1] == b"\0"
+        return b"unix:" + (path.replace(b"\0", b"@") if abstract else path.partition(b"\0")[0])
+    return b""

@@ -143,8 +143,8 @@ class Desk:
         except PermissionError:
             if watcher is not None:
                 watcher.unseen()
-        except OSError:
-            pass  # it died while we looked
+        except (OSError, OverflowError):
+            pass  # it died while we looked, or has passed an address that is none
         notify.proceed(self._listener, note)
         if found is not None and watcher is not None:
             watcher.keep(found)

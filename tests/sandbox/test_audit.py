@@ -157,6 +157,21 @@ async def test_connects_are_found(sandbox: Sandbox, tmp_path: Path) -> None:
     assert found == {"127.0.0.1:81", "[::1]:82", "unix:/tmp/none"}
 
 
+async def test_an_action_s_own_sockets_are_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Wherever it has made them."""
+    script = (
+        "import socket\n"
+        "for name in ('s', '/tmp/s', '\\0s'):\n"
+        "  a, b = socket.socket(1), socket.socket(1)\n"
+        "  a.bind(name)\n  a.listen()\n  b.connect(name)\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert done.exit.exit_code == 0, done.err
+    assert done.exit.audit is not None
+    found = {(one.use, one.name) for one in done.exit.audit.outside}
+    assert found == {("write", "/builder/work/s")}
+
+
 async def test_hosts_are_told_by_the_names_that_were_asked_for(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -199,6 +214,48 @@ async def test_killed_auditor_is_an_incomplete_audit(sandbox: Sandbox, tmp_path:
     assert not done.exit.audit.complete
 
 
+async def test_nothing_that_a_program_passes_breaks_the_record(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Addresses that are none, and an abstract socket whose name holds a NUL, are calls like all
+    others: what comes behind them is told, and the record is whole."""
+    script = (
+        "import ctypes, socket\nlibc = ctypes.CDLL(None)\n"
+        "for where in (-1, 1 << 63, 1): libc.open(ctypes.c_void_p(where), 0)\n"
+        "try: socket.socket(1).connect('\\0a\\0end\\x001\\0x\\0y')\nexcept OSError: pass\n"
+        "try: open('/srv/behind')\nexcept OSError: pass\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert done.exit.audit is not None
+    assert done.exit.audit.complete
+    assert {one.name for one in done.exit.audit.outside} == {"/srv/behind"}
+
+
+async def test_both_names_of_a_move_and_who_is_written_to_are_found(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A name that is moved away or linked is used, too; so are names of which only attributes are
+    wanted; and a datagram needs no connection."""
+    script = (
+        "import os, socket\n"
+        "def tried(what, *arguments):\n"
+        "  try: what(*arguments)\n  except OSError: pass\n"
+        "tried(os.rename, '/srv/a', '/tmp/a')\ntried(os.link, '/srv/b', '/tmp/b')\n"
+        "tried(os.chown, '/srv/c', 1, 1)\ntried(os.getxattr, '/srv/d', 'user.x')\n"
+        "to = ('192.0.2.1', 99)\n"
+        "tried(socket.socket(2, 2).sendto, b'x', to)\n"
+    )
+    done = await python(sandbox, tmp_path, script, audit=FULL)
+    assert done.exit.audit is not None
+    assert {(one.use, one.name) for one in done.exit.audit.outside} == {
+        ("write", "/srv/a"),
+        ("read", "/srv/b"),
+        ("write", "/srv/c"),
+        ("look", "/srv/d"),
+        ("connect", "192.0.2.1:99"),
+    }
+
+
 @pytest.mark.skipif(ROOT, reason="root has it")
 async def test_cheap_audit_is_refused_to_ordinary_users(sandbox: Sandbox, tmp_path: Path) -> None:
     """What cannot be had is refused, with what to ask for instead."""
@@ -230,6 +287,39 @@ def test_names_have_classes(tmp_path: Path) -> None:
     found = judged(tmp_path, *(("look", "0", "p", name) for name in expected))
     assert {one.name: one.kind for one in found.accesses} == expected
     assert not found.complete
+
+
+def test_links_of_inputs_are_followed(tmp_path: Path) -> None:
+    """What is read through a declared link is what the link leads to, declared or not; who looks
+    at the link itself, or puts something else in its place, uses the link."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "in").write_text("")
+    links = {"good": "real/in", "bad": "other", "out": "../../srv/x", "dir": "real", "loop": "loop"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    work = "/builder/work"
+    rows = [("read", f"{work}/{name}") for name in ("good", "bad", "out", "dir/../other2", "loop")]
+    rows += [("look", f"{work}/bad"), ("write", f"{work}/dir")]
+    found = judged(tmp_path, *((use, "0", "p", name) for use, name in rows))
+    assert [(one.use, one.name, one.kind) for one in found.accesses] == [
+        ("read", f"{work}/real/in", NameClass.INPUT),
+        ("read", f"{work}/other", NameClass.OUTSIDE),
+        ("read", "/srv/x", NameClass.OUTSIDE),
+        ("read", f"{work}/other2", NameClass.OUTSIDE),
+        ("read", f"{work}/loop", NameClass.INPUT),
+        ("look", f"{work}/bad", NameClass.INPUT),
+        ("write", f"{work}/dir", NameClass.INPUT),
+    ]
+
+
+def test_what_an_action_makes_is_its_own(tmp_path: Path) -> None:
+    """With all that is in it, and so are its sockets: not those of the host."""
+    work = "/builder/work"
+    rows = [("write", f"{work}/made"), ("read", f"{work}/made/d/x"), ("read", f"{work}/made2")]
+    rows += [("connect", f"unix:{name}") for name in ("/tmp/s", "@x", f"{work}/made", "/run/s")]
+    found = judged(tmp_path, *((use, "0", "p", name) for use, name in rows))
+    outside = [f"{work}/made", f"{work}/made2", "unix:/run/s"]
+    assert [one.name for one in found.outside] == outside
 
 
 def test_record_that_is_cut_is_not_complete(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ has answered. To "continue" it only watches: between its look and the call the m
 also give the result itself, and put a descriptor in another's place.
 
 readlink is left out: a compiler makes a thousand of them to learn where it is installed, which
-costs more than all the rest.
+costs more than all the rest; and sendmsg, by which the supervisor gets the descriptor that tells it
+of calls.
 """
 
 import ctypes
@@ -18,7 +19,8 @@ from builder.sandbox.kernel.seccomp import AUDIT_ARCH, SET_MODE_FILTER, encoded
 from builder.sandbox.kernel.syscalls import MACHINE, call
 
 READ, WRITE, EXECUTE, LOOK, CONNECT = "read", "write", "execute", "look", "connect"
-SEND_TO = "send"
+SEND_TO, BIND = "send", "bind"
+OF_SOCKETS = (CONNECT, BIND)
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
 NR, ARCH, ARG0 = 0, 4, 16
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
@@ -47,27 +49,48 @@ SHAPES: "dict[str, tuple[int | None, int, str, int | None]]" = {
     "renameat2": (2, 3, WRITE, None), "link": (HERE, 1, WRITE, None),
     "linkat": (2, 3, WRITE, None), "symlink": (HERE, 1, WRITE, None),
     "symlinkat": (1, 2, WRITE, None), "connect": (HERE, 1, CONNECT, 2),
+    "bind": (HERE, 1, BIND, 2),
     "mknod": (HERE, 0, WRITE, None), "mknodat": (0, 1, WRITE, None),
     "chmod": (HERE, 0, WRITE, None), "fchmodat": (0, 1, WRITE, None),
     "fchmodat2": (0, 1, WRITE, None), "utime": (HERE, 0, WRITE, None),
     "utimes": (HERE, 0, WRITE, None), "utimensat": (0, 1, WRITE, None),
     "rmdir": (HERE, 0, WRITE, None), "chdir": (HERE, 0, LOOK, None),
+    "chown": (HERE, 0, WRITE, None), "lchown": (HERE, 0, WRITE, None),
+    "fchownat": (0, 1, WRITE, None), "futimesat": (0, 1, WRITE, None),
+    "setxattr": (HERE, 0, WRITE, None), "lsetxattr": (HERE, 0, WRITE, None),
+    "removexattr": (HERE, 0, WRITE, None), "lremovexattr": (HERE, 0, WRITE, None),
+    "getxattr": (HERE, 0, LOOK, None), "lgetxattr": (HERE, 0, LOOK, None),
+    "listxattr": (HERE, 0, LOOK, None), "llistxattr": (HERE, 0, LOOK, None),
+    "inotify_add_watch": (HERE, 1, LOOK, None),
     "sendto": (HERE, 1, SEND_TO, None), "sendmmsg": (HERE, 1, SEND_TO, None),
+}  # fmt: skip
+# of calls with two names the first: argument with its directory, with the path, what it is
+MOVING: "dict[str, tuple[int | None, int, str]]" = {
+    "rename": (HERE, 0, WRITE), "renameat": (0, 1, WRITE), "renameat2": (0, 1, WRITE),
+    "link": (HERE, 0, READ), "linkat": (0, 1, READ),
 }  # fmt: skip
 NUMBERS = {
     "x86_64": {
-        "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "sendto": 44, "execve": 59,
+        "open": 2, "stat": 4, "lstat": 6, "access": 21, "connect": 42, "sendto": 44, "bind": 49,
+        "execve": 59,
         "truncate": 76, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85,
-        "link": 86, "unlink": 87, "symlink": 88, "chmod": 90, "utime": 132, "mknod": 133,
+        "link": 86, "unlink": 87, "symlink": 88, "chmod": 90, "chown": 92, "lchown": 94,
+        "utime": 132, "mknod": 133, "setxattr": 188, "lsetxattr": 189,
+        "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195,
+        "removexattr": 197, "lremovexattr": 198, "inotify_add_watch": 254,
+        "fchownat": 260, "futimesat": 261,
         "utimes": 235, "mknodat": 259, "fchmodat": 268, "utimensat": 280,
         "fchmodat2": 452, "openat": 257, "mkdirat": 258, "newfstatat": 262, "unlinkat": 263,
         "renameat": 264, "linkat": 265, "symlinkat": 266, "faccessat": 269, "sendmmsg": 307,
         "renameat2": 316, "execveat": 322, "statx": 332, "openat2": 437, "faccessat2": 439,
     },
     "aarch64": {
+        "setxattr": 5, "lsetxattr": 6, "getxattr": 8, "lgetxattr": 9, "listxattr": 11,
+        "llistxattr": 12, "removexattr": 14, "lremovexattr": 15, "inotify_add_watch": 27,
+        "fchownat": 54,
         "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
         "renameat": 38, "truncate": 45, "faccessat": 48, "chdir": 49, "fchmodat": 53,
-        "openat": 56, "newfstatat": 79, "utimensat": 88, "connect": 203, "sendto": 206,
+        "openat": 56, "newfstatat": 79, "utimensat": 88, "bind": 200, "connect": 203, "sendto": 206,
         "execve": 221, "sendmmsg": 269, "renameat2": 276, "execveat": 281, "statx": 291,
         "openat2": 437, "faccessat2": 439, "fchmodat2": 452,
     },
