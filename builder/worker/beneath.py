@@ -35,14 +35,16 @@ def open_regular(name: str, parent: int) -> int:
 
 
 def _open(name: str, parent: int, flags: int, mode: int) -> int:
+    """With the rights of `mode` beside those that it has, where they are lacking."""
     try:
         return os.open(name, flags, dir_fd=parent)
     except PermissionError:  # the action may have taken the right to read from its own files
         handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            if stat.S_ISLNK(os.fstat(handle).st_mode):
+            had = os.fstat(handle).st_mode
+            if stat.S_ISLNK(had):
                 raise
-            os.chmod(f"/proc/self/fd/{handle}", mode)
+            os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(had) | mode)
         finally:
             os.close(handle)
         return os.open(name, flags, dir_fd=parent)

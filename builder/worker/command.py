@@ -11,6 +11,7 @@ from enum import Enum
 
 from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.worker.tree import MOST_LEVELS, NAME_BYTES
 
 
 class Kind(Enum):
@@ -88,7 +89,18 @@ def normal_path(base: str, path: str, what: str) -> str:
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
+    _no_longer_than_paths(parts, path, what)
     return "/".join(parts)
+
+
+def _no_longer_than_paths(parts: list[str], path: str, what: str) -> None:
+    """No file has such a path, and no directory can be made for it."""
+    longest = max((len(part.encode()) for part in parts), default=0)
+    if longest > NAME_BYTES or len(parts) > MOST_LEVELS:
+        raise InvalidArgumentError(
+            f"{what} {path[:60]!r}... has a name over {NAME_BYTES} bytes, or more than "
+            f"{MOST_LEVELS} levels"
+        )
 
 
 def _environment(command: pb.Command) -> dict[str, str]:

@@ -71,6 +71,7 @@ from builder.worker.upload import upload
 
 # A sandbox without mounts of its own lets actions run here, as another user.
 PASSABLE = 0o711
+LEAST_MEMORY = 64 << 10  # the sandbox itself takes some of it, before there is a program in it
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -301,8 +302,9 @@ class ActionRunner:
             limits=replace(
                 limits,
                 wall_s=_least(job.timeout_s, limits.wall_s),
-                memory_bytes=_least(
-                    asked.memory_bytes, _most(limits.memory_bytes, job.memory_bytes)
+                memory_bytes=_most(
+                    _least(asked.memory_bytes, _most(limits.memory_bytes, job.memory_bytes)),
+                    LEAST_MEMORY,
                 ),
                 cpu_cores=_least(asked.cpu_cores, limits.cpu_cores),
                 disk_bytes=_least(asked.disk_bytes, limits.disk_bytes),

@@ -67,6 +67,9 @@ def test_directory_formats(
         (command(output_paths=["../x"]), "leads out of the input root"),
         (command(working_directory="w", output_files=["a/../../../x"]), "leads out"),
         (command(output_files=["."]), "is the input root"),
+        (command(output_paths=["o" * 256]), "output path 'ooo.* a name over 255 bytes"),
+        (command(output_paths=["d/" * 201]), "more than 200 levels"),
+        (command(working_directory="é" * 128), "working directory 'éé.* a name over 255 bytes"),
         (command(output_files=["a"], output_directories=["a"]), "as output file and as directory"),
         (
             command(environment_variables=[pb.Command.EnvironmentVariable(name="A=B", value="")]),

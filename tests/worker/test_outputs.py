@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,19 @@ from builder.worker.outputs import KEEP_BYTES, Bounds, Collected, collect, piece
 
 GIB = 1024**3
 AMPLE = Bounds(GIB)
+NOBODY = 60998
+COLLECT = """
+import sys
+from builder.reapi.pb import remote_execution_pb2 as pb
+from builder.worker.command import plan
+from builder.worker.outputs import Bounds, collect
+
+command = plan(pb.Command(arguments=["x"], output_paths=["p", "d"]))
+found = collect(int(sys.argv[1]), command, "sha256", Bounds(1 << 30))
+trees = [data for data in found.blobs.values() if b"p" in data]
+[tree] = [pb.Tree.FromString(data) for data in trees]
+print(found.result.output_files[0].is_executable, tree.root.files[0].is_executable)
+"""
 
 
 def collected(
@@ -220,6 +235,33 @@ def test_directories_without_rights_are_read(tmp_path: Path) -> None:
     found = collected(tmp_path, "d/sub/x", "d")
     (tmp_path / "d" / "sub").chmod(0o700)
     assert found.result.output_files[0].digest == to_proto(digest_of(b"x"))
+
+
+def test_who_may_only_execute_a_file_keeps_that(tmp_path: Path) -> None:
+    """A program that nobody may read is read all the same, and is a program still."""
+    for name in ("p", "d/p"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / name).chmod(0o111)
+    who = {}
+    if os.getuid() == 0:  # who may read anything
+        who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    home = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", COLLECT, str(root)],
+        cwd=home,
+        env={"PYTHONPATH": str(home)},
+        pass_fds=[root],
+        capture_output=True,
+        text=True,
+        check=False,
+        **who,  # type: ignore[arg-type]
+    )
+    os.close(root)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
 
 
 def test_too_many_levels_are_refused(tmp_path: Path) -> None:

@@ -210,6 +210,14 @@ async def test_limits_are_the_least_of_what_is_asked_and_allowed(tmp_path: Path)
     assert response.message == "worker-1 (with the host's network: plain)"
 
 
+async def test_no_memory_limit_is_below_what_the_sandbox_takes(tmp_path: Path) -> None:
+    """Some hosts cannot set such a limit: it is the action that fails by it, not the worker."""
+    bench = Bench(tmp_path)
+    await bench.run(shell("true"), platform={"max-memory": "1"})
+    await bench.run(shell("true"))
+    assert [spec.limits.memory_bytes for spec in bench.plain.specs] == [64 << 10, None]
+
+
 async def test_the_policy_is_for_actions_that_say_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path, policy=Policy(network=Network.FULL))
     await bench.run(shell("true"))
