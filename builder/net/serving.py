@@ -201,7 +201,7 @@ class ServerLink:
             context = stream.head.context or self._context(stream.head)
             try:
                 self._admit(context)
-            except StatusError as error:
+            except Exception as error:
                 stream.ignored = True
                 stream.drop()
                 self._failed(stream.id, context.path, error, 0.0)
