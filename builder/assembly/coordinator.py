@@ -58,7 +58,14 @@ from builder.telemetry.trace_file import TraceFile
 from builder.telemetry.wellbeing import COMPONENTS
 
 LOOK_EVERY_S = 0.05  # while draining
-DRAIN_S = 2.0  # for open calls, once no action runs any more
+DRAIN_S = 2.0  # for open calls that move no data, once no action runs any more
+MOVING = (
+    "/google.bytestream.",
+    "/build.bazel.remote.asset.",
+    "/build.bazel.remote.execution.v2.ActionCache/",
+    "/build.bazel.remote.execution.v2.ContentAddressableStorage/",
+)
+BYTES_PER_FINISHED = 4096  # of memory that an operation takes that has ended, at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class Coordinator:
     inside: str
     servers: list[Server] = field(default_factory=list)
     taking: bool = False
+    until: float = 0.0  # trio's time, of the end: what moves data may go on until then
     services: Sequence[Service] = ()  # everything that is registered
 
     def ready(self) -> None:
@@ -114,6 +122,7 @@ class Coordinator:
         Workers that are not done by then hand back what they run.
         """
         self.taking = False
+        self.until = trio.current_time() + grace_s
         self.health.set(False)
         self.scheduler.post(ShutdownStarted())
         with trio.move_on_after(grace_s) as scope:
@@ -124,10 +133,17 @@ class Coordinator:
                 self.scheduler.post(DrainRequested(worker.info.name, 0.0, "the service stops"))
 
     async def drain(self) -> None:
-        """Let open calls end for a moment, then close every connection."""
+        """Let open calls end for a moment, and those that move data in what is left of the time of
+        `finish`; then close every connection."""
+        busy_s = self.until - trio.current_time()
         async with trio.open_nursery() as nursery:
             for server in self.servers:
-                nursery.start_soon(server.drain, DRAIN_S)
+                nursery.start_soon(server.drain, DRAIN_S, busy_s, _moves_data)
+
+
+def _moves_data(path: str) -> bool:
+    """Calls that end when all is there; others wait for what happens, and may do so for ever."""
+    return path.startswith(MOVING)
 
 
 def scheduling(settings: SchedulerSettings) -> Policy:
@@ -149,6 +165,8 @@ def scheduling(settings: SchedulerSettings) -> Policy:
         hedge=settings.hedge,
         hedge_after_s=settings.hedge_after,
         finished_kept_s=settings.keep_finished,
+        finished_kept=settings.keep_finished_memory // BYTES_PER_FINISHED,
+        finished_kept_bytes=settings.keep_finished_memory,
         unserved_timeout_s=settings.unserved_timeout,
         strict_platform=settings.strict_platform,
         most_queued=settings.max_queued,

@@ -300,6 +300,7 @@ class Scheduler:
     max_timeout: Seconds = 86400.0
     unserved_timeout: Seconds = 300.0
     keep_finished: Seconds = 3600.0
+    keep_finished_memory: Bytes = 64 * MIB
     max_queued: int = 1_000_000
     strict_platform: bool = False
     work_stealing: bool = False

@@ -10,7 +10,7 @@ import errno
 import logging
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -29,6 +29,7 @@ from builder.wire.server import ServerConnection, windows_of
 
 log = logging.getLogger("builder.net")
 
+LOOK_EVERY_S = 0.05  # while calls are waited for
 DRAIN_ANSWER_S = 1.0  # how long a client may take to answer the first GOAWAY's PING
 LAST_WORDS_S = 1.0  # for which a closing connection waits for a client that does not read
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -114,30 +115,44 @@ class Server:
                 listener.close()
             self._empty.set()
 
-    async def drain(self, grace_s: float = math.inf) -> None:
+    async def drain(
+        self,
+        grace_s: float = math.inf,
+        busy_s: float = 0.0,
+        is_busy: Callable[[str], bool] = lambda _path: True,
+    ) -> None:
         """Take no more calls, let open ones end for at most `grace_s` seconds, then close; those
-        that are open still are told UNAVAILABLE."""
+        that are open still are told UNAVAILABLE.
+
+        While calls of paths that are busy are open, for `busy_s` seconds, if that is longer.
+        """
+        begun = trio.current_time()
         self._accepting.cancel()
         for handshake in list(self._handshakes):
             handshake.cancel()
-        with trio.move_on_after(grace_s) as scope:
-            for link in list(self._links):
-                link.start_drain()
-            with trio.move_on_after(DRAIN_ANSWER_S):
-                await self._empty.wait()
-            for link in list(self._links):
-                link.finish_drain()
+        for link in list(self._links):
+            link.start_drain()
+        with trio.move_on_at(begun + min(grace_s, DRAIN_ANSWER_S)):
             await self._empty.wait()
-        if scope.cancelled_caught:
-            for link in list(self._links):
-                link.finish_drain()
-                _end_calls(link.wire)
-                link.flush()
-            with trio.move_on_after(LAST_WORDS_S):
-                await self._empty.wait()
-            for link in list(self._links):
-                link.close()
+        for link in list(self._links):
+            link.finish_drain()
+        with trio.move_on_at(begun + grace_s):
             await self._empty.wait()
+        with trio.move_on_at(begun + busy_s):
+            while any(_has_call(one.wire, is_busy) for one in self._links):  # noqa: ASYNC110 - rare
+                await trio.sleep(LOOK_EVERY_S)
+        if not self._empty.is_set():
+            await self._end_calls()
+
+    async def _end_calls(self) -> None:
+        for link in list(self._links):
+            _end_calls(link.wire)
+            link.flush()
+        with trio.move_on_after(LAST_WORDS_S):
+            await self._empty.wait()
+        for link in list(self._links):
+            link.close()
+        await self._empty.wait()
 
     # ---- connections
 
@@ -197,6 +212,11 @@ class Server:
         if transport.tls.selected_alpn_protocol() != "h2":
             raise ConnectionAbortedError("the client does not offer h2 (ALPN)")
         return transport, transport.identity()
+
+
+def _has_call(wire: ServerConnection, of_interest: Callable[[str], bool]) -> bool:
+    heads = (stream.head for stream in wire.streams.values())
+    return any(head is not None and of_interest(head.path) for head in heads)
 
 
 def _end_calls(wire: ServerConnection) -> None:

@@ -55,7 +55,7 @@ class Policy:
     preemptions: int = 3
     # Finished operations that GetOperation and WaitExecution still know.
     finished_kept_s: float = 3600.0
-    finished_kept: int = 10_000
+    finished_kept: int = 16_384
     finished_kept_bytes: int = 64 * 1024 * 1024
     # How long an action waits when the last worker that could serve it left and no configured
     # pool promises another.

@@ -5,6 +5,7 @@ import logging
 import socket
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import h2.config
@@ -421,6 +422,34 @@ async def test_drain_ends_what_hangs_after_its_grace(path: str, asked: bytes) ->
                 with pytest.raises(UnavailableError, match="shutting down"):
                     while True:
                         await call.receive()
+        assert server.connections == 0
+
+
+async def test_drain_waits_longer_for_what_is_busy() -> None:
+    """A call of such a path ends in peace after the grace of the others, which are told."""
+
+    def is_busy(path: str) -> bool:
+        return path == "/test.Echo/Up"
+
+    async with serving() as server, Channel(server.addresses[0]) as channel:
+        async with (
+            channel.stream("/test.Echo/Up") as up,
+            channel.stream("/test.Echo/Both") as both,
+            trio.open_nursery() as nursery,
+        ):
+            for call in (up, both):
+                await call.send(b"one")
+            assert await both.receive() == b"one"
+            nursery.start_soon(partial(server.drain, 0.05, 120.0, is_busy))
+            with trio.fail_after(60):
+                await trio.sleep(0.5)  # well after the grace
+                await both.send(b"two")
+                assert await both.receive() == b"two"  # nobody is cut while one is waited for
+                await up.send(b"two")
+                await up.done_sending()
+                assert await up.receive() == b"6"
+                with pytest.raises(UnavailableError, match="shutting down"):
+                    await both.receive()
         assert server.connections == 0
 
 
