@@ -26,9 +26,10 @@ WITHOUT_NAMESPACES = """
 import json, os, sys
 from builder.sandbox.kernel import identity
 uid, gid = os.getuid(), os.getgid()
-identity.unshare(identity.CLONE_NEWUSER)
-identity.map_ids("self", 1000, uid, gid)
-identity.write_file("/proc/sys/user/max_user_namespaces", "0")
+if open("/proc/sys/user/max_user_namespaces").read() != "0\\n":
+    identity.unshare(identity.CLONE_NEWUSER)
+    identity.map_ids("self", 1000, uid, gid)
+    identity.write_file("/proc/sys/user/max_user_namespaces", "0")
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], *sys.argv[2:]])
 """
 TRY_BOTH = """
