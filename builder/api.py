@@ -14,13 +14,14 @@ Everything here is synchronous and may be called from any thread that runs no tr
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -38,8 +39,47 @@ READY = "Remote execution service ready"
 COORDINATOR = re.compile(r"Coordinator: (\S+)")
 ANY_PORT = "127.0.0.1:0"
 AUDIT_LEVELS = ("cheap", "full")
+VARIABLE = re.compile(r"[^=\0]+")
 
 __all__ = ["Result", "SandboxSpec", "SandboxSpecBuilder", "Service", "ServiceBuilder"]
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+
+
+def _variables(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(text, str) and VARIABLE.fullmatch(name) is not None
+        for name, text in value.items()
+    )
+
+
+def _more_than_0(value: object) -> bool:
+    return value is None or (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    )
+
+
+def _whole(value: object) -> bool:
+    return value is None or (isinstance(value, int) and _more_than_0(value))
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+TEXTS = (_texts, "some texts")
+FORMS: dict[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(("inputs", "outputs", "programs"), TEXTS),
+    "environment": (_variables, "texts by names of variables"),
+    **dict.fromkeys(("max_cpu_cores", "timeout_s"), (_more_than_0, "more than 0")),
+    **dict.fromkeys(("max_memory_bytes", "max_processes"), (_whole, "a whole number from 1")),
+    **dict.fromkeys(("cache", "deterministic"), (_flag, "True or False")),
+    "network": (lambda value: _flag(value) or _texts(value), "True, False or some hosts"),
+    "audit": (lambda value: value in (None, *AUDIT_LEVELS), "cheap, full or None"),
+    "clock": (lambda value: value is None or type(value) is int, "seconds since 1970"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +100,12 @@ class SandboxSpec:
     deterministic: bool = False
     programs: tuple[str, ...] = ()
     clock: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError, so that there is no spec that nothing could run."""
+        for name, (holds, wanted) in FORMS.items():
+            if not holds(getattr(self, name)):
+                raise UsageError(f"{name}={getattr(self, name)!r}: it is to be {wanted}")
 
     @staticmethod
     def builder(preset: str = "hermetic") -> "SandboxSpecBuilder":

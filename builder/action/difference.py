@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from builder.action.encode import BASE_ENVIRONMENT, Step
+from builder.action.encode import BASE_ENVIRONMENT, Step, own_environment
 from builder.action.tree import Entry, File, Link
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.reapi.times import nanoseconds
@@ -21,7 +21,7 @@ def notes_of(step: Step, inputs: Mapping[str, Entry]) -> Notes:
     return {
         "arguments": list(step.arguments),
         "outputs": sorted(step.output_paths),
-        "environment": dict(step.environment),
+        "environment": own_environment(step),
         "platform": dict(step.platform),
         "timeout_s": step.timeout_s,
         "cacheable": step.cacheable,

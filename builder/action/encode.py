@@ -12,7 +12,9 @@ from hashlib import sha256
 from builder.action.tree import Entry, checked_path, file_digests, merkle
 from builder.base.digest import Digest, digest_of
 from builder.base.errors import InvalidArgumentError
+from builder.base.moments import parse_moment
 from builder.reapi.digests import to_proto
+from builder.reapi.limits import WALL_CLOCK
 from builder.reapi.pb import remote_execution_pb2 as pb
 
 # What each command finds in its environment, on every worker; `env` in a Builderfile adds to it.
@@ -101,7 +103,7 @@ def command_of(step: Step) -> pb.Command:
         raise InvalidArgumentError("a command needs at least the program's name")
     for path in step.output_paths:
         checked_path(path)
-    environment = {**BASE_ENVIRONMENT, **step.environment}
+    environment = {**BASE_ENVIRONMENT, **own_environment(step)}
     return pb.Command(
         arguments=step.arguments,
         environment_variables=[
@@ -113,6 +115,14 @@ def command_of(step: Step) -> pb.Command:
         # Also in the deprecated field, where workers that speak versions before 2.2 look for it.
         platform=platform_of(step.platform) if step.platform else None,
     )
+
+
+def own_environment(step: Step) -> dict[str, str]:
+    """Beside what every command has. What programs take for the time is where the wall clock
+    stands, if it does, unless the step says otherwise."""
+    stands = dict(step.platform).get(WALL_CLOCK)
+    moment = {} if stands is None else {"SOURCE_DATE_EPOCH": str(parse_moment(stands))}
+    return {**moment, **step.environment}
 
 
 def platform_of(properties: Iterable[tuple[str, str]]) -> pb.Platform:

@@ -1,5 +1,6 @@
 """What an audited action used beyond its declaration, with the line that would declare it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from builder.reapi.pb import remote_execution_pb2 as pb
@@ -8,6 +9,7 @@ from builder.reapi.pb import workers_pb2
 WORK_TREE = "/builder/work/"  # `sandbox.interface` makes it so on every worker
 USUAL_PORTS = ("80", "443")
 MOST_SHOWN = 20
+MOST_NAMED = 3  # of those that are nowhere
 
 
 def audit_of(metadata: pb.ExecutedActionMetadata) -> workers_pb2.Audit | None:
@@ -27,11 +29,11 @@ def report(
     """Lines for people. `in_project`: whether this path relative to the project is there; `own`:
     how the target's Builderfile writes it."""
     partly = "" if audit.complete else ", and there may be more"
+    vain = [one for one in audit.outside if _in_vain(one, in_project)]
     used = [one for one in audit.outside if not _in_vain(one, in_project)]
-    vain = len(audit.outside) - len(used)
-    count = audit.outside_count - vain
+    count = audit.outside_count - len(vain)
     if vain:
-        partly = f" ({vain} were looked for and are nowhere){partly}"
+        partly = f" ({len(vain)} were looked for and are nowhere: {_some(vain)}){partly}"
     if not count:
         yield f"audit: {audit.count} names used, all of them declared{partly}"
         return
@@ -50,6 +52,17 @@ def _in_vain(access: workers_pb2.Audit.Access, in_project: Callable[[str], bool]
         and not access.there
         and not in_project(access.name.removeprefix(WORK_TREE))
     )
+
+
+def _some(vain: list[workers_pb2.Audit.Access]) -> str:
+    """A few of them, those first whose program has looked for few: a compiler looks for many."""
+    of_program = Counter(one.program for one in vain)
+    names = [
+        f"{one.name.removeprefix(WORK_TREE)} (by {one.program.rpartition('/')[2]})"
+        for one in sorted(vain, key=lambda one: of_program[one.program])
+    ]
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join([*names[:MOST_NAMED], *more])
 
 
 def _once(

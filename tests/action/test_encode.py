@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from builder.action.encode import BASE_ENVIRONMENT, Step, prepare
+from builder.action.encode import BASE_ENVIRONMENT, Step, command_of, prepare
 from builder.action.tree import Entry, File
 from builder.base.digest import digest_of
 from builder.base.errors import InvalidArgumentError
@@ -39,6 +39,17 @@ def test_the_messages_are_canonical() -> None:
     assert not action.do_not_cache
     for digest, data in prepared.blobs.items():
         assert digest_of(data) == digest
+
+
+def test_what_programs_take_for_the_time_is_where_the_clock_stands() -> None:
+    """Unless the step says otherwise; without a clock it is the first day of 1980."""
+    clock = (("wall-clock", "2024-05-01T12:00:00Z"),)
+    steps = [STEP, replace(STEP, platform=clock)]
+    steps.append(replace(steps[1], environment={"SOURCE_DATE_EPOCH": "7"}))
+    told = [
+        {pair.name: pair.value for pair in command_of(step).environment_variables} for step in steps
+    ]
+    assert [one["SOURCE_DATE_EPOCH"] for one in told] == ["315532800", "1714564800", "7"]
 
 
 def test_everything_that_must_be_stored_is_named_once() -> None:

@@ -1,9 +1,12 @@
 """The public Python API, on a service of its own."""
 
+import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -76,6 +79,24 @@ def test_a_preset_is_where_a_spec_begins() -> None:
     assert not SandboxSpec.builder("networked").build().cache
     with pytest.raises(UsageError, match="use one of hermetic, reproducible, bounded, networked"):
         SandboxSpec.builder("loose")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"inputs": 3}, {"outputs": (1,)}, {"environment": {"A=B": "x"}}, {"environment": {"": "x"}},
+        {"max_memory_bytes": 0}, {"max_cpu_cores": math.nan}, {"timeout_s": -1.0},
+        {"timeout_s": "x"}, {"max_processes": 1.5}, {"network": "pypi.org"}, {"cache": None},
+        {"audit": "deep"}, {"clock": "fixed"},
+    ],
+)  # fmt: skip
+def test_there_is_no_spec_that_nothing_could_run(wrong: dict[str, Any]) -> None:
+    """By whatever way it is made; the error names the field."""
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        SandboxSpec(**wrong)
+    text = json.dumps(json.loads(SandboxSpec().to_json()) | wrong)
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        SandboxSpec.from_json(text)
 
 
 def test_what_cannot_be() -> None:

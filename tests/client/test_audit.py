@@ -48,14 +48,17 @@ def test_each_use_has_its_advice() -> None:
 
 
 def test_what_is_nowhere_is_not_used() -> None:
-    """Neither in the sandbox nor in the project: it is counted and no more."""
+    """Neither in the sandbox nor in the project: some are named, of who looks for many the last."""
+    work = "/builder/work/"
+    headers = [Access(name=f"{work}inc/{n}.h", use="read", program="cc1") for n in range(4)]
     said = lines(
-        Access(name="/builder/work/include/stdio.h", use="read", program="cc1"),
+        *headers,
+        Access(name=f"{work}config", use="read", program="/bin/cat"),
         Access(name="unix:/var/run/nscd/socket", use="connect", program="bash"),
     )
-    assert said == [
-        "audit: 50 names used, all of them declared (2 were looked for and are nowhere)"
-    ]
+    vain = "config (by cat), unix:/var/run/nscd/socket (by bash), inc/0.h (by cc1), 3 more"
+    declared = "audit: 50 names used, all of them declared"
+    assert said == [f"{declared} (6 were looked for and are nowhere: {vain})"]
     seen = Access(name="/builder/work/src/seen.h", use="look", program="cc1")
     assert lines(seen)[1] == "  look    src/seen.h (by cc1); declare it: 'inputs: [src/seen.h]'"
 
