@@ -32,6 +32,7 @@ FILES = {
     "memory.memsw.limit_in_bytes": "",
     "memory.oom.group": "",
     "memory.max": "",
+    "memory.swap.max": "",
     "cpu.max": "",
     "cpu.stat": "usage_usec 50\nuser_usec 30\nsystem_usec 20\n",
 }
@@ -102,7 +103,9 @@ def test_limits_are_lifted(leaf: Leaf) -> None:
         limits = [place / "memory.limit_in_bytes", place / "memory.memsw.limit_in_bytes"]
         assert all(limit.read_text().startswith("-1") for limit in limits)
     else:
-        assert (place / "memory.max").read_text().startswith("max")
+        limits = [place / "memory.max", place / "memory.swap.max"]
+        assert all(limit.read_text().startswith("max") for limit in limits)
+        assert (place / "memory.oom.group").read_text() == "0"
         leaf.limit_cores(0.5)
         assert not leaf.renew()
 

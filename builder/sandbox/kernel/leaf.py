@@ -208,6 +208,8 @@ class Leaf:
     def _lift_memory_limit(self) -> None:
         if self.tree.version == V2:
             self._write("memory.max", "max")
+            self._write_if_there("memory.swap.max", "max")
+            self._write("memory.oom.group", 0)
         else:
             self._write_if_there("memory.memsw.limit_in_bytes", -1)
             self._write("memory.limit_in_bytes", -1)
