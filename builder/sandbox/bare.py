@@ -4,14 +4,16 @@ A process of its own (see `start.py`), its link as stdin, which adopts what the 
 leaves running, so that the same code can start, watch and end it. What it cannot do is hide
 anything: the action sees the host with the eyes of its user. No new privileges, the system call
 filter, rlimits and, where the kernel has it, Landlock still hold: then it can open only what a
-sandbox would show, and the host's temporary places. As root it becomes another user first.
+sandbox would show, and the host's temporary places. Of its user's other processes it changes
+nothing: no limit, priority or processor, and no file of theirs in /proc. As root it becomes another
+user first.
 """
 
 import os
 
 from builder.sandbox import link, runner, running
 from builder.sandbox.kernel import identity, landlock, signals
-from builder.sandbox.kernel.seccomp import Filter, program
+from builder.sandbox.kernel.seccomp import Filter, only_itself, program
 from builder.sandbox.kernel.syscalls import MACHINE
 
 FIRST_OWN_FD = 3
@@ -101,7 +103,8 @@ def main() -> int:
         if abi >= landlock.OLDEST:
             landlock.Rules(abi, landlock.READ | landlock.CHANGE).put_on(job["allowed"])
         running.set_limits([running.NO_CORES])
-        Filter(program(MACHINE)).install()
+        for rules in (program(MACHINE), only_itself(MACHINE)):
+            Filter(rules).install()
         job["proxy"] = 0  # what has the host's network needs none
         deaths = signals.arrivals(signals.SIGCHLD)
         action = running.Action(sock, Descendants(), job["place"], [], deaths)

@@ -173,8 +173,8 @@ def allowed_on_host(read_only: "Sequence[str]", work_tree: str) -> list[tuple[st
     shown = [path for path in shown if os.path.exists(path)]  # a link may lead nowhere
     places = [path for path in (*TEMPORARY, "/var/tmp") if os.path.isdir(path)]
     return [
-        *(("look", path.encode()) for path in shown),
-        *(("use", place) for place in (b"/dev", b"/proc")),
+        *(("look", path.encode()) for path in (*shown, "/proc")),  # all of its user's are there
+        ("use", b"/dev"),
         *(("own", path.encode()) for path in (*places, work_tree)),
     ]
 

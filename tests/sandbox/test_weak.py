@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from builder.sandbox.interface import (
     SandboxError,
     SandboxRefusedError,
 )
+from builder.sandbox.kernel import landlock
 from builder.sandbox.options import Options
 from builder.sandbox.weak import WeakSandbox
 from tests.sandbox.support import READ_ONLY, act, python, shell, spec
@@ -106,6 +108,51 @@ async def test_memory_is_bounded(weak: Sandbox, tmp_path: Path) -> None:
     done = await python(weak, tmp_path, "bytearray(200 << 20)", limits=limits)
     assert "MemoryError" in done.err
     assert "memory=64MiB (rlimit for each process)" in done.exit.limits
+
+
+TOUCH_OTHERS = """
+import os, resource, sys
+victim = int(sys.argv[1])
+
+def tried(what, *arguments):
+    try:
+        what(*arguments)
+        return "done"
+    except OSError as error:
+        return type(error).__name__
+
+def written(name):
+    os.close(os.open(f"/proc/{victim}/{name}", os.O_WRONLY))
+
+print(tried(resource.prlimit, victim, resource.RLIMIT_NOFILE, (9, 9)))
+print(tried(os.sched_setaffinity, victim, os.sched_getaffinity(0)))
+print(tried(os.setpriority, os.PRIO_PROCESS, victim, 19))
+print(tried(os.kill, victim, 9))
+for name in ("oom_score_adj", "comm", "coredump_filter", "autogroup"):
+    print(tried(written, name))
+os.nice(1), os.sched_setaffinity(0, os.sched_getaffinity(0))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.write(os.open("/dev/stdout", os.O_WRONLY), b"itself\\n")
+"""
+
+
+@pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the same user's as actions are, but none of theirs."""
+    uid = Options().action_uid if os.getuid() == 0 else None
+    with subprocess.Popen(["/bin/sleep", "600"], user=uid, group=uid) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.skipif(landlock.version() < landlock.WITH_SCOPES, reason="needs Landlock's scopes")
+async def test_it_changes_nothing_of_its_user_s_other_processes(
+    weak: Sandbox, tmp_path: Path, neighbour: subprocess.Popen[bytes]
+) -> None:
+    """Though it sees them, and they are its user's; of itself it changes what it likes."""
+    done = await python(weak, tmp_path, TOUCH_OTHERS, str(neighbour.pid))
+    assert neighbour.poll() is None
+    assert sorted(done.out.split()) == [*["PermissionError"] * 8, "itself"], (done.out, done.err)
 
 
 @pytest.mark.parametrize("name", [n for n in ESCAPISTS if "bomb" not in n])

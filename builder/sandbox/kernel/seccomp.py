@@ -150,6 +150,23 @@ def where_it_is(machine: str) -> list[Instruction]:
     return [*out, (RETURN, 0, 0, ALLOW)]
 
 
+def only_itself(machine: str) -> list[Instruction]:
+    """Where an action shares its process numbers with the host: what its user may change of other
+    processes (limits, processors, priorities) is refused, by whatever number it names one."""
+    guarded = sorted(GUARDED[machine].values())
+    ranked = sorted(number for number, _ in RANKED[machine].values())
+    out: list[Instruction] = [(LOAD, 0, 0, NR)]
+    for number in guarded:
+        out += [(EQUAL, 0, 3, number), *_none_but_0(ARG0)]
+    for number in ranked:
+        out += [(EQUAL, 0, 3, number), *_none_but_0(ARG1)]
+    return [*out, (RETURN, 0, 0, ALLOW)]
+
+
+def _none_but_0(argument: int) -> list[Instruction]:
+    return [(LOAD, 0, 0, argument), (EQUAL, 1, 0, 0), (RETURN, 0, 0, refuse(EPERM))]
+
+
 def by_argument(machine: str) -> list[Instruction]:
     """The first part of the filter: what is decided by architecture or arguments."""
     calls = INSPECTED[machine]
