@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,10 @@ def test_metrics_and_the_end(tmp_path: Path) -> None:
     """What it has done is told while it runs; when it is stopped nothing of it is left."""
     service = Service.builder().pool(2).store(tmp_path / "store").enable_reapi().build()
     assert service.execute(["true"], directory=tmp_path).ok
-    metrics = service.get_metrics()
+    until = time.monotonic() + 120
+    while (metrics := service.get_metrics())["workers"]["total"] < 2:
+        assert time.monotonic() < until, metrics  # one is enough to have run it
+        time.sleep(0.1)
     assert metrics["workers"]["total"] == 2
     assert int(metrics["executions"]["succeeded"]) == 1
     service.stop()
