@@ -306,5 +306,7 @@ class Box:
         if self.watch is not None:
             self.watch.close()
             self.watch = None
+        if self._host.janitor.behind:
+            self._group.give_up()
         fds = [*self._held, self.pidfd, self._view, self.oom_event, self._runner_fd]
         self._host.janitor.let_go([fd for fd in fds if fd >= 0], self._group.remove)

@@ -5,7 +5,7 @@ import os
 import threading
 from pathlib import Path
 
-from builder.sandbox.kernel.janitor import Janitor
+from builder.sandbox.kernel.janitor import BEHIND, Janitor
 
 PATIENCE_S = 60.0
 
@@ -39,3 +39,17 @@ def test_working_directory_is_not_the_threads(tmp_path: Path) -> None:
     janitor.end()
     assert done.wait(PATIENCE_S)
     assert Path.cwd() == here
+
+
+def test_a_janitor_is_behind_when_too_much_waits() -> None:
+    """Until it has done it."""
+    janitor, go, done = Janitor(), threading.Event(), threading.Event()
+    janitor.do(lambda: [go.wait(PATIENCE_S)].clear())
+    for _ in range(BEHIND + 2):
+        janitor.do(lambda: None)
+    assert janitor.behind
+    janitor.do(done.set)
+    go.set()
+    janitor.end()
+    assert done.wait(PATIENCE_S)
+    assert not janitor.behind

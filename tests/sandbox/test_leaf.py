@@ -94,6 +94,16 @@ def test_nobody_may_be_in_it(leaf: Leaf) -> None:
     assert not leaf.is_left(0.01)
 
 
+def test_one_that_waits_to_be_removed_holds_nothing(leaf: Leaf) -> None:
+    """Where many wait, they hold no descriptors."""
+    held = [leaf.entrance, *leaf.counters.values()]
+    assert all(os.path.exists(f"/proc/self/fd/{fd}") for fd in held)
+    before = len(os.listdir("/proc/self/fd"))
+    leaf.close()
+    leaf.close()
+    assert len(os.listdir("/proc/self/fd")) == before - len(held) - 2
+
+
 def test_limits_are_lifted(leaf: Leaf) -> None:
     """Of memory; a group that has limited processors is not used again."""
     leaf.limit_memory(64 * MIB)

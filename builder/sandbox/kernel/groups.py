@@ -295,6 +295,12 @@ class Group:
                 return counted(fd, name)
         return 0
 
+    def give_up(self) -> None:
+        """Serve nobody else, and hold no descriptor until it is removed."""
+        self._at.clear()
+        for leaf in self._leaves:
+            leaf.close()
+
     def remove(self) -> None:
         """After the last process has gone. What is as good as new serves another sandbox."""
         pids = self._at.get("pids")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the helpers do not import typing
     from collections.abc import Callable
 
 BATCH = 4096
+BEHIND = 64
 
 
 class Janitor:
@@ -29,6 +30,11 @@ class Janitor:
         started.acquire()
         _thread.start_new_thread(self._run, (started,))
         started.acquire()  # until it has its own root, nobody here may enter a namespace
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits that whoever adds to it should hold as little as can be."""
+        return len(self._work) > BEHIND
 
     def do(self, work: "Callable[[], None]") -> None:
         """Soon, in order. What it raises is found in `failed`."""
