@@ -149,7 +149,7 @@ class ContainerSandbox:
             found["NPROC"] = most // 4  # podman would ask for more than it may have itself
         if not self._groups and limits.processes is not None:
             found["NPROC"] = limits.processes + processes_of(os.getuid() or self._uid)
-        return found
+        return found if self._is_root else {name: at_most(name, found[name]) for name in found}
 
     @contextlib.asynccontextmanager
     async def _container(
@@ -263,6 +263,12 @@ class ContainerSandbox:
         places = environment.get("PATH", DEFAULT_PATH).split(":")
         path = ":".join(self._base + one if one.startswith("/") else one for one in places)
         return shutil.which(program, path=path) is not None
+
+
+def at_most(name: str, wanted: int) -> int:
+    """What an ordinary user's container can have: no more than that user."""
+    most = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
+    return wanted if most == resource.RLIM_INFINITY else min(wanted, most)
 
 
 def reason_in(stderr: str) -> str:

@@ -1,6 +1,7 @@
 """Actions in containers of a runtime: what it is told, and real ones where it is installed."""
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -97,6 +98,14 @@ def test_the_bundles_own_files(tmp_path: Path) -> None:
     assert "builder:x:60999:60999:" in (tmp_path / "etc/passwd").read_text()
     assert os.readlink(tmp_path / "var/tmp") == "/tmp"
     assert [path for path in (tmp_path / "dev").rglob("*") if path.is_symlink()] == []
+
+
+def test_limits_are_no_more_than_the_users() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert container.at_most("NOFILE", 1) == 1
+    assert container.at_most("NOFILE", most + 1) == most
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    assert (container.at_most("FSIZE", 1 << 60) == 1 << 60) == unlimited
 
 
 @pytest.mark.parametrize(
