@@ -110,7 +110,7 @@ def main() -> int:
         action = running.Action(sock, Descendants(), job["place"], [], deaths)
         action.learn(job, fds, sock)
         running.set_limits(job["rlimits"])
-        action.run((0, 0))
+        action.run((0, 0, 0))
         action.conclude()
     except (OSError, KeyError) as error:
         running.tell(sock, runner.FAILED + f"{type(error).__name__}: {error}".encode())

@@ -141,6 +141,7 @@ class Box:
         link.send_packet(self.sock, LINK, (answer,))  # it listens while we make its work tree
         if self.kind is None:  # else it has these limits
             self._limit(wish)
+        limited = time.monotonic()
         if wish["shared"]:
             self.tree, kind = self._host.trees.share(wish["inputs"]), SHARED
         else:
@@ -148,9 +149,9 @@ class Box:
         self._held = [self.tree, *self._host.trees.released()]
         self._is_overlay = kind == OVERLAY
         self._attach(self.tree, wish)
-        setup_us = int((time.monotonic() - started) * 1e6)
-        late = tuple(self._group.late)
-        link.send(self.sock, (setup_us, int(self._is_overlay)), late)
+        attached = time.monotonic()
+        told = (_us(attached - started), _us(attached - limited), int(self._is_overlay))
+        link.send(self.sock, told, tuple(self._group.late))
         self._begun = time.monotonic()
         self._host.trees.look_ahead()
         self.state = RUNNING
@@ -310,3 +311,7 @@ class Box:
             self._group.give_up()
         fds = [*self._held, self.pidfd, self._view, self.oom_event, self._runner_fd]
         self._host.janitor.let_go([fd for fd in fds if fd >= 0], self._group.remove)
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1e6)

@@ -164,6 +164,7 @@ class Usage:
     peak_memory_bytes: int = 0
     processes: int = 0
     setup_s: float = 0.0
+    inputs_s: float = 0.0  # of that, until its work tree was there; 0 where it is not made apart
     cleanup_s: float = 0.0
     read_bytes: int = 0  # from disks, that were not in memory
     written_bytes: int = 0  # to disks, sooner or later

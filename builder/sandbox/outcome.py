@@ -261,6 +261,7 @@ def usage(told: report.Report | None, facts: dict[str, Any]) -> Usage:
         peak_memory_bytes=counted.get("peak_memory_bytes") or told.max_rss_kib * 1024,
         processes=counted.get("processes", 0),
         setup_s=facts["setup_us"] / 1e6,
+        inputs_s=told.inputs_us / 1e6,
         cleanup_s=told.sweep_us / 1e6,
         read_bytes=told.read_bytes,
         written_bytes=told.written_bytes,

@@ -12,8 +12,8 @@ ENOENT, ENOTDIR = 2, 20
 FIELDS = (
     "status", "code", "timed_out", "ended_early", "wall_us", "user_us", "system_us",
     "max_rss_kib", "sweep_us", "stdout_bytes", "stderr_bytes", "output_errno",
-    "setup_us", "overlay", "oom_kills", "peak_memory_bytes", "processes", "refused_processes",
-    "cpu_over", "read_bytes", "written_bytes", "reused",
+    "setup_us", "inputs_us", "overlay", "oom_kills", "peak_memory_bytes", "processes",
+    "refused_processes", "cpu_over", "read_bytes", "written_bytes", "reused",
 )  # fmt: skip
 LAYOUT = struct.Struct(f"<{len(FIELDS)}q")
 NUMBERS = attrgetter(*FIELDS)
@@ -36,7 +36,8 @@ class Report:
         self.stdout_bytes = 0
         self.stderr_bytes = 0
         self.output_errno = 0
-        self.setup_us = 0  # this and the next are what the broker has told
+        self.setup_us = 0  # this and the next two are what the broker has told
+        self.inputs_us = 0
         self.overlay = 0
         self.oom_kills = 0  # this and the next three are what the control groups have counted
         self.peak_memory_bytes = 0

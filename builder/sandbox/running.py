@@ -118,7 +118,7 @@ class Action:
         self._pid = self._root = NOBODY
         self._running = self._over = self._deserted = self._probed = False
         self._started = self._ended = 0.0
-        self._told = (0, 0)
+        self._told = (0, 0, 0)
         self._sent: bool | None = None
         self._deadline: float | None = None
         self._ending = False
@@ -164,7 +164,7 @@ class Action:
         if job["proxy"]:
             listen(self._answer, job["proxy"])
 
-    def run(self, told: "tuple[int, int]") -> None:
+    def run(self, told: "tuple[int, int, int]") -> None:
         """Until the program itself has ended, or has to be ended; reports at once when nobody else
         is left. `told` is what the broker adds to the report."""
         self._told = told
@@ -221,7 +221,7 @@ class Action:
         """The report; whether the work tree was sent with it."""
         report = self._report
         report.wall_us = int((self._ended - self._started) * 1e6)
-        report.setup_us, report.overlay = self._told
+        report.setup_us, report.inputs_us, report.overlay = self._told
         for stream in self._streams:
             stream.drain()
         report.stdout_bytes, report.stderr_bytes = (s.total for s in self._streams)

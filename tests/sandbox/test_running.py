@@ -180,6 +180,7 @@ async def test_usage_is_counted(sandbox: Sandbox, tmp_path: Path) -> None:
     assert usage.peak_memory_bytes >= 60 << 20
     assert usage.wall_s >= 0.3
     assert usage.setup_s > 0
+    assert 0 <= usage.inputs_s <= usage.setup_s
 
 
 def blocks_written() -> int:
