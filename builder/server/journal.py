@@ -24,6 +24,7 @@ from zlib import crc32
 
 from google.protobuf.message import DecodeError
 
+from builder.base.errors import InvalidArgumentError
 from builder.reapi.pb import journal_pb2, workers_pb2
 from builder.reapi.pb import remote_execution_pb2 as pb
 from builder.schedule.platform import Properties
@@ -107,9 +108,9 @@ class FileJournal:
         if self._path.exists():
             for record, framed in records(self._path.read_bytes()):
                 if record.WhichOneof("kind") == "remembered":
-                    entry = entry_of(record.remembered)
-                    entries[entry.operation] = entry
-                    self._keep(entry.operation, framed)
+                    if entry := _taken_up(record.remembered):
+                        entries[entry.operation] = entry
+                        self._keep(entry.operation, framed)
                 else:
                     entries.pop(record.forgotten, None)
                     self._drop(record.forgotten)
@@ -236,12 +237,23 @@ def _platform(properties: Properties) -> pb.Platform:
 
 
 def entry_of(message: journal_pb2.Remembered) -> Entry:
+    """Raises InvalidArgumentError for needs that are not understood."""
     granted: workers_pb2.LeaseGranted = message.granted
     properties = tuple((pair.name, pair.value) for pair in message.platform.properties)
     spec: ActionSpec = spec_of(
         granted, properties, message.priority, message.skip_cache, message.user
     )
     return Entry(message.operation, message.task, spec)
+
+
+def _taken_up(message: journal_pb2.Remembered) -> Entry | None:
+    """None for what is not understood any more: its client asks again, and is told why."""
+    try:
+        return entry_of(message)
+    except InvalidArgumentError as error:
+        why = str(error)
+        log.warning("An operation that waited is left out", operation=message.operation, why=why)
+        return None
 
 
 def frame(data: bytes) -> bytes:

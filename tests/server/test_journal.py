@@ -82,6 +82,19 @@ def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     assert len(reopened(path)) == 1
 
 
+def test_an_action_that_is_not_taken_any_more_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    """A newer version finds a property invalid: the others come back, it does not."""
+    path = tmp_path / "journal"
+    journal = FileJournal(path)
+    journal.load()
+    odd = entry("odd", properties=(("max-memory", "?"),))
+    for each in (entry("one"), odd, entry("two")):
+        journal.remember(each)
+    journal.flush()
+    assert [one.operation for one in reopened(path)] == ["one", "two"]
+    assert len(reopened(path)) == 2
+
+
 @given(cut=st.integers(0, 600), flip=st.integers(0, 599))
 def test_a_torn_or_damaged_end_is_left_out(cut: int, flip: int) -> None:
     """Whatever is whole before it counts; no bytes make it raise."""
