@@ -14,9 +14,9 @@ import trio
 
 from builder.net.serving import ServerLink
 
-EVERY_S = 1.0
+EVERY_S = 2.0
 CROWD = 100  # connections, below which each is answered at once
-SILENT_S = 5.0
+SILENT_S = 2.5
 
 
 def go_round(links: Collection[ServerLink], now: float) -> None:
