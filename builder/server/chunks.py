@@ -87,13 +87,13 @@ async def first_chunk(call: Call) -> WriteChunk:
 def following(pieces: Sequence[Buffer], offset: int) -> Sequence[Buffer] | None:
     """The data of a message that is nothing but data for this offset, as all of a write are but
     the first and the last; None for another message."""
+    if len(pieces) == 1 or not offset:
+        return None
     first = pieces[0]
-    if len(pieces) == 1 or (found := _data_at(first, 0)) is None:
+    found = ChunkRuns().read(first, 0, sum(map(len, pieces)))
+    if found is None or found.position != offset or found.about or found.is_last:
         return None
-    begins, size, at = found
-    if begins != offset or sum(map(len, pieces)) - at != size:
-        return None
-    return pieces[1:] if at == len(first) else [memoryview(first)[at:], *pieces[1:]]
+    return pieces[1:] if found.at == len(first) else [memoryview(first)[found.at :], *pieces[1:]]
 
 
 class ChunkRuns:
@@ -123,21 +123,6 @@ class ChunkRuns:
         finish = LAST if is_last else b""
         data = bytes((DATA,)) + varint(size)
         return about + bytes((WRITE_OFFSET,)) + varint(position) + finish + data
-
-
-def _data_at(message: Buffer, at: int) -> tuple[int, int, int] | None:
-    """Of a message that begins there, as most do, with offset and data: these, the size of the
-    data, and where they begin."""
-    try:
-        if message[at] != WRITE_OFFSET:
-            return None
-        offset, at = _varint(message, at + 1)
-        if message[at] != DATA:
-            return None
-        size, at = _varint(message, at + 1)
-    except (ValueError, IndexError):
-        return None
-    return offset, size, at
 
 
 def plain_chunk(message: bytes) -> WriteChunk:
